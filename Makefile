@@ -1,0 +1,81 @@
+# difs, the extension (PGXS).  The chunk server has its own Makefile in chunkd/, what both share in common/.
+#
+#	make                  extension and chunk server
+#	make install          both, where pg_config says
+#	make installcheck     regression, isolation and TAP tests; starts its own servers; not as root
+#
+#	make deps             installs the Debian packages that the rest needs
+#	make demo [TREE=dir]  everything once, on real files, in a private directory
+#	make check            all tests, in a private directory
+#
+# The last three work before anything is installed and do everything by themselves, also as root.
+
+ifneq ($(filter deps demo check,$(MAKECMDGOALS)),)
+
+.PHONY: deps demo check
+deps:
+	scripts/install-packages
+demo: deps
+	scripts/demo $(TREE)
+check: deps
+	scripts/check
+
+else
+
+MODULE_big = difs
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c worker/*.c)))
+EXTENSION = difs
+DATA = difs--1.0.sql
+PGFILEDESC = "difs - files inside transactions"
+
+COMMON = common/libdifs_common.a
+PG_CPPFLAGS = -I$(CURDIR)
+PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+SHLIB_LINK = $(COMMON) -lzstd -lcrypto -lisal -lxxhash
+
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
+TEMP = $(CURDIR)/tmp_check
+REGRESS_OPTS = --temp-instance=$(TEMP)/regress --temp-config=$(CURDIR)/test/temp.conf --load-extension=difs
+ISOLATION_OPTS = --temp-instance=$(TEMP)/isolation --temp-config=$(CURDIR)/test/temp.conf --load-extension=difs
+TAP_TESTS = 1
+PROVE_FLAGS += -I$(CURDIR)/t/lib
+EXTRA_CLEAN = tmp_check log results output_iso
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+ifeq ($(PGXS),)
+$(error $(PG_CONFIG) is missing: install postgresql-server-dev-15, or run "make deps")
+endif
+override with_llvm := no
+include $(PGXS)
+
+all: difsd
+$(shlib): $(COMMON)
+$(OBJS): $(sort $(wildcard common/*.h src/*.h worker/*.h))
+
+# Their Makefiles know better what is out of date.
+.PHONY: difsd $(COMMON)
+$(COMMON):
+	$(MAKE) -C common
+difsd: $(COMMON)
+	$(MAKE) -C chunkd
+
+install: install-difsd
+install-difsd: difsd
+	$(MAKE) -C chunkd install bindir='$(bindir)' DESTDIR='$(DESTDIR)'
+uninstall: uninstall-difsd
+uninstall-difsd:
+	rm -f '$(DESTDIR)$(bindir)/difsd'
+clean: clean-parts
+clean-parts:
+	$(MAKE) -C common clean
+	$(MAKE) -C chunkd clean
+	$(MAKE) -C test/unit clean
+.PHONY: install-difsd uninstall-difsd clean-parts
+
+temp-dir:
+	mkdir -p $(TEMP)
+installcheck: temp-dir
+
+endif

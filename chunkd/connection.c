@@ -1,0 +1,396 @@
+/*
+ * connection.c - accepting, receiving and closing.
+ *
+ * A frame is received in three stages, each straight to where it belongs:
+ * header, control, payload.  Nothing is received ahead of what the stage needs,
+ * so a connection can be paused at any byte by not reading, and nothing has to be
+ * kept for it.  It is paused
+ *
+ *	- in a payload or before a control, while the server's memory for requests is used up (memory.c);
+ *	- before a frame, while it has DIFS_MAX_IN_FLIGHT requests unanswered, or more than DIFS_MAX_OUTGOING
+ *	  bytes of replies that it has not taken.
+ *
+ * A payload is charged to the budget in steps as it arrives, so a peer that
+ * announces much and sends nothing keeps nothing from others.
+ *
+ * A connection is freed when it is closed, none of its requests is unanswered
+ * and no job reads for it.
+ */
+#include "connection.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "greeting.h"
+#include "log.h"
+#include "memory.h"
+#include "requests.h"
+#include "server.h"
+
+#define MAX_IN_FLIGHT		256
+#define MAX_OUTGOING		(4 * 1024 * 1024)
+#define FIRST_GRANT			(64 * 1024)
+#define MAX_GRANT			(4 * 1024 * 1024)
+#define GREETING_MS			10000
+#define STALL_MS			30000
+#define STALL_BYTES			(64 * 1024)	/* fewer in STALL_MS, in the middle of a frame, are no progress */
+#define KEEPALIVE_SECONDS	60
+
+static void name_connection(DifsConnection *connection);
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer);
+static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer);
+static void advance(DifsConnection *connection);
+static bool take_header(DifsConnection *connection);
+static bool take_control(DifsConnection *connection);
+static bool take_payload(DifsConnection *connection);
+static bool grant_more(DifsConnection *connection);
+static void dispatch(DifsConnection *connection);
+static bool wants_read(const DifsConnection *connection);
+static void on_closed(uv_handle_t *handle);
+static void free_request(DifsRequest *request);
+
+void
+difs_connection_accept(DifsServer *server, uv_stream_t *listener)
+{
+	DifsConnection *connection = difs_alloc(sizeof(*connection));
+
+	connection->server = server;
+	connection->tcp.data = connection;
+	connection->write.data = connection;
+	connection->greeting = difs_alloc(sizeof(*connection->greeting));
+	STAILQ_INIT(&connection->replies);
+	connection->accepted_ms = connection->progress_ms = uv_now(server->loop);
+	(void) uv_tcp_init(server->loop, &connection->tcp);
+	TAILQ_INSERT_TAIL(&server->connections, connection, link);
+	server->connection_count++;
+
+	if (uv_accept(listener, (uv_stream_t *) &connection->tcp) != 0)
+	{
+		difs_connection_close(connection, "could not be accepted");
+		return;
+	}
+	name_connection(connection);
+	connection->surplus = server->connection_count > server->options->max_connections;
+	if (server->connection_count > server->options->max_connections + DIFS_SURPLUS_CONNECTIONS)
+	{
+		difs_connection_close(connection, "refused, far too many connections");
+		return;
+	}
+	/* Without either the connection only works less well. */
+	(void) uv_tcp_nodelay(&connection->tcp, 1);
+	(void) uv_tcp_keepalive(&connection->tcp, 1, KEEPALIVE_SECONDS);
+	difs_log(DIFS_LOG_INFO, "connection %s accepted", connection->label);
+	difs_connection_update(connection);
+}
+
+void
+difs_connection_close(DifsConnection *connection, const char *reason)
+{
+	if (connection->closing)
+		return;
+	connection->closing = true;
+	if (reason != NULL)
+		difs_log(DIFS_LOG_INFO, "connection %s closed: %s", connection->label, reason);
+	TAILQ_REMOVE(&connection->server->connections, connection, link);
+	connection->server->connection_count--;
+	difs_budget_forget(&connection->server->budget, connection);
+	if (connection->receiving != NULL)
+	{
+		free_request(connection->receiving);
+		connection->receiving = NULL;
+	}
+	uv_close((uv_handle_t *) &connection->tcp, on_closed);
+}
+
+void
+difs_connection_finish(DifsConnection *connection)
+{
+	connection->close_when_sent = true;
+	difs_connection_update(connection);
+}
+
+void
+difs_connection_tick(DifsConnection *connection, uint64_t now_ms)
+{
+	bool		inside_frame = connection->stage != DIFS_RECEIVE_HEADER || connection->received > 0;
+
+	if (connection->phase < DIFS_PHASE_ATTACHING && now_ms - connection->accepted_ms >= GREETING_MS)
+	{
+		difs_connection_close(connection, "did not finish its greeting in time");
+		return;
+	}
+	/* Time in which we do not read is not the peer's. */
+	if (!connection->reading || !inside_frame)
+	{
+		connection->progress_ms = now_ms;
+		connection->progress_bytes = 0;
+	}
+	else if (now_ms - connection->progress_ms >= STALL_MS)
+	{
+		if (connection->progress_bytes < STALL_BYTES)
+			difs_connection_close(connection, "stopped in the middle of a frame");
+		connection->progress_ms = now_ms;
+		connection->progress_bytes = 0;
+	}
+}
+
+void
+difs_connection_memory_granted(DifsConnection *connection)
+{
+	if (connection->stage == DIFS_RECEIVE_PAYLOAD)
+		connection->granted = (uint32_t) connection->receiving->charged_bytes - connection->receiving->frame.control_length;
+	difs_connection_update(connection);
+}
+
+void
+difs_connection_update(DifsConnection *connection)
+{
+	bool		idle = connection->in_flight == 0 && STAILQ_EMPTY(&connection->replies);
+
+	if (connection->closing)
+	{
+		if (uv_handle_get_data((uv_handle_t *) &connection->tcp) == NULL && connection->in_flight == 0 && !connection->fetching)
+		{
+			difs_connection_drop_replies(connection);
+			free(connection->greeting);
+			free(connection);
+		}
+		return;
+	}
+	if (connection->close_when_sent && idle)
+	{
+		difs_connection_close(connection, NULL);
+		return;
+	}
+	if (wants_read(connection) == connection->reading)
+		return;
+	connection->reading = !connection->reading;
+	if (!connection->reading)
+		(void) uv_read_stop((uv_stream_t *) &connection->tcp);
+	else if (uv_read_start((uv_stream_t *) &connection->tcp, on_alloc, on_read) != 0)
+		difs_connection_close(connection, "could not be read");
+}
+
+static void
+name_connection(DifsConnection *connection)
+{
+	struct sockaddr_storage address;
+	int			length = sizeof(address);
+	char		host[64] = "unknown";
+	unsigned	port = 0;
+
+	if (uv_tcp_getpeername(&connection->tcp, (struct sockaddr *) &address, &length) == 0)
+	{
+		if (address.ss_family == AF_INET6)
+		{
+			const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) &address;
+
+			(void) uv_ip6_name(in6, host, sizeof(host));
+			port = ntohs(in6->sin6_port);
+		}
+		else
+		{
+			const struct sockaddr_in *in4 = (const struct sockaddr_in *) &address;
+
+			(void) uv_ip4_name(in4, host, sizeof(host));
+			port = ntohs(in4->sin_port);
+		}
+	}
+	snprintf(connection->label, sizeof(connection->label), "%s:%u", host, port);
+}
+
+/* Where the next bytes go: never more than the stage lacks, and never none, as advance() goes on to the next stage. */
+static void
+on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
+{
+	DifsConnection *connection = handle->data;
+	DifsRequest *request = connection->receiving;
+	uint8_t    *base = connection->header;
+	uint32_t	size = DIFS_WIRE_HEADER_SIZE;
+
+	(void) suggested;
+	if (connection->stage == DIFS_RECEIVE_CONTROL)
+	{
+		base = request->control;
+		size = request->frame.control_length;
+	}
+	else if (connection->stage == DIFS_RECEIVE_PAYLOAD)
+	{
+		base = request->payload;
+		size = connection->granted;
+	}
+	*buffer = uv_buf_init((char *) base + connection->received, size - connection->received);
+}
+
+static void
+on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
+{
+	DifsConnection *connection = stream->data;
+
+	(void) buffer;
+	if (count == UV_EOF)
+		difs_connection_close(connection, connection->phase == DIFS_PHASE_READY ? NULL : "peer left during the greeting");
+	else if (count < 0)
+		difs_connection_close(connection, uv_strerror((int) count));
+	else if (count > 0)
+	{
+		connection->received += (uint32_t) count;
+		connection->progress_bytes += (uint64_t) count;
+		advance(connection);
+		difs_connection_update(connection);
+	}
+}
+
+/* Goes through the stages that are complete. */
+static void
+advance(DifsConnection *connection)
+{
+	bool		more = true;
+
+	while (more && !connection->closing && connection->memory_wanted == 0)
+	{
+		switch (connection->stage)
+		{
+			case DIFS_RECEIVE_HEADER:
+				more = connection->received == DIFS_WIRE_HEADER_SIZE && take_header(connection);
+				break;
+			case DIFS_RECEIVE_CONTROL:
+				more = connection->received == connection->receiving->frame.control_length && take_control(connection);
+				break;
+			case DIFS_RECEIVE_PAYLOAD:
+				more = connection->received == connection->granted && take_payload(connection);
+				break;
+		}
+	}
+}
+
+/* Checks the header's limits before any memory is taken.  Only an authenticated PUT has a payload. */
+static bool
+take_header(DifsConnection *connection)
+{
+	bool		ready = connection->phase == DIFS_PHASE_READY;
+	bool		put = ready && connection->header[16] == DIFS_MESSAGE_PUT;
+	DifsFrame	frame;
+	DifsError	error;
+	DifsRequest *request;
+
+	if (!difs_wire_unpack(connection->header, ready ? DIFS_WIRE_MAX_CONTROL : DIFS_WIRE_MAX_GREETING,
+						  put ? DIFS_MAX_SEGMENT_SIZE : 0, &frame, &error))
+	{
+		difs_connection_close(connection, error.text);
+		return false;
+	}
+	request = difs_alloc(sizeof(*request));
+	request->connection = connection;
+	request->frame = frame;
+	request->control = difs_alloc(frame.control_length + 1);
+	connection->receiving = request;
+	connection->stage = DIFS_RECEIVE_CONTROL;
+	connection->received = 0;
+	/* A greeting is small, and has to be possible while the budget is used up. */
+	return !ready || frame.control_length == 0 ||
+		difs_budget_take(&connection->server->budget, request, frame.control_length);
+}
+
+static bool
+take_control(DifsConnection *connection)
+{
+	DifsRequest *request = connection->receiving;
+	DifsError	error;
+
+	if (!difs_wire_check(connection->header, request->control, &error))
+	{
+		difs_connection_close(connection, error.text);
+		return false;
+	}
+	if (request->frame.payload_length == 0)
+	{
+		dispatch(connection);
+		return true;
+	}
+	/* Pages of it are taken as they are written to. */
+	request->payload = malloc(request->frame.payload_length);
+	if (request->payload == NULL)
+	{
+		difs_connection_close(connection, "no memory for its payload");
+		return false;
+	}
+	connection->stage = DIFS_RECEIVE_PAYLOAD;
+	connection->received = 0;
+	connection->granted = 0;
+	return grant_more(connection);
+}
+
+static bool
+take_payload(DifsConnection *connection)
+{
+	if (connection->received < connection->receiving->frame.payload_length)
+		return grant_more(connection);
+	dispatch(connection);
+	return true;
+}
+
+/* Charges as much again as has arrived, at most MAX_GRANT.  Always false: more bytes are needed either way. */
+static bool
+grant_more(DifsConnection *connection)
+{
+	uint32_t	left = connection->receiving->frame.payload_length - connection->granted;
+	uint32_t	step = connection->granted < FIRST_GRANT ? FIRST_GRANT : connection->granted;
+
+	if (step > MAX_GRANT)
+		step = MAX_GRANT;
+	if (step > left)
+		step = left;
+	if (difs_budget_take(&connection->server->budget, connection->receiving, step))
+		connection->granted += step;
+	return false;
+}
+
+/* Hands a whole request on. */
+static void
+dispatch(DifsConnection *connection)
+{
+	DifsRequest *request = connection->receiving;
+
+	connection->receiving = NULL;
+	connection->stage = DIFS_RECEIVE_HEADER;
+	connection->received = 0;
+	connection->progress_ms = uv_now(connection->server->loop);
+	connection->progress_bytes = 0;
+	connection->in_flight++;
+	if (connection->phase == DIFS_PHASE_READY)
+		difs_requests_handle(request);
+	else
+		difs_greeting_handle(request);
+}
+
+static bool
+wants_read(const DifsConnection *connection)
+{
+	if (connection->memory_wanted > 0)
+		return false;
+	if (connection->stage != DIFS_RECEIVE_HEADER || connection->received > 0)
+		return true;
+	return !connection->close_when_sent && connection->phase != DIFS_PHASE_ATTACHING &&
+		connection->in_flight < MAX_IN_FLIGHT && connection->outgoing_bytes <= MAX_OUTGOING;
+}
+
+/* The handle's data is NULL from now on: the mark that difs_connection_update() may free it. */
+static void
+on_closed(uv_handle_t *handle)
+{
+	DifsConnection *connection = handle->data;
+
+	uv_handle_set_data(handle, NULL);
+	difs_connection_update(connection);
+}
+
+static void
+free_request(DifsRequest *request)
+{
+	difs_budget_give(&request->connection->server->budget, request);
+	free(request->control);
+	free(request->payload);
+	free(request);
+}

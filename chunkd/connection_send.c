@@ -1,0 +1,254 @@
+/*
+ * connection_send.c - replies, out to the peer.
+ *
+ * Replies stand in one queue for each connection.  At most one write runs; it
+ * takes what has queued, up to and including the first reply whose payload is still
+ * partly in a file.  When that write is done, the next piece of that payload is
+ * read into the same buffer, and so on, so a peer that reads slowly holds one
+ * piece and not a segment.  A piece that cannot be read closes the connection: the
+ * reply's header has gone out already, and the peer asks another server.
+ */
+#include "connection.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "file_io.h"
+#include "group.h"
+#include "log.h"
+#include "memory.h"
+#include "server.h"
+
+#define MAX_REPLIES_AT_ONCE 32
+
+struct DifsReply
+{
+	STAILQ_ENTRY(DifsReply) next;
+	uint8_t    *piece;			/* payload at hand */
+	uint32_t	piece_length;
+	uint32_t	remaining;		/* payload bytes after the piece, in the file */
+	DifsGroupFile *file;
+	uint64_t	offset;
+	uint32_t	charged_bytes;	/* of the connection's outgoing_bytes */
+	uint32_t	head_length;	/* 0 once it is sent */
+	uint8_t		head[];			/* frame header and control */
+};
+
+typedef struct Fetch
+{
+	DifsJob		job;
+	DifsConnection *connection;
+	DifsReply  *reply;
+	bool		ok;
+	DifsError	error;
+} Fetch;
+
+static void answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t control_length, uint8_t *piece,
+				   uint32_t piece_length, DifsGroupFile *file, uint64_t offset, uint32_t remaining);
+static void send_replies(DifsConnection *connection);
+static void on_written(uv_write_t *write, int status);
+static void fetch_next(DifsConnection *connection, DifsReply *reply);
+static void fetch_run(DifsJob *job);
+static void fetch_done(DifsJob *job);
+static void remove_first(DifsConnection *connection);
+
+void
+difs_request_reserve(DifsRequest *request, uint32_t bytes)
+{
+	request->reserved_bytes += bytes;
+	request->connection->outgoing_bytes += bytes;
+}
+
+void
+difs_request_reply(DifsRequest *request, const void *control, uint32_t control_length, uint8_t *payload,
+				   uint32_t payload_length)
+{
+	answer(request, DIFS_OK, control, control_length, payload, payload_length, NULL, 0, 0);
+}
+
+void
+difs_request_reply_file(DifsRequest *request, const void *control, uint32_t control_length, uint8_t *piece,
+						uint32_t piece_length, DifsGroupFile *file, uint64_t offset, uint32_t remaining)
+{
+	answer(request, DIFS_OK, control, control_length, piece, piece_length, file, offset, remaining);
+}
+
+void
+difs_request_fail(DifsRequest *request, const DifsError *error)
+{
+	answer(request, error->code, error->text, (uint32_t) strnlen(error->text, DIFS_ERROR_TEXT_SIZE), NULL, 0, NULL, 0, 0);
+}
+
+void
+difs_request_refuse(DifsRequest *request, DifsErrorCode code, const char *format, ...)
+{
+	DifsError	error = {.code = code};
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(error.text, sizeof(error.text), format, args);
+	va_end(args);
+	difs_request_fail(request, &error);
+}
+
+void
+difs_connection_drop_replies(DifsConnection *connection)
+{
+	while (!STAILQ_EMPTY(&connection->replies))
+		remove_first(connection);
+}
+
+static void
+answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t control_length, uint8_t *piece,
+	   uint32_t piece_length, DifsGroupFile *file, uint64_t offset, uint32_t remaining)
+{
+	DifsConnection *connection = request->connection;
+	DifsReply  *reply = difs_alloc(sizeof(*reply) + DIFS_WIRE_HEADER_SIZE + control_length);
+	DifsFrame	frame = {
+		.control_length = control_length,
+		.payload_length = piece_length + remaining,
+		.request = request->frame.request,
+		.message = request->frame.message | DIFS_WIRE_REPLY,
+		.status = (uint8_t) status
+	};
+
+	if (control_length > 0)
+		memcpy(reply->head + DIFS_WIRE_HEADER_SIZE, control, control_length);
+	difs_wire_pack(&frame, reply->head + DIFS_WIRE_HEADER_SIZE, reply->head);
+	reply->head_length = DIFS_WIRE_HEADER_SIZE + control_length;
+	reply->piece = piece;
+	reply->piece_length = piece_length;
+	reply->offset = offset;
+	reply->remaining = remaining;
+	if (remaining > 0)
+		reply->file = difs_group_file_hold(file);
+	reply->charged_bytes = reply->head_length + piece_length;
+	STAILQ_INSERT_TAIL(&connection->replies, reply, next);
+
+	connection->outgoing_bytes += reply->charged_bytes;
+	connection->outgoing_bytes -= request->reserved_bytes;
+	connection->in_flight--;
+	difs_budget_give(&connection->server->budget, request);
+	free(request->control);
+	free(request->payload);
+	free(request);
+
+	send_replies(connection);
+	difs_connection_update(connection);
+}
+
+/* Starts a write of what is queued, if none runs. */
+static void
+send_replies(DifsConnection *connection)
+{
+	uv_buf_t	buffers[2 * MAX_REPLIES_AT_ONCE];
+	unsigned	count = 0;
+	int			replies = 0;
+	DifsReply  *reply;
+
+	if (connection->closing || connection->writing > 0 || connection->fetching)
+		return;
+	STAILQ_FOREACH(reply, &connection->replies, next)
+	{
+		if (reply->head_length > 0)
+			buffers[count++] = uv_buf_init((char *) reply->head, reply->head_length);
+		if (reply->piece_length > 0)
+			buffers[count++] = uv_buf_init((char *) reply->piece, reply->piece_length);
+		replies++;
+		if (reply->remaining > 0 || replies == MAX_REPLIES_AT_ONCE)
+			break;
+	}
+	if (replies == 0)
+		return;
+	if (uv_write(&connection->write, (uv_stream_t *) &connection->tcp, buffers, count, on_written) != 0)
+		difs_connection_close(connection, "could not be written to");
+	else
+		connection->writing = replies;
+}
+
+static void
+on_written(uv_write_t *write, int status)
+{
+	DifsConnection *connection = write->data;
+	int			replies = connection->writing;
+
+	connection->writing = 0;
+	if (status != 0)
+		difs_connection_close(connection, status == UV_ECANCELED ? NULL : uv_strerror(status));
+
+	for (; replies > 0; replies--)
+	{
+		DifsReply  *reply = STAILQ_FIRST(&connection->replies);
+
+		if (reply->remaining > 0 && !connection->closing)
+			fetch_next(connection, reply);
+		else
+			remove_first(connection);
+	}
+	send_replies(connection);
+	difs_connection_update(connection);
+}
+
+/* Gets the next piece of the first reply; what is in memory comes at once. */
+static void
+fetch_next(DifsConnection *connection, DifsReply *reply)
+{
+	Fetch	   *fetch;
+
+	reply->head_length = 0;
+	if (reply->piece_length > reply->remaining)
+		reply->piece_length = reply->remaining;
+	if (difs_pread_cached(reply->file->fd, reply->piece, reply->piece_length, reply->offset))
+	{
+		reply->offset += reply->piece_length;
+		reply->remaining -= reply->piece_length;
+		return;
+	}
+	fetch = difs_alloc(sizeof(*fetch));
+	fetch->connection = connection;
+	fetch->reply = reply;
+	connection->fetching = true;
+	difs_job_start(&connection->server->pool, DIFS_LANE_READ, &fetch->job, fetch_run, fetch_done);
+}
+
+static void
+fetch_run(DifsJob *job)
+{
+	Fetch	   *fetch = (Fetch *) job;
+	DifsReply  *reply = fetch->reply;
+
+	fetch->ok = difs_pread_all(reply->file->fd, reply->piece, reply->piece_length, reply->offset, &fetch->error);
+}
+
+static void
+fetch_done(DifsJob *job)
+{
+	Fetch	   *fetch = (Fetch *) job;
+	DifsConnection *connection = fetch->connection;
+
+	connection->fetching = false;
+	fetch->reply->offset += fetch->reply->piece_length;
+	fetch->reply->remaining -= fetch->reply->piece_length;
+	if (!fetch->ok)
+	{
+		difs_log(DIFS_LOG_ERROR, "reading for connection %s: %s", connection->label, fetch->error.text);
+		difs_connection_close(connection, "its segment could not be read to the end");
+	}
+	free(fetch);
+	send_replies(connection);
+	difs_connection_update(connection);
+}
+
+static void
+remove_first(DifsConnection *connection)
+{
+	DifsReply  *reply = STAILQ_FIRST(&connection->replies);
+
+	STAILQ_REMOVE_HEAD(&connection->replies, next);
+	connection->outgoing_bytes -= reply->charged_bytes;
+	if (reply->file != NULL)
+		difs_group_file_release(reply->file);
+	free(reply->piece);
+	free(reply);
+}

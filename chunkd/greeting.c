@@ -1,0 +1,161 @@
+/*
+ * greeting.c - see greeting.h.
+ *
+ * Nothing is believed and nothing is changed before the peer's proof has been
+ * checked: in particular HELLO's epoch counts only after PROOF, and WELCOME goes
+ * out only after that epoch is durable.  Whoever fails hears why and is closed.
+ */
+#include "greeting.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "memory.h"
+#include "server.h"
+#include "tenant.h"
+
+static void handle_hello(DifsRequest *request);
+static bool send_challenge(DifsRequest *request, DifsError *error);
+static void handle_proof(DifsRequest *request);
+static void refuse(DifsRequest *request, DifsErrorCode code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+void
+difs_greeting_handle(DifsRequest *request)
+{
+	DifsConnection *connection = request->connection;
+
+	if (connection->phase == DIFS_PHASE_HELLO && request->frame.message == DIFS_MESSAGE_HELLO)
+		handle_hello(request);
+	else if (connection->phase == DIFS_PHASE_PROOF && request->frame.message == DIFS_MESSAGE_PROOF)
+		handle_proof(request);
+	else
+		refuse(request, DIFS_ERROR_PROTOCOL, "%s is not expected in a greeting", difs_message_name(request->frame.message));
+}
+
+void
+difs_greeting_attached(DifsConnection *connection, const DifsError *error)
+{
+	DifsRequest *request = connection->greeting_request;
+	DifsServerStatus status;
+	uint8_t		control[DIFS_WIRE_MAX_GREETING];
+	char		cluster[2 * DIFS_UUID_SIZE + 1];
+
+	connection->greeting_request = NULL;
+	if (error != NULL)
+	{
+		refuse(request, error->code, "%s", error->text);
+		return;
+	}
+	connection->phase = DIFS_PHASE_READY;
+	free(connection->greeting);
+	connection->greeting = NULL;
+	difs_tenant_hex(connection->tenant->cluster, cluster);
+	difs_log(DIFS_LOG_INFO, "connection %s authenticated: cluster %s, epoch %llu%s", connection->label, cluster,
+			 (unsigned long long) connection->epoch,
+			 connection->epoch < connection->tenant->epoch ? ", may only read" : "");
+	difs_tenant_status(connection->tenant, &status);
+	difs_request_reply(request, control, (uint32_t) difs_status_pack(&status, control), NULL, 0);
+}
+
+static void
+handle_hello(DifsRequest *request)
+{
+	DifsConnection *connection = request->connection;
+	DifsGreeting *greeting = connection->greeting;
+	DifsServer *server = connection->server;
+	DifsHello	hello;
+	DifsError	error;
+
+	if (!difs_hello_unpack(request->control, request->frame.control_length, &hello, &error))
+	{
+		refuse(request, error.code, "%s", error.text);
+		return;
+	}
+	if (connection->surplus)
+	{
+		refuse(request, DIFS_ERROR_FULL, "too many connections, the limit is %d", server->options->max_connections);
+		return;
+	}
+	if (hello.version != DIFS_WIRE_VERSION)
+	{
+		refuse(request, DIFS_ERROR_VERSION, "version %u of the protocol is not understood, only %u", hello.version,
+			   DIFS_WIRE_VERSION);
+		return;
+	}
+	if (hello.name[0] != '\0' && strcmp(hello.name, server->options->name) != 0)
+	{
+		refuse(request, DIFS_ERROR_REFUSED, "this is storage \"%.100s\", not \"%.100s\"", server->options->name, hello.name);
+		return;
+	}
+	greeting->key = difs_keyring_find(&server->keyring, hello.key_id);
+	if (greeting->key < 0)
+	{
+		refuse(request, DIFS_ERROR_REFUSED, "the key is not one of this server's");
+		return;
+	}
+	memcpy(greeting->cluster, hello.cluster, DIFS_UUID_SIZE);
+	connection->epoch = hello.epoch;
+	memcpy(greeting->hello, request->control, request->frame.control_length);
+	greeting->hello_length = request->frame.control_length;
+	if (!send_challenge(request, &error))
+		refuse(request, error.code, "%s", error.text);
+}
+
+static bool
+send_challenge(DifsRequest *request, DifsError *error)
+{
+	DifsConnection *connection = request->connection;
+	DifsGreeting *greeting = connection->greeting;
+	DifsServer *server = connection->server;
+	DifsChallenge *challenge = &greeting->challenge;
+	uint8_t		control[DIFS_WIRE_MAX_GREETING];
+
+	challenge->version = DIFS_WIRE_VERSION;
+	strcpy(challenge->name, server->options->name);
+	if (!difs_random(challenge->nonce, sizeof(challenge->nonce), error))
+		return false;
+	if (!difs_auth_proof(server->keyring.key[greeting->key], DIFS_SIDE_SERVER, greeting->hello, greeting->hello_length,
+						 challenge, challenge->proof))
+		return difs_error_set(error, DIFS_ERROR_MEMORY, "could not compute a proof");
+	connection->phase = DIFS_PHASE_PROOF;
+	difs_request_reply(request, control, (uint32_t) difs_challenge_pack(challenge, control), NULL, 0);
+	return true;
+}
+
+static void
+handle_proof(DifsRequest *request)
+{
+	DifsConnection *connection = request->connection;
+	DifsGreeting *greeting = connection->greeting;
+	uint8_t		proof[DIFS_PROOF_SIZE];
+
+	if (request->frame.control_length != DIFS_PROOF_SIZE ||
+		!difs_auth_proof(connection->server->keyring.key[greeting->key], DIFS_SIDE_CLIENT, greeting->hello,
+						 greeting->hello_length, &greeting->challenge, proof) ||
+		!difs_auth_equal(proof, request->control))
+	{
+		refuse(request, DIFS_ERROR_REFUSED, "the proof is wrong");
+		return;
+	}
+	connection->phase = DIFS_PHASE_ATTACHING;
+	connection->greeting_request = request;
+	difs_tenant_attach(connection, greeting->cluster);
+}
+
+static void
+refuse(DifsRequest *request, DifsErrorCode code, const char *format, ...)
+{
+	DifsConnection *connection = request->connection;
+	DifsError	error = {.code = code};
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(error.text, sizeof(error.text), format, args);
+	va_end(args);
+	difs_log(DIFS_LOG_WARNING, "connection %s refused: %s", connection->label, error.text);
+	connection->close_when_sent = true;
+	difs_request_fail(request, &error);
+}

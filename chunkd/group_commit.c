@@ -1,0 +1,279 @@
+/*
+ * group_commit.c - PUT: many records, one write, one sync.
+ *
+ * PUTs for a group queue on the loop thread.  When no job changes the group, one job takes the
+ * whole queue, writes all records behind the end of the file and syncs it once; back on the loop thread
+ * they are indexed, become visible and are acknowledged, and the next job takes
+ * what has queued meanwhile.  So the slower the disk, the more share a sync.
+ *
+ * State: the queue and file_bytes, the durable length of the file, which is where
+ * the next job writes.  Crash points:
+ *
+ *	while writing, before the sync    nobody was told anything; recovery cuts or keeps what is there
+ *	after the sync                    acknowledged or not, the records are there
+ *
+ * A write that finds no room is taken back by cutting the file to its durable length. Any other failure, and any failed sync, makes
+ * the group failed: what the kernel has dropped it will not report twice, so nothing is ever tried again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "file_io.h"
+#include "group_jobs.h"
+#include "log.h"
+#include "memory.h"
+#include "server.h"
+#include "tenant.h"
+
+#define VERIFY_IN_JOB_BYTES	(256 * 1024)	/* larger payloads are checked by the job */
+#define RECORDS_AT_ONCE		256
+
+typedef struct Commit
+{
+	DifsJob		job;
+	DifsGroup  *group;
+	DifsServer *server;
+	DifsGroupFile *file;
+	DifsRequestQueue puts;
+	uint64_t	start;			/* durable length before */
+	uint64_t	end;			/* and after */
+	uint64_t	allocated_bytes;
+	DifsErrorCode outcome;		/* of the job as a whole: DIFS_OK, DIFS_ERROR_FULL, or the group has failed */
+	DifsError	error;
+} Commit;
+
+static bool check_put(DifsGroup *group, DifsRequest *request, DifsError *error);
+static void commit_run(DifsJob *job);
+static void place_records(Commit *commit);
+static bool write_records(Commit *commit);
+static bool take_back(Commit *commit, int write_errno);
+static void commit_done(DifsJob *job);
+static void finish_put(Commit *commit, DifsRequest *request);
+
+void
+difs_group_put(DifsRequest *request)
+{
+	DifsGroup  *group = request->group;
+	uint64_t	size = difs_record_size(request->segment.stored_length);
+	DifsError	error;
+
+	if (!check_put(group, request, &error))
+	{
+		difs_request_fail(request, &error);
+		return;
+	}
+	difs_index_insert(&group->index, &(DifsListEntry) {
+		.segment = request->segment.segment,
+		.xid = request->segment.xid,
+		.stored_length = request->segment.stored_length,
+		.flags = DIFS_ENTRY_PENDING
+	});
+	group->queued_bytes += size;
+	group->queued_puts++;
+	difs_group_server(group)->queued_bytes += size;
+	STAILQ_INSERT_TAIL(&group->puts, request, next);
+	difs_group_schedule(group);
+}
+
+void
+difs_group_commit(DifsGroup *group)
+{
+	DifsServer *server = difs_group_server(group);
+	Commit	   *commit = difs_alloc(sizeof(*commit));
+
+	group->busy = true;
+	group->deleted_last = false;
+	commit->group = group;
+	commit->server = server;
+	commit->file = difs_group_file_hold(group->file);
+	commit->start = commit->end = group->file_bytes;
+	STAILQ_INIT(&commit->puts);
+	STAILQ_CONCAT(&commit->puts, &group->puts);
+	difs_job_start(&server->pool, DIFS_LANE_WRITE, &commit->job, commit_run, commit_done);
+}
+
+void
+difs_group_fail_puts(DifsGroup *group, const DifsError *error)
+{
+	DifsRequest *request;
+
+	while ((request = STAILQ_FIRST(&group->puts)) != NULL)
+	{
+		uint64_t	size = difs_record_size(request->segment.stored_length);
+
+		STAILQ_REMOVE_HEAD(&group->puts, next);
+		difs_index_remove(&group->index, request->segment.segment);
+		group->queued_bytes -= size;
+		group->queued_puts--;
+		difs_group_server(group)->queued_bytes -= size;
+		difs_request_fail(request, error);
+	}
+}
+
+/* What can be said before anything is written. */
+static bool
+check_put(DifsGroup *group, DifsRequest *request, DifsError *error)
+{
+	const DifsSegment *segment = &request->segment;
+	uint64_t	size = difs_record_size(segment->stored_length);
+
+	if (group->failed)
+		return difs_error_set(error, DIFS_ERROR_SEALED, "block group %016llx has failed and takes no more segments",
+							  (unsigned long long) group->id);
+	if (group->sealed || group->sealing)
+		return difs_error_set(error, DIFS_ERROR_SEALED, "block group %016llx is sealed", (unsigned long long) group->id);
+	if (difs_index_find(&group->index, segment->segment) != NULL)
+		return difs_error_set(error, DIFS_ERROR_EXISTS, "segment %llu is already in block group %016llx",
+							  (unsigned long long) segment->segment, (unsigned long long) group->id);
+	if (group->file_bytes + group->queued_bytes + size > group->capacity_bytes ||
+		group->index.count >= DIFS_GROUP_MAX_SEGMENTS)
+		return difs_error_set(error, DIFS_ERROR_FULL, "block group %016llx has no room for segment %llu",
+							  (unsigned long long) group->id, (unsigned long long) segment->segment);
+	if (!difs_server_has_room(difs_group_server(group), size))
+		return difs_error_set(error, DIFS_ERROR_FULL, "storage \"%.100s\" is full",
+							  difs_group_server(group)->options->name);
+	return segment->stored_length > VERIFY_IN_JOB_BYTES ||
+		difs_segment_verify(request->control, 0, request->payload, segment->stored_length, error);
+}
+
+static void
+commit_run(DifsJob *job)
+{
+	Commit	   *commit = (Commit *) job;
+	DifsStore  *store = commit->server->store;
+
+	place_records(commit);
+	if (!write_records(commit))
+	{
+		int			write_errno = errno;
+
+		difs_error_set(&commit->error, DIFS_ERROR_IO, "could not write segments");
+		if (take_back(commit, write_errno))
+			commit->outcome = commit->error.code = DIFS_ERROR_FULL;
+		else
+			commit->outcome = DIFS_ERROR_IO;
+	}
+	else if (commit->end > commit->start && !store->sync(store, commit->file->fd, &commit->error))
+		commit->outcome = DIFS_ERROR_IO;
+
+	if (commit->outcome == DIFS_ERROR_IO)
+		difs_group_note_failure(commit->group, commit->server);
+	commit->allocated_bytes = difs_group_file_allocated(commit->file);
+}
+
+/* Checks the large ones, says where each goes, and makes its header that of a record there. */
+static void
+place_records(Commit *commit)
+{
+	DifsRequest *request;
+
+	STAILQ_FOREACH(request, &commit->puts, next)
+	{
+		const DifsSegment *segment = &request->segment;
+
+		if (segment->stored_length > VERIFY_IN_JOB_BYTES &&
+			!difs_segment_verify(request->control, 0, request->payload, segment->stored_length, &request->error))
+			continue;
+		request->offset = commit->end;
+		difs_record_pack(segment, commit->file->header.salt, request->offset, commit->start, request->control);
+		commit->end += difs_record_size(segment->stored_length);
+	}
+}
+
+static bool
+write_records(Commit *commit)
+{
+	static const uint8_t zeros[DIFS_RECORD_ALIGNMENT];
+	struct iovec vector[3 * RECORDS_AT_ONCE];
+	uint64_t	offset = commit->start;
+	uint64_t	size = 0;
+	int			count = 0;
+	DifsRequest *request;
+
+	STAILQ_FOREACH(request, &commit->puts, next)
+	{
+		uint32_t	stored_length = request->segment.stored_length;
+		size_t		packed_size = difs_segment_packed_size(stored_length);
+		uint64_t	record_size = difs_record_size(stored_length);
+
+		if (request->offset == 0)
+			continue;
+		vector[count++] = (struct iovec) {request->control, packed_size};
+		vector[count++] = (struct iovec) {request->payload, stored_length};
+		if (record_size > packed_size + stored_length)
+			vector[count++] = (struct iovec) {(void *) (uintptr_t) zeros, record_size - packed_size - stored_length};
+		size += record_size;
+		if (count <= 3 * (RECORDS_AT_ONCE - 1))
+			continue;
+		if (!difs_pwritev(commit->file->fd, vector, count, offset))
+			return false;
+		offset += size;
+		size = 0;
+		count = 0;
+	}
+	return difs_pwritev(commit->file->fd, vector, count, offset);
+}
+
+/* There was no room: the file is as before if what was written can be cut off. */
+static bool
+take_back(Commit *commit, int write_errno)
+{
+	if (write_errno != ENOSPC && write_errno != EDQUOT && write_errno != EFBIG)
+		return false;
+	return ftruncate(commit->file->fd, (off_t) commit->start) == 0;
+}
+
+static void
+commit_done(DifsJob *job)
+{
+	Commit	   *commit = (Commit *) job;
+	DifsGroup  *group = commit->group;
+	DifsRequest *request;
+
+	if (commit->outcome == DIFS_OK)
+	{
+		group->file_bytes = commit->end;
+		if (commit->end > commit->start)
+			commit->server->syncs++;
+	}
+	difs_group_set_allocated(group, commit->allocated_bytes);
+	while ((request = STAILQ_FIRST(&commit->puts)) != NULL)
+	{
+		STAILQ_REMOVE_HEAD(&commit->puts, next);
+		finish_put(commit, request);
+	}
+	if (commit->outcome == DIFS_ERROR_FULL)
+		difs_log(DIFS_LOG_WARNING, "group %016llx: %s", (unsigned long long) group->id, commit->error.text);
+	else if (commit->outcome != DIFS_OK)
+		difs_group_fail(group, &commit->error);
+	difs_group_file_release(commit->file);
+	free(commit);
+	difs_group_idle(group);
+}
+
+static void
+finish_put(Commit *commit, DifsRequest *request)
+{
+	DifsGroup  *group = commit->group;
+	const DifsSegment *segment = &request->segment;
+	uint64_t	size = difs_record_size(segment->stored_length);
+
+	group->queued_bytes -= size;
+	group->queued_puts--;
+	commit->server->queued_bytes -= size;
+	if (commit->outcome == DIFS_OK && request->offset > 0)
+	{
+		DifsListEntry *entry = difs_index_find(&group->index, segment->segment);
+
+		entry->offset = request->offset;
+		entry->flags = 0;
+		group->live_segments++;
+		group->live_bytes += segment->stored_length;
+		commit->server->puts++;
+		difs_request_reply(request, NULL, 0, NULL, 0);
+		return;
+	}
+	difs_index_remove(&group->index, segment->segment);
+	difs_request_fail(request, request->offset > 0 ? &commit->error : &request->error);
+}

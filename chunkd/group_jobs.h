@@ -1,0 +1,59 @@
+/*
+ * group_jobs.h - the jobs of a group, each in a file of its own, and what starts them.
+ *
+ * Those that difs_group_schedule() starts find the group open, idle and now
+ * busy, and end with difs_group_idle().
+ */
+#ifndef DIFS_GROUP_JOBS_H
+#define DIFS_GROUP_JOBS_H
+
+#include "group.h"
+
+/* group_open.c: opens a group, recovering it if need be; then lets go on, or fails, those who wait in group->opening. */
+extern void difs_group_open(DifsGroup *group);
+
+/* group_create.c: makes the file of a group that difs_group_create() has just made; answers request. */
+extern void difs_group_make(DifsGroup *group, const DifsCreateGroup *create, DifsRequest *request);
+extern void difs_group_drop(DifsGroup *group);
+
+/* group_commit.c */
+extern void difs_group_put(DifsRequest *request);	/* resume function: queues a PUT whose request->segment is set */
+extern void difs_group_commit(DifsGroup *group);
+extern void difs_group_fail_puts(DifsGroup *group, const DifsError *error);
+
+/* group_delete.c */
+extern void difs_group_queue_delete(DifsRequest *request);	/* resume function */
+extern void difs_group_delete(DifsGroup *group);
+
+/* group_seal.c */
+extern void difs_group_queue_seal(DifsRequest *request);	/* resume function */
+extern void difs_group_seal(DifsGroup *group);
+
+/* group_compact.c */
+extern void difs_group_consider_compaction(DifsGroup *group);	/* queues it if it is worth it */
+extern void difs_group_next_compaction(struct DifsServer *server);
+extern void difs_group_compact(DifsGroup *group);
+extern void difs_group_forget_compaction(DifsGroup *group);
+
+/* group_read.c: resume functions */
+extern void difs_group_get(DifsRequest *request);
+extern void difs_group_list(DifsRequest *request);
+
+/* group_verify.c: resume function */
+extern void difs_group_verify(DifsRequest *request);
+
+/* group_recover.c: finds out, in a job, what a group file holds by walking its records. */
+typedef struct DifsRecovery
+{
+	DifsIndex	index;			/* sorted */
+	uint64_t	file_bytes;		/* the length that the file has now */
+	uint64_t	dead_bytes;
+	uint64_t	cut_bytes;		/* torn tail that was cut off */
+	uint32_t	damaged;		/* places that were skipped, or whose bytes are bad */
+} DifsRecovery;
+
+/* writable: it is an open group, whose tail is checked and cut; otherwise nothing is changed. */
+extern bool difs_group_recover(DifsStore *store, int fd, const DifsGroupHeader *header, bool writable,
+							   DifsRecovery *recovery, DifsError *error);
+
+#endif

@@ -1,0 +1,235 @@
+/*
+ * options.c - see options.h.
+ */
+#include "options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "../common/wire.h"
+
+#ifndef DIFS_VERSION
+#define DIFS_VERSION "1.0"
+#endif
+
+#define DEFAULT_MAX_CONNECTIONS 1200
+
+static const char usage[] =
+"difsd keeps segments of difs, the PostgreSQL-transactional file system, in a directory and serves them.\n"
+"\n"
+"Usage:\n"
+"  difsd --name NAME --data DIR --listen HOST:PORT --key-file FILE [OPTION]...\n"
+"\n"
+"Options:\n"
+"  --name NAME            storage name, such as /storage01\n"
+"  --data DIR             data directory, created if it is not there (optional with --tier memory)\n"
+"  --listen HOST:PORT     address to listen on; [HOST]:PORT for IPv6; with port 0 the system picks one\n"
+"  --key-file FILE        cluster keys, one a line; only the owner may read the file\n"
+"  --tier disk|memory     where segments are kept (default disk)\n"
+"  --capacity SIZE        most bytes to take, such as 500GB (default what the file system has,\n"
+"                         for the memory tier half of the machine's memory)\n"
+"  --address-file FILE    write the address that is listened on to this file\n"
+"  --exit-with-stdin      end when standard input is closed\n"
+"  --max-connections N    most connections at a time (default 1200)\n"
+"  --version              print the version and end\n"
+"  --help                 print this text and end\n";
+
+enum
+{
+	OPTION_NAME = 1,
+	OPTION_DATA,
+	OPTION_LISTEN,
+	OPTION_KEY_FILE,
+	OPTION_TIER,
+	OPTION_CAPACITY,
+	OPTION_ADDRESS_FILE,
+	OPTION_EXIT_WITH_STDIN,
+	OPTION_MAX_CONNECTIONS,
+	OPTION_VERSION,
+	OPTION_HELP
+};
+
+static const struct option long_options[] = {
+	{"name", required_argument, NULL, OPTION_NAME},
+	{"data", required_argument, NULL, OPTION_DATA},
+	{"listen", required_argument, NULL, OPTION_LISTEN},
+	{"key-file", required_argument, NULL, OPTION_KEY_FILE},
+	{"tier", required_argument, NULL, OPTION_TIER},
+	{"capacity", required_argument, NULL, OPTION_CAPACITY},
+	{"address-file", required_argument, NULL, OPTION_ADDRESS_FILE},
+	{"exit-with-stdin", no_argument, NULL, OPTION_EXIT_WITH_STDIN},
+	{"max-connections", required_argument, NULL, OPTION_MAX_CONNECTIONS},
+	{"version", no_argument, NULL, OPTION_VERSION},
+	{"help", no_argument, NULL, OPTION_HELP},
+	{NULL, 0, NULL, 0}
+};
+
+static bool take_option(int option, const char *value, DifsOptions *options);
+static bool check_options(const DifsOptions *options);
+static bool parse_address(const char *text, DifsOptions *options);
+static bool parse_size(const char *text, uint64_t *size);
+static bool parse_count(const char *text, int *count);
+static bool complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+bool
+difs_options_parse(int argc, char **argv, DifsOptions *options, int *exit_code)
+{
+	int			option;
+
+	*options = (DifsOptions) {.max_connections = DEFAULT_MAX_CONNECTIONS, .tier = DIFS_TIER_DISK};
+	*exit_code = 2;
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1)
+	{
+		if (option == OPTION_HELP || option == OPTION_VERSION)
+		{
+			fputs(option == OPTION_HELP ? usage : "difsd (difs) " DIFS_VERSION "\n", stdout);
+			*exit_code = 0;
+			return false;
+		}
+		if (!take_option(option, optarg, options))
+			return false;
+	}
+	if (optind < argc)
+		return complain("unexpected argument \"%s\"", argv[optind]);
+	return check_options(options);
+}
+
+static bool
+take_option(int option, const char *value, DifsOptions *options)
+{
+	switch (option)
+	{
+		case OPTION_NAME:
+			options->name = value;
+			return true;
+		case OPTION_DATA:
+			options->data = value;
+			return true;
+		case OPTION_LISTEN:
+			return parse_address(value, options) || complain("\"%s\" is not of the form HOST:PORT", value);
+		case OPTION_KEY_FILE:
+			options->key_file = value;
+			return true;
+		case OPTION_TIER:
+			options->tier = strcmp(value, "memory") == 0 ? DIFS_TIER_MEMORY : DIFS_TIER_DISK;
+			return options->tier == DIFS_TIER_MEMORY || strcmp(value, "disk") == 0 ||
+				complain("\"%s\" is not a tier: disk or memory", value);
+		case OPTION_CAPACITY:
+			return parse_size(value, &options->capacity_bytes) || complain("\"%s\" is not a size, such as 500GB", value);
+		case OPTION_ADDRESS_FILE:
+			options->address_file = value;
+			return true;
+		case OPTION_EXIT_WITH_STDIN:
+			options->exit_with_stdin = true;
+			return true;
+		case OPTION_MAX_CONNECTIONS:
+			return parse_count(value, &options->max_connections) ||
+				complain("\"%s\" is not a number of connections from 1 to 100000", value);
+		default:
+			/* getopt_long() has said what is wrong. */
+			return false;
+	}
+}
+
+static bool
+check_options(const DifsOptions *options)
+{
+	if (options->name == NULL)
+		return complain("--name is missing");
+	if (options->name[0] == '\0' || strlen(options->name) >= DIFS_NAME_SIZE)
+		return complain("a storage name has 1 to %d bytes", DIFS_NAME_SIZE - 1);
+	for (const char *at = options->name; *at != '\0'; at++)
+	{
+		if (isspace((unsigned char) *at) || iscntrl((unsigned char) *at))
+			return complain("a storage name has no white space");
+	}
+	if (options->data == NULL && options->tier == DIFS_TIER_DISK)
+		return complain("--data is missing");
+	if (options->host[0] == '\0')
+		return complain("--listen is missing");
+	if (options->key_file == NULL)
+		return complain("--key-file is missing");
+	return true;
+}
+
+static bool
+parse_address(const char *text, DifsOptions *options)
+{
+	const char *colon = strrchr(text, ':');
+	size_t		length;
+	char	   *end;
+	unsigned long port;
+
+	if (colon == NULL || colon == text || !isdigit((unsigned char) colon[1]))
+		return false;
+	port = strtoul(colon + 1, &end, 10);
+	if (*end != '\0' || port > 65535)
+		return false;
+	length = (size_t) (colon - text);
+	if (text[0] == '[' && text[length - 1] == ']')
+	{
+		text++;
+		length -= 2;
+	}
+	if (length == 0 || length >= sizeof(options->host))
+		return false;
+	memcpy(options->host, text, length);
+	options->host[length] = '\0';
+	snprintf(options->port, sizeof(options->port), "%lu", port);
+	return true;
+}
+
+/* A number and an optional unit: kB, MB, GB, TB, of 1024 each as everywhere in PostgreSQL. */
+static bool
+parse_size(const char *text, uint64_t *size)
+{
+	static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+	char	   *unit;
+	unsigned long long number;
+
+	if (!isdigit((unsigned char) text[0]))
+		return false;
+	errno = 0;
+	number = strtoull(text, &unit, 10);
+	if (errno != 0 || number == 0)
+		return false;
+	if (*unit == '\0')
+		unit = "B";
+	for (unsigned i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+	{
+		if (strcasecmp(unit, units[i]) != 0)
+			continue;
+		*size = (uint64_t) number << (10 * i);
+		return *size >> (10 * i) == number;
+	}
+	return false;
+}
+
+static bool
+parse_count(const char *text, int *count)
+{
+	char	   *end;
+	long		number = strtol(text, &end, 10);
+
+	*count = (int) number;
+	return *end == '\0' && end != text && number >= 1 && number <= 100000;
+}
+
+static bool
+complain(const char *format, ...)
+{
+	va_list		args;
+
+	fputs("difsd: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputs("\nTry \"difsd --help\".\n", stderr);
+	return false;
+}

@@ -1,0 +1,31 @@
+/*
+ * options.h - the command line of difsd.
+ */
+#ifndef DIFS_OPTIONS_H
+#define DIFS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DIFS_TIER_DISK		0	/* as in DifsServerStatus */
+#define DIFS_TIER_MEMORY	1
+
+typedef struct DifsOptions
+{
+	const char *name;
+	const char *data;			/* NULL: memory tier without a directory */
+	char		host[256];
+	char		port[8];
+	const char *key_file;
+	const char *address_file;	/* NULL: none */
+	uint8_t		tier;
+	uint64_t	capacity_bytes; /* 0: what the file system has */
+	int			max_connections;
+	bool		exit_with_stdin;
+} DifsOptions;
+
+/* Fills in options from the command line; they refer to argv.  Prints what --help and --version ask for, and what is wrong.
+ * False if the program shall end with *exit_code. */
+extern bool difs_options_parse(int argc, char **argv, DifsOptions *options, int *exit_code);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * server.h - the state of the process that everything hangs from.
+ *
+ * All of it belongs to the loop thread, but for what is constant after start
+ * (options, keyring, store) and `stopping`, which long jobs look at.
+ */
+#ifndef DIFS_SERVER_H
+#define DIFS_SERVER_H
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+#include "../common/auth.h"
+#include "group.h"
+#include "job.h"
+#include "memory.h"
+#include "options.h"
+#include "store.h"
+
+#define DIFS_SURPLUS_CONNECTIONS	64	/* over --max-connections, to be told so */
+#define DIFS_MAX_TENANTS			1024
+#define DIFS_MAX_GROUPS				(1024 * 1024)	/* of all tenants */
+#define DIFS_MAX_OPEN_FILES			512	/* groups with open descriptors, two each */
+
+typedef TAILQ_HEAD(DifsConnectionList, DifsConnection) DifsConnectionList;
+typedef TAILQ_HEAD(DifsTenantList, DifsTenant) DifsTenantList;
+
+typedef struct DifsServer
+{
+	uv_loop_t  *loop;
+	const DifsOptions *options;
+	DifsKeyring keyring;
+	DifsStore  *store;
+	DifsPool	pool;
+	DifsBudget	budget;
+
+	uv_tcp_t	listener;
+	uv_timer_t	timer;
+	uv_signal_t terminate;
+	uv_signal_t interrupt;
+	uv_async_t	stdin_closed;
+	atomic_bool stopping;
+	uint64_t	stop_ms;		/* when stopping began */
+
+	DifsConnectionList connections;
+	int			connection_count;
+
+	DifsTenantList tenants;
+	int			tenant_count;
+	uint32_t	group_count;
+	DifsGroupQueue open_groups; /* with open descriptors, least recently used first */
+	int			open_group_count;
+	DifsGroupQueue compactions; /* groups that wait to be compacted */
+	bool		compacting;
+
+	uint64_t	used_bytes;		/* allocated by all groups */
+	uint64_t	queued_bytes;	/* records that wait to be written */
+	uint64_t	free_bytes;		/* of the file system, as it was lately */
+	bool		measuring;		/* a job gets free_bytes */
+	uint64_t	puts;
+	uint64_t	gets;
+	uint64_t	syncs;
+} DifsServer;
+
+/* Starts a server: tenants are loaded, then it listens, then the address is written.  False with *error. */
+extern bool difs_server_start(DifsServer *server, uv_loop_t *loop, const DifsOptions *options, DifsStore *store,
+							  DifsError *error);
+
+/* Stops to accept and to read; uv_run() ends when what is under way is done. */
+extern void difs_server_stop(DifsServer *server, const char *why);
+
+/* Frees what is left after uv_run(). */
+extern void difs_server_destroy(DifsServer *server);
+
+/* Whether so many more bytes may be written. */
+extern bool difs_server_has_room(const DifsServer *server, uint64_t bytes);
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * tenant.h - the clusters that keep segments here, each with a directory and an epoch.
+ */
+#ifndef DIFS_TENANT_H
+#define DIFS_TENANT_H
+
+#include "connection.h"
+#include "group.h"
+
+typedef struct DifsTenant
+{
+	TAILQ_ENTRY(DifsTenant) link;
+	struct DifsServer *server;
+	uint8_t		cluster[DIFS_UUID_SIZE];	/* these two never change */
+	char		directory[2 * DIFS_UUID_SIZE + 1];
+
+	bool		durable;		/* directory and epoch file are on disk */
+	uint64_t	epoch;			/* highest seen, durable */
+	bool		storing;		/* a job makes an epoch durable */
+	STAILQ_HEAD(, DifsConnection) attaching;
+
+	DifsGroup **groups;			/* sorted by id */
+	uint32_t	group_count;
+	uint32_t	groups_allocated;
+} DifsTenant;
+
+/* Reads what the data directory has: a directory for each tenant, the header of each index.  No segment is looked at, but
+ * groups that are not sealed begin to be recovered. */
+extern bool difs_tenant_load_all(struct DifsServer *server, DifsError *error);
+extern void difs_tenant_free_all(struct DifsServer *server);
+
+/* Gives a connection whose peer has proved itself its tenant; difs_greeting_attached() is called when the connection's epoch
+ * is durable, or cannot be made so. */
+extern void difs_tenant_attach(DifsConnection *connection, const uint8_t cluster[DIFS_UUID_SIZE]);
+
+extern DifsGroup *difs_tenant_find(const DifsTenant *tenant, uint64_t group);	/* NULL: none */
+extern void difs_tenant_add(DifsTenant *tenant, DifsGroup *group);
+extern void difs_tenant_remove(DifsTenant *tenant, DifsGroup *group);
+
+/* LIST_GROUPS' payload: packs up to DIFS_GROUPS_MAX_ENTRIES groups whose id is greater than `after`; returns their number. */
+extern uint32_t difs_tenant_list(const DifsTenant *tenant, uint64_t after, uint8_t *out);
+
+extern void difs_tenant_status(const DifsTenant *tenant, DifsServerStatus *status);
+extern void difs_tenant_hex(const uint8_t cluster[DIFS_UUID_SIZE], char hex[2 * DIFS_UUID_SIZE + 1]);
+
+#endif

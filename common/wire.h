@@ -1,0 +1,225 @@
+/*
+ * wire.h - the whole protocol between chunk servers and those who talk to them.
+ *
+ * A connection carries frames in both directions.  Requests may be pipelined;
+ * each reply names its request, and replies come in any order.
+ *
+ *	  0  u32  control_length    bytes of control after this header, at most DIFS_WIRE_MAX_CONTROL
+ *	  4  u32  payload_length    bytes of payload after control, at most DIFS_MAX_SEGMENT_SIZE
+ *	  8  u64  request           chosen by the requester, echoed by the reply
+ *	 16  u8   message           DifsMessage; a reply has DIFS_WIRE_REPLY set
+ *	 17  u8   status            in a reply, a DifsErrorCode; in a request 0
+ *	 18  u16  reserved, 0
+ *	 20  u32  crc               CRC-32C of bytes 0 .. 20 of this header and of control
+ *
+ * A reply with a status other than DIFS_OK has the error's text (UTF-8, no
+ * terminator) as its control and no payload.  A frame that breaks a rule of
+ * this file closes the connection and harms nobody else.  The payload is not in
+ * crc: it is the stored form of a segment, which has its own (segment.h).
+ *
+ *	message        sender  control                                      payload   reply's control              reply's payload
+ *	HELLO          client  u16 protocol version, u8[8] key id,          -         CHALLENGE:                   -
+ *	                       u8[16] cluster uuid, u64 epoch,                        u16 version, u8[32] server nonce,
+ *	                       u8[32] client nonce, name wanted                       u8[32] server proof, u16 name length, name
+ *	PROOF          client  u8[32] client proof                          -         WELCOME: DifsServerStatus    -
+ *	CREATE_GROUP   client  u64 group, u64 epoch, u64 capacity           -         -                            -
+ *	SEAL_GROUP     client  u64 group                                    -         u64 segments, u64 bytes      -
+ *	DROP_GROUP     client  u64 group                                    -         -                            -
+ *	PUT            client  packed segment header (group in it)          stored    -                            -
+ *	GET            client  u64 group, u64 segment, u32 offset,          -         u32 first block, packed      blocks
+ *	                       u32 length (0 = to the end)                            segment header
+ *	DELETE         client  u64 group, u64 segment [1 .. 4096]           -         u32 deleted, u32 unknown     -
+ *	LIST           client  u64 group, u64 cursor (0 to begin)           -         u64 next cursor (0 = done)   DifsListEntry []
+ *	LIST_GROUPS    client  u64 greater than this group id               -         -                            DifsGroupEntry []
+ *	STAT           client  -                                            -         DifsServerStatus             -
+ *	VERIFY         client  u64 group, u64 segment                       -         -                            -
+ *
+ * Before WELCOME a server takes no other message than HELLO and PROOF, and no
+ * frame with more control than DIFS_WIRE_MAX_GREETING.  PUT, CREATE_GROUP,
+ * SEAL_GROUP, DROP_GROUP and DELETE of a connection whose epoch is lower than
+ * the highest that the server has seen for that cluster are refused with
+ * DIFS_ERROR_FENCED.  PUT is acknowledged after its group's file has been
+ * synced; CREATE_GROUP after file and directory have been; DELETE after the
+ * deletion is durable.  The handshake's proofs are in auth.h.
+ *
+ * Offsets and lengths of GET are in the stored form, whatever its codec; the server
+ * widens them to whole blocks and says which one is first.
+ */
+#ifndef DIFS_WIRE_H
+#define DIFS_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "segment.h"
+
+#define DIFS_WIRE_VERSION		1
+#define DIFS_WIRE_HEADER_SIZE	24
+#define DIFS_WIRE_MAX_CONTROL	(36 * 1024)
+#define DIFS_WIRE_MAX_GREETING	512
+#define DIFS_WIRE_MAX_DELETE	4096
+#define DIFS_WIRE_REPLY			0x80
+
+#define DIFS_NAME_SIZE			256	/* storage name with its terminator */
+#define DIFS_UUID_SIZE			16
+#define DIFS_NONCE_SIZE			32
+#define DIFS_PROOF_SIZE			32
+#define DIFS_KEY_ID_SIZE		8
+
+typedef enum DifsMessage
+{
+	DIFS_MESSAGE_HELLO = 1,
+	DIFS_MESSAGE_PROOF = 2,
+	DIFS_MESSAGE_CREATE_GROUP = 10,
+	DIFS_MESSAGE_SEAL_GROUP = 11,
+	DIFS_MESSAGE_DROP_GROUP = 12,
+	DIFS_MESSAGE_PUT = 13,
+	DIFS_MESSAGE_GET = 14,
+	DIFS_MESSAGE_DELETE = 15,
+	DIFS_MESSAGE_LIST = 16,
+	DIFS_MESSAGE_LIST_GROUPS = 17,
+	DIFS_MESSAGE_STAT = 18,
+	DIFS_MESSAGE_VERIFY = 19
+} DifsMessage;
+
+/* A frame without its bytes: what a header says. */
+typedef struct DifsFrame
+{
+	uint32_t	control_length;
+	uint32_t	payload_length;
+	uint64_t	request;
+	uint8_t		message;
+	uint8_t		status;
+} DifsFrame;
+
+/* Writes a frame header for frame, whose control (control_length bytes) stands at control. */
+extern void difs_wire_pack(const DifsFrame *frame, const uint8_t *control, uint8_t out[DIFS_WIRE_HEADER_SIZE]);
+
+/* Reads the lengths, message and status of a header and checks their bounds against the two limits, before any memory is
+ * taken for the rest.  The checksum is not looked at: difs_wire_check() does that once control is there. */
+extern bool difs_wire_unpack(const uint8_t header[DIFS_WIRE_HEADER_SIZE], uint32_t max_control, uint32_t max_payload,
+							 DifsFrame *frame, DifsError *error);
+
+/* Checks the header's checksum over itself and control. */
+extern bool difs_wire_check(const uint8_t header[DIFS_WIRE_HEADER_SIZE], const uint8_t *control, DifsError *error);
+
+/*
+ * Bodies.  Each message with a control of its own has a struct, a pack function that returns the number of bytes written to out
+ * (which has room for DIFS_WIRE_MAX_CONTROL), and an unpack function that is false with DIFS_ERROR_PROTOCOL for a body of
+ * the wrong length or with values out of bounds.  PUT's control is a packed segment header, by segment.h.
+ */
+typedef struct DifsHello
+{
+	uint16_t	version;
+	uint8_t		key_id[DIFS_KEY_ID_SIZE];
+	uint8_t		cluster[DIFS_UUID_SIZE];
+	uint64_t	epoch;
+	uint8_t		nonce[DIFS_NONCE_SIZE];
+	char		name[DIFS_NAME_SIZE];	/* storage name that the client means to talk to; empty: any */
+} DifsHello;
+
+typedef struct DifsChallenge
+{
+	uint16_t	version;
+	uint8_t		nonce[DIFS_NONCE_SIZE];
+	uint8_t		proof[DIFS_PROOF_SIZE];
+	char		name[DIFS_NAME_SIZE];	/* the server's storage name */
+} DifsChallenge;
+
+typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8 tier */
+{
+	uint64_t	epoch;			/* highest seen for this cluster */
+	uint64_t	capacity_bytes; /* 0 = what the file system has */
+	uint64_t	used_bytes;		/* allocated on disk by all groups of all clusters */
+	uint64_t	free_bytes;		/* that can still be written */
+	uint64_t	groups;			/* of this cluster */
+	uint64_t	segments;		/* live, of this cluster */
+	uint64_t	dead_bytes;		/* of deleted segments whose space has not come back yet */
+	uint64_t	puts;			/* segments written since start */
+	uint64_t	gets;
+	uint64_t	syncs;			/* fdatasync calls since start */
+	uint8_t		tier;			/* 0 disk, 1 memory */
+} DifsServerStatus;
+
+typedef struct DifsCreateGroup
+{
+	uint64_t	group;
+	uint64_t	epoch;
+	uint64_t	capacity;		/* bytes of group file that a PUT may not exceed */
+} DifsCreateGroup;
+
+typedef struct DifsGet
+{
+	uint64_t	group;
+	uint64_t	segment;
+	uint32_t	offset;
+	uint32_t	length;
+} DifsGet;
+
+typedef struct DifsDelete
+{
+	uint64_t	group;
+	uint32_t	count;			/* 1 .. DIFS_WIRE_MAX_DELETE */
+	const uint8_t *ids;			/* count little-endian u64, in the frame */
+} DifsDelete;
+
+/* One entry of LIST's payload, 32 bytes: u64 segment, u64 xid, u64 offset in the file, u32 stored_length, u32 flags. */
+#define DIFS_LIST_ENTRY_SIZE	32
+#define DIFS_LIST_MAX_ENTRIES	4096
+typedef struct DifsListEntry
+{
+	uint64_t	segment;
+	uint64_t	xid;
+	uint64_t	offset;
+	uint32_t	stored_length;
+	uint32_t	flags;			/* DIFS_LIST_DEAD, DIFS_LIST_DAMAGED */
+} DifsListEntry;
+#define DIFS_LIST_DEAD		1	/* deleted; the id stays taken */
+#define DIFS_LIST_DAMAGED	2	/* its header is unreadable, or its bytes failed their checksum */
+
+/* One entry of LIST_GROUPS' payload, 40 bytes: u64 group, u64 epoch, u64 file_bytes, u64 live_bytes, u64 state. */
+#define DIFS_GROUP_ENTRY_SIZE	40
+#define DIFS_GROUPS_MAX_ENTRIES 1024
+typedef struct DifsGroupEntry
+{
+	uint64_t	group;
+	uint64_t	epoch;
+	uint64_t	file_bytes;		/* length of the group file */
+	uint64_t	live_bytes;		/* stored bytes of segments that are not deleted */
+	uint64_t	state;			/* DifsGroupState */
+} DifsGroupEntry;
+
+typedef enum DifsGroupState		/* of one server's copy of a block group */
+{
+	DIFS_GROUP_OPEN = 0,
+	DIFS_GROUP_SEALED = 1,
+	DIFS_GROUP_FAILED = 2		/* a write or sync failed: readable, takes nothing more, to be repaired elsewhere */
+} DifsGroupState;
+
+extern size_t difs_hello_pack(const DifsHello *hello, uint8_t *out);
+extern bool difs_hello_unpack(const uint8_t *in, size_t length, DifsHello *hello, DifsError *error);
+extern size_t difs_challenge_pack(const DifsChallenge *challenge, uint8_t *out);
+extern bool difs_challenge_unpack(const uint8_t *in, size_t length, DifsChallenge *challenge, DifsError *error);
+extern size_t difs_status_pack(const DifsServerStatus *status, uint8_t *out);
+extern bool difs_status_unpack(const uint8_t *in, size_t length, DifsServerStatus *status, DifsError *error);
+extern size_t difs_create_group_pack(const DifsCreateGroup *create, uint8_t *out);
+extern bool difs_create_group_unpack(const uint8_t *in, size_t length, DifsCreateGroup *create, DifsError *error);
+extern size_t difs_group_pack(uint64_t group, uint8_t *out);	/* SEAL_GROUP, DROP_GROUP, LIST_GROUPS: one u64 */
+extern bool difs_group_unpack(const uint8_t *in, size_t length, uint64_t *group, DifsError *error);
+extern size_t difs_pair_pack(uint64_t first, uint64_t second, uint8_t *out);	/* LIST, VERIFY, SEAL_GROUP's reply: two u64 */
+extern bool difs_pair_unpack(const uint8_t *in, size_t length, uint64_t *first, uint64_t *second, DifsError *error);
+extern size_t difs_get_pack(const DifsGet *get, uint8_t *out);
+extern bool difs_get_unpack(const uint8_t *in, size_t length, DifsGet *get, DifsError *error);
+extern size_t difs_delete_pack(uint64_t group, const uint64_t *ids, uint32_t count, uint8_t *out);
+extern bool difs_delete_unpack(const uint8_t *in, size_t length, DifsDelete *delete, DifsError *error);
+extern void difs_list_entry_pack(const DifsListEntry *entry, uint8_t out[DIFS_LIST_ENTRY_SIZE]);
+extern void difs_list_entry_unpack(const uint8_t in[DIFS_LIST_ENTRY_SIZE], DifsListEntry *entry);
+extern void difs_group_entry_pack(const DifsGroupEntry *entry, uint8_t out[DIFS_GROUP_ENTRY_SIZE]);
+extern void difs_group_entry_unpack(const uint8_t in[DIFS_GROUP_ENTRY_SIZE], DifsGroupEntry *entry);
+
+/* "PUT", "GET", …; "message 77" is not among them: an unknown number is "unknown". */
+extern const char *difs_message_name(uint8_t message);
+
+#endif

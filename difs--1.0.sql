@@ -1,0 +1,474 @@
+/* difs--1.0.sql: tables in schema difs, functions difs_* in the extension's schema */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION difs" to load this file. \quit
+
+CREATE SCHEMA difs;
+COMMENT ON SCHEMA difs IS 'tables and views of the difs extension';
+REVOKE ALL ON SCHEMA difs FROM PUBLIC;
+GRANT USAGE ON SCHEMA difs TO PUBLIC;
+
+--
+-- Tables.  C code reads and writes them directly (src/table.h), by column number: the order of columns here and the enums in
+-- src/catalog.h are one thing.
+--
+
+-- Who this database is to chunk servers, and its right to write (the claim).
+CREATE TABLE difs.cluster (
+    singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    uuid       uuid NOT NULL,
+    epoch      bigint NOT NULL,
+    created    timestamptz NOT NULL
+);
+COMMENT ON TABLE difs.cluster IS 'identity of this database towards chunk servers, and the epoch of its claim';
+
+CREATE SEQUENCE difs.volume_id AS integer;
+CREATE TABLE difs.volume (
+    id                integer PRIMARY KEY,
+    name              text COLLATE "C" NOT NULL UNIQUE,
+    root              bigint NOT NULL,
+    replicas          smallint NOT NULL CHECK (replicas BETWEEN 1 AND 8),
+    segment_size      integer NOT NULL CHECK (segment_size BETWEEN 4096 AND 134217728),
+    compression_level smallint NOT NULL CHECK (compression_level BETWEEN 0 AND 19),
+    tier              text COLLATE "C" NOT NULL,
+    digest            text COLLATE "C" NOT NULL CHECK (digest IN ('none', 'xxh128', 'sha256')),
+    created           timestamptz NOT NULL
+);
+COMMENT ON TABLE difs.volume IS 'file trees with their policy; compression_level 0 stores segments raw, 1 to 19 is zstd''s level';
+
+CREATE SEQUENCE difs.ino AS bigint START WITH 16 CACHE 32;
+CREATE TABLE difs.inode (
+    ino      bigint PRIMARY KEY,
+    volume   integer NOT NULL,
+    kind     "char" NOT NULL CHECK (kind IN ('f', 'd', 'l')),
+    mode     integer NOT NULL,
+    owner    oid NOT NULL,
+    nlink    integer NOT NULL,
+    version  integer NOT NULL,
+    size     bigint NOT NULL,
+    atime    timestamptz NOT NULL,
+    mtime    timestamptz NOT NULL,
+    ctime    timestamptz NOT NULL,
+    btime    timestamptz NOT NULL,
+    target   text COLLATE "C",
+    attrs    jsonb
+);
+COMMENT ON TABLE difs.inode IS 'files, directories and symbolic links; version is the current one of a file, 0 for other kinds';
+
+CREATE TABLE difs.dentry (
+    parent  bigint NOT NULL,
+    name    text COLLATE "C" NOT NULL,
+    ino     bigint NOT NULL,
+    PRIMARY KEY (parent, name)
+);
+CREATE INDEX dentry_ino ON difs.dentry (ino);
+COMMENT ON TABLE difs.dentry IS 'names: an entry in a directory leads to an inode';
+
+CREATE TABLE difs.version (
+    ino           bigint NOT NULL,
+    version       integer NOT NULL,
+    size          bigint NOT NULL,
+    segments      integer NOT NULL,
+    base          integer NOT NULL,
+    extent        integer NOT NULL,
+    map_ino       bigint,
+    map_version   integer,
+    deleted       boolean NOT NULL,
+    author        oid NOT NULL,
+    mtime         timestamptz NOT NULL,
+    digest        bytea,
+    PRIMARY KEY (ino, version)
+);
+CREATE INDEX version_map ON difs.version (map_ino) WHERE map_ino IS NOT NULL;
+COMMENT ON TABLE difs.version IS 'states of a file''s content';
+COMMENT ON COLUMN difs.version.base IS 'manifest rows with a lower from_version do not count: the version that last replaced the whole content';
+COMMENT ON COLUMN difs.version.extent IS 'upper bound of the length of any manifest row of this version, in bytes';
+COMMENT ON COLUMN difs.version.map_ino IS 'a copy: the manifest rows are those of this inode, at map_version';
+
+CREATE TABLE difs.manifest (
+    ino             bigint NOT NULL,
+    file_offset     bigint NOT NULL,
+    length          integer NOT NULL,
+    from_version    integer NOT NULL,
+    to_version      integer,
+    segment         bigint NOT NULL,
+    segment_offset  integer NOT NULL,
+    block_group     bigint NOT NULL,
+    raw_length      integer NOT NULL,
+    stored_length   integer NOT NULL,
+    codec           smallint NOT NULL,
+    crc             integer NOT NULL,
+    PRIMARY KEY (ino, file_offset, from_version)
+);
+CREATE INDEX manifest_segment ON difs.manifest (segment);
+COMMENT ON TABLE difs.manifest IS 'byte ranges of files and the segments that hold them, for versions in [from_version, to_version)';
+
+CREATE SEQUENCE difs.block_group_id AS bigint;
+CREATE TABLE difs.block_group (
+    id        bigint PRIMARY KEY,
+    state     text COLLATE "C" NOT NULL CHECK (state IN ('open', 'sealed', 'repairing')),
+    replicas  smallint NOT NULL,
+    tier      text COLLATE "C" NOT NULL,
+    members   integer[] NOT NULL,
+    epoch     bigint NOT NULL,
+    capacity  bigint NOT NULL,
+    segments  bigint,
+    bytes     bigint,
+    created   timestamptz NOT NULL,
+    sealed    timestamptz
+);
+CREATE INDEX block_group_open ON difs.block_group (id) WHERE state <> 'sealed';
+COMMENT ON TABLE difs.block_group IS 'containers of segments and the servers that hold them; segments and bytes are filled in when a group is sealed';
+
+CREATE SEQUENCE difs.server_id AS integer;
+CREATE TABLE difs.server (
+    id        integer PRIMARY KEY,
+    name      text COLLATE "C" NOT NULL UNIQUE,
+    host      text COLLATE "C" NOT NULL,
+    port      integer NOT NULL CHECK (port BETWEEN 1 AND 65535),
+    zone      text COLLATE "C" NOT NULL,
+    tier      text COLLATE "C" NOT NULL,
+    weight    integer NOT NULL CHECK (weight > 0),
+    state     text COLLATE "C" NOT NULL CHECK (state IN ('active', 'draining', 'removed')),
+    embedded  boolean NOT NULL,
+    created   timestamptz NOT NULL
+);
+COMMENT ON TABLE difs.server IS 'chunk servers; what they say of their health is in the view difs.servers';
+
+-- The range of segment ids that has been handed out; one nextval() is worth 8192 ids (src/ids.c).
+CREATE SEQUENCE difs.segment_id AS bigint;
+
+-- What committed transactions have let go of; the keeper collects it.
+CREATE TABLE difs.doomed (
+    ino      bigint NOT NULL,
+    version  integer,
+    xid      xid8 NOT NULL,
+    lsn      pg_lsn NOT NULL,
+    doomed   timestamptz NOT NULL
+);
+CREATE INDEX doomed_ino ON difs.doomed (ino);
+COMMENT ON TABLE difs.doomed IS 'content that a committed transaction let go of: one version, or (version null) a whole inode';
+
+INSERT INTO difs.cluster (uuid, epoch, created) VALUES (gen_random_uuid(), 1, now());
+
+--
+-- Volumes (src/volume.c).
+--
+
+CREATE FUNCTION difs_volume_create(
+    name              text,
+    replicas          integer DEFAULT 1,
+    segment_size      integer DEFAULT 1048576,
+    compression       text DEFAULT 'zstd',
+    compression_level integer DEFAULT 1,
+    tier              text DEFAULT 'disk',
+    digest            text DEFAULT 'xxh128')
+RETURNS integer
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_volume_create';
+COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text)
+IS 'makes a file tree with a policy of its own; returns its id';
+REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text) FROM PUBLIC;
+
+CREATE FUNCTION difs_volume_changed()
+RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_volume_changed';
+COMMENT ON FUNCTION difs_volume_changed() IS 'trigger of difs.volume: tells all sessions to read their volumes anew';
+REVOKE ALL ON FUNCTION difs_volume_changed() FROM PUBLIC;
+
+CREATE TRIGGER volume_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON difs.volume
+FOR EACH STATEMENT EXECUTE FUNCTION difs_volume_changed();
+
+CREATE VIEW difs.volumes AS
+SELECT name,
+       replicas,
+       segment_size,
+       CASE WHEN compression_level OPERATOR(pg_catalog.=) 0 THEN 'none' ELSE 'zstd' END AS compression,
+       compression_level,
+       tier,
+       digest,
+       created
+FROM difs.volume;
+COMMENT ON VIEW difs.volumes IS 'file trees and their policy';
+GRANT SELECT ON difs.volumes TO PUBLIC;
+
+-- The volume of paths that name none, unless difs.volume says otherwise.
+SELECT difs_volume_create(name => 'main');
+
+REVOKE ALL ON TABLE difs.cluster, difs.volume, difs.inode, difs.dentry, difs.version, difs.manifest, difs.block_group, difs.server,
+    difs.doomed FROM PUBLIC;
+REVOKE ALL ON SEQUENCE difs.volume_id, difs.ino, difs.block_group_id, difs.server_id, difs.segment_id FROM PUBLIC;
+
+--
+-- Writing files.
+--
+
+CREATE FUNCTION difs_put(path text, data bytea, if_version integer DEFAULT NULL, parents boolean DEFAULT false)
+RETURNS integer
+AS 'MODULE_PATHNAME', 'difs_put'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION difs_put(text, bytea, integer, boolean) IS
+'stores data as a new version of a file and returns its number; if_version 0: only if the file does not exist, n: only if n is its current version; parents makes missing directories';
+REVOKE ALL ON FUNCTION difs_put(text, bytea, integer, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_import(path text, file text, if_version integer DEFAULT NULL, parents boolean DEFAULT false)
+RETURNS integer
+AS 'MODULE_PATHNAME', 'difs_import'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION difs_import(text, text, integer, boolean) IS
+'stores a file of the server, given by its absolute name, as difs_put() does; memory does not depend on its size';
+REVOKE ALL ON FUNCTION difs_import(text, text, integer, boolean) FROM PUBLIC;
+
+--
+-- Names: making, moving and removing them (src/names.c, src/copy.c).
+--
+
+CREATE FUNCTION difs_mkdir(path text, parents boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_mkdir';
+COMMENT ON FUNCTION difs_mkdir(text, boolean) IS
+'makes a directory and returns its inode number; parents makes those on the way, too, and is content if all are there';
+REVOKE ALL ON FUNCTION difs_mkdir(text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_rmdir(path text)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_rmdir';
+COMMENT ON FUNCTION difs_rmdir(text) IS 'removes an empty directory';
+REVOKE ALL ON FUNCTION difs_rmdir(text) FROM PUBLIC;
+
+CREATE FUNCTION difs_rename(from_path text, to_path text, no_replace boolean DEFAULT false)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_rename';
+COMMENT ON FUNCTION difs_rename(text, text, boolean) IS
+'gives a file or directory another name in its volume, whatever its size; a file replaces a file, a directory an empty directory, unless no_replace';
+REVOKE ALL ON FUNCTION difs_rename(text, text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_delete(path text, recursive boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_delete';
+COMMENT ON FUNCTION difs_delete(text, boolean) IS
+'removes a file or an empty directory, or with recursive a directory and all below it; returns the number of entries removed';
+REVOKE ALL ON FUNCTION difs_delete(text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_copy(from_path text, to_path text, version integer DEFAULT NULL, if_version integer DEFAULT NULL)
+RETURNS integer
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_copy';
+COMMENT ON FUNCTION difs_copy(text, text, integer, integer) IS
+'makes a version of a file the newest version of another without moving bytes, and returns its number; if_version is as in difs_put()';
+REVOKE ALL ON FUNCTION difs_copy(text, text, integer, integer) FROM PUBLIC;
+
+--
+-- Names: asking (src/list.c, src/stat.c, src/map.c).
+--
+
+CREATE FUNCTION difs_list(
+    path      text,
+    recursive boolean DEFAULT false,
+    pattern   text DEFAULT NULL,
+    after     text DEFAULT NULL,
+    max       integer DEFAULT NULL,
+    kind      text DEFAULT NULL)
+RETURNS TABLE (name text, ino bigint, kind text, size bigint, version integer, mode integer, owner regrole, mtime timestamptz)
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_list';
+COMMENT ON FUNCTION difs_list(text, boolean, text, text, integer, text) IS
+'entries of a directory, or with recursive of a tree, depth first in byte order; pattern is a glob for the last component, after the name behind which to go on, max a number of rows, kind file, directory or symlink';
+REVOKE ALL ON FUNCTION difs_list(text, boolean, text, text, integer, text) FROM PUBLIC;
+
+CREATE FUNCTION difs_stat(
+    path    text,
+    version integer DEFAULT NULL,
+    OUT ino     bigint,
+    OUT kind    text,
+    OUT size    bigint,
+    OUT version integer,
+    OUT mode    integer,
+    OUT owner   regrole,
+    OUT nlink   integer,
+    OUT atime   timestamptz,
+    OUT mtime   timestamptz,
+    OUT ctime   timestamptz,
+    OUT btime   timestamptz,
+    OUT volume  text)
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_stat';
+COMMENT ON FUNCTION difs_stat(text, integer) IS
+'attributes of a file or directory, or size and mtime of one version of a file; a directory''s times do not change with its entries';
+REVOKE ALL ON FUNCTION difs_stat(text, integer) FROM PUBLIC;
+
+CREATE FUNCTION difs_exists(path text)
+RETURNS boolean
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_exists';
+COMMENT ON FUNCTION difs_exists(text) IS
+'is there anything at a path; false also if a directory on the way is missing, but an error if the volume is';
+REVOKE ALL ON FUNCTION difs_exists(text) FROM PUBLIC;
+
+CREATE FUNCTION difs_versions(path text)
+RETURNS TABLE (version integer, size bigint, mtime timestamptz, digest bytea, deleted boolean, segments integer, author regrole)
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_versions';
+COMMENT ON FUNCTION difs_versions(text) IS 'versions of a file, newest first';
+REVOKE ALL ON FUNCTION difs_versions(text) FROM PUBLIC;
+
+-- volatile: it may write manifest rows of this transaction's own segments
+CREATE FUNCTION difs_manifest(path text, version integer DEFAULT NULL, details boolean DEFAULT false)
+RETURNS jsonb
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_manifest';
+COMMENT ON FUNCTION difs_manifest(text, integer, boolean) IS
+'which storage holds which segments of a version; details adds the segments one by one';
+REVOKE ALL ON FUNCTION difs_manifest(text, integer, boolean) FROM PUBLIC;
+
+--
+-- Reading files (src/get.c, src/export.c).
+--
+
+CREATE FUNCTION difs_get(path text, version integer DEFAULT NULL, "offset" bigint DEFAULT 0, length bigint DEFAULT NULL)
+RETURNS bytea
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_get';
+COMMENT ON FUNCTION difs_get(text, integer, bigint, bigint)
+IS 'reads a file, or a range of it; version null is the current one, length null means to the end, and what lies behind the end is left out';
+REVOKE ALL ON FUNCTION difs_get(text, integer, bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_read(
+    path       text,
+    version    integer DEFAULT NULL,
+    "offset"   bigint DEFAULT 0,
+    length     bigint DEFAULT NULL,
+    piece_size integer DEFAULT 4194304,
+    OUT "offset" bigint,
+    OUT data     bytea)
+RETURNS SETOF record
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
+AS 'MODULE_PATHNAME', 'difs_read';
+COMMENT ON FUNCTION difs_read(text, integer, bigint, bigint, integer)
+IS 'reads a file, or a range of it, piece by piece: one row for every piece_size bytes, all of one snapshot; memory does not depend on the file''s size';
+REVOKE ALL ON FUNCTION difs_read(text, integer, bigint, bigint, integer) FROM PUBLIC;
+
+CREATE FUNCTION difs_export(path text, file text, version integer DEFAULT NULL)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_export';
+COMMENT ON FUNCTION difs_export(text, text, integer)
+IS 'writes a file to the server''s file system, given by its absolute name, and returns its size; needs the privileges of pg_write_server_files';
+REVOKE ALL ON FUNCTION difs_export(text, text, integer) FROM PUBLIC;
+
+--
+-- Chunk servers and block groups (src/server_admin.c).
+--
+
+CREATE FUNCTION difs_server_add(
+    name   text,
+    host   text,
+    port   integer,
+    zone   text DEFAULT '',
+    tier   text DEFAULT 'disk',
+    weight integer DEFAULT 100)
+RETURNS integer
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_server_add';
+COMMENT ON FUNCTION difs_server_add(text, text, integer, text, text, integer)
+IS 'adds a chunk server, which must answer and hold the cluster key; returns its id; new block groups may use it once this is committed';
+REVOKE ALL ON FUNCTION difs_server_add(text, text, integer, text, text, integer) FROM PUBLIC;
+
+CREATE FUNCTION difs.server_health(
+    OUT id             integer,
+    OUT alive          boolean,
+    OUT last_seen      timestamptz,
+    OUT capacity_bytes bigint,
+    OUT used_bytes     bigint,
+    OUT free_bytes     bigint,
+    OUT problem        text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
+AS 'MODULE_PATHNAME', 'difs_server_health';
+COMMENT ON FUNCTION difs.server_health() IS 'what the keeper of this database knows of its chunk servers; nothing where none runs';
+REVOKE ALL ON FUNCTION difs.server_health() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.server_health() TO pg_monitor;
+
+CREATE VIEW difs.servers AS
+SELECT server.name,
+       server.host,
+       server.port,
+       server.zone,
+       server.tier,
+       server.weight,
+       server.state,
+       server.embedded,
+       health.alive,
+       health.last_seen,
+       health.capacity_bytes,
+       health.used_bytes,
+       health.free_bytes,
+       health.problem
+FROM difs.server
+LEFT JOIN difs.server_health() AS health ON health.id OPERATOR(pg_catalog.=) server.id;
+COMMENT ON VIEW difs.servers IS 'chunk servers and their health as the keeper last saw it; null where no keeper runs';
+GRANT SELECT ON difs.servers TO pg_monitor;
+
+CREATE VIEW difs.block_groups AS
+SELECT id,
+       state,
+       replicas,
+       tier,
+       ARRAY(SELECT coalesce(server.name, member.id::pg_catalog.text)
+             FROM pg_catalog.unnest(members) WITH ORDINALITY AS member (id, place)
+             LEFT JOIN difs.server ON server.id OPERATOR(pg_catalog.=) member.id
+             ORDER BY member.place) AS members,
+       capacity,
+       segments,
+       bytes,
+       created,
+       sealed
+FROM difs.block_group;
+COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of the chunk servers that hold them';
+GRANT SELECT ON difs.block_groups TO pg_monitor;
+
+--
+-- Dump and restore.  All data is dumped.  Rows that this script has made itself come back from a dump as well: the pristine ones make way.
+--
+
+CREATE FUNCTION difs.make_way()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CASE TG_TABLE_NAME
+        WHEN 'cluster' THEN DELETE FROM difs.cluster;
+        WHEN 'volume' THEN DELETE FROM difs.volume WHERE id = NEW.id;
+        WHEN 'inode' THEN DELETE FROM difs.inode WHERE ino = NEW.ino;
+    END CASE;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION difs.make_way() IS 'trigger function: a restored row replaces the one that CREATE EXTENSION made';
+REVOKE ALL ON FUNCTION difs.make_way() FROM PUBLIC;
+
+-- Only rows that come by SQL, as from a dump, fire these: the functions of difs write without triggers.
+CREATE TRIGGER make_way BEFORE INSERT ON difs.cluster FOR EACH ROW EXECUTE FUNCTION difs.make_way();
+CREATE TRIGGER make_way BEFORE INSERT ON difs.volume FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION difs.make_way();
+CREATE TRIGGER make_way BEFORE INSERT ON difs.inode FOR EACH ROW WHEN (NEW.ino = 16) EXECUTE FUNCTION difs.make_way();
+
+SELECT pg_catalog.pg_extension_config_dump('difs.cluster', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.volume', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.inode', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.dentry', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.version', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.manifest', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.block_group', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.server', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.doomed', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.volume_id', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.ino', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.block_group_id', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.server_id', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.segment_id', '');

@@ -1,0 +1,68 @@
+/*
+ * compat.h - the newest PostgreSQL API, offered to older releases.
+ *
+ * Every test of PG_VERSION_NUM is in this file.  Code elsewhere is written as
+ * for the newest release that difs supports (15 to 18).
+ */
+#ifndef DIFS_COMPAT_H
+#define DIFS_COMPAT_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "executor/executor.h"
+#include "storage/proc.h"
+
+/* 16: what postgres.h said about varlena is in a header of its own */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 17: proc numbers have a type and a name of their own */
+#if PG_VERSION_NUM < 170000
+#define DIFS_MY_PROC_NUMBER		(MyProc->pgprocno)
+#define DIFS_PROC_BY_NUMBER(n)	(&ProcGlobal->allProcs[(n)])
+#else
+#define DIFS_MY_PROC_NUMBER		MyProcNumber
+#define DIFS_PROC_BY_NUMBER(n)	GetPGProcByNumber(n)
+#endif
+
+/* 17: a wait set belongs to a resource owner or, without one, lives as long as its process */
+#if PG_VERSION_NUM < 170000
+#define DIFS_CREATE_WAIT_SET(events)	CreateWaitEventSet(TopMemoryContext, (events))
+#else
+#define DIFS_CREATE_WAIT_SET(events)	CreateWaitEventSet(NULL, (events))
+#endif
+
+/* 17: LogLogicalMessage() can flush by itself; we flush where we need it */
+#if PG_VERSION_NUM < 170000
+#define difs_log_message(prefix, message, size) LogLogicalMessage((prefix), (message), (size), false)
+#else
+#define difs_log_message(prefix, message, size) LogLogicalMessage((prefix), (message), (size), false, false)
+#endif
+
+/* 16: an update may concern the summarizing indexes only */
+#if PG_VERSION_NUM < 160000
+typedef bool TU_UpdateIndexes;
+#define TU_None					false
+#define ExecInsertIndexTuples(info, slot, estate, update, no_error, conflict, arbiters, only_summarizing) \
+	(ExecInsertIndexTuples) ((info), (slot), (estate), (update), (no_error), (conflict), (arbiters))
+#endif
+
+/* 16: one function checks who owns an object of any kind */
+#if PG_VERSION_NUM < 160000
+#define difs_owns_database(database, role) pg_database_ownercheck((database), (role))
+#else
+#define difs_owns_database(database, role) object_ownercheck(DatabaseRelationId, (database), (role))
+#endif
+
+/* 18: a tuple that does not count as a conflict */
+#if PG_VERSION_NUM < 180000
+#define ExecCheckIndexConstraints(info, slot, estate, conflict, tuple, arbiters) \
+	((void) (tuple), (ExecCheckIndexConstraints) ((info), (slot), (estate), (conflict), (arbiters)))
+#define index_beginscan(table, index, snapshot, instrument, keys, order_bys) \
+	(index_beginscan) ((table), (index), (snapshot), (keys), (order_bys))
+#endif
+
+#endif

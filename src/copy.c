@@ -1,0 +1,106 @@
+/*
+ * copy.c - copies that move no bytes.
+ *
+ * A copy is one version row that names the inode and version whose manifest rows
+ * it shares; a copy of a copy names the original, so reading never follows a
+ * chain.  The keeper asks the index on version(map_ino) before it collects
+ * doomed content, uncommitted rows included, so the source may be deleted at any
+ * time.
+ *
+ * A source that this transaction has just put may still have segments on their
+ * way to chunk servers.  They need no waiting for: their manifest rows are
+ * written under the source's inode, in this transaction, and become visible with
+ * the copy.  Who reads the copy before that settles the source's inode first, as
+ * for any version.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "src/create.h"
+#include "src/report.h"
+#include "src/stat.h"
+#include "src/table.h"
+
+static int32 copy(const text *from, const text *to, int32 number, int32 if_version);
+static void find_source(const text *path, int32 number, DifsWalk *walk, DifsVersion *version);
+static void check_classes(const DifsWalk *from, const DifsWalk *to);
+
+/* number 0: the current version. Returns the target's new version. */
+static int32
+copy(const text *from, const text *to, int32 number, int32 if_version)
+{
+	DifsWalk	source;
+	DifsWalk	target;
+	DifsInode	inode;
+	DifsVersion version;
+	bool		created;
+
+	find_source(from, number, &source, &version);
+	difs_file_open_for_write(to, false, if_version, &target, &inode, &created);
+	check_classes(&source, &target);
+
+	/* Opening may have waited and changed the snapshot. Only what the snapshot in force sees is out of the keeper's reach. */
+	find_source(from, number, &source, &version);
+
+	version.ino = inode.ino;
+	version.version = inode.version + 1;
+	version.author = GetUserId();
+	version.mtime = GetCurrentTimestamp();
+	difs_version_insert(&version);
+
+	inode.version = version.version;
+	inode.size = version.size;
+	inode.mtime = version.mtime;
+	inode.ctime = version.mtime;
+	difs_inode_update_content(&inode);
+	return version.version;
+}
+
+static void
+find_source(const text *path, int32 number, DifsWalk *walk, DifsVersion *version)
+{
+	difs_path_find_file(path, walk);
+	difs_stat_version(walk, number == 0 ? walk->inode.version : number, version);
+}
+
+/* The segments stay where they are, so that must be a place that the target's volume would choose. */
+static void
+check_classes(const DifsWalk *from, const DifsWalk *to)
+{
+	const DifsClass *source = &from->volume.class;
+	const DifsClass *target = &to->volume.class;
+
+	if (source->replicas != target->replicas || strcmp(source->tier, target->tier) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot copy \"%s\" to \"%s\" without moving bytes", from->path->text, to->path->text),
+				 errdetail("Volume \"%s\" has replicas %d and tier \"%s\", volume \"%s\" replicas %d and tier \"%s\".",
+						   from->volume.name, source->replicas, source->tier,
+						   to->volume.name, target->replicas, target->tier),
+				 errhint("Store the content anew with difs_put().")));
+}
+
+PG_FUNCTION_INFO_V1(difs_copy);
+
+Datum
+difs_copy(PG_FUNCTION_ARGS)
+{
+	int32		number = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	int32		if_version = PG_ARGISNULL(3) ? DIFS_ANY_VERSION : PG_GETARG_INT32(3);
+	int32		version;
+
+	DIFS_ARG_NOT_NULL(0, "from_path");
+	DIFS_ARG_NOT_NULL(1, "to_path");
+	if (!PG_ARGISNULL(3) && if_version < 0)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("if_version must not be negative")));
+
+	difs_write_begin("difs_copy");
+	version = copy(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), number, if_version);
+	difs_write_end();
+	PG_RETURN_INT32(version);
+}

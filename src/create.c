@@ -1,0 +1,74 @@
+/*
+ * create.c - opening a file for a new version.
+ *
+ * An existing file's inode row is locked, so writers of one file queue up there.
+ * A new file's inode cannot be seen by others before the commit; its name is
+ * guarded by the unique key of difs.dentry: a second creator waits there for the
+ * first to end.  A rollback removes both rows, and nothing else was done.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+
+#include "src/create.h"
+#include "src/dentry.h"
+#include "src/report.h"
+#include "src/table.h"
+
+static bool lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode);
+static bool create_new(const DifsWalk *walk, int32 if_version, DifsInode *inode);
+
+void
+difs_file_open_for_write(const text *path, bool parents, int32 if_version,
+						 DifsWalk *walk, DifsInode *inode, bool *created)
+{
+	DifsPath   *parsed = difs_path_parse(path);
+
+	for (;; difs_names_again())
+	{
+		if (parents && !difs_directories_create(parsed))
+			continue;
+		difs_path_walk(path, walk);
+		difs_path_expect_file(walk);
+		*created = !walk->found;
+		if (walk->found ? lock_existing(walk, if_version, inode) : create_new(walk, if_version, inode))
+			return;
+	}
+}
+
+/* False if it is gone. */
+static bool
+lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
+{
+	if (if_version == 0)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_EXISTS),
+				 errmsg("file \"%s\" already exists", walk->path->text)));
+
+	*inode = walk->inode;
+	if (!difs_inode_lock(inode))
+		return false;
+
+	if (if_version != DIFS_ANY_VERSION && inode->version != if_version)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_CHANGED),
+				 errmsg("file \"%s\" has changed since", walk->path->text),
+				 errdetail("Its current version is %d, not %d.", inode->version, if_version)));
+	if (inode->version == PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("file \"%s\" cannot have more versions", walk->path->text)));
+	return true;
+}
+
+/* False if the directory is gone, or somebody else has taken the name. */
+static bool
+create_new(const DifsWalk *walk, int32 if_version, DifsInode *inode)
+{
+	if (if_version > 0)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_CHANGED),
+				 errmsg("file \"%s\" has changed since", walk->path->text),
+				 errdetail("It does not exist, and its version was to be %d.", if_version)));
+	return difs_entry_create(&walk->parent, walk->name, DIFS_KIND_FILE, inode);
+}

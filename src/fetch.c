@@ -1,0 +1,381 @@
+/*
+ * fetch.c - segments from chunk servers, verified, into memory (fetch.h).
+ *
+ * Up to MAX_LANES requests are in flight at once, over all servers, but no more
+ * than WINDOW_BYTES of replies (or one reply, if that is larger), so memory stays
+ * within the result plus that window.  Replies come in any order, and each goes
+ * straight to its place.
+ *
+ * State lives in the call.  What outlasts it are the connections (link.c): after
+ * an error or a cancel, those with requests in flight are closed, so that nothing
+ * is ever received for a call that is over.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "src/fetch.h"
+#include "src/fetch_lane.h"
+#include "src/settings.h"
+
+#define MAX_LANES		16
+#define WINDOW_BYTES	(16 * 1024 * 1024)
+
+typedef struct Fetch
+{
+	const char *path;
+	DifsPlan	plan;
+	bool		planned;		/* no piece is left to be begun */
+	bool		held;			/* next_piece waits for room in the window */
+	DifsPiece	next_piece;
+	int			busy;			/* lanes in use */
+	uint64		busy_bytes;
+	DifsLane	lanes[MAX_LANES];
+} Fetch;
+
+static uint64 last_request = 0;
+
+static void run(Fetch *fetch);
+static void begin_pieces(Fetch *fetch);
+static void begin_piece(Fetch *fetch, DifsLane *lane);
+static bool fits_window(const Fetch *fetch);
+static void move_lanes(Fetch *fetch);
+static void send_lane(DifsLane *lane);
+static bool advance_links(Fetch *fetch);
+static void take_event(Fetch *fetch, DifsLink *link, DifsEvent event, const DifsFrame *frame);
+static void take_head(DifsLink *link, DifsLane *lane, const DifsFrame *frame);
+static void take_frame(Fetch *fetch, DifsLink *link, DifsLane *lane, const DifsFrame *frame);
+static void link_lost(Fetch *fetch, DifsLink *link, const DifsError *error, bool again);
+static void lane_done(Fetch *fetch, DifsLane *lane);
+static void release_link(DifsLane *lane);
+static void lane_failed(DifsLane *lane, const DifsError *error);
+static DifsLane *find_lane(Fetch *fetch, const DifsLink *link, uint64 request);
+static void wait_for_links(Fetch *fetch);
+static int64 lane_deadline(const DifsLane *lane);
+static void give_up_silent(Fetch *fetch);
+
+void
+difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int64 length, char *out)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs fetch", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Fetch	   *fetch = palloc0(sizeof(Fetch));
+
+	fetch->path = path;
+	difs_plan_begin(&fetch->plan, path, version, offset, length, out);
+	difs_link_begin();
+	PG_TRY();
+	{
+		run(fetch);
+	}
+	PG_CATCH();
+	{
+		difs_link_close_busy();
+		for (int i = 0; i < MAX_LANES; i++)
+			difs_inflate_drop(fetch->lanes[i].inflate);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
+
+static void
+run(Fetch *fetch)
+{
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		move_lanes(fetch);
+		begin_pieces(fetch);
+		if (fetch->busy > 0 && !advance_links(fetch))
+			wait_for_links(fetch);
+		if (fetch->busy == 0 && fetch->planned)
+			return;
+	}
+}
+
+/* Starts as many pieces as there are lanes and room for. */
+static void
+begin_pieces(Fetch *fetch)
+{
+	for (int i = 0; i < MAX_LANES; i++)
+	{
+		DifsLane   *lane = &fetch->lanes[i];
+
+		if (lane->state != DIFS_LANE_FREE)
+			continue;
+		if (!fetch->held && !fetch->planned)
+		{
+			fetch->held = difs_plan_next(&fetch->plan, &fetch->next_piece);
+			fetch->planned = !fetch->held;
+		}
+		if (!fetch->held || !fits_window(fetch))
+			return;
+		begin_piece(fetch, lane);
+	}
+}
+
+static void
+begin_piece(Fetch *fetch, DifsLane *lane)
+{
+	fetch->held = false;
+	fetch->busy++;
+	fetch->busy_bytes += fetch->next_piece.get_length;
+	difs_lane_begin(lane, &fetch->next_piece, fetch->path);
+	if (lane->piece.chunked && difs_lane_begin_chunks(lane))
+		lane_done(fetch, lane);
+	else
+		send_lane(lane);
+}
+
+static bool
+fits_window(const Fetch *fetch)
+{
+	return fetch->busy == 0 || fetch->busy_bytes + fetch->next_piece.get_length <= WINDOW_BYTES;
+}
+
+/* Sends what is to be sent, and what has paused for long enough. */
+static void
+move_lanes(Fetch *fetch)
+{
+	for (int i = 0; i < MAX_LANES; i++)
+	{
+		DifsLane   *lane = &fetch->lanes[i];
+
+		if (lane->state == DIFS_LANE_TO_SEND ||
+			(lane->state == DIFS_LANE_PAUSED && lane->resume_ms <= difs_link_clock_ms()))
+			send_lane(lane);
+	}
+}
+
+/* Asks the next member that can be asked. */
+static void
+send_lane(DifsLane *lane)
+{
+	const DifsPiece *piece = &lane->piece;
+	DifsGet		get = {.group = piece->stored.group, .segment = piece->stored.segment,
+	.offset = piece->get_offset, .length = piece->get_length};
+	DifsFrame	frame = {.message = DIFS_MESSAGE_GET};
+	uint8		control[64];
+	DifsError	error;
+
+	while (difs_lane_choose(lane))
+	{
+		DifsLink   *link = difs_link_open(lane->members.server[lane->member], &error);
+
+		if (link == NULL)
+		{
+			difs_lane_note_failure(lane, &error);
+			continue;
+		}
+		lane->state = DIFS_LANE_SENT;
+		lane->link = link;
+		lane->request = frame.request = ++last_request;
+		lane->sent_ms = difs_link_clock_ms();
+		frame.control_length = difs_get_pack(&get, control);
+		link->in_flight++;
+		difs_conn_send(link->conn, &frame, control, NULL);
+		return;
+	}
+	difs_lane_round_over(lane);
+}
+
+/* Takes whatever can be had without waiting. True if something happened. */
+static bool
+advance_links(Fetch *fetch)
+{
+	bool		happened = false;
+
+	for (int i = 0; i < difs_link_count(); i++)
+	{
+		DifsLink   *link = difs_link_at(i);
+
+		while (link->in_flight > 0)
+		{
+			DifsFrame	frame;
+			DifsEvent	event = difs_conn_advance(link->conn, &frame);
+
+			if (event == DIFS_EVENT_NONE)
+				break;
+			happened = true;
+			take_event(fetch, link, event, &frame);
+			CHECK_FOR_INTERRUPTS();
+		}
+	}
+	return happened;
+}
+
+static void
+take_event(Fetch *fetch, DifsLink *link, DifsEvent event, const DifsFrame *frame)
+{
+	link->heard_ms = difs_link_clock_ms();
+	if (event == DIFS_EVENT_HEAD)
+		take_head(link, find_lane(fetch, link, frame->request), frame);
+	else if (event == DIFS_EVENT_FRAME)
+		take_frame(fetch, link, find_lane(fetch, link, frame->request), frame);
+	else if (event == DIFS_EVENT_BROKEN)
+	{
+		DifsError	error = *difs_conn_error(link->conn);
+
+		link_lost(fetch, link, &error, !link->proven);
+	}
+}
+
+/* A reply that nobody waits for any more is received into nowhere. */
+static void
+take_head(DifsLink *link, DifsLane *lane, const DifsFrame *frame)
+{
+	void	   *payload_into = NULL;
+	DifsError	error;
+
+	if (lane != NULL && !difs_lane_take_head(lane, frame, difs_conn_control(link->conn), &payload_into, &error))
+	{
+		payload_into = NULL;
+		lane_failed(lane, &error);
+	}
+	difs_conn_payload_into(link->conn, payload_into);
+}
+
+static void
+take_frame(Fetch *fetch, DifsLink *link, DifsLane *lane, const DifsFrame *frame)
+{
+	DifsError	error;
+	bool		done;
+
+	link->proven = true;
+	link->suspect_until_ms = 0;
+	if (lane == NULL)
+		return;
+	if (frame->status != DIFS_OK)
+		difs_conn_reply_error(link->conn, frame, &error);
+	else if (lane->packed == NULL)
+	{
+		errno = 0;
+		difs_error_set(&error, DIFS_ERROR_CORRUPT, "%s: sent no bytes", difs_conn_label(link->conn));
+	}
+	else if (difs_lane_take_payload(lane, &done, &error))
+	{
+		release_link(lane);
+		if (done)
+			lane_done(fetch, lane);
+		else
+			difs_lane_begin_round(lane);
+		return;
+	}
+	lane_failed(lane, &error);
+}
+
+/* All bytes of its piece are in place. */
+static void
+lane_done(Fetch *fetch, DifsLane *lane)
+{
+	const DifsPiece *piece = &lane->piece;
+
+	if (lane->inflate != NULL && piece->raw_offset + piece->length < piece->stored.raw_length)
+		difs_inflate_park(lane->inflate);
+	else
+		difs_inflate_drop(lane->inflate);
+	lane->inflate = NULL;
+	lane->state = DIFS_LANE_FREE;
+	fetch->busy--;
+	fetch->busy_bytes -= lane->window_bytes;
+}
+
+/* Closes a connection. Its requests go to other members; or to the same one again if the connection was an old one, which may have been closed
+ * long before this call. */
+static void
+link_lost(Fetch *fetch, DifsLink *link, const DifsError *error, bool again)
+{
+	for (int i = 0; i < MAX_LANES; i++)
+	{
+		DifsLane   *lane = &fetch->lanes[i];
+
+		if (lane->state != DIFS_LANE_SENT || lane->link != link)
+			continue;
+		if (!again)
+			difs_lane_note_failure(lane, error);
+		release_link(lane);
+		lane->state = DIFS_LANE_TO_SEND;
+	}
+	difs_link_close(link, again ? 0 : difs_server_timeout);
+}
+
+static void
+release_link(DifsLane *lane)
+{
+	difs_lane_drop_reply(lane);
+	lane->link->in_flight--;
+	lane->link = NULL;
+}
+
+/* The server answered, but not with what is wanted. */
+static void
+lane_failed(DifsLane *lane, const DifsError *error)
+{
+	difs_lane_note_failure(lane, error);
+	release_link(lane);
+	lane->state = DIFS_LANE_TO_SEND;
+}
+
+static DifsLane *
+find_lane(Fetch *fetch, const DifsLink *link, uint64 request)
+{
+	for (int i = 0; i < MAX_LANES; i++)
+	{
+		DifsLane   *lane = &fetch->lanes[i];
+
+		if (lane->state == DIFS_LANE_SENT && lane->link == link && lane->request == request)
+			return lane;
+	}
+	return NULL;
+}
+
+/* Nothing can be done now: waits for a socket, for the end of a pause, or until a server has been silent for too long. */
+static void
+wait_for_links(Fetch *fetch)
+{
+	int64		now_ms = difs_link_clock_ms();
+	int64		deadline_ms = PG_INT64_MAX;
+
+	for (int i = 0; i < MAX_LANES; i++)
+	{
+		DifsLane   *lane = &fetch->lanes[i];
+
+		if (lane->state == DIFS_LANE_TO_SEND)
+			return;
+		if (lane->state != DIFS_LANE_FREE)
+			deadline_ms = Min(deadline_ms, lane_deadline(lane));
+	}
+	difs_link_wait(deadline_ms - now_ms);
+	give_up_silent(fetch);
+}
+
+static int64
+lane_deadline(const DifsLane *lane)
+{
+	if (lane->state == DIFS_LANE_PAUSED)
+		return lane->resume_ms;
+	return Max(lane->link->heard_ms, lane->sent_ms) + lane->patience_ms;
+}
+
+/* Waiting has just noted which sockets have something to say, so who is late now is silent. */
+static void
+give_up_silent(Fetch *fetch)
+{
+	int64		now_ms = difs_link_clock_ms();
+
+	for (int i = 0; i < MAX_LANES; i++)
+	{
+		DifsLane   *lane = &fetch->lanes[i];
+		DifsError	error;
+
+		if (lane->state != DIFS_LANE_SENT || lane_deadline(lane) > now_ms)
+			continue;
+		errno = 0;
+		difs_error_set(&error, DIFS_ERROR_NETWORK, "%s: no answer for %lld ms",
+					   difs_conn_label(lane->link->conn), (long long) lane->patience_ms);
+		link_lost(fetch, lane->link, &error, false);
+	}
+}

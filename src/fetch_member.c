@@ -1,0 +1,206 @@
+/*
+ * fetch_member.c - which member of a block group is asked next, and when to stop asking.
+ *
+ * The first is chosen by the segment's id, so that readers spread over all members;
+ * those that the keeper has found dead, or that failed this backend lately, come
+ * last.  Each is asked once a round.  A member that answered without a good copy
+ * (its bytes are bad, or it does not have the segment) is not asked again: when all
+ * have, and the table names no others, the segment is lost.  Members that do not
+ * answer are asked in round after round until difs.server_timeout is over, so that
+ * a chunk server that is being restarted is not an error.
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+
+#include "src/fetch_lane.h"
+#include "src/report.h"
+#include "src/settings.h"
+#include "src/shmem.h"
+
+#define PAUSE_MS	100
+
+static void find_members(DifsLane *lane);
+static void put_in_order(DifsLane *lane);
+static bool seems_alive(DifsDatabase *database, int32 server);
+static bool refresh_members(DifsLane *lane);
+static char *list_failures(const DifsLane *lane);
+static void report_lost(const DifsLane *lane) pg_attribute_noreturn();
+static void report_silence(const DifsLane *lane) pg_attribute_noreturn();
+
+void
+difs_lane_begin(DifsLane *lane, const DifsPiece *piece, const char *path)
+{
+	*lane = (DifsLane) {.piece = *piece, .path = path, .window_bytes = piece->get_length};
+	find_members(lane);
+	difs_lane_begin_round(lane);
+}
+
+void
+difs_lane_begin_round(DifsLane *lane)
+{
+	lane->state = DIFS_LANE_TO_SEND;
+	lane->tried = lane->bad;
+	lane->refreshed = false;
+	lane->began_ms = difs_link_clock_ms();
+}
+
+bool
+difs_lane_choose(DifsLane *lane)
+{
+	int			others = lane->members.count - 1;
+
+	for (int i = 0; i < lane->members.count; i++)
+	{
+		int			member = lane->order[i];
+
+		if ((lane->tried & (1u << member)) != 0)
+			continue;
+		lane->member = member;
+		lane->patience_ms = difs_server_timeout / 2;
+		if (lane->tried != 0 || lane->refreshed)
+			lane->patience_ms /= Max(others, 1);	/* so that the last of many is asked before the time is over */
+		return true;
+	}
+	return false;
+}
+
+void
+difs_lane_note_failure(DifsLane *lane, const DifsError *error)
+{
+	const DifsStored *stored = &lane->piece.stored;
+
+	if (lane->why == NULL)
+		lane->why = palloc0(sizeof(DifsError) * DIFS_MAX_REPLICAS);
+	lane->why[lane->member] = *error;
+	lane->tried |= 1u << lane->member;
+	if (error->code != DIFS_ERROR_CORRUPT && error->code != DIFS_ERROR_NO_SEGMENT && error->code != DIFS_ERROR_NO_GROUP)
+		return;
+	lane->bad |= 1u << lane->member;
+	ereport(LOG,
+			(errcode(DIFS_ERRCODE_CORRUPT),
+			 errmsg("chunk server %d has no good copy of segment %llu of block group %llu",
+					lane->members.server[lane->member],
+					(unsigned long long) stored->segment, (unsigned long long) stored->group),
+			 errdetail_internal("%s", error->text),
+			 errcontext("while reading file \"%s\" at offset %lld", lane->path, (long long) lane->piece.file_offset)));
+}
+
+void
+difs_lane_round_over(DifsLane *lane)
+{
+	bool		changed = refresh_members(lane);
+
+	if (!changed && pg_popcount32(lane->bad) == lane->members.count)
+		report_lost(lane);
+	if (difs_link_clock_ms() - lane->began_ms >= difs_server_timeout)
+		report_silence(lane);
+	lane->tried = lane->bad;
+	lane->refreshed = true;
+	lane->state = DIFS_LANE_PAUSED;
+	lane->resume_ms = difs_link_clock_ms() + (changed ? 0 : PAUSE_MS);
+}
+
+static void
+find_members(DifsLane *lane)
+{
+	uint64		group = lane->piece.stored.group;
+
+	if (!difs_group_members(group, &lane->members))
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_CORRUPT),
+				 errmsg("file \"%s\" has bytes in block group %llu, which is not in difs.block_group",
+						lane->path, (unsigned long long) group)));
+	put_in_order(lane);
+}
+
+static void
+put_in_order(DifsLane *lane)
+{
+	DifsDatabase *database = difs_database_find(MyDatabaseId);
+	int			count = lane->members.count;
+	uint32		later = 0;
+	int			n = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		int			member = (lane->piece.stored.segment + i) % count;
+
+		if (count == 1 || seems_alive(database, lane->members.server[member]))
+			lane->order[n++] = member;
+		else
+			later |= 1u << member;
+	}
+	for (int member = 0; member < count; member++)
+		if ((later & (1u << member)) != 0)
+			lane->order[n++] = member;
+}
+
+/* What the keeper and this backend know; on a standby, where no keeper runs, all are presumed to live. */
+static bool
+seems_alive(DifsDatabase *database, int32 server)
+{
+	DifsSharedServer known;
+
+	if (difs_link_suspect(server))
+		return false;
+	return database == NULL || !difs_server_lookup(database, server, &known) || known.alive;
+}
+
+/* Reads again who the members are: repair may have moved the group, or a server its address. True if the members are others now. */
+static bool
+refresh_members(DifsLane *lane)
+{
+	DifsMembers before = lane->members;
+
+	difs_servers_forget(lane->piece.stored.group);
+	find_members(lane);
+	if (before.count == lane->members.count &&
+		memcmp(before.server, lane->members.server, sizeof(int32) * before.count) == 0)
+		return false;
+	lane->tried = lane->bad = 0;
+	return true;
+}
+
+static char *
+list_failures(const DifsLane *lane)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < lane->members.count; i++)
+		appendStringInfo(&list, "%s%s", i > 0 ? "; " : "", lane->why[i].text);
+	return list.data;
+}
+
+static void
+report_lost(const DifsLane *lane)
+{
+	const DifsPiece *piece = &lane->piece;
+
+	ereport(ERROR,
+			(errcode(DIFS_ERRCODE_CORRUPT),
+			 errmsg("file \"%s\" is damaged at offset %lld", lane->path, (long long) piece->file_offset),
+			 errdetail("No good copy of segment %llu in block group %llu is left: %s.",
+					   (unsigned long long) piece->stored.segment, (unsigned long long) piece->stored.group,
+					   list_failures(lane)),
+			 errhint("Restore the files of one of these chunk servers from a backup, or delete the file.")));
+}
+
+static void
+report_silence(const DifsLane *lane)
+{
+	const DifsPiece *piece = &lane->piece;
+
+	ereport(ERROR,
+			(errcode(DIFS_ERRCODE_IO),
+			 errmsg("could not read file \"%s\" at offset %lld: no chunk server gave an answer in time",
+					lane->path, (long long) piece->file_offset),
+			 errdetail("Segment %llu in block group %llu: %s.",
+					   (unsigned long long) piece->stored.segment, (unsigned long long) piece->stored.group,
+					   list_failures(lane)),
+			 errhint("See that these chunk servers run and can be reached (difs.servers shows their health), and try again; "
+					 "difs.server_timeout is how long a call waits for them.")));
+}

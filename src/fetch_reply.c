@@ -1,0 +1,179 @@
+/*
+ * fetch_reply.c - a chunk server's answer to GET: is it what was asked for?
+ *
+ * Nothing that a server says is believed.  The packed header must name the
+ * segment, group, lengths, codec and checksum that the manifest row has; its block
+ * checksums then prove the bytes (common/segment.h).  Bytes may be received into
+ * the caller's result before they are proved, but a call never ends well with
+ * bytes that were not.
+ */
+#include "postgres.h"
+
+#include "common/bytes.h"
+#include "src/fetch_lane.h"
+
+static bool check_header(const DifsLane *lane, const uint8 *packed, size_t size, DifsError *error);
+static bool is_direct(const DifsPiece *piece);
+static bool deliver(DifsLane *lane, bool *done, DifsError *error);
+static bool deliver_part(DifsLane *lane, DifsError *error);
+static bool deliver_chunk(DifsLane *lane, bool *done, DifsError *error);
+static void ask_for_chunk(DifsLane *lane);
+
+bool
+difs_lane_begin_chunks(DifsLane *lane)
+{
+	DifsPiece  *piece = &lane->piece;
+	DifsError	error;
+	bool		done;
+
+	lane->inflate = difs_inflate_begin(&piece->stored, piece->raw_offset);
+	if (!difs_inflate_feed(lane->inflate, NULL, 0, piece->raw_offset, piece->length, piece->out, &done, &error))
+		elog(ERROR, "%s", error.text);
+	if (!done)
+		ask_for_chunk(lane);
+	return done;
+}
+
+bool
+difs_lane_take_head(DifsLane *lane, const DifsFrame *frame, const uint8 *control, void **payload_into, DifsError *error)
+{
+	const DifsPiece *piece = &lane->piece;
+	size_t		packed_size = difs_segment_packed_size(piece->stored.stored_length);
+
+	errno = 0;
+	if (frame->control_length != 4 + packed_size || frame->payload_length != piece->get_length ||
+		difs_get32(control) != piece->get_offset / DIFS_BLOCK_SIZE)
+		return difs_error_set(error, DIFS_ERROR_CORRUPT, "%s: sent another part than was asked for",
+							  difs_conn_label(lane->link->conn));
+	if (!check_header(lane, control + 4, packed_size, error))
+		return false;
+
+	lane->first_block = difs_get32(control);
+	lane->packed = palloc(packed_size);
+	memcpy(lane->packed, control + 4, packed_size);
+	if (!is_direct(piece))
+		lane->scratch = palloc(piece->get_length);
+	*payload_into = lane->scratch != NULL ? lane->scratch : piece->out;
+	return true;
+}
+
+bool
+difs_lane_take_payload(DifsLane *lane, bool *done, DifsError *error)
+{
+	const DifsPiece *piece = &lane->piece;
+	const char *bytes = lane->scratch != NULL ? lane->scratch : piece->out;
+	DifsError	reason;
+
+	if (difs_segment_verify(lane->packed, lane->first_block, bytes, piece->get_length, &reason) &&
+		deliver(lane, done, &reason))
+		return true;
+	errno = 0;
+	return difs_error_set(error, reason.code, "%s: %s", difs_conn_label(lane->link->conn), reason.text);
+}
+
+void
+difs_lane_drop_reply(DifsLane *lane)
+{
+	if (lane->packed != NULL)
+		pfree(lane->packed);
+	if (lane->scratch != NULL)
+		pfree(lane->scratch);
+	lane->packed = NULL;
+	lane->scratch = NULL;
+}
+
+static bool
+check_header(const DifsLane *lane, const uint8 *packed, size_t size, DifsError *error)
+{
+	const DifsStored *stored = &lane->piece.stored;
+	const char *label = difs_conn_label(lane->link->conn);
+	DifsSegment header;
+	DifsError	reason;
+
+	errno = 0;
+	if (!difs_segment_unpack(packed, size, &header, &reason))
+		return difs_error_set(error, reason.code, "%s: %s", label, reason.text);
+	if (header.dead)
+		return difs_error_set(error, DIFS_ERROR_NO_SEGMENT, "%s: has deleted it", label);
+	if (header.segment != stored->segment || header.group != stored->group || header.crc != stored->crc ||
+		header.raw_length != stored->raw_length || header.stored_length != stored->stored_length ||
+		header.codec != stored->codec)
+		return difs_error_set(error, DIFS_ERROR_CORRUPT,
+							  "%s: holds something else in its place (segment %llu of group %llu, %u bytes, checksum %08X instead of %08X)",
+							  label, (unsigned long long) header.segment, (unsigned long long) header.group,
+							  header.stored_length, header.crc, stored->crc);
+	return true;
+}
+
+/* Can the payload be received where it is wanted? */
+static bool
+is_direct(const DifsPiece *piece)
+{
+	return piece->stored.codec == DIFS_CODEC_RAW &&
+		piece->get_offset == piece->raw_offset && piece->get_length == piece->length;
+}
+
+static bool
+deliver(DifsLane *lane, bool *done, DifsError *error)
+{
+	const DifsPiece *piece = &lane->piece;
+	const DifsStored *stored = &piece->stored;
+
+	*done = true;
+	if (lane->scratch == NULL)
+		return true;
+	if (piece->chunked)
+		return deliver_chunk(lane, done, error);
+	if (stored->codec == DIFS_CODEC_RAW)
+		memcpy(piece->out, lane->scratch + (piece->raw_offset - piece->get_offset), piece->length);
+	else if (piece->length < stored->raw_length)
+		return deliver_part(lane, error);
+	else
+		return difs_segment_decode(stored->codec, lane->scratch, stored->stored_length, piece->out, stored->raw_length, error);
+	return true;
+}
+
+/* Some bytes of a compressed segment. */
+static bool
+deliver_part(DifsLane *lane, DifsError *error)
+{
+	const DifsPiece *piece = &lane->piece;
+	const DifsStored *stored = &piece->stored;
+	char	   *raw = palloc(stored->raw_length);
+	bool		ok = difs_segment_decode(stored->codec, lane->scratch, stored->stored_length, raw, stored->raw_length, error);
+
+	if (ok)
+		memcpy(piece->out, raw + piece->raw_offset, piece->length);
+	pfree(raw);
+	return ok;
+}
+
+/* A stored form whose checksum is right but which cannot be decompressed was made so, and what has come out of it is of no use. */
+static bool
+deliver_chunk(DifsLane *lane, bool *done, DifsError *error)
+{
+	const DifsPiece *piece = &lane->piece;
+	bool		ok = difs_inflate_feed(lane->inflate, lane->scratch, piece->get_length,
+									   piece->raw_offset, piece->length, piece->out, done, error);
+
+	if (ok && !*done && difs_inflate_stored_at(lane->inflate) >= piece->stored.stored_length)
+		ok = difs_error_set(error, DIFS_ERROR_CORRUPT, "segment ends before its bytes have come");
+	if (!ok)
+	{
+		difs_inflate_drop(lane->inflate);
+		lane->inflate = NULL;
+		lane->inflate = difs_inflate_begin(&piece->stored, piece->raw_offset);
+	}
+	if (!ok || !*done)
+		ask_for_chunk(lane);
+	return ok;
+}
+
+static void
+ask_for_chunk(DifsLane *lane)
+{
+	DifsPiece  *piece = &lane->piece;
+
+	piece->get_offset = difs_inflate_stored_at(lane->inflate);
+	piece->get_length = Min(piece->stored.stored_length - piece->get_offset, DIFS_INFLATE_CHUNK);
+}

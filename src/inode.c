@@ -1,0 +1,266 @@
+/*
+ * inode.c - rows of difs.inode, and the locks by inode number.
+ *
+ * No state but the plan of one statement, which PostgreSQL makes anew when the
+ * table has changed.  Rows and locks are the transaction's.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "src/inode.h"
+#include "src/table.h"
+
+/* Lock tags: PostgreSQL's own advisory locks have 1 or 2 in their last field, so a number other than these is ours
+ * alone. */
+#define LOCK_SPACE		0xD1F5
+#define LOCK_BUCKETS	1024
+
+typedef enum LockClass
+{
+	LOCK_CLASS_INODE = 1,
+	LOCK_CLASS_RENAME = 2
+} LockClass;
+
+static DifsScan *scan_inode(int64 ino);
+static void decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode);
+static int32 initial_mode(DifsKind kind);
+static uint32 hash_ino(int64 ino);
+static void lock_number(LockClass class, uint32 number, LOCKMODE mode);
+
+bool
+difs_inode_find(int64 ino, DifsInode *inode)
+{
+	DifsScan   *scan = scan_inode(ino);
+	HeapTuple	tuple = difs_scan_next(scan, false);
+
+	if (tuple != NULL)
+		decode(tuple, difs_scan_desc(scan), inode);
+	difs_scan_end(scan);
+
+	return tuple != NULL;
+}
+
+void
+difs_inode_create(int32 volume, DifsKind kind, DifsInode *inode)
+{
+	Datum		values[DIFS_INODE_COLUMNS];
+	bool		nulls[DIFS_INODE_COLUMNS] = {false};
+	TimestampTz now = GetCurrentTimestamp();
+
+	*inode = (DifsInode) {
+		.ino = difs_sequence_next(DIFS_REL_SEQ_INO),
+		.volume = volume,
+		.kind = kind,
+		.mode = initial_mode(kind),
+		.owner = GetUserId(),
+		.nlink = 1,
+		.atime = now,
+		.mtime = now,
+		.ctime = now,
+		.btime = now,
+		.own = true,
+	};
+
+	values[DIFS_INODE_INO - 1] = Int64GetDatum(inode->ino);
+	values[DIFS_INODE_VOLUME - 1] = Int32GetDatum(inode->volume);
+	values[DIFS_INODE_KIND - 1] = CharGetDatum(inode->kind);
+	values[DIFS_INODE_MODE - 1] = Int32GetDatum(inode->mode);
+	values[DIFS_INODE_OWNER - 1] = ObjectIdGetDatum(inode->owner);
+	values[DIFS_INODE_NLINK - 1] = Int32GetDatum(inode->nlink);
+	values[DIFS_INODE_VERSION - 1] = Int32GetDatum(inode->version);
+	values[DIFS_INODE_SIZE - 1] = Int64GetDatum(inode->size);
+	values[DIFS_INODE_ATIME - 1] = TimestampTzGetDatum(inode->atime);
+	values[DIFS_INODE_MTIME - 1] = TimestampTzGetDatum(inode->mtime);
+	values[DIFS_INODE_CTIME - 1] = TimestampTzGetDatum(inode->ctime);
+	values[DIFS_INODE_BTIME - 1] = TimestampTzGetDatum(inode->btime);
+	nulls[DIFS_INODE_TARGET - 1] = true;
+	nulls[DIFS_INODE_ATTRS - 1] = true;
+
+	difs_row_insert(DIFS_REL_INODE, values, nulls);
+}
+
+bool
+difs_inode_lock(DifsInode *inode)
+{
+	DifsScan   *scan = scan_inode(inode->ino);
+	HeapTuple	tuple = difs_scan_next(scan, false);
+	bool		locked = tuple != NULL && difs_row_lock(DIFS_REL_INODE, &tuple);
+
+	if (locked)
+	{
+		decode(tuple, difs_scan_desc(scan), inode);
+		inode->row = tuple;
+	}
+	difs_scan_end(scan);
+
+	return locked;
+}
+
+/* A row that this transaction made needs no lock, and is looked up here. */
+void
+difs_inode_update_content(DifsInode *inode)
+{
+	Datum		values[DIFS_INODE_COLUMNS] = {0};
+	bool		nulls[DIFS_INODE_COLUMNS] = {false};
+	bool		replace[DIFS_INODE_COLUMNS] = {false};
+	HeapTuple	row = inode->row;
+
+	if (row == NULL)
+	{
+		ScanKeyData key;
+
+		Assert(inode->own);
+		DIFS_KEY(&key, DIFS_INODE_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(inode->ino));
+		row = difs_row_find(DIFS_REL_INODE, DIFS_REL_INODE_PKEY, 1, &key);
+		if (row == NULL)
+			elog(ERROR, "inode " INT64_FORMAT " is gone though this transaction made it", inode->ino);
+	}
+
+	values[DIFS_INODE_VERSION - 1] = Int32GetDatum(inode->version);
+	values[DIFS_INODE_SIZE - 1] = Int64GetDatum(inode->size);
+	values[DIFS_INODE_MTIME - 1] = TimestampTzGetDatum(inode->mtime);
+	values[DIFS_INODE_CTIME - 1] = TimestampTzGetDatum(inode->ctime);
+	replace[DIFS_INODE_VERSION - 1] = true;
+	replace[DIFS_INODE_SIZE - 1] = true;
+	replace[DIFS_INODE_MTIME - 1] = true;
+	replace[DIFS_INODE_CTIME - 1] = true;
+
+	difs_row_update(DIFS_REL_INODE, row, values, nulls, replace);
+	heap_freetuple(row);
+	inode->row = NULL;
+}
+
+/*
+ * As a foreign key's own queries do it: with the rights of the table's owner,
+ * and through the executor, whose end fires the triggers of foreign keys.
+ */
+void
+difs_inode_remove(int64 ino)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[1] = {INT8OID};
+	Datum		values[1] = {Int64GetDatum(ino)};
+	Relation	table = difs_table_open(DIFS_REL_INODE, RowExclusiveLock);
+	Oid			owner = table->rd_rel->relowner;
+	Oid			user;
+	int			context;
+
+	table_close(table, NoLock);
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (plan == NULL)
+	{
+		SPIPlanPtr	prepared = SPI_prepare("DELETE FROM difs.inode WHERE ino OPERATOR(pg_catalog.=) $1", 1, types);
+
+		if (prepared == NULL || SPI_keepplan(prepared) != 0)
+			elog(ERROR, "could not prepare the removal of an inode: %s", SPI_result_code_string(SPI_result));
+		plan = prepared;
+	}
+	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not remove inode " INT64_FORMAT ": %s", ino, SPI_result_code_string(SPI_result));
+	SPI_finish();
+
+	SetUserIdAndSecContext(user, context);
+	difs_command_done();
+}
+
+void
+difs_inode_share(const DifsInode *directory)
+{
+	if (!directory->own)
+		lock_number(LOCK_CLASS_INODE, hash_ino(directory->ino), ShareLock);
+}
+
+void
+difs_inode_exclude(const DifsInode *directory)
+{
+	if (!directory->own)
+		lock_number(LOCK_CLASS_INODE, hash_ino(directory->ino), ExclusiveLock);
+}
+
+void
+difs_volume_rename_lock(int32 volume)
+{
+	lock_number(LOCK_CLASS_RENAME, (uint32) volume, ExclusiveLock);
+}
+
+static DifsScan *
+scan_inode(int64 ino)
+{
+	ScanKeyData key;
+
+	DIFS_KEY(&key, DIFS_INODE_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
+	return difs_scan_begin(DIFS_REL_INODE, DIFS_REL_INODE_PKEY, 1, &key);
+}
+
+static void
+decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode)
+{
+	Datum		values[DIFS_INODE_COLUMNS];
+	bool		nulls[DIFS_INODE_COLUMNS];
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+
+	inode->ino = DatumGetInt64(values[DIFS_INODE_INO - 1]);
+	inode->volume = DatumGetInt32(values[DIFS_INODE_VOLUME - 1]);
+	inode->kind = (DifsKind) DatumGetChar(values[DIFS_INODE_KIND - 1]);
+	inode->mode = DatumGetInt32(values[DIFS_INODE_MODE - 1]);
+	inode->owner = DatumGetObjectId(values[DIFS_INODE_OWNER - 1]);
+	inode->nlink = DatumGetInt32(values[DIFS_INODE_NLINK - 1]);
+	inode->version = DatumGetInt32(values[DIFS_INODE_VERSION - 1]);
+	inode->size = DatumGetInt64(values[DIFS_INODE_SIZE - 1]);
+	inode->atime = DatumGetTimestampTz(values[DIFS_INODE_ATIME - 1]);
+	inode->mtime = DatumGetTimestampTz(values[DIFS_INODE_MTIME - 1]);
+	inode->ctime = DatumGetTimestampTz(values[DIFS_INODE_CTIME - 1]);
+	inode->btime = DatumGetTimestampTz(values[DIFS_INODE_BTIME - 1]);
+	inode->row = NULL;
+
+	/* a row that this transaction wrote may be the update of one that others see: not its own then */
+	inode->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)) &&
+		(tuple->t_data->t_infomask & HEAP_UPDATED) == 0;
+}
+
+static int32
+initial_mode(DifsKind kind)
+{
+	switch (kind)
+	{
+		case DIFS_KIND_FILE:
+			return 0644;
+		case DIFS_KIND_DIRECTORY:
+			return 0755;
+		case DIFS_KIND_SYMLINK:
+			return 0777;
+	}
+	elog(ERROR, "unknown kind of inode: %d", (int) kind);
+}
+
+static uint32
+hash_ino(int64 ino)
+{
+	return hash_bytes((const unsigned char *) &ino, sizeof(ino));
+}
+
+static void
+lock_number(LockClass class, uint32 number, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) class, number % LOCK_BUCKETS, LOCK_SPACE);
+	LockAcquire(&tag, mode, false, false);
+}

@@ -1,0 +1,70 @@
+/*
+ * inode.h - rows of difs.inode, and the locks by inode number.
+ *
+ * The lock of an inode number is a heavyweight transaction lock, so it costs
+ * neither a row lock nor WAL, shows in pg_locks, takes part in deadlock
+ * detection and ends with the transaction.  Creating an entry below a directory
+ * takes it shared, removing the directory exclusive.  Numbers share 1,024 lock
+ * tags, so that a transaction over any number of directories fits into the lock
+ * table; two directories with one tag at worst wait for each other once.
+ */
+#ifndef DIFS_INODE_H
+#define DIFS_INODE_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+#include "datatype/timestamp.h"
+
+typedef enum DifsKind
+{
+	DIFS_KIND_FILE = 'f',
+	DIFS_KIND_DIRECTORY = 'd',
+	DIFS_KIND_SYMLINK = 'l'
+} DifsKind;
+
+typedef struct DifsInode
+{
+	int64		ino;
+	int32		volume;
+	DifsKind	kind;
+	int32		mode;			/* permission bits */
+	Oid			owner;
+	int32		nlink;
+	int32		version;		/* current version of a file */
+	int64		size;			/* of the current version */
+	TimestampTz atime;
+	TimestampTz mtime;
+	TimestampTz ctime;
+	TimestampTz btime;
+	bool		own;			/* made by this very transaction: nobody else can see it, so no lock is needed */
+	HeapTuple	row;			/* its newest row, once difs_inode_lock() has locked it; NULL before */
+} DifsInode;
+
+/* Reads one under the active snapshot; false if there is none. */
+extern bool difs_inode_find(int64 ino, DifsInode *inode);
+
+/* Makes a new one of a kind in a volume, owned by the current role; fills in *inode. Modes are 0644 for files, 0755
+ * for directories and 0777 for symbolic links; nlink is 1, version and size are 0, all times are now by the clock (so
+ * two files of one transaction differ). */
+extern void difs_inode_create(int32 volume, DifsKind kind, DifsInode *inode);
+
+/* Locks the row of a file for a new version; *inode becomes its newest state. False if it is gone. REPEATABLE READ
+ * and above: 40001 if somebody changed it since the snapshot. */
+extern bool difs_inode_lock(DifsInode *inode);
+
+/* After difs_inode_lock() or _create(): writes version, size, mtime and ctime from *inode. The lock is good for one
+ * update. */
+extern void difs_inode_update_content(DifsInode *inode);
+
+/* Removes the row, if it is there; foreign keys that reference it act (an error 23503 names the constraint). */
+extern void difs_inode_remove(int64 ino);
+
+/* Locks by number, until the end of the transaction. */
+extern void difs_inode_share(const DifsInode *directory);	/* somebody creates something below it */
+extern void difs_inode_exclude(const DifsInode *directory); /* it is being removed */
+
+/* The lock under which directories of a volume move. */
+extern void difs_volume_rename_lock(int32 volume);
+
+#endif

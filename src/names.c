@@ -1,0 +1,413 @@
+/*
+ * names.c - making, moving and removing names.
+ *
+ * Each function resolves its paths without locks, locks what it is about to
+ * change and looks again (dentry.h); if that is not what it found, it begins
+ * again.  The order of locks, the same for all, so that single calls do not
+ * deadlock with one another:
+ *
+ *	1. the volume's rename lock, if a directory moves;
+ *	2. inode numbers of directories, in their order: shared where an entry is
+ *	   made or moved away, exclusive where the directory is removed (and then
+ *	   top-down, as far as the removal goes);
+ *	3. rows of difs.dentry, in the order of their keys;
+ *	4. the row of an inode that is removed, which waits for its writer.
+ *
+ * A put holds its file's inode row while it waits for chunk servers, and takes
+ * no other lock after it, so waiting for it in step 4 ends.
+ *
+ * Removing a file does not touch its versions or manifest: one doomed row does,
+ * so the cost does not depend on the size.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "src/dentry.h"
+#include "src/doom.h"
+#include "src/report.h"
+#include "src/table.h"
+
+/* What a rename changes. */
+typedef struct Move
+{
+	DifsWalk	from;
+	DifsWalk	to;
+	HeapTuple	from_row;		/* dentries, once they are locked */
+	HeapTuple	to_row;			/* NULL if there is no target */
+} Move;
+
+static int64 make_directory(const text *path, bool parents);
+static int64 remove_entry(const text *path, bool directory_only, bool recursive);
+static int64 remove_below(const DifsInode *directory, bool recursive, const char *path);
+static int64 remove_child(HeapTuple row, int64 ino, const char *path);
+static void refuse_unseen(HeapTuple row, const char *path);
+static void remove_inode(const DifsInode *inode);
+static void rename_entry(const text *from, const text *to, bool no_replace);
+static bool check_move(const Move *move, bool no_replace);
+static bool lock_move(Move *move);
+static bool lock_directories(Move *move);
+static bool lock_rows(Move *move);
+static bool carry_out_move(Move *move);
+static void replace_target(Move *move);
+
+/* Returns its ino. */
+static int64
+make_directory(const text *path, bool parents)
+{
+	DifsPath   *parsed = difs_path_parse(path);
+
+	for (;; difs_names_again())
+	{
+		DifsWalk	walk;
+		DifsInode	made;
+
+		if (parents && !difs_directories_create(parsed))
+			continue;
+		difs_path_walk(path, &walk);
+		if (walk.found && parents && walk.inode.kind == DIFS_KIND_DIRECTORY)
+			return walk.inode.ino;
+		if (walk.found)
+			ereport(ERROR,
+					(errcode(DIFS_ERRCODE_EXISTS),
+					 errmsg("file or directory \"%s\" already exists", parsed->text)));
+		if (difs_entry_create(&walk.parent, walk.name, DIFS_KIND_DIRECTORY, &made))
+			return made.ino;
+	}
+}
+
+/* Returns the number of entries removed. */
+static int64
+remove_entry(const text *path, bool directory_only, bool recursive)
+{
+	for (;; difs_names_again())
+	{
+		DifsWalk	walk;
+		HeapTuple	row;
+		int64		removed = 1;
+
+		difs_path_find(path, &walk);
+		if (walk.name == NULL)
+			ereport(ERROR,
+					(errcode(DIFS_ERRCODE_ARGUMENT),
+					 errmsg("cannot remove the root of volume \"%s\"", walk.volume.name)));
+		if (directory_only && walk.inode.kind != DIFS_KIND_DIRECTORY)
+			ereport(ERROR,
+					(errcode(DIFS_ERRCODE_WRONG_KIND),
+					 errmsg("\"%s\" is not a directory", walk.path->text)));
+
+		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
+			difs_inode_exclude(&walk.inode);
+		row = difs_dentry_lock(walk.parent.ino, walk.name, walk.inode.ino);
+		if (row == NULL)
+			continue;
+
+		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
+			removed += remove_below(&walk.inode, recursive, walk.path->text);
+		difs_row_delete(DIFS_REL_DENTRY, row);
+		remove_inode(&walk.inode);
+		return removed;
+	}
+}
+
+/*
+ * Empties a directory that is locked exclusively, so that nobody can add to it
+ * any more; if not recursive, sees that it is empty.  Returns the number of
+ * entries removed.  Memory is that of one entry for each level.
+ */
+static int64
+remove_below(const DifsInode *directory, bool recursive, const char *path)
+{
+	MemoryContext entry_context = AllocSetContextCreate(CurrentMemoryContext, "difs removal", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller_context = CurrentMemoryContext;
+	ScanKeyData key;
+	DifsScan   *scan;
+	HeapTuple	row;
+	int64		removed = 0;
+
+	check_stack_depth();
+
+	difs_latest_begin();
+	DIFS_KEY(&key, DIFS_DENTRY_PARENT, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(directory->ino));
+	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, 1, &key);
+	while ((row = difs_scan_next(scan, false)) != NULL)
+	{
+		if (!recursive)
+			ereport(ERROR,
+					(errcode(DIFS_ERRCODE_NOT_EMPTY),
+					 errmsg("directory \"%s\" is not empty", path),
+					 errhint("difs_delete() with recursive => true removes what is in it, too.")));
+		MemoryContextSwitchTo(entry_context);
+		removed += remove_child(heap_copytuple(row), difs_dentry_ino(row, difs_scan_desc(scan)), path);
+		MemoryContextSwitchTo(caller_context);
+		MemoryContextReset(entry_context);
+	}
+	difs_scan_end(scan);
+	difs_latest_end();
+
+	MemoryContextDelete(entry_context);
+	return removed;
+}
+
+/* One entry of a directory that is being emptied, and what is below it. Returns the number of entries removed: 0 if somebody else was faster. */
+static int64
+remove_child(HeapTuple row, int64 ino, const char *path)
+{
+	DifsInode	child;
+	int64		removed = 1;
+
+	refuse_unseen(row, path);
+	if (!difs_inode_find(ino, &child))
+		elog(ERROR, "inode " INT64_FORMAT ", to which an entry below \"%s\" leads, is missing", ino, path);
+	if (child.kind == DIFS_KIND_DIRECTORY)
+		difs_inode_exclude(&child);
+	if (!difs_row_lock(DIFS_REL_DENTRY, &row))
+		return 0;
+
+	if (child.kind == DIFS_KIND_DIRECTORY)
+		removed += remove_below(&child, true, path);
+	difs_row_delete(DIFS_REL_DENTRY, row);
+	remove_inode(&child);
+	return removed;
+}
+
+/* REPEATABLE READ and above must not remove what their snapshot has never seen. */
+static void
+refuse_unseen(HeapTuple row, const char *path)
+{
+	TransactionId creator = HeapTupleHeaderGetXmin(row->t_data);
+
+	if (IsolationUsesXactSnapshot() && !TransactionIdIsCurrentTransactionId(creator) &&
+		XidInMVCCSnapshot(creator, GetTransactionSnapshot()))
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_CHANGED),
+				 errmsg("could not serialize access due to concurrent creation below \"%s\"", path)));
+}
+
+/* After its last name. */
+static void
+remove_inode(const DifsInode *inode)
+{
+	difs_inode_remove(inode->ino);
+	if (inode->kind == DIFS_KIND_FILE)
+		difs_doom_inode(inode->ino);
+}
+
+static void
+rename_entry(const text *from, const text *to, bool no_replace)
+{
+	for (;; difs_names_again())
+	{
+		Move		move = {0};
+
+		difs_path_find(from, &move.from);
+		difs_path_walk(to, &move.to);
+		if (!check_move(&move, no_replace))
+			return;
+		if (lock_move(&move) && carry_out_move(&move))
+			return;
+	}
+}
+
+/* Errors that follow from what was found. False if there is nothing to do: both names lead to the same inode. */
+static bool
+check_move(const Move *move, bool no_replace)
+{
+	const DifsWalk *from = &move->from;
+	const DifsWalk *to = &move->to;
+	bool		directory = from->inode.kind == DIFS_KIND_DIRECTORY;
+
+	if (from->name == NULL || to->name == NULL)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("cannot rename \"%s\" to \"%s\"", from->path->text, to->path->text),
+				 errdetail("The root of a volume has no name.")));
+	if (from->volume.id != to->volume.id)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot rename \"%s\" to \"%s\" in another volume", from->path->text, to->path->text),
+				 errhint("Store the content anew with difs_put() and delete the old file.")));
+	if (to->found && no_replace)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_EXISTS),
+				 errmsg("file or directory \"%s\" already exists", to->path->text)));
+	if (to->found && to->inode.ino == from->inode.ino)
+		return false;
+	if (!directory && (to->found ? to->inode.kind == DIFS_KIND_DIRECTORY : to->path->directory))
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_WRONG_KIND),
+				 errmsg("cannot rename \"%s\" to \"%s\"", from->path->text, to->path->text),
+				 errdetail("The target is a directory, and the source is not.")));
+	if (directory && to->found && to->inode.kind != DIFS_KIND_DIRECTORY)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_WRONG_KIND),
+				 errmsg("cannot rename \"%s\" to \"%s\"", from->path->text, to->path->text),
+				 errdetail("The source is a directory, and the target is not.")));
+	return true;
+}
+
+/* False if something has changed since the paths were resolved. */
+static bool
+lock_move(Move *move)
+{
+	if (move->from.inode.kind == DIFS_KIND_DIRECTORY)
+	{
+		bool		below;
+
+		/* Directories move under this lock only, so the way from the target up to the root stays as it is now. */
+		difs_volume_rename_lock(move->from.volume.id);
+		difs_latest_begin();
+		below = difs_dentry_below(move->to.parent.ino, move->from.inode.ino);
+		difs_latest_end();
+		if (below)
+			ereport(ERROR,
+					(errcode(DIFS_ERRCODE_ARGUMENT),
+					 errmsg("cannot move directory \"%s\" below itself, to \"%s\"",
+							move->from.path->text, move->to.path->text)));
+	}
+	return lock_directories(move) && lock_rows(move);
+}
+
+/* Both parents, and a directory that is replaced, in the order of their numbers. */
+static bool
+lock_directories(Move *move)
+{
+	const DifsInode *order[3] = {&move->from.parent, &move->to.parent, NULL};
+	int			count = 2;
+
+	if (move->to.found && move->to.inode.kind == DIFS_KIND_DIRECTORY)
+		order[count++] = &move->to.inode;
+	for (int i = 1; i < count; i++)
+	{
+		for (int j = i; j > 0 && order[j]->ino < order[j - 1]->ino; j--)
+		{
+			const DifsInode *lower = order[j];
+
+			order[j] = order[j - 1];
+			order[j - 1] = lower;
+		}
+	}
+
+	for (int i = 0; i < count; i++)
+	{
+		if (order[i] == &move->to.inode)
+			difs_inode_exclude(order[i]);
+		else if (!difs_directory_enter(order[i]))
+			return false;
+	}
+	return true;
+}
+
+/* The source's entry and the target's, in the order of their keys. */
+static bool
+lock_rows(Move *move)
+{
+	const DifsWalk *from = &move->from;
+	const DifsWalk *to = &move->to;
+	bool		to_first = to->parent.ino != from->parent.ino ? to->parent.ino < from->parent.ino
+		: strcmp(to->name, from->name) < 0;
+
+	if (to->found && to_first && (move->to_row = difs_dentry_lock(to->parent.ino, to->name, to->inode.ino)) == NULL)
+		return false;
+	if ((move->from_row = difs_dentry_lock(from->parent.ino, from->name, from->inode.ino)) == NULL)
+		return false;
+	if (to->found && !to_first && (move->to_row = difs_dentry_lock(to->parent.ino, to->name, to->inode.ino)) == NULL)
+		return false;
+	return true;
+}
+
+/* False if somebody else has taken the new name; nothing is changed then. */
+static bool
+carry_out_move(Move *move)
+{
+	const DifsWalk *to = &move->to;
+
+	if (to->found)
+		replace_target(move);
+	else if (!difs_dentry_insert(to->parent.ino, to->name, move->from.inode.ino))
+		return false;
+	difs_row_delete(DIFS_REL_DENTRY, move->from_row);
+	return true;
+}
+
+static void
+replace_target(Move *move)
+{
+	const DifsWalk *to = &move->to;
+	Datum		values[DIFS_DENTRY_COLUMNS] = {0};
+	bool		nulls[DIFS_DENTRY_COLUMNS] = {0};
+	bool		replace[DIFS_DENTRY_COLUMNS] = {0};
+
+	if (to->inode.kind == DIFS_KIND_DIRECTORY)
+		(void) remove_below(&to->inode, false, to->path->text);
+	remove_inode(&to->inode);
+
+	values[DIFS_DENTRY_INO - 1] = Int64GetDatum(move->from.inode.ino);
+	replace[DIFS_DENTRY_INO - 1] = true;
+	difs_row_update(DIFS_REL_DENTRY, move->to_row, values, nulls, replace);
+}
+
+PG_FUNCTION_INFO_V1(difs_mkdir);
+PG_FUNCTION_INFO_V1(difs_rmdir);
+PG_FUNCTION_INFO_V1(difs_rename);
+PG_FUNCTION_INFO_V1(difs_delete);
+
+Datum
+difs_mkdir(PG_FUNCTION_ARGS)
+{
+	int64		ino;
+
+	DIFS_ARG_NOT_NULL(0, "path");
+	DIFS_ARG_NOT_NULL(1, "parents");
+
+	difs_write_begin("difs_mkdir");
+	ino = make_directory(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(1));
+	difs_write_end();
+	PG_RETURN_INT64(ino);
+}
+
+Datum
+difs_rmdir(PG_FUNCTION_ARGS)
+{
+	DIFS_ARG_NOT_NULL(0, "path");
+
+	difs_write_begin("difs_rmdir");
+	(void) remove_entry(PG_GETARG_TEXT_PP(0), true, false);
+	difs_write_end();
+	PG_RETURN_VOID();
+}
+
+Datum
+difs_rename(PG_FUNCTION_ARGS)
+{
+	DIFS_ARG_NOT_NULL(0, "from_path");
+	DIFS_ARG_NOT_NULL(1, "to_path");
+	DIFS_ARG_NOT_NULL(2, "no_replace");
+
+	difs_write_begin("difs_rename");
+	rename_entry(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), PG_GETARG_BOOL(2));
+	difs_write_end();
+	PG_RETURN_VOID();
+}
+
+Datum
+difs_delete(PG_FUNCTION_ARGS)
+{
+	int64		removed;
+
+	DIFS_ARG_NOT_NULL(0, "path");
+	DIFS_ARG_NOT_NULL(1, "recursive");
+
+	difs_write_begin("difs_delete");
+	removed = remove_entry(PG_GETARG_TEXT_PP(0), false, PG_GETARG_BOOL(1));
+	difs_write_end();
+	PG_RETURN_INT64(removed);
+}

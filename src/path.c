@@ -1,0 +1,297 @@
+/*
+ * path.c - paths as users write them, and the way from a path to an inode.
+ *
+ * No state here.  A walk is one index probe for each component, all in one scan
+ * of the dentries, and then the inode at its end.  Inodes on the way are not
+ * read: a dentry below one proves that it is a directory.  Only if a probe finds
+ * nothing must the inode that was reached say whether it is one.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/fmgroids.h"
+
+#include "src/path.h"
+#include "src/report.h"
+#include "src/settings.h"
+#include "src/table.h"
+
+/* A component as a value of type text, without palloc. */
+typedef union NameText
+{
+	struct varlena header;
+	char		bytes[VARHDRSZ + DIFS_MAX_COMPONENT];
+} NameText;
+
+static char *take_volume(DifsPath *path, char *copy);
+static void take_components(DifsPath *path, char *rest);
+static void check_component(const DifsPath *path, const char *component, size_t length);
+static void walk_path(const text *path, DifsWalk *walk, bool whole_parent);
+static int	follow(const DifsPath *path, int64 *ino, int64 *parent);
+static void set_keys(ScanKey keys, NameText *name, int64 parent, const char *component);
+static void read_inode(const DifsWalk *walk, int64 ino, DifsInode *inode);
+static void report_not_directory(const DifsPath *path, int count) __attribute__((noreturn));
+static char *leading(const DifsPath *path, int count);
+
+/* One piece of memory: the struct, the array of components, the text as given, and a copy that is cut into
+ * components. */
+DifsPath *
+difs_path_parse(const text *path)
+{
+	size_t		length = VARSIZE_ANY_EXHDR(path);
+	size_t		max_components = length / 2 + 1;
+	DifsPath   *parsed;
+	char	   *text;
+	char	   *copy;
+
+	if (length == 0)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_ARGUMENT),
+				errmsg("path must not be empty"),
+				errhint("The root of a volume is \"/\"."));
+	if (length > DIFS_MAX_PATH)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_NAME_TOO_LONG),
+				errmsg("path \"%.*s...\" is too long", pg_mbcliplen(VARDATA_ANY(path), length, 128), VARDATA_ANY(path)),
+				errdetail("It has %zu bytes; at most %d are allowed.", length, DIFS_MAX_PATH));
+
+	parsed = palloc(sizeof(DifsPath) + max_components * sizeof(char *) + 2 * (length + 1));
+	parsed->component = (char **) (parsed + 1);
+	text = (char *) (parsed->component + max_components);
+	copy = text + length + 1;
+	memcpy(text, VARDATA_ANY(path), length);
+	text[length] = '\0';
+	memcpy(copy, text, length + 1);
+
+	parsed->text = text;
+	take_components(parsed, take_volume(parsed, copy));
+
+	return parsed;
+}
+
+void
+difs_path_walk(const text *path, DifsWalk *walk)
+{
+	walk_path(path, walk, true);
+}
+
+void
+difs_path_find(const text *path, DifsWalk *walk)
+{
+	walk_path(path, walk, false);
+	if (!walk->found)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_NO_FILE),
+				errmsg("file or directory \"%s\" does not exist", walk->path->text));
+}
+
+void
+difs_path_find_file(const text *path, DifsWalk *walk)
+{
+	difs_path_find(path, walk);
+	difs_path_expect_file(walk);
+}
+
+void
+difs_path_expect_file(const DifsWalk *walk)
+{
+	if (walk->found && walk->inode.kind == DIFS_KIND_DIRECTORY)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_WRONG_KIND),
+				errmsg("\"%s\" is a directory", walk->path->text));
+	if (walk->found && walk->inode.kind != DIFS_KIND_FILE)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_WRONG_KIND),
+				errmsg("\"%s\" is not a regular file", walk->path->text));
+	if (walk->path->directory)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_WRONG_KIND),
+				errmsg("\"%s\" cannot be a file", walk->path->text),
+				errdetail("A slash at the end of a path says that it is a directory."));
+}
+
+/* What follows the volume, beginning with a slash. */
+static char *
+take_volume(DifsPath *path, char *copy)
+{
+	char	   *rest = copy + strcspn(copy, ":/");
+
+	if (copy[0] == '/')
+	{
+		path->volume = pstrdup(difs_volume);
+		return copy;
+	}
+
+	if (rest == copy || rest[0] != ':' || rest[1] != '/')
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_ARGUMENT),
+				errmsg("path \"%s\" does not begin with a slash", path->text),
+				errhint("Paths begin with a slash, or with the name of a volume, a colon and a slash."));
+
+	rest[0] = '\0';
+	path->volume = copy;
+	return rest + 1;
+}
+
+static void
+take_components(DifsPath *path, char *rest)
+{
+	path->count = 0;
+	path->directory = false;
+
+	while (*rest != '\0')
+	{
+		size_t		length;
+
+		while (*rest == '/')
+			*rest++ = '\0';
+
+		length = strcspn(rest, "/");
+		if (length == 0)
+			path->directory = true;
+		else
+		{
+			check_component(path, rest, length);
+			path->component[path->count++] = rest;
+			rest += length;
+		}
+	}
+}
+
+static void
+check_component(const DifsPath *path, const char *component, size_t length)
+{
+	if (length > DIFS_MAX_COMPONENT)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_NAME_TOO_LONG),
+				errmsg("a name in path \"%s\" is too long", path->text),
+				errdetail("It has %zu bytes; at most %d are allowed.", length, DIFS_MAX_COMPONENT));
+
+	if (component[0] == '.' && (length == 1 || (length == 2 && component[1] == '.')))
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_ARGUMENT),
+				errmsg("path \"%s\" has the name \"%.*s\" in it", path->text, (int) length, component),
+				errhint("Paths are taken as they are written: \".\" and \"..\" are not interpreted."));
+}
+
+static void
+walk_path(const text *path, DifsWalk *walk, bool whole_parent)
+{
+	DifsPath   *parsed = difs_path_parse(path);
+	DifsInode	reached;
+	int64		parent;
+	int64		ino;
+	int			depth;
+
+	walk->path = parsed;
+	walk->name = parsed->count == 0 ? NULL : parsed->component[parsed->count - 1];
+	difs_volume_find(parsed->volume, &walk->volume);
+
+	parent = ino = walk->volume.root;
+	depth = follow(parsed, &ino, &parent);
+	read_inode(walk, ino, &reached);
+	walk->found = depth == parsed->count;
+
+	if (reached.kind != DIFS_KIND_DIRECTORY && (!walk->found || parsed->directory))
+		report_not_directory(parsed, depth);
+	if (depth < parsed->count - 1)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_NO_FILE),
+				errmsg("directory \"%s\" does not exist", leading(parsed, depth + 1)),
+				errdetail("It is on the way to \"%s\".", parsed->text));
+
+	if (walk->found)
+		walk->inode = reached;
+	if (!walk->found || parsed->count == 0)
+		walk->parent = reached;
+	else if (whole_parent)
+		read_inode(walk, parent, &walk->parent);
+	else
+		walk->parent = (DifsInode) {.ino = parent, .volume = walk->volume.id, .kind = DIFS_KIND_DIRECTORY};
+}
+
+/* From *ino, a root, down as far as there are dentries: so many components. *parent is where the last dentry was. */
+static int
+follow(const DifsPath *path, int64 *ino, int64 *parent)
+{
+	DifsScan   *scan = NULL;
+	int			depth;
+
+	for (depth = 0; depth < path->count; depth++)
+	{
+		ScanKeyData keys[2];
+		NameText	name;
+		HeapTuple	tuple;
+		bool		null;
+
+		set_keys(keys, &name, *ino, path->component[depth]);
+		if (scan == NULL)
+			scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, lengthof(keys), keys);
+		else
+			difs_scan_again(scan, keys);
+
+		tuple = difs_scan_next(scan, false);
+		if (tuple == NULL)
+			break;
+		*parent = *ino;
+		*ino = DatumGetInt64(heap_getattr(tuple, DIFS_DENTRY_INO, difs_scan_desc(scan), &null));
+	}
+
+	if (scan != NULL)
+		difs_scan_end(scan);
+	return depth;
+}
+
+static void
+set_keys(ScanKey keys, NameText *name, int64 parent, const char *component)
+{
+	size_t		length = strlen(component);
+
+	SET_VARSIZE(name, VARHDRSZ + length);
+	memcpy(name->bytes + VARHDRSZ, component, length);
+	DIFS_KEY(&keys[0], DIFS_DENTRY_PARENT, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(parent));
+	DIFS_KEY(&keys[1], DIFS_DENTRY_NAME, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(name));
+}
+
+/* A volume is found as it is now (volume.c), so its root may be newer than the snapshot: then, for us, there is no
+ * such volume. */
+static void
+read_inode(const DifsWalk *walk, int64 ino, DifsInode *inode)
+{
+	if (difs_inode_find(ino, inode))
+		return;
+	if (ino == walk->volume.root)
+		difs_volume_report_missing(walk->volume.name);
+	ereport(ERROR,
+			errcode(DIFS_ERRCODE_CORRUPT),
+			errmsg("inode " INT64_FORMAT " on the way to \"%s\" is missing", ino, walk->path->text));
+}
+
+static void
+report_not_directory(const DifsPath *path, int count)
+{
+	ereport(ERROR,
+			errcode(DIFS_ERRCODE_WRONG_KIND),
+			errmsg("\"%s\" is not a directory", leading(path, count)),
+			errdetail("The path is \"%s\".", path->text));
+}
+
+/* The first components as a path of their own, for messages. */
+static char *
+leading(const DifsPath *path, int count)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	if (path->text[0] != '/')
+		appendStringInfo(&text, "%s:", path->volume);
+	for (int i = 0; i < count; i++)
+		appendStringInfo(&text, "/%s", path->component[i]);
+	if (count == 0)
+		appendStringInfoChar(&text, '/');
+
+	return text.data;
+}

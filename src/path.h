@@ -1,0 +1,64 @@
+/*
+ * path.h - paths as users write them, and the way from a path to an inode.
+ *
+ * "/dir/file" is in the session's volume (difs.volume), "volume:/dir/file" names
+ * one.  Components are at most 255 bytes, a path at most 4096.  "." and ".." are
+ * refused rather than interpreted; several slashes count as one; a slash at the
+ * end says that the thing is a directory.  Names are bytes in the database's
+ * encoding: names that differ only in Unicode normalisation differ.
+ *
+ * Resolving takes no lock: what was true at the snapshot is the answer, and who
+ * goes on to change something locks and looks again (names.c).
+ */
+#ifndef DIFS_PATH_H
+#define DIFS_PATH_H
+
+#include "postgres.h"
+
+#include "src/inode.h"
+#include "src/volume.h"
+
+#define DIFS_MAX_PATH		4096
+#define DIFS_MAX_COMPONENT	255
+
+typedef struct DifsPath
+{
+	const char *text;			/* as given, for messages */
+	const char *volume;			/* name of the volume */
+	int			count;			/* number of components; 0 = the root */
+	char	  **component;
+	bool		directory;		/* had a slash at the end (or is the root) */
+} DifsPath;
+
+/* Takes a path apart; errors: 22023 empty, relative, "." or "..", 42622 too long. */
+extern DifsPath *difs_path_parse(const text *path);
+
+/* How far a path leads. */
+typedef struct DifsWalk
+{
+	DifsPath   *path;
+	DifsVolume	volume;
+	DifsInode	parent;			/* directory that holds (or would hold) the last component; the root itself for "/". The
+								 * find functions fill in no more than ino and volume, which is all that readers need */
+	const char *name;			/* last component; NULL for the root */
+	bool		found;
+	DifsInode	inode;			/* if found */
+} DifsWalk;
+
+/* Walks a path. Errors: 58P01 if the volume or a directory on the way does not exist, 42809 if something on the way
+ * is not a directory, or if the path says directory and a file is found. The last component may be missing: found is
+ * false then. */
+extern void difs_path_walk(const text *path, DifsWalk *walk);
+
+/* What a walk found, or what would be created, must be a regular file: 42809 if it is something else or the path has
+ * a slash at the end. */
+extern void difs_path_expect_file(const DifsWalk *walk);
+
+/* The same as difs_path_walk(), and errors out with 58P01 "file or directory "%s" does not exist" if it is not found.
+ * */
+extern void difs_path_find(const text *path, DifsWalk *walk);
+
+/* The same, and 42809 unless it is a regular file. */
+extern void difs_path_find_file(const text *path, DifsWalk *walk);
+
+#endif

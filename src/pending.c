@@ -1,0 +1,257 @@
+/*
+ * pending.c - what this transaction has handed to the streamer (pending.h).
+ *
+ * An entry leaves the list as soon as its manifest row is written at the level
+ * that made it: from then on the row shares the entry's fate by itself.  So the
+ * list stays short also for a transaction that stores a terabyte, and only
+ * entries whose row was written by an inner subtransaction are kept along, in
+ * case that one is rolled back.
+ *
+ * The list lives in TopTransactionContext.  Nothing outlives the transaction but
+ * the slots, which the abort callback abandons; a process that dies runs its
+ * abort callbacks in its exit hook.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "src/pending.h"
+#include "src/stream.h"
+#include "src/table.h"
+#include "src/version.h"
+
+/* Rows of segments that are stored are written early when this many have gathered. */
+#define WRITE_BATCH 256
+
+typedef struct DifsPending
+{
+	int			slot;			/* -1: reaped, and "extent.stored" is filled in */
+	int64		ino;
+	int32		version;
+	DifsExtent	extent;
+	int			level;			/* nesting level that made it */
+	int			written;		/* nesting level that wrote its row, 0 = not written */
+} DifsPending;
+
+static DifsPending *entries = NULL;
+static int	entry_count = 0;
+static int	entry_room = 0;
+static int	reaped_count = 0;	/* entries that are reaped and not written */
+
+static void on_transaction(XactEvent event, void *arg);
+static void on_subtransaction(SubXactEvent event, SubTransactionId my, SubTransactionId parent, void *arg);
+static void settle_all(void);
+static void settle(int64 ino);
+static void reap(DifsPending *entry);
+static void reap_some(void);
+static void write_row(DifsPending *entry);
+static void compact(void);
+static void abort_level(int level);
+static void commit_level(int level);
+static void forget_all(void);
+
+void
+difs_pending_install(void)
+{
+	RegisterXactCallback(on_transaction, NULL);
+	RegisterSubXactCallback(on_subtransaction, NULL);
+	difs_stream_reap_hook = reap_some;
+}
+
+void
+difs_pending_add(int slot, int64 ino, int32 version, int64 file_offset, int32 length)
+{
+	DifsPending *entry;
+
+	if (entry_count == entry_room)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+		entry_room = Max(64, entry_room * 2);
+		entries = entries == NULL ? palloc(entry_room * sizeof(DifsPending)) :
+			repalloc_huge(entries, entry_room * sizeof(DifsPending));
+		MemoryContextSwitchTo(old);
+	}
+	entry = &entries[entry_count++];
+	memset(entry, 0, sizeof(*entry));
+	entry->slot = slot;
+	entry->ino = ino;
+	entry->version = version;
+	entry->extent.file_offset = file_offset;
+	entry->extent.length = length;
+	entry->level = GetCurrentTransactionNestLevel();
+}
+
+void
+difs_pending_settle(int64 ino)
+{
+	for (int i = 0; i < entry_count; i++)
+	{
+		if (entries[i].ino != ino || entries[i].written != 0)
+			continue;
+		settle(ino);
+		return;
+	}
+}
+
+static void
+on_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			if (entry_count > 0)
+				settle_all();
+			break;
+		case XACT_EVENT_ABORT:
+			difs_stream_cleanup();
+			abort_level(0);
+			forget_all();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PREPARE:
+			forget_all();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+on_subtransaction(SubXactEvent event, SubTransactionId my, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		difs_stream_cleanup();
+		abort_level(GetCurrentTransactionNestLevel());
+	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		commit_level(GetCurrentTransactionNestLevel());
+}
+
+/* The end of the transaction: no query is active, so the rows need a snapshot of their own. */
+static void
+settle_all(void)
+{
+	difs_write_begin(NULL);
+	settle(0);
+	difs_write_end();
+}
+
+/* Waits for and writes the entries of one file, or (0) of all. The last first: see wait_for_end() in stream.c. */
+static void
+settle(int64 ino)
+{
+	for (int i = entry_count - 1; i >= 0; i--)
+		if (ino == 0 || entries[i].ino == ino)
+			reap(&entries[i]);
+	for (int i = 0; i < entry_count; i++)
+		if (ino == 0 || entries[i].ino == ino)
+			write_row(&entries[i]);
+	compact();
+}
+
+static void
+reap(DifsPending *entry)
+{
+	if (entry->slot == -1)
+		return;
+	difs_stream_reap(entry->slot, &entry->extent.stored);
+	entry->slot = -1;
+	reaped_count++;
+}
+
+/* This backend needs a slot and shall not take another: reaps what has ended, or waits for the oldest. */
+static void
+reap_some(void)
+{
+	bool		any = false;
+
+	for (int i = 0; i < entry_count; i++)
+	{
+		if (entries[i].slot == -1 || !difs_stream_ended(entries[i].slot))
+			continue;
+		reap(&entries[i]);
+		any = true;
+	}
+	for (int i = 0; i < entry_count && !any; i++)
+	{
+		any = entries[i].slot != -1;
+		reap(&entries[i]);
+	}
+	if (reaped_count < WRITE_BATCH)
+		return;
+	for (int i = 0; i < entry_count; i++)
+		if (entries[i].slot == -1)
+			write_row(&entries[i]);
+	compact();
+}
+
+static void
+write_row(DifsPending *entry)
+{
+	if (entry->written != 0)
+		return;
+	difs_manifest_insert(entry->ino, entry->version, &entry->extent);
+	entry->written = GetCurrentTransactionNestLevel();
+	reaped_count--;
+}
+
+/* Drops entries whose row lives and dies with them. */
+static void
+compact(void)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < entry_count; i++)
+		if (entries[i].written != entries[i].level)
+			entries[kept++] = entries[i];
+	entry_count = kept;
+}
+
+/* A level is rolled back (0: the whole transaction). Must not error. */
+static void
+abort_level(int level)
+{
+	int			kept = 0;
+
+	reaped_count = 0;
+	for (int i = 0; i < entry_count; i++)
+	{
+		DifsPending *entry = &entries[i];
+
+		if (entry->level >= level)
+		{
+			if (entry->slot != -1)
+				difs_stream_abandon(entry->slot);
+			continue;
+		}
+		if (entry->written >= level)
+			entry->written = 0;
+		if (entry->slot == -1 && entry->written == 0)
+			reaped_count++;
+		entries[kept++] = *entry;
+	}
+	entry_count = kept;
+}
+
+static void
+commit_level(int level)
+{
+	for (int i = 0; i < entry_count; i++)
+	{
+		entries[i].level = Min(entries[i].level, level - 1);
+		entries[i].written = Min(entries[i].written, level - 1);
+	}
+	compact();
+}
+
+static void
+forget_all(void)
+{
+	entries = NULL;
+	entry_count = entry_room = reaped_count = 0;
+}

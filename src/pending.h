@@ -1,0 +1,31 @@
+/*
+ * pending.h - what this transaction has handed to the streamer.
+ *
+ * Each entry is a segment of a version that this transaction makes.  Its
+ * manifest row can only be written when the segment is stored (only then its
+ * group is known), so the list is settled at the latest in the PRE_COMMIT or
+ * PRE_PREPARE callback, and earlier for a file that the transaction reads itself.
+ *
+ * Every entry knows the nesting level of the subtransaction that made it, and
+ * that of the one that wrote its row.  A subtransaction that is rolled back drops
+ * its entries; an entry of an outer level whose row it had written becomes
+ * unwritten again.  One that ends well hands everything to its parent's level.
+ *
+ * A rollback abandons what is still on its way: the streamer frees those slots,
+ * and their segments are orphans, recognised by the xid in their headers.
+ */
+#ifndef DIFS_PENDING_H
+#define DIFS_PENDING_H
+
+#include "postgres.h"
+
+/* Adds the segment in a slot that difs_stream_finish() has queued: bytes [file_offset, file_offset + length) of that version. */
+extern void difs_pending_add(int slot, int64 ino, int32 version, int64 file_offset, int32 length);
+
+/* Waits for this inode's segments and writes their manifest rows, so that scans see them. Cheap if there are none. */
+extern void difs_pending_settle(int64 ino);
+
+/* Registers the transaction callbacks and the exit hook, once. From _PG_init. */
+extern void difs_pending_install(void);
+
+#endif

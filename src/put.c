@@ -1,0 +1,198 @@
+/*
+ * put.c - whole contents into files: difs_put() from a value, difs_import() from
+ * a file of the server.
+ *
+ * Both make a new version that replaces the content.  The rows of inode and
+ * version are written here; the manifest rows follow when the segments are stored
+ * (pending.c).
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "catalog/pg_authid.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "src/compat.h"
+#include "src/content.h"
+#include "src/create.h"
+#include "src/path.h"
+#include "src/report.h"
+#include "src/table.h"
+#include "src/version.h"
+
+typedef struct DifsWrite
+{
+	DifsWalk	walk;
+	DifsInode	inode;
+	DifsContent *content;
+} DifsWrite;
+
+static void begin_write(const text *path, bool parents, int32 if_version, DifsWrite *write);
+static int32 end_write(DifsWrite *write);
+static int	open_source(const char *file);
+static uint32 read_piece(int fd, const char *file, char *room, uint32 size);
+static int32 if_version_argument(FunctionCallInfo fcinfo, int argument);
+
+PG_FUNCTION_INFO_V1(difs_put);
+PG_FUNCTION_INFO_V1(difs_import);
+
+static void
+begin_write(const text *path, bool parents, int32 if_version, DifsWrite *write)
+{
+	bool		created;
+
+	difs_file_open_for_write(path, parents, if_version, &write->walk, &write->inode, &created);
+	write->content = difs_content_begin(&write->walk.volume, write->inode.ino, write->inode.version + 1);
+}
+
+/* Makes the new version the current one. */
+static int32
+end_write(DifsWrite *write)
+{
+	DifsInode  *inode = &write->inode;
+	DifsVersion version = {0};
+
+	difs_content_end(write->content, &version);
+	version.author = GetUserId();
+	version.mtime = GetCurrentTimestamp();
+	difs_version_insert(&version);
+
+	inode->version = version.version;
+	inode->size = version.size;
+	inode->mtime = inode->ctime = version.mtime;
+	difs_inode_update_content(inode);
+	return version.version;
+}
+
+static int
+open_source(const char *file)
+{
+	struct stat status;
+	int			fd;
+
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to read file \"%s\" of the server", file),
+				 errhint("Only roles with the privileges of pg_read_server_files may.")));
+	if (!is_absolute_path(file))
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("file name \"%s\" is not absolute", file)));
+	fd = OpenTransientFile(file, O_RDONLY | PG_BINARY | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &status) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\" of the server: %m", file)));
+	if (!S_ISREG(status.st_mode))
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_WRONG_KIND),
+				 errmsg("\"%s\" is not a regular file", file)));
+	return fd;
+}
+
+/* Reads until size bytes are there or the file ends. */
+static uint32
+read_piece(int fd, const char *file, char *room, uint32 size)
+{
+	uint32		filled = 0;
+
+	while (filled < size)
+	{
+		ssize_t		got = read(fd, room + filled, size - filled);
+
+		CHECK_FOR_INTERRUPTS();
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not read file \"%s\" of the server: %m", file)));
+		if (got == 0)
+			break;
+		filled += got;
+	}
+	return filled;
+}
+
+static int32
+if_version_argument(FunctionCallInfo fcinfo, int argument)
+{
+	if (PG_ARGISNULL(argument))
+		return DIFS_ANY_VERSION;
+	if (PG_GETARG_INT32(argument) < 0)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("if_version must not be negative"),
+				 errhint("0 means that the file must not exist yet.")));
+	return PG_GETARG_INT32(argument);
+}
+
+/* difs_put(path text, data bytea, if_version int, parents bool) returns int */
+Datum
+difs_put(PG_FUNCTION_ARGS)
+{
+	DifsWrite	write;
+	bytea	   *data;
+	int32		if_version;
+	int32		version;
+
+	DIFS_ARG_NOT_NULL(0, "path");
+	DIFS_ARG_NOT_NULL(1, "data");
+	DIFS_ARG_NOT_NULL(3, "parents");
+	if_version = if_version_argument(fcinfo, 2);
+	data = PG_GETARG_BYTEA_PP(1);
+
+	difs_write_begin("difs_put");
+	begin_write(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, &write);
+	for (Size done = 0; done < VARSIZE_ANY_EXHDR(data); done += write.walk.volume.segment_size)
+		difs_content_add(write.content, VARDATA_ANY(data) + done,
+						 Min(VARSIZE_ANY_EXHDR(data) - done, write.walk.volume.segment_size));
+	version = end_write(&write);
+	difs_write_end();
+	PG_RETURN_INT32(version);
+}
+
+/* difs_import(path text, file text, if_version int, parents bool) returns int */
+Datum
+difs_import(PG_FUNCTION_ARGS)
+{
+	DifsWrite	write;
+	char	   *file;
+	int			fd;
+	uint32		size;
+	uint32		filled;
+	int32		if_version;
+	int32		version;
+
+	DIFS_ARG_NOT_NULL(0, "path");
+	DIFS_ARG_NOT_NULL(1, "file");
+	DIFS_ARG_NOT_NULL(3, "parents");
+	if_version = if_version_argument(fcinfo, 2);
+	file = text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	difs_write_begin("difs_import");
+	fd = open_source(file);
+	begin_write(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, &write);
+	size = write.walk.volume.segment_size;
+	do
+	{
+		filled = read_piece(fd, file, difs_content_room(write.content), size);
+		difs_content_filled(write.content, filled);
+	} while (filled == size);
+	if (CloseTransientFile(fd) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not close file \"%s\" of the server: %m", file)));
+	version = end_write(&write);
+	difs_write_end();
+	PG_RETURN_INT32(version);
+}

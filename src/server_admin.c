@@ -1,0 +1,323 @@
+/*
+ * server_admin.c - chunk servers as SQL sees them: difs_server_add() and the
+ * function behind the view difs.servers.
+ *
+ * A server is only added after it has proved that it holds the cluster key and has
+ * the storage name that it is said to have.  The row counts from COMMIT on, and so
+ * the keeper, who publishes servers to everyone else, is woken by a transaction
+ * callback; should that wake-up be lost, it looks again at its next round.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/timestamp.h"
+
+#include "src/link.h"
+#include "src/report.h"
+#include "src/servers.h"
+#include "src/settings.h"
+#include "src/shmem.h"
+#include "src/table.h"
+
+/* The arguments of difs_server_add(). */
+typedef struct NewServer
+{
+	char	   *name;
+	char	   *host;
+	int32		port;
+	char	   *zone;
+	char	   *tier;
+	int32		weight;
+} NewServer;
+
+enum HealthColumn
+{
+	HEALTH_ID,
+	HEALTH_ALIVE,
+	HEALTH_LAST_SEEN,
+	HEALTH_CAPACITY_BYTES,
+	HEALTH_USED_BYTES,
+	HEALTH_FREE_BYTES,
+	HEALTH_PROBLEM,
+	HEALTH_COLUMNS
+};
+
+static bool wake_keeper = false;	/* at commit */
+
+static void get_arguments(FunctionCallInfo fcinfo, NewServer *server);
+static void check_length(const char *what, const char *value, Size size);
+static void check_is_new(const NewServer *server);
+static void meet(const NewServer *server);
+static void check_meeting(const NewServer *server, const DifsConn *conn);
+static void report_no_meeting(const NewServer *server, const DifsConn *conn) pg_attribute_noreturn();
+static int32 insert_server(const NewServer *server);
+static void wake_keeper_at_commit(void);
+static void on_transaction(XactEvent event, void *arg);
+static int	copy_servers(DifsSharedServer *copies);
+static void put_health(ReturnSetInfo *result, const DifsSharedServer *server);
+
+static void
+get_arguments(FunctionCallInfo fcinfo, NewServer *server)
+{
+	DIFS_ARG_NOT_NULL(0, "name");
+	DIFS_ARG_NOT_NULL(1, "host");
+	DIFS_ARG_NOT_NULL(2, "port");
+	DIFS_ARG_NOT_NULL(3, "zone");
+	DIFS_ARG_NOT_NULL(4, "tier");
+	DIFS_ARG_NOT_NULL(5, "weight");
+	server->name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	server->host = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	server->port = PG_GETARG_INT32(2);
+	server->zone = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	server->tier = text_to_cstring(PG_GETARG_TEXT_PP(4));
+	server->weight = PG_GETARG_INT32(5);
+
+	check_length("storage name", server->name, DIFS_NAME_SIZE);
+	check_length("host", server->host, sizeof(((DifsPeer *) NULL)->host));
+	check_length("zone", server->zone, DIFS_ZONE_SIZE);
+	check_length("tier", server->tier, DIFS_TIER_SIZE);
+	if (server->name[0] != '/' || server->name[1] == '\0')
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("a storage name must begin with a slash: \"%s\"", server->name),
+				 errhint("It is what the chunk server was started with: difsd --name /storage01.")));
+	if (server->host[0] == '\0' || server->tier[0] == '\0')
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("host and tier must not be empty")));
+	if (server->port < 1 || server->port > 65535)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("port must be between 1 and 65535: %d", server->port)));
+	if (server->weight < 1)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("weight must be greater than zero: %d", server->weight)));
+}
+
+static void
+check_length(const char *what, const char *value, Size size)
+{
+	if (strlen(value) >= size)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_NAME_TOO_LONG),
+				 errmsg("%s is longer than %zu bytes", what, size - 1)));
+}
+
+static void
+check_is_new(const NewServer *server)
+{
+	DifsScan   *scan = difs_scan_begin(DIFS_REL_SERVER, DIFS_REL_SERVER_PKEY, 0, NULL);
+	HeapTuple	tuple;
+	int			count = 0;
+
+	while ((tuple = difs_scan_next(scan, false)) != NULL)
+	{
+		bool		null;
+		char	   *name = TextDatumGetCString(heap_getattr(tuple, DIFS_SERVER_NAME, difs_scan_desc(scan), &null));
+
+		if (strcmp(name, server->name) == 0)
+			ereport(ERROR,
+					(errcode(DIFS_ERRCODE_EXISTS),
+					 errmsg("chunk server \"%s\" exists already", server->name)));
+		count++;
+	}
+	difs_scan_end(scan);
+	if (count >= DIFS_MAX_SERVERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a database cannot have more than %d chunk servers", DIFS_MAX_SERVERS)));
+}
+
+/* Connects, so that only what answers as it should is added. */
+static void
+meet(const NewServer *server)
+{
+	DifsPeer	peer = {0};
+	DifsConn   *conn;
+
+	strlcpy(peer.host, server->host, sizeof(peer.host));
+	peer.port = (uint16) server->port;
+	difs_servers_identity(&peer);
+	conn = difs_conn_create(&peer);
+	explicit_bzero(peer.key, sizeof(peer.key));
+	if (conn == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	PG_TRY();
+	{
+		difs_link_wait_ready(conn, difs_server_timeout);
+		check_meeting(server, conn);
+	}
+	PG_FINALLY();
+	{
+		difs_conn_destroy(conn);
+	}
+	PG_END_TRY();
+}
+
+static void
+check_meeting(const NewServer *server, const DifsConn *conn)
+{
+	static const char *const tiers[] = {"disk", "memory"};
+	int			tier;
+
+	if (difs_conn_state(conn) != DIFS_CONN_READY)
+		report_no_meeting(server, conn);
+	if (strcmp(difs_conn_name(conn), server->name) != 0)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("chunk server at %s:%d is \"%s\", not \"%s\"",
+						server->host, server->port, difs_conn_name(conn), server->name)));
+	tier = difs_conn_status(conn)->tier;
+	if (tier < lengthof(tiers) && (strcmp(server->tier, "memory") == 0) != (tier == 1))
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("chunk server \"%s\" keeps its data on tier \"%s\", not \"%s\"",
+						server->name, tiers[tier], server->tier)));
+}
+
+static void
+report_no_meeting(const NewServer *server, const DifsConn *conn)
+{
+	const DifsError *error = difs_conn_error(conn);
+
+	if (difs_conn_state(conn) != DIFS_CONN_BROKEN)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_IO),
+				 errmsg("chunk server at %s:%d does not answer within %d ms", server->host, server->port, difs_server_timeout),
+				 errhint("See that difsd runs there and that this machine can reach it.")));
+	ereport(ERROR,
+			(errcode(difs_report_sqlstate(error->code)),
+			 errmsg("could not connect to chunk server at %s:%d", server->host, server->port),
+			 errdetail_internal("%s", error->text),
+			 error->code == DIFS_ERROR_REFUSED ?
+			 errhint("The chunk server must be started with the cluster key: the same file as difs.key_file here, \"%s\".",
+					 difs_settings_key_file()) :
+			 errhint("See that difsd runs there and that this machine can reach it.")));
+}
+
+static int32
+insert_server(const NewServer *server)
+{
+	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_SERVER);
+	Datum		values[DIFS_SERVER_COLUMNS];
+	bool		nulls[DIFS_SERVER_COLUMNS] = {false};
+
+	values[DIFS_SERVER_ID - 1] = Int32GetDatum(id);
+	values[DIFS_SERVER_NAME - 1] = CStringGetTextDatum(server->name);
+	values[DIFS_SERVER_HOST - 1] = CStringGetTextDatum(server->host);
+	values[DIFS_SERVER_PORT - 1] = Int32GetDatum(server->port);
+	values[DIFS_SERVER_ZONE - 1] = CStringGetTextDatum(server->zone);
+	values[DIFS_SERVER_TIER - 1] = CStringGetTextDatum(server->tier);
+	values[DIFS_SERVER_WEIGHT - 1] = Int32GetDatum(server->weight);
+	values[DIFS_SERVER_STATE - 1] = CStringGetTextDatum("active");
+	values[DIFS_SERVER_EMBEDDED - 1] = BoolGetDatum(false);
+	values[DIFS_SERVER_CREATED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	difs_row_insert(DIFS_REL_SERVER, values, nulls);
+	return id;
+}
+
+static void
+wake_keeper_at_commit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(on_transaction, NULL);
+	registered = true;
+	wake_keeper = true;
+}
+
+static void
+on_transaction(XactEvent event, void *arg)
+{
+	DifsDatabase *database;
+
+	if (!wake_keeper || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+		return;
+	wake_keeper = false;
+	if (event == XACT_EVENT_COMMIT && (database = difs_database_find(MyDatabaseId)) != NULL)
+		difs_wake(database->keeper);
+}
+
+/* Copies what the keeper knows into an array of DIFS_MAX_SERVERS; returns how many there are. */
+static int
+copy_servers(DifsSharedServer *copies)
+{
+	DifsDatabase *database = difs_database_find(MyDatabaseId);
+	int			count = 0;
+
+	if (database == NULL)
+		return 0;
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
+		if (database->servers[i].id != 0)
+			copies[count++] = database->servers[i];
+	LWLockRelease(&difs_shared->lock);
+	return count;
+}
+
+/* What was never heard of a server is null. */
+static void
+put_health(ReturnSetInfo *result, const DifsSharedServer *server)
+{
+	Datum		values[HEALTH_COLUMNS] = {0};
+	bool		nulls[HEALTH_COLUMNS] = {false};
+	bool		unseen = server->last_seen == 0;
+
+	values[HEALTH_ID] = Int32GetDatum(server->id);
+	values[HEALTH_ALIVE] = BoolGetDatum(server->alive);
+	values[HEALTH_LAST_SEEN] = TimestampTzGetDatum(server->last_seen);
+	values[HEALTH_CAPACITY_BYTES] = Int64GetDatum((int64) server->capacity_bytes);
+	values[HEALTH_USED_BYTES] = Int64GetDatum((int64) server->used_bytes);
+	values[HEALTH_FREE_BYTES] = Int64GetDatum((int64) server->free_bytes);
+	values[HEALTH_PROBLEM] = CStringGetTextDatum(server->problem);
+	nulls[HEALTH_LAST_SEEN] = nulls[HEALTH_USED_BYTES] = nulls[HEALTH_FREE_BYTES] = unseen;
+	nulls[HEALTH_CAPACITY_BYTES] = server->capacity_bytes == 0;
+	nulls[HEALTH_PROBLEM] = server->problem[0] == '\0';
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+PG_FUNCTION_INFO_V1(difs_server_add);
+PG_FUNCTION_INFO_V1(difs_server_health);
+
+Datum
+difs_server_add(PG_FUNCTION_ARGS)
+{
+	NewServer	server;
+	int32		id;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to add a chunk server")));
+	difs_shmem_require();
+	get_arguments(fcinfo, &server);
+	difs_write_begin("difs_server_add");
+	check_is_new(&server);
+	meet(&server);
+	id = insert_server(&server);
+	difs_write_end();
+	wake_keeper_at_commit();
+	PG_RETURN_INT32(id);
+}
+
+Datum
+difs_server_health(PG_FUNCTION_ARGS)
+{
+	DifsSharedServer *servers = palloc(sizeof(DifsSharedServer) * DIFS_MAX_SERVERS);
+	int			count;
+
+	InitMaterializedSRF(fcinfo, 0);
+	count = copy_servers(servers);
+	for (int i = 0; i < count; i++)
+		put_health((ReturnSetInfo *) fcinfo->resultinfo, &servers[i]);
+	pfree(servers);
+	return (Datum) 0;
+}

@@ -1,0 +1,125 @@
+/*
+ * settings.c - definition of the configuration parameters (settings.h).
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "src/settings.h"
+#include "src/shmem.h"
+
+int			difs_local_servers = 1;
+char	   *difs_local_directory = "";
+int			difs_stream_pool_size = 256 * 1024;
+int			difs_stream_slots = 8192;
+int			difs_max_databases = 8;
+char	   *difs_key_file = "";
+char	   *difs_server_program = "";
+char	   *difs_advertise_address = "";
+int			difs_block_group_size = 256 * 1024;
+int			difs_health_interval = 2000;
+char	   *difs_volume = "main";
+int			difs_server_timeout = 10000;
+
+static void define_fixed_at_start(void);
+static void define_on_reload(void);
+static void define_of_session(void);
+
+void
+difs_settings_define(bool preloading)
+{
+	if (preloading)
+		define_fixed_at_start();
+	define_on_reload();
+	define_of_session();
+	MarkGUCPrefixReserved("difs");
+}
+
+char *
+difs_settings_local_directory(void)
+{
+	return difs_local_directory[0] != '\0' ? pstrdup(difs_local_directory) : psprintf("%s.difs", DataDir);
+}
+
+char *
+difs_settings_key_file(void)
+{
+	return difs_key_file[0] != '\0' ? pstrdup(difs_key_file) :
+		psprintf("%s/cluster.key", difs_settings_local_directory());
+}
+
+static void
+define_fixed_at_start(void)
+{
+	DefineCustomIntVariable("difs.local_servers",
+							"Number of embedded chunk servers that are started beside the data directory.",
+							"0 starts none: chunk servers are then added with difs_server_add().",
+							&difs_local_servers, 1, 0, DIFS_MAX_LOCAL_SERVERS,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("difs.local_directory",
+							   "Directory in which embedded chunk servers keep their data.",
+							   "Empty means the data directory's name with \".difs\" appended.",
+							   &difs_local_directory, "",
+							   PGC_POSTMASTER, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.stream_pool_size",
+							"Shared memory for segments on their way to chunk servers.",
+							"Must be larger than the largest segment.",
+							&difs_stream_pool_size, 256 * 1024, 4 * 1024, 64 * 1024 * 1024,
+							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.stream_slots",
+							"Number of segments that can be on their way to chunk servers, or stored and not yet committed, at once.",
+							"A backend is guaranteed a quarter of these divided by the number of backends.",
+							&difs_stream_slots, 8192, 1024, 1024 * 1024,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.max_databases",
+							"Number of databases that can use difs at once.",
+							NULL,
+							&difs_max_databases, 8, 1, 256,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+}
+
+static void
+define_on_reload(void)
+{
+	DefineCustomStringVariable("difs.key_file",
+							   "File with the key that this server and its chunk servers share.",
+							   "Empty means cluster.key in difs.local_directory.",
+							   &difs_key_file, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("difs.server_program",
+							   "Program that is started as embedded chunk server.",
+							   "Empty means difsd beside the postgres program.",
+							   &difs_server_program, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("difs.advertise_address",
+							   "Address on which embedded chunk servers listen, and that is announced to readers.",
+							   "Empty means 127.0.0.1.",
+							   &difs_advertise_address, "",
+							   PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.block_group_size",
+							"Size of new block groups.",
+							NULL,
+							&difs_block_group_size, 256 * 1024, 16 * 1024, 4 * 1024 * 1024 - 1,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.health_interval",
+							"Time between two looks at each chunk server.",
+							NULL,
+							&difs_health_interval, 2000, 100, 600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+static void
+define_of_session(void)
+{
+	DefineCustomStringVariable("difs.volume",
+							   "Volume of paths that name none.",
+							   NULL,
+							   &difs_volume, "main",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.server_timeout",
+							"Longest time that a call waits for chunk servers that do not answer.",
+							"A server that is silent for half of it is given up and another one is tried.",
+							&difs_server_timeout, 10000, 200, 3600 * 1000,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+}

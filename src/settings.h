@@ -1,0 +1,34 @@
+/*
+ * settings.h - the configuration parameters, all named difs.<something>.
+ *
+ * README's table of settings has the meaning of each; settings.c defines them.
+ */
+#ifndef DIFS_SETTINGS_H
+#define DIFS_SETTINGS_H
+
+/* fixed at server start */
+extern int	difs_local_servers;			/* difs.local_servers: embedded chunk servers, 0 .. 16 */
+extern char *difs_local_directory;		/* difs.local_directory: where they keep their data; '' = <data directory>.difs */
+extern int	difs_stream_pool_size;		/* difs.stream_pool_size, in kB */
+extern int	difs_stream_slots;			/* difs.stream_slots: segments on their way at once */
+extern int	difs_max_databases;			/* difs.max_databases */
+
+/* re-read on reload */
+extern char *difs_key_file;				/* difs.key_file: '' = <local directory>/cluster.key */
+extern char *difs_server_program;		/* difs.server_program: '' = difsd beside the postgres program */
+extern char *difs_advertise_address;	/* difs.advertise_address: what embedded servers announce and listen on */
+extern int	difs_block_group_size;		/* difs.block_group_size, in kB */
+extern int	difs_health_interval;		/* difs.health_interval, in ms */
+
+/* of a session */
+extern char *difs_volume;				/* difs.volume: volume of paths that name none */
+extern int	difs_server_timeout;		/* difs.server_timeout, in ms */
+
+/* Defines them all; reserves the prefix. preloading: also those that are fixed at server start. */
+extern void difs_settings_define(bool preloading);
+
+/* Directory of the embedded servers, and the key file in force. Palloc'd. */
+extern char *difs_settings_local_directory(void);
+extern char *difs_settings_key_file(void);
+
+#endif

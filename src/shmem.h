@@ -1,0 +1,192 @@
+/*
+ * shmem.h - what backends and workers share.
+ *
+ * One fixed area is requested at server start (difs must be in
+ * shared_preload_libraries for that).  It holds numbers, never pointers or
+ * descriptors, so any process may die without leaving a dangling one.
+ *
+ *	 DifsShared
+ *	  |- databases[]	one entry for each database that has the extension
+ *	  |    |- servers[]	   the chunk servers of that database       written by its keeper
+ *	  |    |- groups[]	   open block groups                        written by keeper and streamer
+ *	  |    '- classes[]	   kinds of group that somebody needs       written by streamer, read by keeper
+ *	  |- local[]		embedded chunk servers                      written by the launcher
+ *	  |- slots[]		segments on their way (stream.h)
+ *	  '- pool			their bytes (pool.h)
+ *
+ * Locks.  "lock" (an LWLock) guards all but slots and pool; it is held for a
+ * few instructions, never over I/O.  Slots and pool have rules of their own in
+ * stream.h and pool.h.  What carries a "generation" may be recycled while
+ * somebody remembers its index: compare before believing.
+ *
+ * Who dies, who cleans up: a backend's slots and pool pages are returned by its
+ * exit hook (stream.c); an entry of databases[] is emptied by the launcher when
+ * its keeper and streamer are gone (worker/launcher.c); everything else is
+ * rebuilt by its writer when that starts again.  If a process dies in a way that
+ * may have harmed shared memory, the postmaster starts all of it anew.
+ */
+#ifndef DIFS_SHMEM_H
+#define DIFS_SHMEM_H
+
+#include "postgres.h"
+
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+#include "utils/timestamp.h"
+
+#include "common/segment.h"
+#include "common/wire.h"
+
+#define DIFS_MAX_REPLICAS		8
+#define DIFS_MAX_SERVERS		128 /* of one database */
+#define DIFS_MAX_OPEN_GROUPS	64	/* of one database */
+#define DIFS_MAX_CLASSES		16	/* of one database */
+#define DIFS_MAX_LOCAL_SERVERS	16
+#define DIFS_TIER_SIZE			16
+#define DIFS_ZONE_SIZE			64
+#define DIFS_MAX_HINTS			32
+
+/* What a block group must be like to take a segment: the part of a volume's policy that concerns placement. */
+typedef struct DifsClass
+{
+	int			replicas;		/* 1 .. DIFS_MAX_REPLICAS */
+	char		tier[DIFS_TIER_SIZE];
+} DifsClass;
+
+typedef struct DifsSharedServer
+{
+	int32		id;				/* difs.server.id; 0 = entry not in use */
+	char		name[DIFS_NAME_SIZE];
+	char		host[256];
+	uint16		port;
+	char		zone[DIFS_ZONE_SIZE];
+	char		tier[DIFS_TIER_SIZE];
+	int32		weight;
+	bool		accepts_groups; /* state is 'active': neither draining nor removed */
+	bool		alive;			/* answered the last health check */
+	TimestampTz last_seen;
+	uint64		capacity_bytes;
+	uint64		used_bytes;
+	uint64		free_bytes;
+	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why it is not alive, for messages */
+} DifsSharedServer;
+
+typedef enum DifsOpenGroupState
+{
+	DIFS_OPEN_GROUP_UNUSED = 0,
+	DIFS_OPEN_GROUP_OPEN,		/* set by the keeper, after its row is committed and all members have created it */
+	DIFS_OPEN_GROUP_FULL,		/* set by the streamer: no room for more; the keeper seals it */
+	DIFS_OPEN_GROUP_FAILED		/* set by the streamer: a member failed; the keeper seals it on those that answer */
+} DifsOpenGroupState;
+
+typedef struct DifsOpenGroup
+{
+	DifsOpenGroupState state;
+	uint64		id;				/* difs.block_group.id */
+	DifsClass	class;
+	int32		member[DIFS_MAX_REPLICAS];	/* server ids, in the order of the row */
+	uint64		capacity_bytes;
+	uint64		reserved_bytes; /* used in the file, what is on its way included; streamer's */
+	int32		in_flight;		/* segments sent and not acknowledged; streamer's; sealed only at 0 */
+} DifsOpenGroup;
+
+/* A class that somebody waits for. The streamer adds it and sets wanted; the keeper opens groups and clears it. */
+typedef struct DifsWantedClass
+{
+	DifsClass	class;			/* replicas 0 = entry not in use */
+	bool		wanted;
+	DifsError	problem;		/* why the keeper cannot open a group (code FULL if for want of space); DIFS_OK if it can */
+} DifsWantedClass;
+
+typedef enum DifsDatabaseState
+{
+	DIFS_DATABASE_UNUSED = 0,
+	DIFS_DATABASE_PROBING,		/* launcher has started a keeper, which looks for the extension */
+	DIFS_DATABASE_RUNNING,		/* set by the keeper: servers are published, the streamer is to run */
+	DIFS_DATABASE_STOPPING		/* keeper and streamer are to exit, or have: the extension or the database goes away */
+} DifsDatabaseState;
+
+typedef struct DifsDatabase
+{
+	DifsDatabaseState state;
+	Oid			database;
+	uint8		cluster[DIFS_UUID_SIZE];
+	uint64		epoch;
+	int			keeper;			/* proc number, or -1 */
+	int			streamer;		/* proc number, or -1 */
+	uint32		servers_generation; /* raised whenever an address in servers[] changes */
+	DifsSharedServer servers[DIFS_MAX_SERVERS];
+	DifsOpenGroup groups[DIFS_MAX_OPEN_GROUPS];
+	DifsWantedClass classes[DIFS_MAX_CLASSES];
+
+	/* segment ids: [next, limit) may be handed out; refilled from a sequence by the keeper (at start and below the low mark)
+	 * and by any backend that finds it empty. */
+	uint64		next_segment;
+	uint64		limit_segment;
+
+	/* segments to be sent, oldest first: indexes into slots[], linked by slot.next; queue_lock guards these three */
+	slock_t		queue_lock;
+	int32		queue_head;		/* -1 = empty */
+	int32		queue_tail;
+	pg_atomic_uint32 streamer_sleeps;	/* 1: whoever queues must set the streamer's latch */
+	pg_atomic_uint32 progress;	/* raised by the streamer whenever a chunk server takes or acknowledges something */
+} DifsDatabase;
+
+typedef struct DifsLocalServer
+{
+	char		name[DIFS_NAME_SIZE];	/* empty = entry not in use */
+	char		host[256];		/* address to announce */
+	uint16		port;			/* 0 until it listens */
+	int			pid;			/* 0 while it is down */
+} DifsLocalServer;
+
+typedef struct DifsShared
+{
+	LWLock		lock;
+	int			tranche;
+	ConditionVariable changed;	/* broadcast when a database changes state */
+
+	int			launcher;		/* proc number, or -1 */
+	int			hint_count;		/* databases in which a keeper should look for the extension */
+	Oid			hint[DIFS_MAX_HINTS];
+	bool		rescan;			/* hints overflowed: look everywhere */
+	Oid			blocked_database;	/* being dropped, renamed or copied: start nothing in it */
+	int			blocked_by;		/* proc number of who does that */
+
+	int			local_count;
+	DifsLocalServer local[DIFS_MAX_LOCAL_SERVERS];
+
+	int			database_count; /* length of databases[] = difs.max_databases */
+	DifsDatabase databases[FLEXIBLE_ARRAY_MEMBER];
+} DifsShared;
+
+extern DifsShared *difs_shared;	/* NULL: not in shared_preload_libraries */
+
+/* Installs the hooks that request and initialise the area. From _PG_init while preloading. */
+extern void difs_shmem_install(void);
+
+/* Errors out, with the hint to set shared_preload_libraries, unless the area is there. */
+extern void difs_shmem_require(void);
+
+/* This backend's database entry, RUNNING. Hints to the launcher and waits for up to difs.server_timeout, then errors out saying
+ * what is missing. Interruptible. */
+extern DifsDatabase *difs_database_require(void);
+
+/* The same without waiting: NULL if workers are not running for this database (or difs is not preloaded). */
+extern DifsDatabase *difs_database_find(Oid database);
+
+/* Asks the launcher to look for the extension in a database, now. */
+extern void difs_database_hint(Oid database);
+
+/* Sets the latch of the process with that proc number, if it is not -1. */
+extern void difs_wake(int proc_number);
+
+/* Copies the entry of one server of a database; false if it is not known there. */
+extern bool difs_server_lookup(DifsDatabase *database, int32 server, DifsSharedServer *copy);
+
+/* Takes the next segment id, or returns 0 if the range is used up (see difs_segment_refill() in src/ids.h). */
+extern uint64 difs_segment_next(DifsDatabase *database);
+
+#endif

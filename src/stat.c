@@ -1,0 +1,245 @@
+/*
+ * stat.c - asking what is at a path.
+ *
+ * difs_stat() and difs_exists() are hot: no SPI, and the row type of difs_stat()
+ * is made once for each process, since PostgreSQL would look it up in its
+ * catalogs for each call.
+ *
+ * A directory's mtime and ctime tell when it was made: its row does not change
+ * when entries come and go, because unrelated creations would meet there.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "src/dentry.h"
+#include "src/report.h"
+#include "src/stat.h"
+#include "src/table.h"
+
+/* Columns of difs_stat(), as the SQL script declares them. */
+enum StatColumn
+{
+	STAT_INO,
+	STAT_KIND,
+	STAT_SIZE,
+	STAT_VERSION,
+	STAT_MODE,
+	STAT_OWNER,
+	STAT_NLINK,
+	STAT_ATIME,
+	STAT_MTIME,
+	STAT_CTIME,
+	STAT_BTIME,
+	STAT_VOLUME,
+	STAT_COLUMNS
+};
+
+static TupleDesc stat_row_type(void);
+static HeapTuple stat_row(const DifsWalk *walk);
+static bool exists(const text *path);
+static void list_versions(const text *path, ReturnSetInfo *result);
+
+const char *
+difs_kind_name(DifsKind kind)
+{
+	switch (kind)
+	{
+		case DIFS_KIND_FILE:
+			return "file";
+		case DIFS_KIND_DIRECTORY:
+			return "directory";
+		case DIFS_KIND_SYMLINK:
+			return "symlink";
+	}
+	elog(ERROR, "unknown kind of inode: %d", (int) kind);
+}
+
+void
+difs_stat_version(const DifsWalk *file, int32 number, DifsVersion *version)
+{
+	if (!difs_version_find(file->inode.ino, number, version))
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_NO_FILE),
+				 errmsg("file \"%s\" has no version %d", file->path->text, number),
+				 errhint("difs_versions() lists those that there are.")));
+}
+
+static TupleDesc
+stat_row_type(void)
+{
+	static const struct
+	{
+		const char *name;
+		Oid			type;
+	}			column[STAT_COLUMNS] = {
+		[STAT_INO] = {"ino", INT8OID},
+		[STAT_KIND] = {"kind", TEXTOID},
+		[STAT_SIZE] = {"size", INT8OID},
+		[STAT_VERSION] = {"version", INT4OID},
+		[STAT_MODE] = {"mode", INT4OID},
+		[STAT_OWNER] = {"owner", REGROLEOID},
+		[STAT_NLINK] = {"nlink", INT4OID},
+		[STAT_ATIME] = {"atime", TIMESTAMPTZOID},
+		[STAT_MTIME] = {"mtime", TIMESTAMPTZOID},
+		[STAT_CTIME] = {"ctime", TIMESTAMPTZOID},
+		[STAT_BTIME] = {"btime", TIMESTAMPTZOID},
+		[STAT_VOLUME] = {"volume", TEXTOID},
+	};
+	static TupleDesc desc = NULL;
+	MemoryContext old;
+	TupleDesc	made;
+
+	if (desc != NULL)
+		return desc;
+
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	made = CreateTemplateTupleDesc(STAT_COLUMNS);
+	for (int i = 0; i < STAT_COLUMNS; i++)
+		TupleDescInitEntry(made, i + 1, column[i].name, column[i].type, -1, 0);
+	desc = BlessTupleDesc(made);
+	MemoryContextSwitchTo(old);
+	return desc;
+}
+
+static HeapTuple
+stat_row(const DifsWalk *walk)
+{
+	const DifsInode *inode = &walk->inode;
+	Datum		values[STAT_COLUMNS];
+	bool		nulls[STAT_COLUMNS] = {0};
+
+	values[STAT_INO] = Int64GetDatum(inode->ino);
+	values[STAT_KIND] = CStringGetTextDatum(difs_kind_name(inode->kind));
+	values[STAT_SIZE] = Int64GetDatum(inode->size);
+	values[STAT_VERSION] = Int32GetDatum(inode->version);
+	nulls[STAT_VERSION] = inode->kind != DIFS_KIND_FILE;
+	values[STAT_MODE] = Int32GetDatum(inode->mode);
+	values[STAT_OWNER] = ObjectIdGetDatum(inode->owner);
+	values[STAT_NLINK] = Int32GetDatum(inode->nlink);
+	values[STAT_ATIME] = TimestampTzGetDatum(inode->atime);
+	values[STAT_MTIME] = TimestampTzGetDatum(inode->mtime);
+	values[STAT_CTIME] = TimestampTzGetDatum(inode->ctime);
+	values[STAT_BTIME] = TimestampTzGetDatum(inode->btime);
+	values[STAT_VOLUME] = CStringGetTextDatum(walk->volume.name);
+	return heap_form_tuple(stat_row_type(), values, nulls);
+}
+
+/* A way of its own, because difs_path_walk() takes a missing directory on the way for an error. */
+static bool
+exists(const text *path)
+{
+	DifsPath   *parsed = difs_path_parse(path);
+	DifsVolume	volume;
+	DifsInode	inode;
+	int64		ino;
+
+	difs_volume_find(parsed->volume, &volume);
+	ino = volume.root;
+	for (int i = 0; i < parsed->count; i++)
+	{
+		if (difs_dentry_find(ino, parsed->component[i], &ino) == NULL)
+			return false;
+	}
+	return !parsed->directory || (difs_inode_find(ino, &inode) && inode.kind == DIFS_KIND_DIRECTORY);
+}
+
+/* Newest first. */
+static void
+list_versions(const text *path, ReturnSetInfo *result)
+{
+	DifsWalk	walk;
+	ScanKeyData key;
+	DifsScan   *scan;
+	HeapTuple	row;
+
+	difs_path_find_file(path, &walk);
+	DIFS_KEY(&key, DIFS_VERSION_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(walk.inode.ino));
+	scan = difs_scan_begin(DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY, 1, &key);
+	while ((row = difs_scan_next(scan, true)) != NULL)
+	{
+		DifsVersion version;
+		Datum		values[7];
+		bool		nulls[7] = {0};
+		bytea	   *digest;
+
+		difs_version_decode(row, difs_scan_desc(scan), &version);
+		digest = palloc(VARHDRSZ + version.digest_length);
+		SET_VARSIZE(digest, VARHDRSZ + version.digest_length);
+		memcpy(VARDATA(digest), version.digest, version.digest_length);
+
+		values[0] = Int32GetDatum(version.version);
+		values[1] = Int64GetDatum(version.size);
+		values[2] = TimestampTzGetDatum(version.mtime);
+		values[3] = PointerGetDatum(digest);
+		nulls[3] = version.digest_length == 0;
+		values[4] = BoolGetDatum(version.deleted);
+		values[5] = Int32GetDatum(version.segments);
+		values[6] = ObjectIdGetDatum(version.author);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		pfree(digest);
+	}
+	difs_scan_end(scan);
+}
+
+PG_FUNCTION_INFO_V1(difs_stat);
+PG_FUNCTION_INFO_V1(difs_exists);
+PG_FUNCTION_INFO_V1(difs_versions);
+
+Datum
+difs_stat(PG_FUNCTION_ARGS)
+{
+	DifsWalk	walk;
+	HeapTuple	row;
+
+	DIFS_ARG_NOT_NULL(0, "path");
+
+	difs_read_begin();
+	if (PG_ARGISNULL(1))
+		difs_path_find(PG_GETARG_TEXT_PP(0), &walk);
+	else
+	{
+		DifsVersion version;
+
+		difs_path_find_file(PG_GETARG_TEXT_PP(0), &walk);
+		difs_stat_version(&walk, PG_GETARG_INT32(1), &version);
+		walk.inode.version = version.version;
+		walk.inode.size = version.size;
+		walk.inode.mtime = version.mtime;
+	}
+	row = stat_row(&walk);
+	difs_read_end();
+	PG_RETURN_DATUM(HeapTupleGetDatum(row));
+}
+
+Datum
+difs_exists(PG_FUNCTION_ARGS)
+{
+	bool		found;
+
+	DIFS_ARG_NOT_NULL(0, "path");
+
+	difs_read_begin();
+	found = exists(PG_GETARG_TEXT_PP(0));
+	difs_read_end();
+	PG_RETURN_BOOL(found);
+}
+
+Datum
+difs_versions(PG_FUNCTION_ARGS)
+{
+	DIFS_ARG_NOT_NULL(0, "path");
+
+	InitMaterializedSRF(fcinfo, 0);
+	difs_read_begin();
+	list_versions(PG_GETARG_TEXT_PP(0), (ReturnSetInfo *) fcinfo->resultinfo);
+	difs_read_end();
+	return (Datum) 0;
+}

@@ -1,0 +1,393 @@
+/*
+ * stream.c - slots: segments on their way to chunk servers (stream.h).
+ *
+ *	 DifsStream | slots[]
+ *
+ * The free list has a spinlock of its own; the queue of a database has another
+ * (shmem.h).  A slot's state moves without a lock: each state has one writer, and
+ * only the step to FREE can be taken by two (the streamer that ends a slot, and a
+ * backend that abandons it), so that one is a compare-and-exchange.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/spin.h"
+#include "utils/timestamp.h"
+
+#include "src/compat.h"
+#include "src/ids.h"
+#include "src/report.h"
+#include "src/settings.h"
+#include "src/stream.h"
+
+/* The streamer's own message about a slot that waited too long is better than ours: let it come first. */
+#define STREAMER_GRACE_MS 1000
+
+typedef struct DifsStream
+{
+	slock_t		lock;			/* guards free_head and free_count */
+	int32		free_head;
+	int32		free_count;
+	int32		slot_count;
+	int32		guaranteed;		/* slots that every backend can have whatever others do */
+	ConditionVariable freed;	/* broadcast when a slot comes back */
+	DifsSlot	slots[FLEXIBLE_ARRAY_MEMBER];
+} DifsStream;
+
+void		(*difs_stream_reap_hook) (void) = NULL;
+
+static DifsStream *stream = NULL;
+static int	held = 0;			/* slots of this backend */
+static int	filling = -1;		/* the one that begin has returned and finish has not seen yet */
+
+static int	take_slot(void);
+static bool try_take_slot(int *slot);
+static void free_slot(int slot);
+static bool leave_for(DifsSlot *slot, DifsSlotState from);
+static void enqueue(DifsDatabase *database, int slot);
+static void wait_for_end(DifsSlot *slot);
+static void report_failed(const DifsSlot *slot) pg_attribute_noreturn();
+static void report_late(const DifsDatabase *database) pg_attribute_noreturn();
+static bool ended(uint32 state);
+
+static int32
+slot_count(void)
+{
+	return Max(difs_stream_slots, 4 * MaxBackends);
+}
+
+Size
+difs_stream_shmem_size(void)
+{
+	return add_size(offsetof(DifsStream, slots), mul_size(slot_count(), sizeof(DifsSlot)));
+}
+
+void
+difs_stream_shmem_init(void *area, bool found)
+{
+	stream = area;
+	if (found)
+		return;
+	memset(stream, 0, difs_stream_shmem_size());
+	SpinLockInit(&stream->lock);
+	ConditionVariableInit(&stream->freed);
+	stream->slot_count = stream->free_count = slot_count();
+	stream->guaranteed = stream->slot_count / 4 / MaxBackends;
+	for (int i = 0; i < stream->slot_count; i++)
+	{
+		pg_atomic_init_u32(&stream->slots[i].state, DIFS_SLOT_FREE);
+		pg_atomic_init_u32(&stream->slots[i].abandoned, 0);
+		pg_atomic_init_u32(&stream->slots[i].wake, 0);
+		stream->slots[i].next = i + 1 < stream->slot_count ? i + 1 : -1;
+	}
+}
+
+int
+difs_stream_begin(const DifsClass *class, uint32 room_bytes, void **room)
+{
+	DifsDatabase *database = difs_database_require();
+	DifsSlot   *slot;
+
+	difs_segment_refill(database);
+	Assert(filling == -1);
+	filling = take_slot();
+	slot = difs_stream_slot(filling);
+	slot->owner = DIFS_MY_PROC_NUMBER;
+	slot->database = database - difs_shared->databases;
+	slot->class = *class;
+	slot->xid = U64FromFullTransactionId(GetTopFullTransactionId());
+	slot->timeout_ms = difs_server_timeout;
+	slot->payload_offset = difs_segment_packed_size(room_bytes);
+	slot->run.units = 0;
+	slot->run = difs_pool_take(slot->payload_offset + (Size) room_bytes);
+	*room = (char *) difs_pool_address(slot->run) + slot->payload_offset;
+	return filling;
+}
+
+void
+difs_stream_finish(int number, uint32 raw_length, uint32 stored_length, DifsCodec codec)
+{
+	static uint32 block_crc[DIFS_MAX_BLOCKS];
+	DifsSlot   *slot = difs_stream_slot(number);
+	uint8	   *packed = difs_pool_address(slot->run);
+	DifsSegment segment = {0};
+
+	Assert(number == filling);
+	difs_pool_trim(&slot->run, slot->payload_offset + (Size) stored_length);
+	difs_segment_checksum(packed + slot->payload_offset, stored_length, block_crc, &slot->crc);
+	slot->raw_length = segment.raw_length = raw_length;
+	slot->stored_length = segment.stored_length = stored_length;
+	slot->codec = segment.codec = codec;
+	segment.crc = slot->crc;
+	segment.xid = slot->xid;
+	segment.segment = 1;		/* the streamer sets segment and group each time it sends */
+	difs_segment_pack(&segment, block_crc, packed);
+
+	slot->queued_at = GetCurrentTimestamp();
+	filling = -1;
+	enqueue(&difs_shared->databases[slot->database], number);
+}
+
+bool
+difs_stream_ended(int number)
+{
+	return ended(pg_atomic_read_u32(&difs_stream_slot(number)->state));
+}
+
+void
+difs_stream_reap(int number, DifsStored *stored)
+{
+	DifsSlot   *slot = difs_stream_slot(number);
+
+	wait_for_end(slot);
+	pg_read_barrier();
+	if (pg_atomic_read_u32(&slot->state) == DIFS_SLOT_FAILED)
+		report_failed(slot);
+	stored->segment = slot->segment;
+	stored->group = slot->group;
+	stored->raw_length = slot->raw_length;
+	stored->stored_length = slot->stored_length;
+	stored->crc = slot->crc;
+	stored->codec = slot->codec;
+	held--;
+	pg_atomic_write_u32(&slot->state, DIFS_SLOT_FREE);
+	free_slot(number);
+}
+
+void
+difs_stream_abandon(int number)
+{
+	DifsSlot   *slot = difs_stream_slot(number);
+
+	held--;
+	if (number == filling)
+	{
+		filling = -1;
+		if (slot->run.units > 0)
+			difs_pool_return(slot->run);
+		pg_atomic_write_u32(&slot->state, DIFS_SLOT_FREE);
+		free_slot(number);
+		return;
+	}
+	pg_atomic_write_u32(&slot->abandoned, 1);
+	pg_memory_barrier();
+	if (leave_for(slot, DIFS_SLOT_STORED) || leave_for(slot, DIFS_SLOT_FAILED))
+		free_slot(number);
+}
+
+void
+difs_stream_cleanup(void)
+{
+	difs_pool_give_up();
+	if (filling != -1)
+		difs_stream_abandon(filling);
+}
+
+DifsSlot *
+difs_stream_slot(int slot)
+{
+	return &stream->slots[slot];
+}
+
+int
+difs_stream_slot_count(void)
+{
+	return stream->slot_count;
+}
+
+int
+difs_stream_pop(DifsDatabase *database)
+{
+	int			slot;
+
+	SpinLockAcquire(&database->queue_lock);
+	slot = database->queue_head;
+	if (slot != -1)
+	{
+		database->queue_head = stream->slots[slot].next;
+		if (database->queue_head == -1)
+			database->queue_tail = -1;
+	}
+	SpinLockRelease(&database->queue_lock);
+	return slot;
+}
+
+bool
+difs_stream_queue_empty(DifsDatabase *database)
+{
+	bool		empty;
+
+	SpinLockAcquire(&database->queue_lock);
+	empty = database->queue_head == -1;
+	SpinLockRelease(&database->queue_lock);
+	return empty;
+}
+
+void
+difs_stream_end(int number, DifsSlotState state)
+{
+	DifsSlot   *slot = difs_stream_slot(number);
+	int			owner = slot->owner;
+
+	difs_pool_return(slot->run);
+	slot->run.units = 0;
+	pg_write_barrier();
+	pg_atomic_write_u32(&slot->state, state);
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&slot->abandoned))
+	{
+		if (leave_for(slot, state))
+			free_slot(number);
+	}
+	else if (pg_atomic_read_u32(&slot->wake))
+		difs_wake(owner);
+}
+
+/* Takes a free slot, by the rule at the head of stream.h. */
+static int
+take_slot(void)
+{
+	int			slot;
+
+	while (!try_take_slot(&slot))
+	{
+		if (held > 0)
+		{
+			difs_stream_reap_hook();
+			continue;
+		}
+		/* all are on their way for backends that no longer want them, or taken by guaranteed shares: they come back */
+		ConditionVariablePrepareToSleep(&stream->freed);
+		if (try_take_slot(&slot))
+			break;
+		ConditionVariableSleep(&stream->freed, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	pg_atomic_write_u32(&stream->slots[slot].abandoned, 0);
+	pg_atomic_write_u32(&stream->slots[slot].wake, 0);
+	pg_atomic_write_u32(&stream->slots[slot].state, DIFS_SLOT_FILLING);
+	held++;
+	return slot;
+}
+
+static bool
+try_take_slot(int *slot)
+{
+	SpinLockAcquire(&stream->lock);
+	if (stream->free_count == 0 || (held >= stream->guaranteed && stream->free_count <= stream->slot_count / 4))
+		*slot = -1;
+	else
+	{
+		*slot = stream->free_head;
+		stream->free_head = stream->slots[*slot].next;
+		stream->free_count--;
+	}
+	SpinLockRelease(&stream->lock);
+	return *slot != -1;
+}
+
+static void
+free_slot(int slot)
+{
+	bool		was_scarce;
+
+	SpinLockAcquire(&stream->lock);
+	stream->slots[slot].next = stream->free_head;
+	stream->free_head = slot;
+	was_scarce = stream->free_count++ <= stream->slot_count / 4;
+	SpinLockRelease(&stream->lock);
+	if (was_scarce)
+		ConditionVariableBroadcast(&stream->freed);
+}
+
+/* Takes a slot from a state to FREE; false if somebody else did, or it is in another state. */
+static bool
+leave_for(DifsSlot *slot, DifsSlotState from)
+{
+	uint32		expected = from;
+
+	return pg_atomic_compare_exchange_u32(&slot->state, &expected, DIFS_SLOT_FREE);
+}
+
+static void
+enqueue(DifsDatabase *database, int number)
+{
+	DifsSlot   *slot = difs_stream_slot(number);
+
+	slot->next = -1;
+	pg_atomic_write_u32(&slot->state, DIFS_SLOT_QUEUED);
+	SpinLockAcquire(&database->queue_lock);
+	if (database->queue_tail == -1)
+		database->queue_head = number;
+	else
+		stream->slots[database->queue_tail].next = number;
+	database->queue_tail = number;
+	SpinLockRelease(&database->queue_lock);
+	if (pg_atomic_exchange_u32(&database->streamer_sleeps, 0) == 1)
+		difs_wake(database->streamer);
+}
+
+/* Sleeps until a slot has ended. The streamer sets our latch only for slots with "wake" set, so a transaction that waits for its last segment
+ * first is woken once, not once for each. */
+static void
+wait_for_end(DifsSlot *slot)
+{
+	DifsDatabase *database = &difs_shared->databases[slot->database];
+	long		limit_ms = (long) difs_server_timeout + STREAMER_GRACE_MS;
+	TimestampTz began = GetCurrentTimestamp();
+	uint32		progress = pg_atomic_read_u32(&database->progress);
+
+	for (;;)
+	{
+		long		waited_ms;
+
+		pg_atomic_write_u32(&slot->wake, 1);
+		pg_memory_barrier();
+		if (ended(pg_atomic_read_u32(&slot->state)))
+			return;
+		if (progress != pg_atomic_read_u32(&database->progress))
+		{
+			/* a long queue that moves is no reason to give up */
+			progress = pg_atomic_read_u32(&database->progress);
+			began = GetCurrentTimestamp();
+		}
+		waited_ms = TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
+		if (waited_ms >= limit_ms)
+			report_late(database);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, limit_ms - waited_ms, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static bool
+ended(uint32 state)
+{
+	return state == DIFS_SLOT_STORED || state == DIFS_SLOT_FAILED;
+}
+
+static void
+report_failed(const DifsSlot *slot)
+{
+	ereport(ERROR,
+			(errcode(difs_report_sqlstate(slot->error_code)),
+			 errmsg("could not store a segment on %d chunk server(s) of tier \"%s\"", slot->class.replicas, slot->class.tier),
+			 errdetail("%s", slot->error_text),
+			 errhint("See the view difs.servers. The transaction is rolled back; nothing of it remains.")));
+}
+
+static void
+report_late(const DifsDatabase *database)
+{
+	ereport(ERROR,
+			(errcode(DIFS_ERRCODE_IO),
+			 errmsg("no segment was stored within difs.server_timeout (%d ms)", difs_server_timeout),
+			 database->streamer == -1 ?
+			 errdetail("The streamer of this database is not running.") :
+			 errdetail("The streamer has heard nothing from chunk servers."),
+			 errhint("See the view difs.servers and the server log.")));
+}

@@ -1,0 +1,121 @@
+/*
+ * stream.h - handing segments to the streamer, and hearing what became of them.
+ *
+ * A *slot* is one segment on its way.  Its life:
+ *
+ *	FREE -> FILLING    a backend took it and writes its bytes into the pool
+ *	     -> QUEUED     it is in its database's queue
+ *	     -> SENT       the streamer has taken it and sends it to the members of a block group
+ *	     -> STORED     all members have acknowledged: group and segment are in the slot    -> FREE by its backend
+ *	     -> FAILED     it could not be stored in time: the reason is in the slot           -> FREE by its backend
+ *
+ *	A slot whose backend no longer wants it (ROLLBACK, exit) gets "abandoned" set: the streamer frees it instead.
+ *
+ * Who may write what: FILLING belongs to the backend, QUEUED and SENT to the
+ * streamer (but for "abandoned"), STORED and FAILED to the backend again.  The
+ * state is written last, with a barrier.  Pool memory is given back by the
+ * streamer just before it says STORED or FAILED, so an idle transaction holds no
+ * pool memory, only small slots.
+ *
+ * Slots are shared out so that idle transactions cannot starve others: a backend
+ * that already holds its guaranteed share takes another slot only while more
+ * than a quarter of all are free; otherwise it waits for one of its own to
+ * finish and reaps it.  So every backend can always go on with its guaranteed
+ * share, whatever the others do.
+ *
+ * The streamer may die and be started again: it then finds QUEUED and SENT slots
+ * and sends them anew, under new segment ids, from the same pool memory.
+ */
+#ifndef DIFS_STREAM_H
+#define DIFS_STREAM_H
+
+#include "postgres.h"
+
+#include "src/pool.h"
+#include "src/shmem.h"
+
+typedef enum DifsSlotState
+{
+	DIFS_SLOT_FREE = 0,
+	DIFS_SLOT_FILLING,
+	DIFS_SLOT_QUEUED,
+	DIFS_SLOT_SENT,
+	DIFS_SLOT_STORED,
+	DIFS_SLOT_FAILED
+} DifsSlotState;
+
+typedef struct DifsSlot
+{
+	pg_atomic_uint32 state;		/* DifsSlotState */
+	pg_atomic_uint32 abandoned;
+	pg_atomic_uint32 wake;		/* set by a backend that sleeps until this slot has ended */
+	int32		next;			/* free list or queue; -1 ends it */
+	int32		owner;			/* proc number of the backend */
+	int32		database;		/* index into databases[] */
+	DifsClass	class;
+	DifsRun		run;			/* packed header, then at payload_offset the stored form */
+	uint32		payload_offset;
+	uint64		xid;
+	TimestampTz queued_at;
+	int32		timeout_ms;		/* how long it may wait for a group: the backend's difs.server_timeout */
+
+	/* the segment, and where it went */
+	uint32		raw_length;
+	uint32		stored_length;
+	uint32		crc;
+	uint8		codec;
+	uint64		segment;
+	uint64		group;
+
+	/* why it FAILED */
+	int32		error_code;		/* DifsErrorCode */
+	char		error_text[DIFS_ERROR_TEXT_SIZE];
+} DifsSlot;
+
+/* What became of a segment: the part of a manifest row that the streamer knows. */
+typedef struct DifsStored
+{
+	uint64		segment;
+	uint64		group;
+	uint32		raw_length;
+	uint32		stored_length;
+	uint32		crc;
+	uint8		codec;
+} DifsStored;
+
+extern Size difs_stream_shmem_size(void);
+extern void difs_stream_shmem_init(void *area, bool found);
+
+/*
+ * Backend's side.
+ *
+ * begin: takes a slot and pool memory, and returns where the stored form is to be written (room_bytes of room). May wait; interruptible.
+ * finish: gives back what is not used, computes the checksums and queues it. Between the two no other slot can be begun.
+ */
+extern int	difs_stream_begin(const DifsClass *class, uint32 room_bytes, void **room);
+extern void difs_stream_finish(int slot, uint32 raw_length, uint32 stored_length, DifsCodec codec);
+
+/* Has it ended? Without waiting. */
+extern bool difs_stream_ended(int slot);
+
+/* Waits until the slot has ended; interruptible; errors out if it failed, or if the streamer is gone for longer than difs.server_timeout.
+ * On success fills in *stored and frees the slot; after an error the slot is still the caller's. */
+extern void difs_stream_reap(int slot, DifsStored *stored);
+
+/* No longer wanted, whatever its state. Never errors. */
+extern void difs_stream_abandon(int slot);
+
+/* After an error: drops a slot that begin has returned and finish has not seen. Never errors. */
+extern void difs_stream_cleanup(void);
+
+/* Called when this backend must wait for one of its own slots: their holder (pending.c) reaps at least one. */
+extern void (*difs_stream_reap_hook) (void);
+
+/* Streamer's side: used by worker/streamer.c only. */
+extern DifsSlot *difs_stream_slot(int slot);
+extern int	difs_stream_slot_count(void);
+extern int	difs_stream_pop(DifsDatabase *database);	/* oldest queued slot, or -1 */
+extern bool difs_stream_queue_empty(DifsDatabase *database);
+extern void difs_stream_end(int slot, DifsSlotState state);	/* gives the memory back, publishes, wakes the owner or frees */
+
+#endif

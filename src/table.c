@@ -1,0 +1,293 @@
+/*
+ * table.c - the relations of schema difs, snapshots for calls, and scans.
+ *
+ * What changes rows is in row.c.
+ *
+ * The only state is a cache of OIDs, this process's own.  It is emptied when
+ * PostgreSQL says that one of the relations has changed, which it does when they
+ * are dropped, also when the transaction that created them is rolled back; so
+ * DROP EXTENSION and CREATE EXTENSION in one session work.
+ *
+ * Everything else lives in the transaction: scans, locks and snapshots belong
+ * to its resource owner and memory contexts, which clean up after an error.
+ */
+#include "postgres.h"
+
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/dbcommands.h"
+#include "commands/sequence.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "src/compat.h"
+#include "src/table.h"
+
+struct DifsScan
+{
+	Relation	table;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+	int			key_count;
+};
+
+/* Name of a relation in schema difs; number of columns of a table. */
+static const struct
+{
+	const char *name;
+	int			columns;
+}			relations[DIFS_RELATIONS] = {
+	[DIFS_REL_CLUSTER] = {"cluster", DIFS_CLUSTER_COLUMNS},
+	[DIFS_REL_VOLUME] = {"volume", DIFS_VOLUME_COLUMNS},
+	[DIFS_REL_VOLUME_PKEY] = {"volume_pkey"},
+	[DIFS_REL_VOLUME_NAME] = {"volume_name_key"},
+	[DIFS_REL_INODE] = {"inode", DIFS_INODE_COLUMNS},
+	[DIFS_REL_INODE_PKEY] = {"inode_pkey"},
+	[DIFS_REL_DENTRY] = {"dentry", DIFS_DENTRY_COLUMNS},
+	[DIFS_REL_DENTRY_PKEY] = {"dentry_pkey"},
+	[DIFS_REL_DENTRY_INO] = {"dentry_ino"},
+	[DIFS_REL_VERSION] = {"version", DIFS_VERSION_COLUMNS},
+	[DIFS_REL_VERSION_PKEY] = {"version_pkey"},
+	[DIFS_REL_MANIFEST] = {"manifest", DIFS_MANIFEST_COLUMNS},
+	[DIFS_REL_MANIFEST_PKEY] = {"manifest_pkey"},
+	[DIFS_REL_MANIFEST_SEGMENT] = {"manifest_segment"},
+	[DIFS_REL_BLOCK_GROUP] = {"block_group", DIFS_BLOCK_GROUP_COLUMNS},
+	[DIFS_REL_BLOCK_GROUP_PKEY] = {"block_group_pkey"},
+	[DIFS_REL_SERVER] = {"server", DIFS_SERVER_COLUMNS},
+	[DIFS_REL_SERVER_PKEY] = {"server_pkey"},
+	[DIFS_REL_DOOMED] = {"doomed", DIFS_DOOMED_COLUMNS},
+	[DIFS_REL_SEQ_INO] = {"ino"},
+	[DIFS_REL_SEQ_VOLUME] = {"volume_id"},
+	[DIFS_REL_SEQ_SERVER] = {"server_id"},
+	[DIFS_REL_SEQ_BLOCK_GROUP] = {"block_group_id"},
+	[DIFS_REL_SEQ_SEGMENT] = {"segment_id"},
+};
+
+static Oid	relation_oid[DIFS_RELATIONS];	/* InvalidOid: not looked up */
+
+static Oid	look_up(DifsRelation relation);
+static void forget_relations(Datum unused, Oid changed);
+static void convert_keys(Relation index, int key_count, ScanKey keys, ScanKey converted);
+
+Oid
+difs_relation(DifsRelation relation)
+{
+	Oid			oid = relation_oid[relation];
+
+	if (!OidIsValid(oid))
+		oid = look_up(relation);
+	if (!OidIsValid(oid))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("extension difs is not installed in database \"%s\"", get_database_name(MyDatabaseId)),
+				errdetail("There is no relation difs.%s.", relations[relation].name),
+				errhint("Run CREATE EXTENSION difs."));
+	return oid;
+}
+
+bool
+difs_installed(void)
+{
+	return OidIsValid(relation_oid[DIFS_REL_CLUSTER]) || OidIsValid(look_up(DIFS_REL_CLUSTER));
+}
+
+/* Callers have arrays with room for just the columns that they know. */
+Relation
+difs_table_open(DifsRelation table, LOCKMODE lock)
+{
+	Relation	rel = table_open(difs_relation(table), lock);
+
+	if (RelationGetNumberOfAttributes(rel) != relations[table].columns)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("table difs.%s does not have the columns that the library of difs expects",
+					   relations[table].name),
+				errdetail("It has %d columns, not %d.",
+						  (int) RelationGetNumberOfAttributes(rel), relations[table].columns),
+				errhint("Library and extension must be of one version: see ALTER EXTENSION difs UPDATE."));
+	return rel;
+}
+
+void
+difs_write_begin(const char *function)
+{
+	if (function != NULL)
+	{
+		char		name[NAMEDATALEN + 2];
+
+		snprintf(name, sizeof(name), "%s()", function);
+		PreventCommandIfReadOnly(name);
+		PreventCommandIfParallelMode(name);
+	}
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+difs_write_end(void)
+{
+	PopActiveSnapshot();
+}
+
+void
+difs_read_begin(void)
+{
+	if (IsInParallelMode() ||
+		(ActiveSnapshotSet() && GetActiveSnapshot()->curcid == GetCurrentCommandId(false)))
+		PushCopiedSnapshot(GetActiveSnapshot());
+	else
+		PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+difs_read_end(void)
+{
+	PopActiveSnapshot();
+}
+
+/* A snapshot that others hold too must not change; callers have pushed one of their own. */
+void
+difs_command_done(void)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+
+	if (snapshot->active_count != 1 || snapshot->regd_count != 0)
+		elog(ERROR, "difs rows were written outside difs_write_begin()");
+
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+}
+
+HeapTuple
+difs_row_find(DifsRelation table, DifsRelation index, int key_count, ScanKey keys)
+{
+	DifsScan   *scan = difs_scan_begin(table, index, key_count, keys);
+	HeapTuple	tuple = difs_scan_next(scan, false);
+
+	if (tuple != NULL)
+		tuple = heap_copytuple(tuple);
+	difs_scan_end(scan);
+
+	return tuple;
+}
+
+DifsScan *
+difs_scan_begin(DifsRelation table, DifsRelation index, int key_count, ScanKey keys)
+{
+	DifsScan   *scan = palloc(sizeof(DifsScan));
+
+	scan->table = difs_table_open(table, AccessShareLock);
+	scan->index = index_open(difs_relation(index), AccessShareLock);
+	scan->slot = table_slot_create(scan->table, NULL);
+	scan->key_count = key_count;
+	scan->scan = index_beginscan(scan->table, scan->index, GetActiveSnapshot(), NULL, key_count, 0);
+	difs_scan_again(scan, keys);
+
+	return scan;
+}
+
+void
+difs_scan_again(DifsScan *scan, ScanKey keys)
+{
+	ScanKeyData converted[DIFS_MAX_KEYS];
+
+	convert_keys(scan->index, scan->key_count, keys, converted);
+	index_rescan(scan->scan, converted, scan->key_count, NULL, 0);
+}
+
+HeapTuple
+difs_scan_next(DifsScan *scan, bool backward)
+{
+	CHECK_FOR_INTERRUPTS();
+
+	if (!index_getnext_slot(scan->scan, backward ? BackwardScanDirection : ForwardScanDirection, scan->slot))
+		return NULL;
+
+	return ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+}
+
+TupleDesc
+difs_scan_desc(DifsScan *scan)
+{
+	return RelationGetDescr(scan->table);
+}
+
+void
+difs_scan_end(DifsScan *scan)
+{
+	index_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, NoLock);
+	table_close(scan->table, NoLock);
+	pfree(scan);
+}
+
+int64
+difs_sequence_next(DifsRelation sequence)
+{
+	return nextval_internal(difs_relation(sequence), false);
+}
+
+static Oid
+look_up(DifsRelation relation)
+{
+	static bool watching = false;
+	Oid			schema;
+	Oid			oid;
+
+	if (!watching)
+	{
+		CacheRegisterRelcacheCallback(forget_relations, (Datum) 0);
+		watching = true;
+	}
+
+	schema = get_namespace_oid("difs", true);
+	if (!OidIsValid(schema))
+		return InvalidOid;
+
+	oid = get_relname_relid(relations[relation].name, schema);
+	relation_oid[relation] = oid;
+	return oid;
+}
+
+/* A relation's entry in the relation cache is no longer right; InvalidOid means all of them. */
+static void
+forget_relations(Datum unused, Oid changed)
+{
+	for (int i = 0; i < DIFS_RELATIONS; i++)
+	{
+		if (!OidIsValid(changed) || relation_oid[i] == changed)
+			relation_oid[i] = InvalidOid;
+	}
+}
+
+/* From columns of the table to columns of the index. */
+static void
+convert_keys(Relation index, int key_count, ScanKey keys, ScanKey converted)
+{
+	int2vector *columns = &index->rd_index->indkey;
+
+	if (key_count > DIFS_MAX_KEYS)
+		elog(ERROR, "too many keys for a scan of index \"%s\"", RelationGetRelationName(index));
+
+	for (int i = 0; i < key_count; i++)
+	{
+		int			column = 0;
+
+		while (column < columns->dim1 && columns->values[column] != keys[i].sk_attno)
+			column++;
+		if (column == columns->dim1)
+			elog(ERROR, "column %d is not in index \"%s\"", (int) keys[i].sk_attno, RelationGetRelationName(index));
+
+		converted[i] = keys[i];
+		converted[i].sk_attno = column + 1;
+	}
+}

@@ -1,0 +1,65 @@
+/*
+ * version.h - versions of a file, and the manifest rows that map one to segments.
+ *
+ * A version of a file is a row of difs.version; its bytes are the manifest rows
+ * of the same inode with base <= from_version <= version and to_version null or
+ * greater.  A put that replaces the content sets base to itself, so it never
+ * touches rows of older versions.  A copy has no manifest rows of its own: it
+ * names the inode and version whose rows it shares (map_ino, map_version), so a
+ * copy costs the same whatever the size.
+ */
+#ifndef DIFS_VERSION_H
+#define DIFS_VERSION_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+#include "access/tupdesc.h"
+#include "datatype/timestamp.h"
+
+#include "src/stream.h"
+
+typedef struct DifsVersion
+{
+	int64		ino;
+	int32		version;
+	int64		size;
+	int32		segments;
+	int32		base;
+	int32		extent;			/* no manifest row of it is longer than this, in bytes */
+	int64		map_ino;		/* whose manifest rows: ino itself unless it is a copy */
+	int32		map_version;
+	bool		deleted;		/* a delete marker */
+	Oid			author;
+	TimestampTz mtime;
+	int			digest_length;	/* 0 = none */
+	uint8		digest[32];
+} DifsVersion;
+
+/* Reads one under the active snapshot; false if there is none. */
+extern bool difs_version_find(int64 ino, int32 version, DifsVersion *found);
+
+/* Reads one from a tuple of difs.version: for scans over many. */
+extern void difs_version_decode(HeapTuple tuple, TupleDesc desc, DifsVersion *version);
+
+/* Writes a new one. All fields count; map_ino and map_version name the version itself unless it is a copy. */
+extern void difs_version_insert(const DifsVersion *version);
+
+/* One row of the manifest. */
+typedef struct DifsExtent
+{
+	int64		file_offset;
+	int32		length;
+	uint32		segment_offset; /* where in the raw form of the segment it begins */
+	DifsStored	stored;
+} DifsExtent;
+
+/* Writes one. */
+extern void difs_manifest_insert(int64 ino, int32 from_version, const DifsExtent *extent);
+
+/* The rows that overlap [offset, offset + length) of a version, in order of file_offset, palloc'd; *count says how
+ * many, at most limit. If the limit was reached, the caller asks again from the end of the last one. Bytes that no
+ * row covers are zeros. The number of other versions of the file hardly matters. */
+extern DifsExtent *difs_manifest_range(const DifsVersion *version, int64 offset, int64 length, int limit, int *count);
+
+#endif

@@ -1,0 +1,344 @@
+/*
+ * volume.c - volumes and their policy: rows of difs.volume.
+ *
+ * Volumes are looked up for every path, so each process keeps the last few that
+ * it has read.  They are kept as PostgreSQL keeps catalog rows: read under the
+ * newest snapshot rather than the transaction's, and forgotten when somebody's
+ * change of difs.volume is committed, or one of our own is made or rolled back.
+ * To tell everybody, a change invalidates the relation cache's entry of the
+ * table; a trigger does so for SQL, difs_volume_create() for itself.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "common/segment.h"
+#include "src/inode.h"
+#include "src/report.h"
+#include "src/table.h"
+#include "src/volume.h"
+
+#define SEGMENT_SIZE_UNIT		4096
+#define MAX_COMPRESSION_LEVEL	19
+
+#define CACHE_SIZE				8
+
+/* The last few that were read; the next one goes to cache_next. An empty name: not in use. */
+static DifsVolume cache[CACHE_SIZE];
+static int	cache_next;
+static uint64 cache_changes;	/* how often difs.volume has changed, as far as we have heard */
+static Oid	cache_table;		/* difs.volume, as of the last reading */
+
+/* in the order of DifsDigest */
+static const char *const digest_name[] = {"none", "xxh128", "sha256"};
+
+static bool read_and_keep(const char *name, DifsVolume *volume);
+static bool find_name(const char *name, DifsVolume *volume);
+static void forget(Datum unused, Oid changed);
+static bool find(DifsRelation index, ScanKey key, DifsVolume *volume);
+static void decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume);
+static DifsDigest digest_of(const char *name);
+static void check_name(const char *name);
+static void check_tier(const char *tier);
+static void check_range(const char *argument, int value, int min, int max);
+static void check_segment_size(int segment_size);
+static int	stored_level(const char *compression, int level);
+static int32 insert(const DifsVolume *volume);
+
+void
+difs_volume_find(const char *name, DifsVolume *volume)
+{
+	for (int i = 0; i < CACHE_SIZE; i++)
+	{
+		if (strcmp(cache[i].name, name) == 0 && name[0] != '\0')
+		{
+			*volume = cache[i];
+			return;
+		}
+	}
+
+	if (!read_and_keep(name, volume))
+		difs_volume_report_missing(name);
+}
+
+void
+difs_volume_report_missing(const char *name)
+{
+	ereport(ERROR,
+			errcode(DIFS_ERRCODE_NO_FILE),
+			errmsg("volume \"%s\" does not exist", name),
+			errhint("Create it with difs_volume_create(), or choose another one in the path or with difs.volume."));
+}
+
+bool
+difs_volume_find_id(int32 id, DifsVolume *volume)
+{
+	ScanKeyData key;
+
+	DIFS_KEY(&key, DIFS_VOLUME_ID, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
+	return find(DIFS_REL_VOLUME_PKEY, &key, volume);
+}
+
+/*
+ * The number of changes is noted before the snapshot is taken: if one is heard
+ * of while we read, what we read may be older, and is used but not kept.  In
+ * parallel mode there are no new snapshots.
+ */
+static bool
+read_and_keep(const char *name, DifsVolume *volume)
+{
+	static bool watching = false;
+	uint64		changes;
+	bool		found;
+
+	if (IsInParallelMode())
+		return find_name(name, volume);
+
+	if (!watching)
+	{
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		watching = true;
+	}
+
+	cache_table = difs_relation(DIFS_REL_VOLUME);
+	changes = cache_changes;
+	PushActiveSnapshot(GetLatestSnapshot());
+	found = find_name(name, volume);
+	PopActiveSnapshot();
+
+	if (found && changes == cache_changes)
+	{
+		cache[cache_next] = *volume;
+		cache_next = (cache_next + 1) % CACHE_SIZE;
+	}
+	return found;
+}
+
+static bool
+find_name(const char *name, DifsVolume *volume)
+{
+	union
+	{
+		struct varlena header;
+		char		bytes[VARHDRSZ + NAMEDATALEN];
+	}			value;
+	size_t		length = strlen(name);
+	ScanKeyData key;
+
+	if (length >= NAMEDATALEN)
+		return false;
+
+	SET_VARSIZE(&value, VARHDRSZ + length);
+	memcpy(value.bytes + VARHDRSZ, name, length);
+	DIFS_KEY(&key, DIFS_VOLUME_NAME, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(&value));
+	return find(DIFS_REL_VOLUME_NAME, &key, volume);
+}
+
+/* A relation's entry in the relation cache is no longer right; InvalidOid means all of them. */
+static void
+forget(Datum unused, Oid changed)
+{
+	if (OidIsValid(changed) && changed != cache_table)
+		return;
+
+	for (int i = 0; i < CACHE_SIZE; i++)
+		cache[i].name[0] = '\0';
+	cache_changes++;
+}
+
+static bool
+find(DifsRelation index, ScanKey key, DifsVolume *volume)
+{
+	DifsScan   *scan = difs_scan_begin(DIFS_REL_VOLUME, index, 1, key);
+	HeapTuple	tuple = difs_scan_next(scan, false);
+
+	if (tuple != NULL)
+		decode(tuple, difs_scan_desc(scan), volume);
+	difs_scan_end(scan);
+
+	return tuple != NULL;
+}
+
+static void
+decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume)
+{
+	Datum		values[DIFS_VOLUME_COLUMNS];
+	bool		nulls[DIFS_VOLUME_COLUMNS];
+	char		digest[16];
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+
+	volume->id = DatumGetInt32(values[DIFS_VOLUME_ID - 1]);
+	text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_NAME - 1]), volume->name, sizeof(volume->name));
+	volume->root = DatumGetInt64(values[DIFS_VOLUME_ROOT - 1]);
+	volume->class.replicas = DatumGetInt16(values[DIFS_VOLUME_REPLICAS - 1]);
+	text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_TIER - 1]), volume->class.tier,
+						   sizeof(volume->class.tier));
+	volume->segment_size = DatumGetInt32(values[DIFS_VOLUME_SEGMENT_SIZE - 1]);
+	volume->compression_level = DatumGetInt16(values[DIFS_VOLUME_COMPRESSION_LEVEL - 1]);
+	text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_DIGEST - 1]), digest, sizeof(digest));
+	volume->digest = digest_of(digest);
+}
+
+static DifsDigest
+digest_of(const char *name)
+{
+	for (int i = 0; i < lengthof(digest_name); i++)
+	{
+		if (strcmp(name, digest_name[i]) == 0)
+			return (DifsDigest) i;
+	}
+	ereport(ERROR,
+			errcode(DIFS_ERRCODE_ARGUMENT),
+			errmsg("invalid digest \"%s\"", name),
+			errhint("Digests are \"none\", \"xxh128\" and \"sha256\"."));
+}
+
+static void
+check_name(const char *name)
+{
+	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN || strpbrk(name, ":/") != NULL)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_ARGUMENT),
+				errmsg("invalid volume name \"%s\"", name),
+				errhint("A name has 1 to %d bytes, and neither colon nor slash.", NAMEDATALEN - 1));
+}
+
+static void
+check_tier(const char *tier)
+{
+	if (tier[0] == '\0' || strlen(tier) >= DIFS_TIER_SIZE)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_ARGUMENT),
+				errmsg("invalid tier \"%s\"", tier),
+				errhint("A tier has 1 to %d bytes, and is one that chunk servers were added with.",
+						DIFS_TIER_SIZE - 1));
+}
+
+static void
+check_range(const char *argument, int value, int min, int max)
+{
+	if (value < min || value > max)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_ARGUMENT),
+				errmsg("%s must be from %d to %d, not %d", argument, min, max, value));
+}
+
+static void
+check_segment_size(int segment_size)
+{
+	if (segment_size < DIFS_MIN_SEGMENT_SIZE || segment_size > DIFS_MAX_SEGMENT_SIZE ||
+		segment_size % SEGMENT_SIZE_UNIT != 0)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_ARGUMENT),
+				errmsg("invalid segment_size: %d bytes", segment_size),
+				errhint("It is a multiple of %d from %d to %d.",
+						SEGMENT_SIZE_UNIT, DIFS_MIN_SEGMENT_SIZE, DIFS_MAX_SEGMENT_SIZE));
+}
+
+/* The two arguments are one column: 0 is no compression. */
+static int
+stored_level(const char *compression, int level)
+{
+	bool		none = strcmp(compression, "none") == 0;
+
+	if (!none && strcmp(compression, "zstd") != 0)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_ARGUMENT),
+				errmsg("invalid compression \"%s\"", compression),
+				errhint("Compressions are \"none\" and \"zstd\"."));
+	check_range("compression_level", level, none ? 0 : 1, MAX_COMPRESSION_LEVEL);
+
+	return none ? 0 : level;
+}
+
+static int32
+insert(const DifsVolume *volume)
+{
+	Datum		values[DIFS_VOLUME_COLUMNS];
+	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_VOLUME);
+	DifsInode	root;
+
+	difs_inode_create(id, DIFS_KIND_DIRECTORY, &root);
+
+	values[DIFS_VOLUME_ID - 1] = Int32GetDatum(id);
+	values[DIFS_VOLUME_NAME - 1] = CStringGetTextDatum(volume->name);
+	values[DIFS_VOLUME_ROOT - 1] = Int64GetDatum(root.ino);
+	values[DIFS_VOLUME_REPLICAS - 1] = Int16GetDatum(volume->class.replicas);
+	values[DIFS_VOLUME_SEGMENT_SIZE - 1] = Int32GetDatum(volume->segment_size);
+	values[DIFS_VOLUME_COMPRESSION_LEVEL - 1] = Int16GetDatum(volume->compression_level);
+	values[DIFS_VOLUME_TIER - 1] = CStringGetTextDatum(volume->class.tier);
+	values[DIFS_VOLUME_DIGEST - 1] = CStringGetTextDatum(digest_name[volume->digest]);
+	values[DIFS_VOLUME_CREATED - 1] = TimestampTzGetDatum(root.btime);
+
+	if (!difs_row_insert_unless(DIFS_REL_VOLUME, DIFS_REL_VOLUME_NAME, values, NULL))
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_EXISTS),
+				errmsg("volume \"%s\" already exists", volume->name));
+	CacheInvalidateRelcacheByRelid(difs_relation(DIFS_REL_VOLUME));
+	return id;
+}
+
+/* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest) -> id */
+PG_FUNCTION_INFO_V1(difs_volume_create);
+Datum
+difs_volume_create(PG_FUNCTION_ARGS)
+{
+	static const char *const argument[] =
+		{"name", "replicas", "segment_size", "compression", "compression_level", "tier", "digest"};
+	DifsVolume	volume = {0};
+	char	   *name;
+	char	   *tier;
+	int32		id;
+
+	for (int i = 0; i < lengthof(argument); i++)
+		DIFS_ARG_NOT_NULL(i, argument[i]);
+
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	check_name(name);
+	strlcpy(volume.name, name, sizeof(volume.name));
+
+	volume.class.replicas = PG_GETARG_INT32(1);
+	check_range("replicas", volume.class.replicas, 1, DIFS_MAX_REPLICAS);
+
+	volume.segment_size = PG_GETARG_INT32(2);
+	check_segment_size(volume.segment_size);
+
+	volume.compression_level = stored_level(text_to_cstring(PG_GETARG_TEXT_PP(3)), PG_GETARG_INT32(4));
+
+	tier = text_to_cstring(PG_GETARG_TEXT_PP(5));
+	check_tier(tier);
+	strlcpy(volume.class.tier, tier, sizeof(volume.class.tier));
+
+	volume.digest = digest_of(text_to_cstring(PG_GETARG_TEXT_PP(6)));
+
+	difs_write_begin("difs_volume_create");
+	id = insert(&volume);
+	difs_write_end();
+
+	PG_RETURN_INT32(id);
+}
+
+/* Trigger of difs.volume, for each statement that changes it. */
+PG_FUNCTION_INFO_V1(difs_volume_changed);
+Datum
+difs_volume_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("difs_volume_changed can only be called as a trigger"));
+
+	CacheInvalidateRelcacheByRelid(RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation));
+	PG_RETURN_POINTER(NULL);
+}

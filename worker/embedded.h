@@ -1,0 +1,28 @@
+/*
+ * embedded.h - chunk servers that the launcher starts itself.
+ *
+ * difs.local_servers of them, /storage01 and so on, as child processes of the
+ * launcher, with their data in difs.local_directory.  Where they listen is
+ * published in difs_shared->local[].
+ */
+#ifndef DIFS_EMBEDDED_H
+#define DIFS_EMBEDDED_H
+
+#include "postgres.h"
+
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+
+/* Fills in difs_shared->local[]. Once, before the first turn. */
+extern void difs_embedded_begin(void);
+
+/* Starts what does not run, notices who began to listen and who died; moves *next to when it wants to be called again at the latest. */
+extern void difs_embedded_turn(TimestampTz *next);
+
+/* Adds one event for each child, which fires when it dies. At most DIFS_MAX_LOCAL_SERVERS. */
+extern void difs_embedded_wait_for(WaitEventSet *set);
+
+/* Stops them all; waits for that, but not for long. */
+extern void difs_embedded_stop(void);
+
+#endif

@@ -1,0 +1,226 @@
+/*
+ * group_stock.c - how many block groups are kept open, and where.
+ *
+ * For each class that the streamer has asked for, a small stock of groups is kept
+ * open, so that it has another at once when one is full or fails.  A group counts
+ * while all its members are alive.  When one cannot be opened although somebody
+ * waits for it, the reason goes to classes[] of the database's entry, for the
+ * error message of who waits, and once into the log.
+ *
+ * State: when to try again, in the keeper's memory.
+ */
+#include "postgres.h"
+
+#include "src/settings.h"
+#include "worker/group_jobs.h"
+#include "worker/group_rows.h"
+#include "worker/group_stock.h"
+#include "worker/keeper.h"
+#include "worker/placement.h"
+#include "worker/process.h"
+
+#define MIN_STOCK			2
+#define MAX_STOCK			8
+#define TRY_AGAIN_MS		1000
+
+static TimestampTz class_retry_at[DIFS_MAX_CLASSES];
+
+static bool open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *servers, int count, TimestampTz *next);
+static int	count_open(const DifsClass *class, const DifsSharedServer *servers, int count);
+static int	count_creating(const DifsClass *class);
+static DifsLoad *measure_load(const DifsSharedServer *servers, int count);
+static void add_load(DifsLoad *load, const DifsOpenGroup *group, const DifsSharedServer *servers, int count);
+static bool may_open_another(void);
+static bool start_create(DifsOpenGroup *group);
+static void note_problem(int index, const DifsError *problem);
+static bool all_alive(const DifsOpenGroup *group, const DifsSharedServer *servers, int count);
+
+bool
+difs_group_stock_fill(TimestampTz *next)
+{
+	DifsWantedClass *classes = palloc(sizeof(difs_keeper_database->classes));
+	DifsSharedServer *servers = NULL;
+	int			count = 0;
+
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	memcpy(classes, difs_keeper_database->classes, sizeof(difs_keeper_database->classes));
+	LWLockRelease(&difs_shared->lock);
+	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
+	{
+		if (classes[i].class.replicas == 0)
+			continue;
+		if (servers == NULL)
+			servers = difs_health_servers(&count);
+		if (!open_class(i, &classes[i], servers, count, next))
+			return false;
+	}
+	return true;
+}
+
+void
+difs_group_stock_hurry(void)
+{
+	memset(class_retry_at, 0, sizeof(class_retry_at));
+}
+
+/* Begins as many groups of one class as are missing from its stock, and at least one if the streamer waits for it. */
+static bool
+open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *servers, int count, TimestampTz *next)
+{
+	const DifsClass *class = &wanted->class;
+	int			fitting = difs_placement_servers(class, servers, count);
+	int			stock = Min(Max((fitting + class->replicas - 1) / class->replicas, MIN_STOCK), MAX_STOCK);
+	int			creating = count_creating(class);
+	int			missing = stock - count_open(class, servers, count) - creating;
+
+	if (wanted->wanted && creating == 0)
+		missing = Max(missing, 1);
+	if (missing > 0 && GetCurrentTimestamp() < class_retry_at[index])
+	{
+		difs_process_by(next, class_retry_at[index]);
+		return true;
+	}
+	for (; missing > 0 && may_open_another(); missing--)
+	{
+		DifsOpenGroup group = {.class = *class,.capacity_bytes = (uint64) difs_block_group_size * 1024};
+		DifsError	problem;
+
+		if (!difs_placement_choose(class, group.capacity_bytes, servers, measure_load(servers, count), count,
+								   group.member, &problem))
+		{
+			if (wanted->wanted && count_creating(class) == 0)
+				note_problem(index, &problem);
+			class_retry_at[index] = difs_process_in(TRY_AGAIN_MS);
+			difs_process_by(next, class_retry_at[index]);
+			break;
+		}
+		if (!start_create(&group))
+			return false;
+	}
+	return true;
+}
+
+/* Groups that are open and all of whose members are alive. */
+static int
+count_open(const DifsClass *class, const DifsSharedServer *servers, int count)
+{
+	int			open = 0;
+
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
+	{
+		const DifsOpenGroup *group = &difs_keeper_database->groups[i];
+
+		if (group->state == DIFS_OPEN_GROUP_OPEN && difs_class_equal(&group->class, class) && all_alive(group, servers, count))
+			open++;
+	}
+	LWLockRelease(&difs_shared->lock);
+	return open;
+}
+
+static int
+count_creating(const DifsClass *class)
+{
+	int			creating = 0;
+
+	for (int i = 0; i < DIFS_MAX_JOBS; i++)
+	{
+		if (difs_jobs[i].task == DIFS_TASK_CREATE && difs_class_equal(&difs_jobs[i].group.class, class))
+			creating++;
+	}
+	return creating;
+}
+
+/* How many groups each server has open or is about to, and how much these may still take. */
+static DifsLoad *
+measure_load(const DifsSharedServer *servers, int count)
+{
+	DifsLoad   *load = palloc0(Max(count, 1) * sizeof(DifsLoad));
+
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
+	{
+		if (difs_keeper_database->groups[i].state == DIFS_OPEN_GROUP_OPEN)
+			add_load(load, &difs_keeper_database->groups[i], servers, count);
+	}
+	LWLockRelease(&difs_shared->lock);
+	for (int i = 0; i < DIFS_MAX_JOBS; i++)
+	{
+		if (difs_jobs[i].task == DIFS_TASK_CREATE)
+			add_load(load, &difs_jobs[i].group, servers, count);
+	}
+	return load;
+}
+
+static void
+add_load(DifsLoad *load, const DifsOpenGroup *group, const DifsSharedServer *servers, int count)
+{
+	for (int i = 0; i < group->class.replicas; i++)
+	{
+		for (int j = 0; j < count; j++)
+		{
+			if (servers[j].id != group->member[i])
+				continue;
+			load[j].groups++;
+			if (group->capacity_bytes > group->reserved_bytes)
+				load[j].promised_bytes += group->capacity_bytes - group->reserved_bytes;
+		}
+	}
+}
+
+/* Is there a job for it, and an entry when it is done? */
+static bool
+may_open_another(void)
+{
+	int			entries = 0;
+
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
+		entries += difs_keeper_database->groups[i].state == DIFS_OPEN_GROUP_UNUSED;
+	LWLockRelease(&difs_shared->lock);
+	for (int i = 0; i < DIFS_MAX_JOBS; i++)
+		entries -= difs_jobs[i].task == DIFS_TASK_CREATE || difs_jobs[i].task == DIFS_TASK_ADOPT;
+	return entries > 0 && difs_job_free() != NULL;
+}
+
+static bool
+start_create(DifsOpenGroup *group)
+{
+	if (!difs_keeper_begin())
+		return false;
+	difs_group_rows_insert(group);
+	difs_keeper_commit();
+	difs_job_start(DIFS_TASK_CREATE, group, -1);
+	return true;
+}
+
+/* Tells those who wait, and the log when it is something new. */
+static void
+note_problem(int index, const DifsError *problem)
+{
+	DifsWantedClass *entry = &difs_keeper_database->classes[index];
+	bool		news;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	news = entry->problem.code != problem->code || strcmp(entry->problem.text, problem->text) != 0;
+	entry->problem = *problem;
+	LWLockRelease(&difs_shared->lock);
+	if (!news)
+		return;
+	difs_wake(difs_keeper_database->streamer);
+	ereport(LOG,
+			(errmsg("difs: could not open a block group: %s", problem->text)));
+}
+
+static bool
+all_alive(const DifsOpenGroup *group, const DifsSharedServer *servers, int count)
+{
+	int			alive = 0;
+
+	for (int i = 0; i < group->class.replicas; i++)
+	{
+		for (int j = 0; j < count; j++)
+			alive += servers[j].id == group->member[i] && servers[j].alive;
+	}
+	return alive == group->class.replicas;
+}

@@ -1,0 +1,79 @@
+/*
+ * streamer.h - the worker that takes segments from backends to chunk servers.
+ *
+ *	streamer.c   the loop: queue -> dispatch -> wait
+ *	dispatch.c   slots: choosing a group, sending to all members, hearing, trying again
+ *	outlet.c     connections: one to each chunk server
+ *
+ * There is one streamer for each database, without a connection to it: all that
+ * it needs is in shared memory, put there by backends (slots, segment ids) and by
+ * the keeper (servers, open groups).  So it neither holds a snapshot nor blocks
+ * DROP DATABASE.
+ *
+ * If it ends, whatever was on its way is still in its slots; the next streamer
+ * sends it all again, under new segment ids.  Copies that had arrived under the
+ * old ids are orphans.
+ */
+#ifndef DIFS_STREAMER_H
+#define DIFS_STREAMER_H
+
+#include "postgres.h"
+
+#include "lib/ilist.h"
+
+#include "common/conn.h"
+#include "src/shmem.h"
+#include "src/stream.h"
+
+/* A connection to one server, kept from first use on. */
+typedef struct DifsOutlet
+{
+	int32		server;			/* 0 = entry not in use */
+	DifsConn   *conn;			/* NULL: down, until retry_at */
+	uint32		generation;		/* servers_generation when it was made */
+	int			outstanding;	/* requests sent and not answered */
+	uint64		moved;			/* difs_conn_moved() when last looked at */
+	TimestampTz moved_at;		/* when it last grew, or outstanding rose from 0 */
+	TimestampTz retry_at;
+	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why it is down */
+} DifsOutlet;
+
+/* The try that a SENT slot is in, or that a waiting one had last. One for each slot, local to the streamer. */
+typedef struct DifsAttempt
+{
+	dlist_node	node;			/* in waiting or active */
+	uint32		serial;			/* in the upper half of request ids: tells late answers to earlier tries */
+	int			tries;
+	int			group;			/* index into groups[] */
+	int			members;
+	uint32		unanswered;		/* bit for each member */
+	DifsOutlet *outlet[DIFS_MAX_REPLICAS];
+	uint64		number[DIFS_MAX_REPLICAS];	/* difs_conn_send()'s */
+	int			stragglers;		/* sends of earlier tries that still read the slot's memory */
+	bool		ended;			/* stored or failed; only stragglers are waited for */
+	DifsError	problem;		/* why the last try failed */
+} DifsAttempt;
+
+extern DifsDatabase *difs_streamer_database;	/* ours */
+
+extern PGDLLEXPORT void difs_streamer_main(Datum arg);
+
+/* dispatch.c */
+extern void difs_dispatch_begin(void);	/* finds what a former streamer left */
+extern void difs_dispatch_queue(void);	/* takes what is queued and sends what can be sent */
+extern void difs_dispatch_reply(DifsOutlet *outlet, const DifsFrame *frame);
+extern void difs_dispatch_outlet_lost(DifsOutlet *outlet);	/* before its connection is destroyed */
+extern void difs_dispatch_tick(TimestampTz now);	/* time-outs, stragglers */
+extern bool difs_dispatch_idle(void);	/* nothing waits for a group, nothing is on its way */
+extern bool difs_dispatch_hurries(void);	/* something has to be tried again now */
+
+/* outlet.c */
+extern DifsOutlet *difs_outlet_get(int32 server);	/* connects if need be; NULL if the server is down or not known */
+extern const char *difs_outlet_problem(int32 server);	/* why it is down; "" if it is not known to be */
+extern void difs_outlets_advance(void); /* hears what has come */
+extern void difs_outlets_flush(void);	/* sends what can be */
+extern void difs_outlets_tick(TimestampTz now); /* drops those that are silent */
+extern void difs_outlets_wait(long timeout_ms); /* sleeps until a socket or the latch has something */
+extern void difs_outlets_close(void);
+
+#endif
