@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "src/create.h"
+#include "src/dentry.h"
 #include "src/report.h"
 #include "src/stat.h"
 #include "src/table.h"
@@ -42,7 +43,11 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	difs_file_open_for_write(to, false, if_version, &target, &inode, &created);
 	check_classes(&source, &target);
 
-	/* Opening may have waited and changed the snapshot. Only what the snapshot in force sees is out of the keeper's reach. */
+	/*
+	 * Opening may have waited, and the source may have changed since, all the more if it is the target.  What counts is what a snapshot
+	 * of now sees; and as long as that is in force, it is out of the keeper's reach.
+	 */
+	difs_names_again();
 	find_source(from, number, &source, &version);
 
 	version.ino = inode.ino;

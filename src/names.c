@@ -54,6 +54,7 @@ static void remove_inode(const DifsInode *inode);
 static void rename_entry(const text *from, const text *to, bool no_replace);
 static bool check_move(const Move *move, bool no_replace);
 static bool lock_move(Move *move);
+static void refuse_cycle(const Move *move);
 static bool lock_directories(Move *move);
 static bool lock_rows(Move *move);
 static bool carry_out_move(Move *move);
@@ -260,20 +261,35 @@ lock_move(Move *move)
 {
 	if (move->from.inode.kind == DIFS_KIND_DIRECTORY)
 	{
-		bool		below;
-
 		/* Directories move under this lock only, so the way from the target up to the root stays as it is now. */
 		difs_volume_rename_lock(move->from.volume.id);
-		difs_latest_begin();
-		below = difs_dentry_below(move->to.parent.ino, move->from.inode.ino);
-		difs_latest_end();
-		if (below)
-			ereport(ERROR,
-					(errcode(DIFS_ERRCODE_ARGUMENT),
-					 errmsg("cannot move directory \"%s\" below itself, to \"%s\"",
-							move->from.path->text, move->to.path->text)));
+		refuse_cycle(move);
 	}
 	return lock_directories(move) && lock_rows(move);
+}
+
+/* A snapshot that does not see the cycle is told that it is out of date, so that its owner tries again and learns the reason. */
+static void
+refuse_cycle(const Move *move)
+{
+	int64		directory = move->from.inode.ino;
+	int64		target = move->to.parent.ino;
+	bool		below;
+
+	difs_latest_begin();
+	below = difs_dentry_below(target, directory);
+	difs_latest_end();
+	if (!below)
+		return;
+
+	if (IsolationUsesXactSnapshot() && !difs_dentry_below(target, directory))
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_CHANGED),
+				 errmsg("could not serialize access due to concurrent rename of a directory")));
+	ereport(ERROR,
+			(errcode(DIFS_ERRCODE_ARGUMENT),
+			 errmsg("cannot move directory \"%s\" below itself, to \"%s\"",
+					move->from.path->text, move->to.path->text)));
 }
 
 /* Both parents, and a directory that is replaced, in the order of their numbers. */

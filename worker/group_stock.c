@@ -88,7 +88,7 @@ open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *ser
 		if (!difs_placement_choose(class, group.capacity_bytes, servers, measure_load(servers, count), count,
 								   group.member, &problem))
 		{
-			if (wanted->wanted && count_creating(class) == 0)
+			if (wanted->wanted && count_creating(class) == 0 && difs_health_settled())
 				note_problem(index, &problem);
 			class_retry_at[index] = difs_process_in(TRY_AGAIN_MS);
 			difs_process_by(next, class_retry_at[index]);

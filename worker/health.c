@@ -103,6 +103,17 @@ difs_health_changes(void)
 	return changes;
 }
 
+bool
+difs_health_settled(void)
+{
+	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
+	{
+		if (links[i].server != 0 && !links[i].known)
+			return false;
+	}
+	return true;
+}
+
 void
 difs_health_ask(DifsAsk *ask, int32 server, DifsMessage message, const void *control, uint32 control_length)
 {

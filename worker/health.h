@@ -47,6 +47,9 @@ extern void difs_health_wait_for(WaitEventSet *set);
 /* Raised whenever a server comes up, goes down or has rested. */
 extern uint64 difs_health_changes(void);
 
+/* Is it known of each server whether it is up? */
+extern bool difs_health_settled(void);
+
 /* Sends a request; an ask to a server that is not connected fails at once. */
 extern void difs_health_ask(DifsAsk *ask, int32 server, DifsMessage message, const void *control, uint32 control_length);
 extern void difs_health_forget(DifsAsk *ask);

@@ -82,7 +82,7 @@ difs_roster_publish(void)
 	int			count;
 
 	if (SPI_execute("SELECT id, name, host, port, zone, tier, weight, state = 'active' AS accepts_groups FROM difs.server "
-					"WHERE state <> 'removed' ORDER BY id", true, 0) != SPI_OK_SELECT)
+					"WHERE state <> 'removed' ORDER BY id", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.server");
 	count = Min(SPI_processed, DIFS_MAX_SERVERS);
 	if (SPI_processed > DIFS_MAX_SERVERS)

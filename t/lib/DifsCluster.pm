@@ -42,7 +42,7 @@ my @clusters;
 sub new
 {
 	my ($class, $name, %with) = @_;
-	my $self = bless { name => $name, servers => [], dir => PostgreSQL::Test::Utils::tempdir() }, $class;
+	my $self = bless { name => $name, servers => [], dir => abs_path(PostgreSQL::Test::Utils::tempdir()) }, $class;
 	push @clusters, $self;
 
 	$self->{key_file} = write_key("$self->{dir}/cluster.key");
