@@ -49,7 +49,9 @@ SELECT difs_delete('copy_same:/f');
 SELECT jsonb_pretty(difs_manifest('/copy/b', version => 3) #- '{info,ino}');
 SELECT difs_manifest('/copy/b', details => true) -> 'segments' AS segments;
 
--- segments as if they were stored: two in a group of three servers, a hole, two in another group
+-- segments as if they were stored: two in a group of three servers, a hole, one in another group, one in the first;
+-- no worker ever sees these servers and groups, because nothing of this is committed
+BEGIN;
 INSERT INTO difs.server
 SELECT 1000 + i, '/copy' || i, 'host', 1, 'zone', 'none', 1, 'removed', false, now() FROM generate_series(1, 4) AS i;
 INSERT INTO difs.block_group
@@ -66,10 +68,9 @@ SELECT jsonb_pretty(difs_manifest('/copy/b', details => true) #- '{info,ino}');
 SELECT difs_copy('/copy/b', '/copy/g');
 SELECT difs_manifest('/copy/g') -> 'storages' = difs_manifest('/copy/b') -> 'storages' AS same_storages;
 SELECT difs_manifest('/copy/g') #> '{info,name}' AS name, (difs_stat('/copy/g')).size;
+ROLLBACK;
+
 SELECT difs_manifest('/copy/b', version => 5);
 SELECT difs_manifest('/copy');
 
 SELECT difs_delete('/copy', recursive => true);
-DELETE FROM difs.manifest WHERE block_group < 0;
-DELETE FROM difs.block_group WHERE id < 0;
-DELETE FROM difs.server WHERE tier = 'none';

@@ -132,6 +132,13 @@ SELECT encode(convert_to(name, getdatabaseencoding()), 'hex') FROM difs_list('/n
 SELECT difs_mkdir('/names' || repeat('/deep', 200), parents => true) > 0 AS made;
 SELECT count(*), max(length(name)) FROM difs_list('/names/deep', recursive => true);
 
+-- more directories in one transaction than the lock table has room for
+SELECT count(difs_mkdir('/names/many/' || i % 100 || '/' || i, parents => true)) FROM generate_series(1, 10000) AS i;
+BEGIN;
+SELECT difs_delete('/names/many', recursive => true);
+SELECT count(*) BETWEEN 1 AND 1024 AS bounded FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+COMMIT;
+
 -- nothing can be written where nothing can be written
 BEGIN READ ONLY;
 SELECT difs_mkdir('/names/read_only');

@@ -3,8 +3,8 @@
  *
  * Each function resolves its paths without locks, locks what it is about to
  * change and looks again (dentry.h); if that is not what it found, it begins
- * again.  The order of locks, the same for all, so that single calls do not
- * deadlock with one another:
+ * again.  The order of locks is the same for all, so single calls do not deadlock
+ * with one another:
  *
  *	1. the volume's rename lock, if a directory moves;
  *	2. inode numbers of directories, in their order: shared where an entry is
@@ -12,6 +12,10 @@
  *	   top-down, as far as the removal goes);
  *	3. rows of difs.dentry, in the order of their keys;
  *	4. the row of an inode that is removed, which waits for its writer.
+ *
+ * Only a recursive removal may cross others: its second step goes top-down, with
+ * the rows of the third between, and a directory's number says nothing of its
+ * depth.  PostgreSQL then ends one of the two (40P01).
  *
  * A put holds its file's inode row while it waits for chunk servers, and takes
  * no other lock after it, so waiting for it in step 4 ends.

@@ -15,7 +15,9 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/memutils.h"
+#include "utils/timeout.h"
 
 #include "src/pending.h"
 #include "src/stream.h"
@@ -43,6 +45,7 @@ static int	reaped_count = 0;	/* entries that are reaped and not written */
 static void on_transaction(XactEvent event, void *arg);
 static void on_subtransaction(SubXactEvent event, SubTransactionId my, SubTransactionId parent, void *arg);
 static void settle_all(void);
+static bool resume_statement_timeout(void);
 static void settle(int64 ino);
 static void reap(DifsPending *entry);
 static void reap_some(void);
@@ -136,9 +139,25 @@ on_subtransaction(SubXactEvent event, SubTransactionId my, SubTransactionId pare
 static void
 settle_all(void)
 {
+	bool		resumed = resume_statement_timeout();
+
 	difs_write_begin(NULL);
 	settle(0);
 	difs_write_end();
+	if (resumed)
+		disable_timeout(STATEMENT_TIMEOUT, false);
+}
+
+/* PostgreSQL ends statement_timeout just before it commits, but for the user the statement goes on while we wait here. True if it was
+ * started again, to end when it would have ended. */
+static bool
+resume_statement_timeout(void)
+{
+	if (StatementTimeout <= 0 || MyBackendType != B_BACKEND || get_timeout_active(STATEMENT_TIMEOUT))
+		return false;
+	enable_timeout_at(STATEMENT_TIMEOUT,
+					  TimestampTzPlusMilliseconds(GetCurrentStatementStartTimestamp(), StatementTimeout));
+	return true;
 }
 
 /* Waits for and writes the entries of one file, or (0) of all. The last first: see wait_for_end() in stream.c. */

@@ -56,7 +56,7 @@ my %damage = (
 	'a bit of the last byte' => sub { $_[0]->flip($_[1], $_[1]{stored_length} - 1) },
 	'a bit of the header' => sub { my (undef, undef, $size) = $_[0]->record_of($_[1]); $_[0]->flip($_[1], 40 - $size) },
 	'a bit of a block checksum' => sub { my (undef, undef, $size) = $_[0]->record_of($_[1]); $_[0]->flip($_[1], 64 - $size) },
-	'a bit of the id in the header' => sub { my (undef, undef, $size) = $_[0]->record_of($_[1]); $_[0]->flip($_[1], 8 - $size) },
+	'a bit of the id in the header' => sub { my (undef, undef, $size) = $_[0]->record_of($_[1]); $_[0]->flip($_[1], 14 - $size) },
 	'another segment in its place' => \&replace_record);
 
 # A record that is perfect in itself, but the wrong one: what a lost or misdirected write looks like.
@@ -64,16 +64,17 @@ sub replace_record
 {
 	my ($server, $segment, $other) = @_;
 	my ($file, $at, $size) = $server->record_of($segment);
-	my (undef, $other_at, $other_size) = $server->record_of($other);
+	my ($other_file, $other_at, $other_size) = $server->record_of($other);
 	my $length = $size + $segment->{stored_length};
 
 	$length = $other_size + $other->{stored_length} if $other_size + $other->{stored_length} < $length;
-	open(my $handle, '+<:raw', $file) or die "$file: $!";
-	seek($handle, $other_at, 0);
-	read($handle, my $bytes, $length) == $length or die "$file: $!";
-	seek($handle, $at, 0);
-	print $handle $bytes;
-	close($handle) or die "$file: $!";
+	open(my $from, '<:raw', $other_file) or die "$other_file: $!";
+	seek($from, $other_at, 0) or die "$other_file: $!";
+	read($from, my $bytes, $length) == $length or die "$other_file: $!";
+	open(my $to, '+<:raw', $file) or die "$file: $!";
+	seek($to, $at, 0) or die "$file: $!";
+	print $to $bytes;
+	close($to) or die "$file: $!";
 	return;
 }
 

@@ -72,7 +72,7 @@ ranges_are_widened_to_blocks(void **state)
 		{65536, 65536, 1, 65536},
 		{5 * 1024 * 1024, 0, 80, 100},
 		{65536, 0, 1, 5 * 1024 * 1024 + 100 - 65536},
-		{100, 0xFFFFFFFF, 0, 5 * 1024 * 1024 + 100}
+		{100, DIFS_MAX_SEGMENT_SIZE - 100, 0, 5 * 1024 * 1024 + 100}
 	};
 	Client	   *client = client_connect(&server);
 	uint8_t    *bytes = malloc(length);
