@@ -19,6 +19,11 @@
 #include "varatt.h"
 #endif
 
+/* 18: the attribute goes in front */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn				pg_attribute_noreturn()
+#endif
+
 /* 17: proc numbers have a type and a name of their own */
 #if PG_VERSION_NUM < 170000
 #define DIFS_MY_PROC_NUMBER		(MyProc->pgprocno)

@@ -44,8 +44,8 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	check_classes(&source, &target);
 
 	/*
-	 * Opening may have waited, and the source may have changed since, all the more if it is the target.  What counts is what a snapshot
-	 * of now sees; and as long as that is in force, it is out of the keeper's reach.
+	 * Opening may have waited, and the source may have changed since, all the more if it is the target.  What
+	 * counts is what a snapshot of now sees; and as long as that is in force, it is out of the keeper's reach.
 	 */
 	difs_names_again();
 	find_source(from, number, &source, &version);

@@ -11,13 +11,16 @@
 #define DIFS_ANY_VERSION	(-1)
 
 /*
- * Finds or creates the file that is to get a new version, and locks it: on return, *inode is its newest state, and until the end of the
- * transaction nobody else can add a version or remove it.  *created says that it is new: its version is 0, and the caller is to write version 1.
- * *walk says where it is.  Between difs_write_begin() and _end(); the active snapshot may have been replaced by a newer one.
+ * Finds or creates the file that is to get a new version, and locks it: on return, *inode is its
+ * newest state, and until the end of the transaction nobody else can add a version or remove it.
+ * *created says that it is new: its version is 0, and the caller is to write version 1. *walk says
+ * where it is.  Between difs_write_begin() and _end(); the active snapshot may have been replaced by a
+ * newer one.
  *
- * parents: directories on the way are made.  if_version: 0 = must not exist (58P02), n = the current version must be n (40001),
- * DIFS_ANY_VERSION.  Two transactions that create the same name: the second waits for the first to end, and then adds a version to its file
- * (REPEATABLE READ and above: 40001).  42809 if the path says directory, or a directory is there.
+ * parents: directories on the way are made.  if_version: 0 = must not exist (58P02), n = the current
+ * version must be n (40001), DIFS_ANY_VERSION.  Two transactions that create the same name: the second
+ * waits for the first to end, and then adds a version to its file (REPEATABLE READ and above: 40001).
+ * 42809 if the path says directory, or a directory is there.
  */
 extern void difs_file_open_for_write(const text *path, bool parents, int32 if_version,
 									 DifsWalk *walk, DifsInode *inode, bool *created);

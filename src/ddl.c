@@ -85,7 +85,8 @@ utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessU
 	if (previous_hook != NULL)
 		previous_hook(statement, query, read_only_tree, context, parameters, environment, destination, completion);
 	else
-		standard_ProcessUtility(statement, query, read_only_tree, context, parameters, environment, destination, completion);
+		standard_ProcessUtility(statement, query, read_only_tree, context, parameters, environment, destination,
+								completion);
 
 	if (new_database != NULL)
 	{
@@ -108,7 +109,8 @@ database_to_clear(Node *statement)
 		case T_DropdbStmt:
 			return ((DropdbStmt *) statement)->dbname;
 		case T_RenameStmt:
-			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE ? ((RenameStmt *) statement)->subname : NULL;
+			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE ?
+				((RenameStmt *) statement)->subname : NULL;
 		case T_AlterDatabaseStmt:
 			return option_string(((AlterDatabaseStmt *) statement)->options, "tablespace") != NULL ?
 				((AlterDatabaseStmt *) statement)->dbname : NULL;

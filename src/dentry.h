@@ -46,17 +46,20 @@ extern bool difs_dentry_insert(int64 parent, const char *name, int64 ino);
 /* Locks a directory for new entries. False if it is gone. */
 extern bool difs_directory_enter(const DifsInode *directory);
 
-/* Makes an inode and its name in a directory. False if the directory is gone or somebody else has taken the name: nothing is left behind. */
+/* Makes an inode and its name in a directory. False if the directory is gone or somebody else has taken the name:
+ * nothing is left behind. */
 extern bool difs_entry_create(const DifsInode *directory, const char *name, DifsKind kind, DifsInode *inode);
 
-/* Makes those directories on the way to a path's last component that do not exist. False: begin again. Errors: 42809 if something on the
- * way is not a directory. */
+/* Makes those directories on the way to a path's last component that do not exist. False: begin again.
+ * Errors: 42809 if something on the way is not a directory. */
 extern bool difs_directories_create(const DifsPath *path);
 
-/* After a wait, between difs_write_begin() and _end(): puts the newest snapshot that the isolation level allows in place of the active one. */
+/* After a wait, between difs_write_begin() and _end(): puts the newest snapshot that the isolation level allows in
+ * place of the active one. */
 extern void difs_names_again(void);
 
-/* What is committed now and what this transaction has written, whatever the isolation level: for looking again under a lock. */
+/* What is committed now and what this transaction has written, whatever the isolation level: for looking again
+ * under a lock. */
 extern void difs_latest_begin(void);
 extern void difs_latest_end(void);
 

@@ -43,7 +43,8 @@ check_target(const char *target)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to write files of the server"),
-				 errhint("Roles with the privileges of pg_write_server_files may; others read with difs_get() or difs_read().")));
+				 errhint("Roles with the privileges of pg_write_server_files may; "
+						 "others read with difs_get() or difs_read().")));
 	if (!is_absolute_path(target))
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_ARGUMENT),

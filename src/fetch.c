@@ -283,8 +283,8 @@ lane_done(Fetch *fetch, DifsLane *lane)
 	fetch->busy_bytes -= lane->window_bytes;
 }
 
-/* Closes a connection. Its requests go to other members; or to the same one again if the connection was an old one, which may have been closed
- * long before this call. */
+/* Closes a connection. Its requests go to other members; or to the same one again if the connection was an old one,
+ * which may have been closed long before this call. */
 static void
 link_lost(Fetch *fetch, DifsLink *link, const DifsError *error, bool again)
 {
@@ -332,7 +332,8 @@ find_lane(Fetch *fetch, const DifsLink *link, uint64 request)
 	return NULL;
 }
 
-/* Nothing can be done now: waits for a socket, for the end of a pause, or until a server has been silent for too long. */
+/* Nothing can be done now: waits for a socket, for the end of a pause, or until a server has been silent for too
+ * long. */
 static void
 wait_for_links(Fetch *fetch)
 {

@@ -81,7 +81,8 @@ extern void difs_lane_round_over(DifsLane *lane);
 extern bool difs_lane_begin_chunks(DifsLane *lane);
 
 /* The head of the reply is there: checks it and says where the payload goes. */
-extern bool difs_lane_take_head(DifsLane *lane, const DifsFrame *frame, const uint8 *control, void **payload_into, DifsError *error);
+extern bool difs_lane_take_head(DifsLane *lane, const DifsFrame *frame, const uint8 *control,
+								void **payload_into, DifsError *error);
 
 /* The payload is there: checks it and puts it into place. *done is false if there is another chunk to be asked for. */
 extern bool difs_lane_take_payload(DifsLane *lane, bool *done, DifsError *error);

@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 
+#include "src/compat.h"
 #include "src/fetch_lane.h"
 #include "src/report.h"
 #include "src/settings.h"
@@ -22,13 +23,15 @@
 
 #define PAUSE_MS	100
 
+static int64 choose_patience(const DifsLane *lane);
+static int64 time_left_ms(const DifsLane *lane);
 static void find_members(DifsLane *lane);
 static void put_in_order(DifsLane *lane);
 static bool seems_alive(DifsDatabase *database, int32 server);
 static bool refresh_members(DifsLane *lane);
 static char *list_failures(const DifsLane *lane);
-static void report_lost(const DifsLane *lane) pg_attribute_noreturn();
-static void report_silence(const DifsLane *lane) pg_attribute_noreturn();
+pg_noreturn static void report_lost(const DifsLane *lane);
+pg_noreturn static void report_silence(const DifsLane *lane);
 
 void
 difs_lane_begin(DifsLane *lane, const DifsPiece *piece, const char *path)
@@ -50,8 +53,6 @@ difs_lane_begin_round(DifsLane *lane)
 bool
 difs_lane_choose(DifsLane *lane)
 {
-	int			others = lane->members.count - 1;
-
 	for (int i = 0; i < lane->members.count; i++)
 	{
 		int			member = lane->order[i];
@@ -59,9 +60,7 @@ difs_lane_choose(DifsLane *lane)
 		if ((lane->tried & (1u << member)) != 0)
 			continue;
 		lane->member = member;
-		lane->patience_ms = difs_server_timeout / 2;
-		if (lane->tried != 0 || lane->refreshed)
-			lane->patience_ms /= Max(others, 1);	/* so that the last of many is asked before the time is over */
+		lane->patience_ms = choose_patience(lane);
 		return true;
 	}
 	return false;
@@ -95,12 +94,30 @@ difs_lane_round_over(DifsLane *lane)
 
 	if (!changed && pg_popcount32(lane->bad) == lane->members.count)
 		report_lost(lane);
-	if (difs_link_clock_ms() - lane->began_ms >= difs_server_timeout)
+	if (time_left_ms(lane) <= PAUSE_MS)
 		report_silence(lane);
 	lane->tried = lane->bad;
 	lane->refreshed = true;
 	lane->state = DIFS_LANE_PAUSED;
 	lane->resume_ms = difs_link_clock_ms() + (changed ? 0 : PAUSE_MS);
+}
+
+/* How long the member that is asked now may be silent: the first for half of the time, and the others so that all
+ * are asked before it is over. */
+static int64
+choose_patience(const DifsLane *lane)
+{
+	int			untried = lane->members.count - pg_popcount32(lane->tried);
+
+	if (lane->tried == 0 && !lane->refreshed)
+		return difs_server_timeout / 2;
+	return Max(time_left_ms(lane) / untried, PAUSE_MS);
+}
+
+static int64
+time_left_ms(const DifsLane *lane)
+{
+	return lane->began_ms + difs_server_timeout - difs_link_clock_ms();
 }
 
 static void
@@ -149,7 +166,8 @@ seems_alive(DifsDatabase *database, int32 server)
 	return database == NULL || !difs_server_lookup(database, server, &known) || known.alive;
 }
 
-/* Reads again who the members are: repair may have moved the group, or a server its address. True if the members are others now. */
+/* Reads again who the members are: repair may have moved the group, or a server its address. True if the members
+ * are others now. */
 static bool
 refresh_members(DifsLane *lane)
 {
@@ -201,6 +219,6 @@ report_silence(const DifsLane *lane)
 			 errdetail("Segment %llu in block group %llu: %s.",
 					   (unsigned long long) piece->stored.segment, (unsigned long long) piece->stored.group,
 					   list_failures(lane)),
-			 errhint("See that these chunk servers run and can be reached (difs.servers shows their health), and try again; "
-					 "difs.server_timeout is how long a call waits for them.")));
+			 errhint("See that these chunk servers run and can be reached (difs.servers shows their health), "
+					 "and try again; difs.server_timeout is how long a call waits for them.")));
 }

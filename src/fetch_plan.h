@@ -36,7 +36,8 @@ typedef struct DifsPlan
 	bool		last_batch;
 } DifsPlan;
 
-extern void difs_plan_begin(DifsPlan *plan, const char *path, const DifsVersion *version, int64 offset, int64 length, char *out);
+extern void difs_plan_begin(DifsPlan *plan, const char *path, const DifsVersion *version, int64 offset, int64 length,
+							char *out);
 
 /* The next piece; false at the end. Fills holes on its way with zeros. */
 extern bool difs_plan_next(DifsPlan *plan, DifsPiece *piece);

@@ -35,7 +35,8 @@ difs_lane_begin_chunks(DifsLane *lane)
 }
 
 bool
-difs_lane_take_head(DifsLane *lane, const DifsFrame *frame, const uint8 *control, void **payload_into, DifsError *error)
+difs_lane_take_head(DifsLane *lane, const DifsFrame *frame, const uint8 *control,
+					void **payload_into, DifsError *error)
 {
 	const DifsPiece *piece = &lane->piece;
 	size_t		packed_size = difs_segment_packed_size(piece->stored.stored_length);
@@ -99,7 +100,8 @@ check_header(const DifsLane *lane, const uint8 *packed, size_t size, DifsError *
 		header.raw_length != stored->raw_length || header.stored_length != stored->stored_length ||
 		header.codec != stored->codec)
 		return difs_error_set(error, DIFS_ERROR_CORRUPT,
-							  "%s: holds something else in its place (segment %llu of group %llu, %u bytes, checksum %08X instead of %08X)",
+							  "%s: holds something else in its place "
+							  "(segment %llu of group %llu, %u bytes, checksum %08X instead of %08X)",
 							  label, (unsigned long long) header.segment, (unsigned long long) header.group,
 							  header.stored_length, header.crc, stored->crc);
 	return true;
@@ -129,7 +131,8 @@ deliver(DifsLane *lane, bool *done, DifsError *error)
 	else if (piece->length < stored->raw_length)
 		return deliver_part(lane, error);
 	else
-		return difs_segment_decode(stored->codec, lane->scratch, stored->stored_length, piece->out, stored->raw_length, error);
+		return difs_segment_decode(stored->codec, lane->scratch, stored->stored_length,
+								   piece->out, stored->raw_length, error);
 	return true;
 }
 
@@ -140,7 +143,8 @@ deliver_part(DifsLane *lane, DifsError *error)
 	const DifsPiece *piece = &lane->piece;
 	const DifsStored *stored = &piece->stored;
 	char	   *raw = palloc(stored->raw_length);
-	bool		ok = difs_segment_decode(stored->codec, lane->scratch, stored->stored_length, raw, stored->raw_length, error);
+	bool		ok = difs_segment_decode(stored->codec, lane->scratch, stored->stored_length,
+										 raw, stored->raw_length, error);
 
 	if (ok)
 		memcpy(piece->out, raw + piece->raw_offset, piece->length);
@@ -148,7 +152,8 @@ deliver_part(DifsLane *lane, DifsError *error)
 	return ok;
 }
 
-/* A stored form whose checksum is right but which cannot be decompressed was made so, and what has come out of it is of no use. */
+/* A stored form whose checksum is right but which cannot be decompressed was made so, and what has come out of it
+ * is of no use. */
 static bool
 deliver_chunk(DifsLane *lane, bool *done, DifsError *error)
 {

@@ -10,8 +10,10 @@
 
 #include "src/version.h"
 
-/* Resolves the arguments path and (may be null: the current one) version of an SQL function, under the active snapshot of
- * difs_read_begin(), and makes what this transaction has written to the file readable. *path is palloc'd, for messages. */
-extern void difs_get_open(FunctionCallInfo fcinfo, int path_argument, int version_argument, char **path, DifsVersion *version);
+/* Resolves the arguments path and (may be null: the current one) version of an SQL function, under the active
+ * snapshot of difs_read_begin(), and makes what this transaction has written to the file readable. *path is
+ * palloc'd, for messages. */
+extern void difs_get_open(FunctionCallInfo fcinfo, int path_argument, int version_argument,
+						  char **path, DifsVersion *version);
 
 #endif

@@ -143,7 +143,8 @@ turn(DifsInflate *inflate, ZSTD_inBuffer *in, uint32 raw_offset, uint32 end, cha
 	result = ZSTD_decompressStream(inflate->stream, &to, in);
 	errno = 0;
 	if (ZSTD_isError(result))
-		return difs_error_set(error, DIFS_ERROR_CORRUPT, "segment cannot be decompressed: %s", ZSTD_getErrorName(result));
+		return difs_error_set(error, DIFS_ERROR_CORRUPT, "segment cannot be decompressed: %s",
+							  ZSTD_getErrorName(result));
 	inflate->raw_at += to.pos;
 	if (result == 0 && inflate->raw_at < end)
 		return difs_error_set(error, DIFS_ERROR_CORRUPT, "segment decompresses to %u bytes instead of %u",

@@ -26,8 +26,9 @@ extern DifsInflate *difs_inflate_begin(const DifsStored *stored, uint32 raw_offs
 /* Where in the stored form the next chunk begins. */
 extern uint32 difs_inflate_stored_at(const DifsInflate *inflate);
 
-/* Feeds the next chunk (NULL: what is left of the one before) and copies of bytes [raw_offset, raw_offset + length) what comes to out.
- * *done tells whether all of them have come. False with DIFS_ERROR_CORRUPT if the chunk cannot be decompressed. */
+/* Feeds the next chunk (NULL: what is left of the one before) and copies of bytes [raw_offset, raw_offset + length)
+ * what comes to out. *done tells whether all of them have come. False with DIFS_ERROR_CORRUPT if the chunk cannot
+ * be decompressed. */
 extern bool difs_inflate_feed(DifsInflate *inflate, const char *chunk, uint32 chunk_length,
 							  uint32 raw_offset, uint32 length, char *out, bool *done, DifsError *error);
 

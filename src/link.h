@@ -49,7 +49,8 @@ extern DifsLink *difs_link_at(int index);
 /* Waits until a socket is ready or the time is over. Interruptible. */
 extern void difs_link_wait(int64 timeout_ms);
 
-/* Waits until a single connection, which is not among the links, is READY or BROKEN, for at most timeout_ms. Interruptible. */
+/* Waits until a single connection, which is not among the links, is READY or BROKEN, for at most timeout_ms.
+ * Interruptible. */
 extern void difs_link_wait_ready(DifsConn *conn, int64 timeout_ms);
 
 #endif

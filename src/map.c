@@ -1,11 +1,11 @@
 /*
  * map.c - which storage holds which segments of a version, as jsonb.
  *
- *	{"info":     {"name": …, "volume": …, "ino": …, "version": …, "size": …, "segments": …, "segment_size": …,
- *				  "compression": …, "replicas": …, "digest": …},
+ *	{"info":     {"name": …, "volume": …, "ino": …, "version": …, "size": …, "segments": …,
+ *				  "segment_size": …, "compression": …, "replicas": …, "digest": …},
  *	 "storages": [{"storage_name": "/storage01", "segments": [{"start_num": 0, "end_num": 9}, …]}, …],
- *	 "segments": [{"num": 0, "segment": …, "block_group": …, "file_offset": …, "length": …, "stored_length": …,
- *				   "codec": …, "crc": …}, …]}
+ *	 "segments": [{"num": 0, "segment": …, "block_group": …, "file_offset": …, "length": …,
+ *				   "stored_length": …, "codec": …, "crc": …}, …]}
  *
  * Numbers count the version's extents in file order.  "segments" is there only
  * if details are asked for.  Compression and replicas are the volume's policy
@@ -42,17 +42,17 @@ typedef struct Storage
 } Storage;
 
 /* The members of a block group. */
-typedef struct Group
+typedef struct MapGroup
 {
 	uint64		id;				/* 0 = none read yet */
 	int			count;
 	int32		member[DIFS_MAX_REPLICAS];
-} Group;
+} MapGroup;
 
 typedef struct Map
 {
 	List	   *storages;
-	Group		group;			/* the last one read: neighbours are mostly in the same */
+	MapGroup		group;			/* the last one read: neighbours are mostly in the same */
 	StringInfo	segments;		/* JSON; NULL if no details are wanted */
 } Map;
 
@@ -61,11 +61,11 @@ static void add_info(StringInfo out, const DifsWalk *walk, const DifsVersion *ve
 static void add_extents(Map *map, const DifsVersion *version);
 static void add_segment(StringInfo out, int64 number, const DifsExtent *extent);
 static void add_storages(StringInfo out, Map *map);
-static void read_group(uint64 id, Group *group);
+static void read_group(uint64 id, MapGroup *group);
 static Storage *find_storage(Map *map, int32 server);
 static char *server_name(int32 server);
 static void extend_range(Storage *storage, int64 number);
-static void close_range(Storage *storage);
+static void end_range(Storage *storage);
 static int	compare_storages(const ListCell *a, const ListCell *b);
 
 static char *
@@ -139,8 +139,9 @@ add_segment(StringInfo out, int64 number, const DifsExtent *extent)
 {
 	const DifsStored *stored = &extent->stored;
 
-	appendStringInfo(out, "%s{\"num\": " INT64_FORMAT ", \"segment\": " UINT64_FORMAT ", \"block_group\": " UINT64_FORMAT,
-					 number > 0 ? ", " : "", number, stored->segment, stored->group);
+	appendStringInfo(out, "%s{\"num\": " INT64_FORMAT ", ", number > 0 ? ", " : "", number);
+	appendStringInfo(out, "\"segment\": " UINT64_FORMAT ", \"block_group\": " UINT64_FORMAT,
+					 stored->segment, stored->group);
 	appendStringInfo(out, ", \"file_offset\": " INT64_FORMAT ", \"length\": %d, \"stored_length\": %u",
 					 extent->file_offset, extent->length, stored->stored_length);
 	appendStringInfo(out, ", \"codec\": \"%s\", \"crc\": %u}",
@@ -159,7 +160,7 @@ add_storages(StringInfo out, Map *map)
 	{
 		Storage    *storage = lfirst(cell);
 
-		close_range(storage);
+		end_range(storage);
 		appendStringInfo(out, "%s{\"storage_name\": ", cell == list_head(map->storages) ? "" : ", ");
 		escape_json(out, storage->name);
 		appendStringInfo(out, ", \"segments\": [%s]}", storage->ranges.data);
@@ -168,7 +169,7 @@ add_storages(StringInfo out, Map *map)
 }
 
 static void
-read_group(uint64 id, Group *group)
+read_group(uint64 id, MapGroup *group)
 {
 	Relation	table;
 	ScanKeyData key;
@@ -238,14 +239,14 @@ extend_range(Storage *storage, int64 number)
 {
 	if (number != storage->end + 1)
 	{
-		close_range(storage);
+		end_range(storage);
 		storage->start = number;
 	}
 	storage->end = number;
 }
 
 static void
-close_range(Storage *storage)
+end_range(Storage *storage)
 {
 	if (storage->end >= storage->start)
 		appendStringInfo(&storage->ranges, "%s{\"start_num\": " INT64_FORMAT ", \"end_num\": " INT64_FORMAT "}",

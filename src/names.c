@@ -162,7 +162,8 @@ remove_below(const DifsInode *directory, bool recursive, const char *path)
 	return removed;
 }
 
-/* One entry of a directory that is being emptied, and what is below it. Returns the number of entries removed: 0 if somebody else was faster. */
+/* One entry of a directory that is being emptied, and what is below it. Returns the number of entries removed: 0 if
+ * somebody else was faster. */
 static int64
 remove_child(HeapTuple row, int64 ino, const char *path)
 {
@@ -272,7 +273,8 @@ lock_move(Move *move)
 	return lock_directories(move) && lock_rows(move);
 }
 
-/* A snapshot that does not see the cycle is told that it is out of date, so that its owner tries again and learns the reason. */
+/* A snapshot that does not see the cycle is told that it is out of date, so that its owner tries again and learns
+ * the reason. */
 static void
 refuse_cycle(const Move *move)
 {

@@ -14,6 +14,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/fmgroids.h"
 
+#include "src/compat.h"
 #include "src/path.h"
 #include "src/report.h"
 #include "src/settings.h"
@@ -33,7 +34,7 @@ static void walk_path(const text *path, DifsWalk *walk, bool whole_parent);
 static int	follow(const DifsPath *path, int64 *ino, int64 *parent);
 static void set_keys(ScanKey keys, NameText *name, int64 parent, const char *component);
 static void read_inode(const DifsWalk *walk, int64 ino, DifsInode *inode);
-static void report_not_directory(const DifsPath *path, int count) __attribute__((noreturn));
+pg_noreturn static void report_not_directory(const DifsPath *path, int count);
 static char *leading(const DifsPath *path, int count);
 
 /* One piece of memory: the struct, the array of components, the text as given, and a copy that is cut into

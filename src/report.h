@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "common/error.h"
+#include "src/compat.h"
 
 /* SQLSTATEs of DESIGN.md section 10, where PostgreSQL's name does not say it */
 #define DIFS_ERRCODE_NO_FILE		ERRCODE_UNDEFINED_FILE	/* 58P01 */
@@ -27,7 +28,6 @@ extern int	difs_report_sqlstate(DifsErrorCode code);
 /* 22023 "argument "%s" of %s must not be null" if argument number n of a function is NULL. */
 #define DIFS_ARG_NOT_NULL(n, name) \
 	do { if (PG_ARGISNULL(n)) difs_report_null_argument(fcinfo, name); } while (0)
-extern void difs_report_null_argument(struct FunctionCallInfoBaseData *fcinfo, const char *name)
-	__attribute__((noreturn));
+pg_noreturn extern void difs_report_null_argument(struct FunctionCallInfoBaseData *fcinfo, const char *name);
 
 #endif

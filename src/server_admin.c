@@ -18,6 +18,7 @@
 #include "utils/fmgroids.h"
 #include "utils/timestamp.h"
 
+#include "src/compat.h"
 #include "src/link.h"
 #include "src/report.h"
 #include "src/servers.h"
@@ -55,7 +56,7 @@ static void check_length(const char *what, const char *value, Size size);
 static void check_is_new(const NewServer *server);
 static void meet(const NewServer *server);
 static void check_meeting(const NewServer *server, const DifsConn *conn);
-static void report_no_meeting(const NewServer *server, const DifsConn *conn) pg_attribute_noreturn();
+pg_noreturn static void report_no_meeting(const NewServer *server, const DifsConn *conn);
 static int32 insert_server(const NewServer *server);
 static void wake_keeper_at_commit(void);
 static void on_transaction(XactEvent event, void *arg);
@@ -190,14 +191,16 @@ report_no_meeting(const NewServer *server, const DifsConn *conn)
 	if (difs_conn_state(conn) != DIFS_CONN_BROKEN)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_IO),
-				 errmsg("chunk server at %s:%d does not answer within %d ms", server->host, server->port, difs_server_timeout),
+				 errmsg("chunk server at %s:%d does not answer within %d ms",
+						server->host, server->port, difs_server_timeout),
 				 errhint("See that difsd runs there and that this machine can reach it.")));
 	ereport(ERROR,
 			(errcode(difs_report_sqlstate(error->code)),
 			 errmsg("could not connect to chunk server at %s:%d", server->host, server->port),
 			 errdetail_internal("%s", error->text),
 			 error->code == DIFS_ERROR_REFUSED ?
-			 errhint("The chunk server must be started with the cluster key: the same file as difs.key_file here, \"%s\".",
+			 errhint("The chunk server must be started with the cluster key: "
+					 "the same file as difs.key_file here, \"%s\".",
 					 difs_settings_key_file()) :
 			 errhint("See that difsd runs there and that this machine can reach it.")));
 }

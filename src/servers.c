@@ -140,7 +140,8 @@ difs_cluster_key(void)
 				(errcode(DIFS_ERRCODE_IO),
 				 errmsg("could not read the key of the chunk servers"),
 				 errdetail_internal("%s", error.text),
-				 errhint("The key is looked for in \"%s\"; difs.key_file names another file. It must belong to the server's user, with mode 0600.",
+				 errhint("The key is looked for in \"%s\"; difs.key_file names another file. "
+						 "It must belong to the server's user, with mode 0600.",
 						 path)));
 	pfree(path);
 	return keyring.key[0];

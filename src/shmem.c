@@ -25,7 +25,7 @@ static void request(void);
 static void startup(void);
 static void initialise(DifsShared *shared);
 static Size shared_size(void);
-static void report_no_workers(void) pg_attribute_noreturn();
+pg_noreturn static void report_no_workers(void);
 
 void
 difs_shmem_install(void)

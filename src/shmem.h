@@ -90,6 +90,7 @@ typedef struct DifsOpenGroup
 	uint64		capacity_bytes;
 	uint64		reserved_bytes; /* used in the file, what is on its way included; streamer's */
 	int32		in_flight;		/* segments sent and not acknowledged; streamer's; sealed only at 0 */
+	uint64		in_flight_bytes;	/* the same in bytes */
 } DifsOpenGroup;
 
 /* A class that somebody waits for. The streamer adds it and sets wanted; the keeper opens groups and clears it. */

@@ -50,8 +50,8 @@ static void free_slot(int slot);
 static bool leave_for(DifsSlot *slot, DifsSlotState from);
 static void enqueue(DifsDatabase *database, int slot);
 static void wait_for_end(DifsSlot *slot);
-static void report_failed(const DifsSlot *slot) pg_attribute_noreturn();
-static void report_late(const DifsDatabase *database) pg_attribute_noreturn();
+pg_noreturn static void report_failed(const DifsSlot *slot);
+pg_noreturn static void report_late(const DifsDatabase *database);
 static bool ended(uint32 state);
 
 static int32

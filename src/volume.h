@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "src/compat.h"
 #include "src/shmem.h"
 
 typedef enum DifsDigest
@@ -35,7 +36,7 @@ typedef struct DifsVolume
 extern void difs_volume_find(const char *name, DifsVolume *volume);
 
 /* That 58P01. */
-extern void difs_volume_report_missing(const char *name) __attribute__((noreturn));
+pg_noreturn extern void difs_volume_report_missing(const char *name);
 
 /* Reads one by id under the active snapshot; false if there is none. */
 extern bool difs_volume_find_id(int32 id, DifsVolume *volume);

@@ -1,4 +1,5 @@
-# Reading: ranges at every edge, raw and compressed, small and large segments, versions, pieces, cursors, export, memory.
+# Reading: ranges at every edge, raw and compressed, small and large segments, versions, pieces, cursors, export, memory,
+# a standby.
 
 use strict;
 use warnings;
@@ -11,13 +12,13 @@ use DifsCluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cluster = DifsCluster->new('read', servers => 2);
+my $cluster = DifsCluster->new('read', servers => 2, init => { allows_streaming => 1 });
 my $node = $cluster->node;
 my $KB = 1024;
 my $MB = 1024 * 1024;
 
-# Stores a file and compares ranges of it with the same ranges of the source, all in one query; the ranges are around the edges of
-# blocks, segments and the file.
+# Stores a file and compares ranges of it with the same ranges of the source, all in one query; the ranges are around the
+# edges of blocks, segments and the file.
 sub check_ranges
 {
 	my ($path, $source, $size, $segment_size) = @_;
@@ -47,7 +48,8 @@ foreach my $compression ('none', 'zstd')
 		  : DifsCluster::text_bytes($size, $volume);
 		my $source = $cluster->write_file($volume, $bytes);
 
-		$cluster->sql("SELECT difs_volume_create('$volume', replicas => 2, segment_size => $segment_size, compression => '$compression')");
+		$cluster->sql("SELECT difs_volume_create('$volume', replicas => 2, segment_size => $segment_size,"
+		  . " compression => '$compression')");
 		check_ranges("$volume:/file", $source, $size, $segment_size);
 	}
 }
@@ -71,7 +73,8 @@ is($cluster->sql("SELECT octet_length(difs_get('/small_4096', \"offset\" => 5000
 
 # Versions.
 $cluster->sql("SELECT difs_put('/versions', convert_to('version ' || n, 'UTF8')) FROM generate_series(1, 5) AS n");
-is($cluster->sql("SELECT string_agg(convert_from(difs_get('/versions', n), 'UTF8'), ',') FROM generate_series(1, 5) AS n"),
+is($cluster->sql("SELECT string_agg(convert_from(difs_get('/versions', n), 'UTF8'), ',') FROM generate_series(1, 5)"
+  . " AS n"),
 	join(',', map { "version $_" } 1 .. 5), 'every version can be read');
 is($cluster->sql("SELECT convert_from(difs_get('/versions'), 'UTF8')"), 'version 5', 'the current version is the last');
 
@@ -124,7 +127,8 @@ my $source = $cluster->write_file('pieces', DifsCluster::text_bytes($size, 'piec
 foreach my $volume ('main', 'v_zstd_' . 8 * $MB, 'v_none_' . 8 * $MB)
 {
 	$cluster->sql("SELECT difs_import('$volume:/pieces', '$source')");
-	is($cluster->sql("SELECT count(*), sum(octet_length(data)), bool_and(data = pg_read_binary_file('$source', \"offset\", 1048576))"
+	is($cluster->sql("SELECT count(*), sum(octet_length(data)), bool_and(data = pg_read_binary_file('$source',"
+	  . " \"offset\", 1048576))"
 			  . " FROM difs_read('$volume:/pieces', piece_size => 1048576)"),
 		"21|$size|t", "difs_read of $volume");
 }
@@ -133,7 +137,8 @@ is($cluster->sql("SELECT string_agg(\"offset\" || ' ' || octet_length(data), ', 
 	'100 4096, 4196 4096, 8292 1808', 'difs_read of a range');
 is($cluster->sql("SELECT count(*) FROM difs_read('/small_0')"), '0', 'difs_read of an empty file has no row');
 
-# A cursor reads the file as it was when it was first fetched from, whatever is committed meanwhile; also one that outlives its transaction.
+# A cursor reads the file as it was when it was first fetched from, whatever is committed meanwhile; also one that outlives
+# its transaction.
 sub check_cursor
 {
 	my ($what, $query, $hold) = @_;
@@ -147,15 +152,18 @@ sub check_cursor
 	$cluster->sql("SELECT difs_put('/cursor', convert_to(repeat('new ', 4096), 'UTF8'))");
 	is($reader->query_safe('FETCH 2 FROM c'), "old \nold ", "$what: later pieces are of the same version");
 	$reader->query_safe($hold ? 'CLOSE c' : 'COMMIT');
-	is($reader->query_safe("SELECT convert_from(difs_get('/cursor', NULL, 0, 4), 'UTF8')"), 'new ', "$what: then the new one is seen");
+	is($reader->query_safe("SELECT convert_from(difs_get('/cursor', NULL, 0, 4), 'UTF8')"), 'new ', "$what: then"
+	  . " the new one is seen");
 	$reader->quit;
 	return;
 }
 my $row = q{convert_from(substr(data, 1, 4), 'UTF8')};
 check_cursor('cursor', "SELECT $row FROM difs_read('/cursor', piece_size => 4096)", '');
-check_cursor('cursor over a target list', "SELECT $row FROM (SELECT difs_read('/cursor', piece_size => 4096) AS piece OFFSET 0) AS r, LATERAL (SELECT (r.piece).data) AS d", '');
+check_cursor('cursor over a target list', "SELECT $row FROM (SELECT difs_read('/cursor', piece_size => 4096) AS"
+  . " piece OFFSET 0) AS r, LATERAL (SELECT (r.piece).data) AS d", '');
 check_cursor('cursor with hold', "SELECT $row FROM difs_read('/cursor', piece_size => 4096)", 'WITH HOLD');
-is($cluster->sql("SELECT (difs_read('/pieces', piece_size => 4096)).\"offset\" LIMIT 2"), "0\n4096", 'difs_read ends early');
+is($cluster->sql("SELECT (difs_read('/pieces', piece_size => 4096)).\"offset\" LIMIT 2"), "0\n4096", 'difs_read'
+  . ' ends early');
 unlike(slurp_file($node->logfile), qr/snapshot.*leak|leak.*snapshot/i, 'no snapshot was left behind');
 
 # Export.
@@ -168,7 +176,8 @@ $cluster->sql("SELECT difs_export('/small_0', '$target')");
 is(-s $target, 0, 'an empty file can be exported');
 is_deeply([ glob($cluster->dir . '/*.difs.*') ], [], 'no temporary file is left');
 $cluster->sql('CREATE ROLE nobody_special', 'GRANT EXECUTE ON FUNCTION difs_export TO nobody_special');
-is(($cluster->sql_fails('SET ROLE nobody_special', "SELECT difs_export('/pieces', '$target')"))[0], '42501', 'export is privileged');
+is(($cluster->sql_fails('SET ROLE nobody_special', "SELECT difs_export('/pieces',"
+  . " '$target')"))[0], '42501', 'export is privileged');
 
 # Memory: what a backend's peak grows by, in kB. The buffers that it touches are counted, too, and few.
 sub peak_growth_kb
@@ -190,12 +199,32 @@ SKIP:
 			"SELECT difs_import('$volume:/file', '$file')");
 		my $growth = peak_growth_kb("SELECT octet_length(difs_get('$volume:/file'))");
 		cmp_ok($growth, '<', (2 * $large + 32 * $MB) / $KB, "memory of difs_get with segments of $segment_size bytes");
-		$growth = peak_growth_kb("SELECT sum(octet_length((piece).data)) FROM (SELECT difs_read('$volume:/file') AS piece OFFSET 0) AS r");
+		$growth = peak_growth_kb("SELECT sum(octet_length((piece).data)) FROM (SELECT difs_read('$volume:/file') AS"
+		  . " piece OFFSET 0) AS r");
 		cmp_ok($growth, '<', 64 * $MB / $KB, "memory of difs_read with segments of $segment_size bytes");
-		is($cluster->sql("SELECT bool_and(data = pg_read_binary_file('$file', \"offset\", 4194304)) FROM difs_read('$volume:/file')"),
+		is($cluster->sql("SELECT bool_and(data = pg_read_binary_file('$file', \"offset\", 4194304)) FROM"
+		  . " difs_read('$volume:/file')"),
 			't', "difs_read with segments of $segment_size bytes is right");
 	}
 }
+
+# A standby reads from the same servers, and writes nothing.
+my $standby = PostgreSQL::Test::Cluster->new('read_standby');
+$node->backup('backup');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->start;
+$cluster->sql("SELECT difs_put('/late', convert_to('after the backup', 'UTF8'))");
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', "SELECT convert_from(difs_get('/late'), 'UTF8')"), 'after the backup', 'a'
+  . ' standby reads');
+is($standby->safe_psql('postgres', "SELECT bool_and(data = pg_read_binary_file('$source', \"offset\", 4194304))"
+  . " FROM difs_read('/pieces')"),
+	't', 'a standby reads in pieces');
+is($standby->safe_psql('postgres', 'SELECT count(*), count(alive) FROM difs.servers'), '2|0', 'a standby has no'
+  . ' keeper, and says so');
+my ($status, $output, $message) = $standby->psql('postgres', "SELECT difs_server_add('/late', '127.0.0.1', 1)");
+like($message, qr/recovery|read-only/, 'a standby takes no server');
+$standby->stop;
 
 $cluster->stop;
 done_testing();

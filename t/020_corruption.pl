@@ -15,10 +15,11 @@ my $node = $cluster->node;
 my $SEGMENT = 1024 * 1024;
 my $sources = 0;
 
-$cluster->sql("SELECT difs_volume_create('$_', replicas => 2, segment_size => $SEGMENT, compression => '$_')") for ('none', 'zstd');
+$cluster->sql("SELECT difs_volume_create('$_', replicas => 2, segment_size => $SEGMENT, compression =>"
+  . " '$_')") for ('none', 'zstd');
 
-# A new file of three segments; returns the name of its source. Half of the files begin with a segment whose id is even, so that either
-# member is asked first.
+# A new file of three segments; returns the name of its source. Ids of segments are even and odd, so that either member is
+# asked first.
 sub store
 {
 	my ($path) = @_;
@@ -54,9 +55,9 @@ sub reads_wrong
 my %damage = (
 	'a bit of the first block' => sub { $_[0]->flip($_[1], 10) },
 	'a bit of the last byte' => sub { $_[0]->flip($_[1], $_[1]{stored_length} - 1) },
-	'a bit of the header' => sub { my (undef, undef, $size) = $_[0]->record_of($_[1]); $_[0]->flip($_[1], 40 - $size) },
-	'a bit of a block checksum' => sub { my (undef, undef, $size) = $_[0]->record_of($_[1]); $_[0]->flip($_[1], 64 - $size) },
-	'a bit of the id in the header' => sub { my (undef, undef, $size) = $_[0]->record_of($_[1]); $_[0]->flip($_[1], 14 - $size) },
+	'a bit of the header' => sub { $_[0]->flip_header($_[1], 40) },
+	'a bit of a block checksum' => sub { $_[0]->flip_header($_[1], 64) },
+	'a bit of the id in the header' => sub { $_[0]->flip_header($_[1], 14) },
 	'another segment in its place' => \&replace_record);
 
 # A record that is perfect in itself, but the wrong one: what a lost or misdirected write looks like.
@@ -103,9 +104,11 @@ foreach my $volume ('none', 'zstd')
 		# one segment is enough to make the file unreadable
 		$damage{$what}->($segments[0]{servers}[ 1 - $first ], $segments[0], $segments[1]);
 		my $message = reads_wrong($path, 'XX001', "$volume: $what at all members: an error");
-		like($message, qr/file "\Q$path\E".*segment $segments[0]{segment} in block group $segments[0]{group}/s, 'which names file and segment');
+		like($message, qr/file "\Q$path\E".*segment $segments[0]{segment} in block group $segments[0]{group}/s,
+			'which names file and segment');
 		like($message, qr{/storage01.*/storage02|/storage02.*/storage01}s, 'and both servers');
-		is($cluster->sql("SELECT difs_get('$path', NULL, 1048576, 1000) = pg_read_binary_file('$source', 1048576, 1000)"),
+		is($cluster->sql("SELECT difs_get('$path', NULL, 1048576, 1000) = pg_read_binary_file('$source', 1048576,"
+		  . " 1000)"),
 			't', 'other segments can be read');
 	}
 }

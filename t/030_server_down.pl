@@ -24,7 +24,8 @@ $cluster->sql("SELECT difs_volume_create('two', replicas => 2)");
 sub put
 {
 	my ($count) = @_;
-	$cluster->sql("SELECT difs_put('two:/file' || n, pg_read_binary_file('$file')) FROM generate_series($files + 1, $files + $count) AS n");
+	$cluster->sql("SELECT difs_put('two:/file' || n, pg_read_binary_file('$file')) FROM generate_series($files + 1,"
+	  . " $files + $count) AS n");
 	$files += $count;
 	return;
 }
@@ -32,7 +33,8 @@ sub put
 sub all_right
 {
 	my ($what) = @_;
-	is($cluster->sql("SELECT count(*), bool_and(difs_get('two:/file' || n) = pg_read_binary_file('$file')) FROM generate_series(1, $files) AS n"),
+	is($cluster->sql("SELECT count(*), bool_and(difs_get('two:/file' || n) = pg_read_binary_file('$file')) FROM"
+	  . " generate_series(1, $files) AS n"),
 		"$files|t", $what);
 	return;
 }
@@ -61,7 +63,8 @@ foreach my $server ($cluster->servers)
 
 	$server->signal('STOP');
 	$began = time;
-	is($cluster->sql("SELECT bool_and(difs_get('two:/file' || n) = pg_read_binary_file('$file')) FROM generate_series(1, $files) AS n"),
+	is($cluster->sql("SELECT bool_and(difs_get('two:/file' || n) = pg_read_binary_file('$file')) FROM"
+	  . " generate_series(1, $files) AS n"),
 		't', "$name is frozen: gets go on");
 	cmp_ok(time - $began, '<', $TIMEOUT / 2 + $MARGIN, 'it was waited for no longer than half the time-out');
 	$began = time;
@@ -76,14 +79,17 @@ all_right('nothing was lost by freezing');
 sub all_down
 {
 	my ($what) = @_;
-	my $before = $cluster->sql('SELECT (SELECT count(*) FROM difs.inode), (SELECT count(*) FROM difs.version), (SELECT count(*) FROM difs.manifest)');
-	my ($state, $message, $seconds) = $cluster->sql_fails("SELECT difs_put('two:/never', pg_read_binary_file('$file'))");
+	my $before = $cluster->sql('SELECT (SELECT count(*) FROM difs.inode), (SELECT count(*) FROM difs.version),'
+	  . ' (SELECT count(*) FROM difs.manifest)');
+	my ($state, $message, $seconds) = $cluster->sql_fails("SELECT difs_put('two:/never',"
+	  . " pg_read_binary_file('$file'))");
 
 	is($state, '58030', "all $what: a put is an error") or diag $message;
 	cmp_ok($seconds, '<', $TIMEOUT + $MARGIN, 'in time');
 	like($message, qr{/storage0\d}, 'which names servers');
 	like($message, qr/HINT:/, 'and says what to do');
-	is($cluster->sql('SELECT (SELECT count(*) FROM difs.inode), (SELECT count(*) FROM difs.version), (SELECT count(*) FROM difs.manifest)'),
+	is($cluster->sql('SELECT (SELECT count(*) FROM difs.inode), (SELECT count(*) FROM difs.version), (SELECT'
+	  . ' count(*) FROM difs.manifest)'),
 		$before, 'no row is left');
 
 	($state, $message, $seconds) = $cluster->sql_fails("SELECT difs_get('two:/file1')");
@@ -101,7 +107,8 @@ all_down('are frozen');
 sub interrupted
 {
 	my ($what, $statement) = @_;
-	my ($state, $message, $seconds) = $cluster->sql_fails(q{SET difs.server_timeout = '60s'}, q{SET statement_timeout = '700ms'}, $statement);
+	my ($state, $message, $seconds) =
+	  $cluster->sql_fails(q{SET difs.server_timeout = '60s'}, q{SET statement_timeout = '700ms'}, $statement);
 
 	is($state, '57014', "statement_timeout interrupts $what") or diag $message;
 	cmp_ok($seconds, '<', 5, 'at once');
@@ -110,29 +117,43 @@ sub interrupted
 	my $pid = $session->query_safe("SET difs.server_timeout = '60s'; SELECT pg_backend_pid()");
 	$session->query_until(qr/started/, "\\echo started\n$statement;\n\\echo ended\n");
 	ok(DifsCluster::poll_until(sub {
-				$cluster->sql("SELECT count(*) FROM pg_stat_activity WHERE pid = $pid AND state = 'active' AND wait_event IS NOT NULL") == 1;
+				$cluster->sql("SELECT count(*) FROM pg_stat_activity WHERE pid = $pid AND state = 'active' AND"
+				  . " wait_event IS NOT NULL") == 1;
 		}), "$what waits");
 	my $began = time;
 	$cluster->sql("SELECT pg_cancel_backend($pid)");
-	ok(DifsCluster::poll_until(sub { $cluster->sql("SELECT state = 'active' FROM pg_stat_activity WHERE pid = $pid") eq 'f' }, 10),
+	ok(DifsCluster::poll_until(sub { $cluster->sql("SELECT state = 'active' FROM pg_stat_activity WHERE pid ="
+	  . " $pid") eq 'f' }, 10),
 		"pg_cancel_backend interrupts $what");
 	cmp_ok(time - $began, '<', 5, 'at once');
-	$session->quit;
-	return;
+	return $session;
 }
-interrupted('a get', "SELECT length(difs_get('two:/file1'))");
-interrupted('a put', "SELECT difs_put('two:/never', pg_read_binary_file('$file'))");
-interrupted('difs_read', "SELECT count(*) FROM difs_read('two:/file1')");
+my @sessions = (
+	interrupted('a get', "SELECT length(difs_get('two:/file1'))"),
+	interrupted('a put', "SELECT difs_put('two:/never', pg_read_binary_file('$file'))"),
+	interrupted('difs_read', "SELECT count(*) FROM difs_read('two:/file1')"));
 
 $_->signal('CONT') for $cluster->servers;
 $cluster->wait_until_alive;
 all_right('after all were frozen, everything is there');
 is($cluster->sql("SELECT difs_exists('two:/never')"), 'f', 'and what failed is not');
+foreach my $session (@sessions)
+{
+	$session->query('SELECT 1');	# takes what the interrupted statement has left
+	is($session->query("SELECT difs_get('two:/file1') = pg_read_binary_file('$file')"), 't', 'a session reads on'
+	  . ' after an interruption');
+}
 
 $_->kill for $cluster->servers;
 all_down('are dead');
 $_->start for $cluster->servers;
 $cluster->wait_until_alive;
+foreach my $session (@sessions)
+{
+	is($session->query("SELECT difs_get('two:/file1') = pg_read_binary_file('$file')"), 't', 'a session reads on'
+	  . ' after its servers were restarted');
+	$session->quit;
+}
 put(2);
 all_right('after all were dead, everything is there');
 
@@ -178,7 +199,8 @@ foreach my $case (@refused)
 is($cluster->sql('SELECT count(*) FROM difs.servers'), 3, 'none was added');
 $stranger->kill;
 $cluster->sql('CREATE ROLE somebody', 'GRANT EXECUTE ON FUNCTION difs_server_add TO somebody');
-is(($cluster->sql_fails('SET ROLE somebody', "SELECT difs_server_add('/a', '127.0.0.1', 1)"))[0], '42501', 'only a superuser may add servers');
+is(($cluster->sql_fails('SET ROLE somebody', "SELECT difs_server_add('/a', '127.0.0.1', 1)"))[0], '42501', 'only a'
+  . ' superuser may add servers');
 $cluster->stop;
 
 # A full server: the put fails, nothing is left, and what fits is still taken.

@@ -12,78 +12,43 @@
  * group is not visible to anyone before the manifest row is, so nothing has to be
  * undone.  A slot that has waited longer than its backend's difs.server_timeout
  * fails, with the keeper's or the last try's reason.
- *
- * Memory: a frame that is being sent reads the slot's pool memory.  When a try is
- * given up, sends that have not begun are taken back; one that has begun becomes a
- * straggler, and the slot does not end before it has left or its connection is gone.
  */
 #include "postgres.h"
 
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "common/segment.h"
 #include "src/settings.h"
 #include "worker/streamer.h"
 
 #define MAX_TRIES		16
 #define FULL_TIMEOUT_MS 1000	/* waiting rarely helps against full disks */
-#define RECORD_ALIGN	64		/* of a group file: chunkd/disk_format.h */
 
-typedef struct DifsStraggler
-{
-	dlist_node	node;
-	int			slot;
-	DifsOutlet *outlet;
-	uint64		number;
-} DifsStraggler;
-
-static DifsAttempt *attempts = NULL;
 static dlist_head waiting = DLIST_STATIC_INIT(waiting);
 static dlist_head active = DLIST_STATIC_INIT(active);
-static dlist_head stragglers = DLIST_STATIC_INIT(stragglers);
 static bool hurry = false;		/* something came back to waiting since the list was last gone through */
 
-static int	slot_of(DifsAttempt *attempt);
 static void take(int number);
 static void put_back(int number);
 static bool start(int number);
-static bool choose_group(const DifsSlot *slot, uint64 bytes, int *index, DifsOpenGroup *group);
 static bool reach_members(int index, const DifsOpenGroup *group, DifsOutlet **outlets);
-static void send_to_members(int number);
-static void want(const DifsClass *class);
-static void give_up_try(int number);
-static void make_straggler(int number, int member);
-static void straggler_left(DifsStraggler *straggler);
+static void leave_try(int number);
 static void try_again(int number, const DifsError *why);
 static void fail_group(int index, DifsErrorCode code, const char *why);
 static void finish(int number);
 static void fail(int number, const DifsError *why);
-static DifsError class_problem(const DifsClass *class);
-static bool same_class(const DifsClass *a, const DifsClass *b);
-static bool awaits(const DifsAttempt *attempt, const DifsOutlet *outlet);
-static void release_group(DifsAttempt *attempt);
 
 void
 difs_dispatch_begin(void)
 {
 	int			mine = difs_streamer_database - difs_shared->databases;
 
-	attempts = MemoryContextAllocZero(TopMemoryContext, difs_stream_slot_count() * sizeof(DifsAttempt));
+	difs_attempts_begin();
 	while (difs_stream_pop(difs_streamer_database) != -1)
 		;						/* found below, with those that were sent */
-	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
-		difs_streamer_database->groups[i].in_flight = 0;
-	LWLockRelease(&difs_shared->lock);
+	difs_choice_reset();
 	for (int i = 0; i < difs_stream_slot_count(); i++)
-	{
-		DifsSlot   *slot = difs_stream_slot(i);
-		uint32		state = pg_atomic_read_u32(&slot->state);
-
-		if (slot->database == mine && (state == DIFS_SLOT_QUEUED || state == DIFS_SLOT_SENT))
+		if (difs_stream_slot(i)->database == mine)
 			take(i);
-	}
 }
 
 void
@@ -101,11 +66,11 @@ difs_dispatch_queue(void)
 	{
 		DifsSlot   *slot;
 
-		number = slot_of(dlist_container(DifsAttempt, node, iter.cur));
+		number = difs_attempt_slot(dlist_container(DifsAttempt, node, iter.cur));
 		slot = difs_stream_slot(number);
 		if (pg_atomic_read_u32(&slot->abandoned))
 			fail(number, &unwanted);
-		else if (!same_class(&slot->class, &stuck) && !start(number))
+		else if (!difs_choice_same_class(&slot->class, &stuck) && !start(number))
 			stuck = slot->class;
 	}
 }
@@ -116,23 +81,16 @@ difs_dispatch_reply(DifsOutlet *outlet, const DifsFrame *frame)
 	uint32		number = (uint32) frame->request;
 	DifsAttempt *attempt;
 	DifsError	error;
-	int			member = 0;
 
 	pg_atomic_fetch_add_u32(&difs_streamer_database->progress, 1);
 	if (number >= (uint32) difs_stream_slot_count())
 		return;
-	attempt = &attempts[number];
-	if (attempt->serial != (uint32) (frame->request >> 32) || attempt->unanswered == 0)
+	attempt = difs_attempt(number);
+	if (attempt->serial != (uint32) (frame->request >> 32) || !difs_attempt_awaits(attempt, outlet))
 		return;					/* of a try that was given up */
-	while (member < attempt->members && attempt->outlet[member] != outlet)
-		member++;
-	if (member == attempt->members || (attempt->unanswered & (1U << member)) == 0)
-		return;
-
 	if (frame->status == DIFS_OK)
 	{
-		attempt->unanswered &= ~(1U << member);
-		if (attempt->unanswered == 0)
+		if (difs_attempt_answered(attempt, outlet))
 			finish(number);
 		return;
 	}
@@ -169,20 +127,14 @@ difs_dispatch_outlet_lost(DifsOutlet *outlet)
 		{
 			DifsAttempt *attempt = dlist_container(DifsAttempt, node, iter.cur);
 
-			found = awaits(attempt, outlet);
+			found = difs_attempt_awaits(attempt, outlet);
 			if (!found)
 				continue;
 			fail_group(attempt->group, DIFS_ERROR_NETWORK, outlet->problem);
 			break;
 		}
 	} while (found);
-	dlist_foreach_modify(iter, &stragglers)
-	{
-		DifsStraggler *straggler = dlist_container(DifsStraggler, node, iter.cur);
-
-		if (straggler->outlet == outlet)
-			straggler_left(straggler);
-	}
+	difs_stragglers_outlet_lost(outlet);
 }
 
 void
@@ -190,24 +142,18 @@ difs_dispatch_tick(TimestampTz now)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &stragglers)
-	{
-		DifsStraggler *straggler = dlist_container(DifsStraggler, node, iter.cur);
-
-		if (difs_conn_sent(straggler->outlet->conn) >= straggler->number)
-			straggler_left(straggler);
-	}
+	difs_stragglers_look();
 	dlist_foreach_modify(iter, &waiting)
 	{
-		int			number = slot_of(dlist_container(DifsAttempt, node, iter.cur));
+		int			number = difs_attempt_slot(dlist_container(DifsAttempt, node, iter.cur));
 		DifsSlot   *slot = difs_stream_slot(number);
-		DifsError	why = class_problem(&slot->class);
+		DifsError	why = difs_choice_problem(&slot->class);
 		int			limit_ms = why.code == DIFS_ERROR_FULL ? Min(slot->timeout_ms, FULL_TIMEOUT_MS) : slot->timeout_ms;
 
 		if (!TimestampDifferenceExceeds(slot->queued_at, now, limit_ms))
 			continue;
-		if (why.code == DIFS_OK && attempts[number].problem.code != DIFS_OK)
-			why = attempts[number].problem;
+		if (why.code == DIFS_OK && difs_attempt(number)->problem.code != DIFS_OK)
+			why = difs_attempt(number)->problem;
 		else if (why.code == DIFS_OK)
 			difs_error_set(&why, DIFS_ERROR_MEMORY, "no block group could be opened in time");
 		fail(number, &why);
@@ -217,7 +163,7 @@ difs_dispatch_tick(TimestampTz now)
 bool
 difs_dispatch_idle(void)
 {
-	return dlist_is_empty(&waiting) && dlist_is_empty(&active) && dlist_is_empty(&stragglers);
+	return dlist_is_empty(&waiting) && dlist_is_empty(&active) && !difs_stragglers_any();
 }
 
 bool
@@ -226,18 +172,16 @@ difs_dispatch_hurries(void)
 	return hurry;
 }
 
-static int
-slot_of(DifsAttempt *attempt)
-{
-	return attempt - attempts;
-}
-
-/* A slot that is new to this streamer. */
+/* A slot that is new to this streamer.  Just after a start, one may be found both by its state and, a little later, in the queue. */
 static void
 take(int number)
 {
-	DifsAttempt *attempt = &attempts[number];
+	DifsAttempt *attempt = difs_attempt(number);
+	uint32		state = pg_atomic_read_u32(&difs_stream_slot(number)->state);
 
+	if (attempt->taken || (state != DIFS_SLOT_QUEUED && state != DIFS_SLOT_SENT))
+		return;
+	attempt->taken = true;
 	attempt->tries = 0;
 	attempt->unanswered = 0;
 	attempt->ended = false;
@@ -255,12 +199,12 @@ put_back(int number)
 	hurry = true;
 	dlist_foreach(iter, &waiting)
 	{
-		if (difs_stream_slot(slot_of(dlist_container(DifsAttempt, node, iter.cur)))->queued_at <= queued_at)
+		if (difs_stream_slot(difs_attempt_slot(dlist_container(DifsAttempt, node, iter.cur)))->queued_at <= queued_at)
 			continue;
-		dlist_insert_before(iter.cur, &attempts[number].node);
+		dlist_insert_before(iter.cur, &difs_attempt(number)->node);
 		return;
 	}
-	dlist_push_tail(&waiting, &attempts[number].node);
+	dlist_push_tail(&waiting, &difs_attempt(number)->node);
 }
 
 /* Sends a waiting slot to the members of a group, if there is one with room. */
@@ -268,19 +212,28 @@ static bool
 start(int number)
 {
 	DifsSlot   *slot = difs_stream_slot(number);
-	DifsAttempt *attempt = &attempts[number];
-	uint64		bytes = TYPEALIGN(RECORD_ALIGN, difs_segment_packed_size(slot->stored_length) + slot->stored_length);
+	DifsAttempt *attempt = difs_attempt(number);
 	DifsOutlet *outlets[DIFS_MAX_REPLICAS];
 	DifsOpenGroup group = {0};
-	int			index;
+	DifsError	too_large;
 	uint64		segment;
+	int			index;
 
 	do
 	{
-		if (!choose_group(slot, bytes, &index, &group))
+		switch (difs_choice_make(slot, &index, &group))
 		{
-			want(&slot->class);
-			return false;
+			case DIFS_CHOICE_MADE:
+				break;
+			case DIFS_CHOICE_NONE:
+				difs_choice_want(&slot->class);
+				return false;
+			case DIFS_CHOICE_TOO_LARGE:
+				difs_error_set(&too_large, DIFS_ERROR_ARGUMENT,
+							   "a segment of %u bytes does not fit into a block group: raise difs.block_group_size",
+							   slot->stored_length);
+				fail(number, &too_large);
+				return true;
 		}
 	} while (!reach_members(index, &group, outlets));
 
@@ -290,55 +243,15 @@ start(int number)
 		difs_wake(difs_streamer_database->keeper);	/* which refills; backends do as well */
 		return false;
 	}
-	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	difs_streamer_database->groups[index].reserved_bytes += bytes;
-	difs_streamer_database->groups[index].in_flight++;
-	LWLockRelease(&difs_shared->lock);
-
+	difs_choice_reserve(index, slot);
 	slot->segment = segment;
 	slot->group = group.id;
-	attempt->serial++;
 	attempt->tries++;
-	attempt->group = index;
-	attempt->members = group.class.replicas;
-	attempt->unanswered = (1U << attempt->members) - 1;
-	memcpy(attempt->outlet, outlets, sizeof(outlets));
 	dlist_delete(&attempt->node);
 	dlist_push_tail(&active, &attempt->node);
 	pg_atomic_write_u32(&slot->state, DIFS_SLOT_SENT);
-	send_to_members(number);
+	difs_attempt_send(number, index, outlets);
 	return true;
-}
-
-/* The open group of the slot's class with the least on its way that has room. Groups without room are marked full on the way. */
-static bool
-choose_group(const DifsSlot *slot, uint64 bytes, int *index, DifsOpenGroup *chosen)
-{
-	bool		filled = false;
-
-	*index = -1;
-	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
-	{
-		DifsOpenGroup *group = &difs_streamer_database->groups[i];
-
-		if (group->state != DIFS_OPEN_GROUP_OPEN || !same_class(&group->class, &slot->class))
-			continue;
-		if (group->reserved_bytes + bytes > group->capacity_bytes)
-		{
-			group->state = DIFS_OPEN_GROUP_FULL;
-			filled = true;
-		}
-		else if (*index == -1 || group->in_flight < chosen->in_flight)
-		{
-			*index = i;
-			*chosen = *group;
-		}
-	}
-	LWLockRelease(&difs_shared->lock);
-	if (filled)
-		difs_wake(difs_streamer_database->keeper);
-	return *index != -1;
 }
 
 /* Connections to all members. If one is down, the group has failed. */
@@ -356,128 +269,29 @@ reach_members(int index, const DifsOpenGroup *group, DifsOutlet **outlets)
 	return true;
 }
 
+/* Takes an active slot out of its try. */
 static void
-send_to_members(int number)
+leave_try(int number)
 {
-	static uint8 control[DIFS_MAX_PACKED_SIZE];
-	DifsSlot   *slot = difs_stream_slot(number);
-	DifsAttempt *attempt = &attempts[number];
-	uint8	   *packed = difs_pool_address(slot->run);
-	DifsSegment segment = {
-		.segment = slot->segment,
-		.xid = slot->xid,
-		.group = slot->group,
-		.raw_length = slot->raw_length,
-		.stored_length = slot->stored_length,
-		.crc = slot->crc,
-		.codec = slot->codec,
-	};
-	DifsFrame	frame = {
-		.control_length = difs_segment_packed_size(slot->stored_length),
-		.payload_length = slot->stored_length,
-		.request = (uint64) attempt->serial << 32 | (uint32) number,
-		.message = DIFS_MESSAGE_PUT,
-	};
+	DifsAttempt *attempt = difs_attempt(number);
 
-	memcpy(control + DIFS_SEGMENT_HEADER_SIZE, packed + DIFS_SEGMENT_HEADER_SIZE,
-		   frame.control_length - DIFS_SEGMENT_HEADER_SIZE);
-	difs_segment_pack(&segment, NULL, control);
-	for (int i = 0; i < attempt->members; i++)
-	{
-		DifsOutlet *outlet = attempt->outlet[i];
-
-		if (outlet->outstanding++ == 0)
-			outlet->moved_at = GetCurrentTimestamp();
-		attempt->number[i] = difs_conn_send(outlet->conn, &frame, control, packed + slot->payload_offset);
-	}
-}
-
-/* Asks the keeper for a group of a class. */
-static void
-want(const DifsClass *class)
-{
-	DifsWantedClass *entry = NULL;
-	bool		asked = false;
-
-	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
-	{
-		DifsWantedClass *candidate = &difs_streamer_database->classes[i];
-
-		if (same_class(&candidate->class, class))
-		{
-			entry = candidate;
-			break;
-		}
-		if (entry == NULL && candidate->class.replicas == 0)
-			entry = candidate;
-	}
-	if (entry != NULL)
-	{
-		entry->class = *class;
-		asked = !entry->wanted;
-		entry->wanted = true;
-	}
-	LWLockRelease(&difs_shared->lock);
-	if (asked)
-		difs_wake(difs_streamer_database->keeper);
-}
-
-/* Takes an active slot out of its try, leaving nobody that reads its memory but stragglers. */
-static void
-give_up_try(int number)
-{
-	DifsAttempt *attempt = &attempts[number];
-
-	for (int i = 0; i < attempt->members; i++)
-	{
-		DifsOutlet *outlet = attempt->outlet[i];
-
-		if (outlet->conn == NULL || (attempt->unanswered & (1U << i)) == 0)
-			continue;
-		if (difs_conn_unsend(outlet->conn, attempt->number[i]))
-			outlet->outstanding--;
-		else if (difs_conn_sent(outlet->conn) < attempt->number[i])
-			make_straggler(number, i);
-	}
-	release_group(attempt);
-	attempt->unanswered = 0;
+	difs_attempt_give_up(number);
+	difs_choice_release(attempt->group, difs_stream_slot(number));
 	dlist_delete(&attempt->node);
-}
-
-static void
-make_straggler(int number, int member)
-{
-	DifsStraggler *straggler = MemoryContextAlloc(TopMemoryContext, sizeof(DifsStraggler));
-
-	straggler->slot = number;
-	straggler->outlet = attempts[number].outlet[member];
-	straggler->number = attempts[number].number[member];
-	attempts[number].stragglers++;
-	dlist_push_tail(&stragglers, &straggler->node);
-}
-
-static void
-straggler_left(DifsStraggler *straggler)
-{
-	int			number = straggler->slot;
-
-	dlist_delete(&straggler->node);
-	pfree(straggler);
-	if (--attempts[number].stragglers == 0 && attempts[number].ended)
-		difs_stream_end(number, difs_stream_slot(number)->error_code == DIFS_OK ? DIFS_SLOT_STORED : DIFS_SLOT_FAILED);
 }
 
 static void
 try_again(int number, const DifsError *why)
 {
-	attempts[number].problem = *why;
-	if (attempts[number].tries >= MAX_TRIES)
+	DifsAttempt *attempt = difs_attempt(number);
+
+	attempt->problem = *why;
+	if (attempt->tries >= MAX_TRIES)
 	{
 		fail(number, why);
 		return;
 	}
-	give_up_try(number);
+	leave_try(number);
 	put_back(number);
 }
 
@@ -485,98 +299,41 @@ try_again(int number, const DifsError *why)
 static void
 fail_group(int index, DifsErrorCode code, const char *why)
 {
-	DifsOpenGroup *group = &difs_streamer_database->groups[index];
 	DifsError	reason = {.code = code};
 	dlist_mutable_iter iter;
 
 	strlcpy(reason.text, why, sizeof(reason.text));
-	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	group->state = DIFS_OPEN_GROUP_FAILED;
-	LWLockRelease(&difs_shared->lock);
-	ereport(LOG,
-			(errmsg("difs streamer: block group " UINT64_FORMAT " takes no more segments: %s", group->id, reason.text)));
+	difs_choice_failed(index, reason.text);
 	dlist_foreach_modify(iter, &active)
 	{
 		DifsAttempt *attempt = dlist_container(DifsAttempt, node, iter.cur);
 
 		if (attempt->group == index)
-			try_again(slot_of(attempt), &reason);
+			try_again(difs_attempt_slot(attempt), &reason);
 	}
-	difs_wake(difs_streamer_database->keeper);
 }
 
 /* All members have it. */
 static void
 finish(int number)
 {
-	DifsAttempt *attempt = &attempts[number];
+	static const DifsError none = {DIFS_OK};
+	DifsAttempt *attempt = difs_attempt(number);
 
-	release_group(attempt);
+	difs_choice_release(attempt->group, difs_stream_slot(number));
 	dlist_delete(&attempt->node);
-	attempt->ended = true;
-	difs_stream_slot(number)->error_code = DIFS_OK;
-	if (attempt->stragglers == 0)
-		difs_stream_end(number, DIFS_SLOT_STORED);
+	difs_attempt_end(number, &none);
 }
 
 /* The slot fails, or is no longer wanted: waiting or active. */
 static void
 fail(int number, const DifsError *why)
 {
-	DifsSlot   *slot = difs_stream_slot(number);
-	DifsAttempt *attempt = &attempts[number];
+	DifsAttempt *attempt = difs_attempt(number);
 
-	slot->error_code = why->code;
-	strlcpy(slot->error_text, why->text, sizeof(slot->error_text));
 	if (attempt->unanswered != 0)
-		give_up_try(number);
+		leave_try(number);
 	else
 		dlist_delete(&attempt->node);
-	attempt->ended = true;
-	if (attempt->stragglers == 0)
-		difs_stream_end(number, DIFS_SLOT_FAILED);
-}
-
-/* What the keeper says about opening groups of a class. */
-static DifsError
-class_problem(const DifsClass *class)
-{
-	DifsError	problem = {DIFS_OK};
-
-	LWLockAcquire(&difs_shared->lock, LW_SHARED);
-	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
-		if (same_class(&difs_streamer_database->classes[i].class, class))
-			problem = difs_streamer_database->classes[i].problem;
-	LWLockRelease(&difs_shared->lock);
-	return problem;
-}
-
-static bool
-same_class(const DifsClass *a, const DifsClass *b)
-{
-	return a->replicas == b->replicas && strcmp(a->tier, b->tier) == 0;
-}
-
-/* Does an active slot still want an answer from there? */
-static bool
-awaits(const DifsAttempt *attempt, const DifsOutlet *outlet)
-{
-	for (int i = 0; i < attempt->members; i++)
-		if (attempt->outlet[i] == outlet && (attempt->unanswered & (1U << i)) != 0)
-			return true;
-	return false;
-}
-
-static void
-release_group(DifsAttempt *attempt)
-{
-	DifsOpenGroup *group = &difs_streamer_database->groups[attempt->group];
-	bool		drained;
-
-	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	group->in_flight--;
-	drained = group->in_flight == 0 && group->state != DIFS_OPEN_GROUP_OPEN;
-	LWLockRelease(&difs_shared->lock);
-	if (drained)
-		difs_wake(difs_streamer_database->keeper);	/* to seal it */
+	difs_attempt_end(number, why);
 }

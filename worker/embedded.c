@@ -28,6 +28,7 @@
 #include "storage/fd.h"
 
 #include "common/auth.h"
+#include "src/compat.h"
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "worker/embedded.h"
@@ -60,7 +61,7 @@ static void start_child(int index);
 static bool prepare_files(int index, DifsError *error);
 static bool make_directory(const char *path, DifsError *error);
 static bool fork_child(int index, char **arguments, DifsError *error);
-static void become_server(int input, char **arguments) pg_attribute_noreturn();
+pg_noreturn static void become_server(int input, char **arguments);
 static char *program_path(void);
 static char *file_path(int index, const char *suffix);
 static bool read_address(int index, uint16 *port);
@@ -179,7 +180,8 @@ start_child(int index)
 	strlcpy(child->problem, error.text, sizeof(child->problem));
 }
 
-/* Whatever a server needs to find: its program, directories of mode 0700 and the key. An address file of old must not be taken for a new one. */
+/* Whatever a server needs to find: its program, directories of mode 0700 and the key. An address file of old must
+ * not be taken for a new one. */
 static bool
 prepare_files(int index, DifsError *error)
 {

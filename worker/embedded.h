@@ -16,7 +16,8 @@
 /* Fills in difs_shared->local[]. Once, before the first turn. */
 extern void difs_embedded_begin(void);
 
-/* Starts what does not run, notices who began to listen and who died; moves *next to when it wants to be called again at the latest. */
+/* Starts what does not run, notices who began to listen and who died; moves *next to when it wants to be called
+ * again at the latest. */
 extern void difs_embedded_turn(TimestampTz *next);
 
 /* Adds one event for each child, which fires when it dies. At most DIFS_MAX_LOCAL_SERVERS. */

@@ -54,7 +54,8 @@ difs_entry_stop(int index)
 	LWLockRelease(&difs_shared->lock);
 	ConditionVariableBroadcast(&difs_shared->changed);
 	ereport(LOG,
-			(errmsg("difs launcher: database %u has gone or does not allow connections", difs_shared->databases[index].database)));
+			(errmsg("difs launcher: database %u has gone or does not allow connections",
+					difs_shared->databases[index].database)));
 }
 
 void

@@ -20,6 +20,7 @@ difs_job_start(DifsTask task, const DifsOpenGroup *group, int entry)
 
 	job->group = *group;
 	job->entry = entry;
+	job->strangers = 0;
 	difs_job_begin(job, task);
 }
 
@@ -51,6 +52,8 @@ difs_job_begin(DifsJob *job, DifsTask task)
 	for (int i = 0; i < job->group.class.replicas; i++)
 	{
 		difs_health_forget(&job->asks[i]);
+		if ((job->strangers & (1U << i)) != 0)
+			continue;
 		difs_health_ask(&job->asks[i], job->group.member[i], message, control, length);
 	}
 	job->task = task;

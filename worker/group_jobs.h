@@ -26,6 +26,7 @@ typedef struct DifsJob
 	DifsTask	task;
 	int			entry;			/* of groups[], to be emptied after SEAL; -1 = none */
 	DifsOpenGroup group;
+	uint32		strangers;		/* bit for each member that has another group of this id: it is not ours to seal */
 	TimestampTz deadline;
 	DifsAsk		asks[DIFS_MAX_REPLICAS];
 } DifsJob;

@@ -40,10 +40,13 @@ void
 difs_group_rows_seal(uint64 group, bool sizes_known, uint64 segments, uint64 bytes)
 {
 	Oid			types[] = {INT8OID, INT8OID, INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) group), Int64GetDatum((int64) segments), Int64GetDatum((int64) bytes)};
+	Datum		values[] = {
+		Int64GetDatum((int64) group), Int64GetDatum((int64) segments), Int64GetDatum((int64) bytes)
+	};
 	char		nulls[] = {' ', sizes_known ? ' ' : 'n', sizes_known ? ' ' : 'n'};
 
-	SPI_execute_with_args("UPDATE difs.block_group SET state = 'sealed', segments = $2, bytes = $3, sealed = pg_catalog.now() "
+	SPI_execute_with_args("UPDATE difs.block_group "
+						  "SET state = 'sealed', segments = $2, bytes = $3, sealed = pg_catalog.now() "
 						  "WHERE id = $1 AND state = 'open'",
 						  lengthof(types), types, values, nulls, false, 0);
 }
@@ -55,8 +58,8 @@ difs_group_rows_open(uint64 after, DifsOpenGroup *groups, uint64 *epochs, int li
 	Datum		values[] = {Int64GetDatum((int64) after), Int32GetDatum(limit)};
 	int			count;
 
-	if (SPI_execute_with_args("SELECT id, replicas::pg_catalog.int4, tier::pg_catalog.text, members, epoch, capacity FROM difs.block_group "
-							  "WHERE state = 'open' AND id > $1 ORDER BY id LIMIT $2",
+	if (SPI_execute_with_args("SELECT id, replicas::pg_catalog.int4, tier::pg_catalog.text, members, epoch, capacity "
+							  "FROM difs.block_group WHERE state = 'open' AND id > $1 ORDER BY id LIMIT $2",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.block_group");
 	count = (int) SPI_processed;
@@ -88,7 +91,8 @@ members_datum(const DifsOpenGroup *group)
 	return PointerGetDatum(construct_array(ids, group->class.replicas, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
-/* A row that somebody has changed by hand may have anything in it; a group that has not the right number of members is not used again. */
+/* A row that somebody has changed by hand may have anything in it; a group that has not the right number of members
+ * is not used again. */
 static void
 read_members(Datum datum, DifsOpenGroup *group)
 {

@@ -25,7 +25,8 @@
 
 static TimestampTz class_retry_at[DIFS_MAX_CLASSES];
 
-static bool open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *servers, int count, TimestampTz *next);
+static bool open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *servers, int count,
+					   TimestampTz *next);
 static int	count_open(const DifsClass *class, const DifsSharedServer *servers, int count);
 static int	count_creating(const DifsClass *class);
 static DifsLoad *measure_load(const DifsSharedServer *servers, int count);
@@ -65,7 +66,8 @@ difs_group_stock_hurry(void)
 
 /* Begins as many groups of one class as are missing from its stock, and at least one if the streamer waits for it. */
 static bool
-open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *servers, int count, TimestampTz *next)
+open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *servers, int count,
+		   TimestampTz *next)
 {
 	const DifsClass *class = &wanted->class;
 	int			fitting = difs_placement_servers(class, servers, count);
@@ -82,7 +84,7 @@ open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *ser
 	}
 	for (; missing > 0 && may_open_another(); missing--)
 	{
-		DifsOpenGroup group = {.class = *class,.capacity_bytes = (uint64) difs_block_group_size * 1024};
+		DifsOpenGroup group = {.class = *class, .capacity_bytes = (uint64) difs_block_group_size * 1024};
 		DifsError	problem;
 
 		if (!difs_placement_choose(class, group.capacity_bytes, servers, measure_load(servers, count), count,
@@ -111,7 +113,8 @@ count_open(const DifsClass *class, const DifsSharedServer *servers, int count)
 	{
 		const DifsOpenGroup *group = &difs_keeper_database->groups[i];
 
-		if (group->state == DIFS_OPEN_GROUP_OPEN && difs_class_equal(&group->class, class) && all_alive(group, servers, count))
+		if (group->state == DIFS_OPEN_GROUP_OPEN && difs_class_equal(&group->class, class) &&
+			all_alive(group, servers, count))
 			open++;
 	}
 	LWLockRelease(&difs_shared->lock);

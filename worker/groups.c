@@ -154,9 +154,11 @@ conclude_create(DifsJob *job)
 			continue;
 		made = false;
 		if (ask->state == DIFS_ASK_WAITING)
-			difs_error_set(&ask->error, DIFS_ERROR_ARGUMENT, "%s: no answer within %d ms", difs_health_name(ask->server),
-						   difs_server_timeout / 2);
-		if (ask->error.code != DIFS_ERROR_NETWORK)	/* that is for the health check to judge */
+			difs_error_set(&ask->error, DIFS_ERROR_ARGUMENT, "%s: no answer within %d ms",
+						   difs_health_name(ask->server), difs_server_timeout / 2);
+		if (ask->error.code == DIFS_ERROR_EXISTS)	/* of a lost future: the next id may be free */
+			job->strangers |= 1U << i;
+		else if (ask->error.code != DIFS_ERROR_NETWORK) /* which the health check judges */
 			difs_health_rest(ask->server, &ask->error);
 		ereport(LOG,
 				(errmsg("difs: could not create block group " UINT64_FORMAT ": %s", job->group.id, ask->error.text)));
@@ -173,7 +175,7 @@ conclude_create(DifsJob *job)
 static void
 conclude_adopt(DifsJob *job)
 {
-	bool		open = true;
+	bool		open = job->group.class.replicas > 0;
 
 	job->group.reserved_bytes = FILE_HEADER_BYTES;
 	for (int i = 0; i < job->group.class.replicas; i++)
@@ -187,7 +189,8 @@ conclude_adopt(DifsJob *job)
 			break;
 		}
 		difs_group_entry_unpack(ask->reply, &entry);
-		if (entry.group != job->group.id || entry.epoch != difs_keeper_database->epoch || entry.state != DIFS_GROUP_OPEN)
+		if (entry.group != job->group.id || entry.epoch != difs_keeper_database->epoch ||
+			entry.state != DIFS_GROUP_OPEN)
 			open = false;
 		job->group.reserved_bytes = Max(job->group.reserved_bytes, entry.file_bytes);
 	}
@@ -217,7 +220,7 @@ conclude_seal(DifsJob *job)
 			segments = Max(segments, its_segments);
 			bytes = Max(bytes, its_bytes);
 		}
-		else
+		else if (ask->state != DIFS_ASK_NONE)
 			log_not_sealed(job, ask);
 		difs_health_forget(ask);
 	}
@@ -235,7 +238,8 @@ conclude_seal(DifsJob *job)
 	return true;
 }
 
-/* A member that has failed as a disk does is left alone for a while; one that was down when the group was sealed is no news. */
+/* A member that has failed as a disk does is left alone for a while; one that was down when the group was sealed is
+ * no news. */
 static void
 log_not_sealed(const DifsJob *job, const DifsAsk *ask)
 {

@@ -254,7 +254,8 @@ serve_link(DifsHealthLink *link)
 	}
 	if (link->conn == NULL && now >= link->retry_at)
 		connect_link(link);
-	if (link->conn != NULL && difs_conn_state(link->conn) == DIFS_CONN_READY && link->stat_request == 0 && now >= link->stat_at)
+	if (link->conn != NULL && difs_conn_state(link->conn) == DIFS_CONN_READY && link->stat_request == 0 &&
+		now >= link->stat_at)
 		send_stat(link);
 	if (link->rests_until != 0 && now >= link->rests_until)
 	{
@@ -367,7 +368,8 @@ take_reply(DifsHealthLink *link, const DifsFrame *frame)
 	}
 	ask->state = DIFS_ASK_ANSWERED;
 	ask->reply_length = frame->payload_length > 0 ? frame->payload_length : frame->control_length;
-	memcpy(ask->reply, frame->payload_length > 0 ? link->payload : control, Min(ask->reply_length, DIFS_ASK_REPLY_SIZE));
+	memcpy(ask->reply, frame->payload_length > 0 ? link->payload : control,
+		   Min(ask->reply_length, DIFS_ASK_REPLY_SIZE));
 }
 
 static DifsAsk *

@@ -26,7 +26,8 @@ typedef enum DifsAskState
 	DIFS_ASK_FAILED				/* see error: the server said no, or the connection broke */
 } DifsAskState;
 
-/* One request to one server, in memory of whoever asks; it stays where it is until it is answered, failed or forgotten. */
+/* One request to one server, in memory of whoever asks; it stays where it is until it is answered, failed or
+ * forgotten. */
 typedef struct DifsAsk
 {
 	DifsAskState state;
@@ -51,7 +52,8 @@ extern uint64 difs_health_changes(void);
 extern bool difs_health_settled(void);
 
 /* Sends a request; an ask to a server that is not connected fails at once. */
-extern void difs_health_ask(DifsAsk *ask, int32 server, DifsMessage message, const void *control, uint32 control_length);
+extern void difs_health_ask(DifsAsk *ask, int32 server, DifsMessage message, const void *control,
+							uint32 control_length);
 extern void difs_health_forget(DifsAsk *ask);
 
 /* A server that answers but cannot take block groups gets none for a while. */

@@ -25,6 +25,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -55,6 +56,7 @@ DifsDatabase *difs_keeper_database = NULL;
 
 static MemoryContext turn_context;
 static Oid	extension = InvalidOid; /* the one that this keeper serves */
+static char database_name[NAMEDATALEN];	/* at start, for messages */
 
 PGDLLEXPORT void difs_keeper_main(Datum arg);
 
@@ -66,10 +68,11 @@ static void wait_for_embedded(void);
 static bool embedded_are_starting(void);
 static bool read_roster(void);
 static bool begin_running(void);
+static bool give_way(void);
 static void run(void);
 static bool refill_ids(void);
 static void wait_for_events(TimestampTz next);
-static void end_service(void) pg_attribute_noreturn();
+pg_noreturn static void end_service(void);
 
 void
 difs_keeper_main(Datum arg)
@@ -129,7 +132,8 @@ difs_keeper_commit(void)
 	MemoryContextSwitchTo(turn_context);
 }
 
-/* Makes this process the keeper of the entry; false if the entry is another database's by now, has one, or is to be emptied. */
+/* Makes this process the keeper of the entry; false if the entry is another database's by now, has one, or is to be
+ * emptied. */
 static bool
 enter(int index, Oid database)
 {
@@ -186,6 +190,7 @@ begin_service(void)
 {
 	if (!difs_keeper_begin())
 		return false;
+	strlcpy(database_name, get_database_name(MyDatabaseId), sizeof(database_name));
 	(void) difs_roster_identity(difs_keeper_database->state == DIFS_DATABASE_PROBING);
 	difs_keeper_commit();
 	wait_for_embedded();
@@ -239,20 +244,51 @@ read_roster(void)
 static bool
 begin_running(void)
 {
-	DifsDatabaseState before;
+	bool		running = false;
+	bool		copied;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	before = difs_keeper_database->state;
-	if (before == DIFS_DATABASE_PROBING)
+	copied = give_way();
+	if (!copied && difs_keeper_database->state != DIFS_DATABASE_STOPPING)
+	{
 		difs_keeper_database->state = DIFS_DATABASE_RUNNING;
+		running = true;
+	}
 	LWLockRelease(&difs_shared->lock);
-	if (before == DIFS_DATABASE_STOPPING)
+	if (copied)
+		ereport(WARNING,
+				(errmsg("difs: database \"%s\" is a copy of another one, and is not served", database_name),
+				 errdetail("Both have the same identity towards chunk servers, and only one may write. "
+						   "Files can be read in this database.")));
+	if (!running)
 		return false;
 	ConditionVariableBroadcast(&difs_shared->changed);
 	difs_wake(difs_shared->launcher);	/* to start the streamer */
 	ereport(LOG,
-			(errmsg("difs: started in database %u", MyDatabaseId)));
+			(errmsg("difs: started in database \"%s\"", database_name)));
 	return true;
+}
+
+/* Under the lock. Is another database served under our identity (CREATE DATABASE … TEMPLATE has copied one to the
+ * other)? Two keepers would each take the other's segments for orphans. The lower OID, which is most likely the
+ * older one, goes on: we give way, or the other does. */
+static bool
+give_way(void)
+{
+	for (int i = 0; i < difs_shared->database_count; i++)
+	{
+		DifsDatabase *other = &difs_shared->databases[i];
+
+		if (other == difs_keeper_database || other->state != DIFS_DATABASE_RUNNING ||
+			memcmp(other->cluster, difs_keeper_database->cluster, DIFS_UUID_SIZE) != 0)
+			continue;
+		if (other->database < MyDatabaseId)
+			return true;
+		other->state = DIFS_DATABASE_STOPPING;
+		difs_wake(other->keeper);
+		difs_wake(other->streamer);
+	}
+	return false;
 }
 
 /* Returns when the extension is gone; exits when asked to. */
@@ -326,7 +362,8 @@ wait_for_events(TimestampTz next)
 	FreeWaitEventSet(set);
 }
 
-/* There is nothing to keep here any more, or there is something new: the launcher empties the entry and then looks again. */
+/* There is nothing to keep here any more, or there is something new: the launcher empties the entry and then looks
+ * again. */
 static void
 end_service(void)
 {
@@ -342,7 +379,7 @@ end_service(void)
 	{
 		difs_database_hint(MyDatabaseId);
 		ereport(LOG,
-				(errmsg("difs: stopped in database %u", MyDatabaseId)));
+				(errmsg("difs: stopped in database \"%s\"", database_name)));
 	}
 	proc_exit(0);
 }

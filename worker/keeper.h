@@ -13,8 +13,8 @@
 /* The entry of the keeper's database. */
 extern DifsDatabase *difs_keeper_database;
 
-/* Begins a short transaction with SPI and a snapshot, in which the extension cannot be dropped; false, and no transaction, if it is not there
- * any more. No network and no wait but for row locks before difs_keeper_commit(). */
+/* Begins a short transaction with SPI and a snapshot, in which the extension cannot be dropped; false, and no
+ * transaction, if it is not there any more. No network and no wait but for row locks before difs_keeper_commit(). */
 extern bool difs_keeper_begin(void);
 
 /* The end of it; the memory context is that of the keeper's turn afterwards. */

@@ -241,7 +241,8 @@ tend_running(int index, bool keeper_runs, bool streamer_runs, TimestampTz *next)
 		difs_process_by(next, Max(pair->streamer.pause.retry_at, now + USECS_PER_SEC));
 }
 
-/* Its workers have been told to exit; one that does not hear, since it waits for a lock say, is terminated after a while. */
+/* Its workers have been told to exit; one that does not hear, since it waits for a lock say, is terminated after a
+ * while. */
 static void
 tend_stopping(int index, TimestampTz *next)
 {

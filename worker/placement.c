@@ -12,15 +12,17 @@
 
 #include "worker/placement.h"
 
-static bool is_usable(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *server, const DifsLoad *load);
+static bool is_usable(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *server,
+					  const DifsLoad *load);
 static uint64 room(const DifsSharedServer *server, const DifsLoad *load);
 static bool is_chosen(int32 server, const int32 *member, int chosen);
-static bool zone_is_taken(const char *zone, const DifsSharedServer *servers, int count, const int32 *member, int chosen);
+static bool zone_is_taken(const char *zone, const DifsSharedServer *servers, int count, const int32 *member,
+						  int chosen);
 static double burden(const DifsSharedServer *server, const DifsLoad *load);
-static void describe(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *servers, const DifsLoad *load,
-					 int count, int usable, DifsError *problem);
-static void describe_server(StringInfo text, const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *server,
-							const DifsLoad *load);
+static void describe(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *servers,
+					 const DifsLoad *load, int count, int usable, DifsError *problem);
+static void describe_server(StringInfo text, const DifsClass *class, uint64 capacity_bytes,
+							const DifsSharedServer *server, const DifsLoad *load);
 
 bool
 difs_placement_choose(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *servers,
@@ -69,7 +71,8 @@ difs_placement_servers(const DifsClass *class, const DifsSharedServer *servers, 
 }
 
 static bool
-is_usable(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *server, const DifsLoad *load)
+is_usable(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *server,
+		  const DifsLoad *load)
 {
 	return server->alive && server->accepts_groups && strcmp(server->tier, class->tier) == 0 &&
 		room(server, load) >= capacity_bytes;
@@ -109,7 +112,8 @@ burden(const DifsSharedServer *server, const DifsLoad *load)
 	return (load->groups + 1.0) / ((double) server->weight * (double) room(server, load));
 }
 
-/* "2 replicas on tier disk are asked for, but only 1 of 2 servers is usable: /storage02 (10.0.0.2:7100): connection refused" */
+/* "2 replicas on tier disk are asked for, but only 1 of 2 servers is usable: /storage02 (10.0.0.2:7100): connection
+ * refused" */
 static void
 describe(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *servers, const DifsLoad *load,
 		 int count, int usable, DifsError *problem)
@@ -118,8 +122,8 @@ describe(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *
 	int			without_room = 0;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%d replica%s on tier %s %s asked for, but ", class->replicas, class->replicas == 1 ? "" : "s",
-					 class->tier, class->replicas == 1 ? "is" : "are");
+	appendStringInfo(&text, "%d replica%s on tier %s %s asked for, but ", class->replicas,
+					 class->replicas == 1 ? "" : "s", class->tier, class->replicas == 1 ? "is" : "are");
 	if (count == 0)
 		appendStringInfoString(&text, "there is no chunk server");
 	else
@@ -134,7 +138,8 @@ describe(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *
 		describe_server(&text, class, capacity_bytes, &servers[i], &load[i]);
 	}
 	errno = 0;
-	difs_error_set(problem, usable + without_room >= class->replicas ? DIFS_ERROR_FULL : DIFS_ERROR_NETWORK, "%s", text.data);
+	difs_error_set(problem, usable + without_room >= class->replicas ? DIFS_ERROR_FULL : DIFS_ERROR_NETWORK,
+				   "%s", text.data);
 	pfree(text.data);
 }
 

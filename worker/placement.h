@@ -15,8 +15,9 @@ typedef struct DifsLoad
 	uint64		promised_bytes; /* what these may still grow by */
 } DifsLoad;
 
-/* Chooses class->replicas members for a group of that capacity; load[] is parallel to servers[]. False if there are too few usable servers, with
- * the reason in problem: its code is DIFS_ERROR_FULL if there would be enough but for want of space. */
+/* Chooses class->replicas members for a group of that capacity; load[] is parallel to servers[]. False if there are
+ * too few usable servers, with the reason in problem: its code is DIFS_ERROR_FULL if there would be enough but for
+ * want of space. */
 extern bool difs_placement_choose(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *servers,
 								  const DifsLoad *load, int count, int32 *member, DifsError *problem);
 

@@ -81,8 +81,8 @@ difs_roster_publish(void)
 	bool		changed = false;
 	int			count;
 
-	if (SPI_execute("SELECT id, name, host, port, zone, tier, weight, state = 'active' AS accepts_groups FROM difs.server "
-					"WHERE state <> 'removed' ORDER BY id", false, 0) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT id, name, host, port, zone, tier, weight, state = 'active' AS accepts_groups "
+					"FROM difs.server WHERE state <> 'removed' ORDER BY id", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.server");
 	count = Min(SPI_processed, DIFS_MAX_SERVERS);
 	if (SPI_processed > DIFS_MAX_SERVERS)
@@ -126,13 +126,17 @@ announce_one(const DifsLocalServer *local)
 {
 	static bool reported = false;
 	Oid			types[] = {TEXTOID, TEXTOID, INT4OID};
-	Datum		values[] = {CStringGetTextDatum(local->name), CStringGetTextDatum(local->host), Int32GetDatum(local->port)};
+	Datum		values[] = {
+		CStringGetTextDatum(local->name), CStringGetTextDatum(local->host), Int32GetDatum(local->port)
+	};
 
 	SPI_execute_with_args("UPDATE difs.server SET host = $2, port = $3 "
 						  "WHERE name = $1 AND embedded AND (host <> $2 OR port <> $3)",
 						  3, types, values, NULL, false, 0);
-	SPI_execute_with_args("INSERT INTO difs.server (id, name, host, port, zone, tier, weight, state, embedded, created) "
-						  "SELECT pg_catalog.nextval('difs.server_id'), $1, $2, $3, 'local', 'disk', 1, 'active', true, pg_catalog.now() "
+	SPI_execute_with_args("INSERT INTO difs.server "
+						  "(id, name, host, port, zone, tier, weight, state, embedded, created) "
+						  "SELECT pg_catalog.nextval('difs.server_id'), $1, $2, $3, "
+						  "'local', 'disk', 100, 'active', true, pg_catalog.now() "
 						  "WHERE NOT EXISTS (SELECT FROM difs.server WHERE name = $1)",
 						  3, types, values, NULL, false, 0);
 	SPI_execute_with_args("SELECT FROM difs.server WHERE name = $1 AND NOT embedded", 1, types, values, NULL, false, 1);

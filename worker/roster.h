@@ -10,8 +10,8 @@
 
 /* Each of these within difs_keeper_begin() and difs_keeper_commit(). */
 
-/* Reads who this database is to chunk servers; false if that is not what the entry says (the extension has been created anew, or a claim has
- * raised the epoch). With first, puts it into the entry instead. */
+/* Reads who this database is to chunk servers; false if that is not what the entry says (the extension has been
+ * created anew, or a claim has raised the epoch). With first, puts it into the entry instead. */
 extern bool difs_roster_identity(bool first);
 
 /* Adds or corrects the rows of embedded servers that listen. */

@@ -2,7 +2,9 @@
  * streamer.h - the worker that takes segments from backends to chunk servers.
  *
  *	streamer.c   the loop: queue -> dispatch -> wait
- *	dispatch.c   slots: choosing a group, sending to all members, hearing, trying again
+ *	dispatch.c   slots: waiting, sent, stored or tried again
+ *	choice.c     groups: which one a slot goes to
+ *	attempt.c    one try: sending to all members, and taking it back
  *	outlet.c     connections: one to each chunk server
  *
  * There is one streamer for each database, without a connection to it: all that
@@ -43,6 +45,7 @@ typedef struct DifsAttempt
 {
 	dlist_node	node;			/* in waiting or active */
 	uint32		serial;			/* in the upper half of request ids: tells late answers to earlier tries */
+	bool		taken;			/* it is in one of the lists, or has ended and waits for stragglers */
 	int			tries;
 	int			group;			/* index into groups[] */
 	int			members;
@@ -66,6 +69,36 @@ extern void difs_dispatch_outlet_lost(DifsOutlet *outlet);	/* before its connect
 extern void difs_dispatch_tick(TimestampTz now);	/* time-outs, stragglers */
 extern bool difs_dispatch_idle(void);	/* nothing waits for a group, nothing is on its way */
 extern bool difs_dispatch_hurries(void);	/* something has to be tried again now */
+
+/* choice.c */
+typedef enum DifsChoice
+{
+	DIFS_CHOICE_MADE,
+	DIFS_CHOICE_NONE,			/* no open group of the class has room */
+	DIFS_CHOICE_TOO_LARGE		/* not even an empty one has */
+} DifsChoice;
+
+extern DifsChoice difs_choice_make(const DifsSlot *slot, int *index, DifsOpenGroup *chosen);
+extern void difs_choice_reserve(int index, const DifsSlot *slot);	/* it is on its way there */
+extern void difs_choice_release(int index, const DifsSlot *slot);	/* it no longer is */
+extern void difs_choice_failed(int index, const char *why); /* the group takes no more; says so to keeper and log */
+extern void difs_choice_reset(void);	/* a new streamer: nothing is on its way */
+extern void difs_choice_want(const DifsClass *class);	/* asks the keeper for a group */
+extern DifsError difs_choice_problem(const DifsClass *class);	/* what the keeper says about opening one */
+extern bool difs_choice_same_class(const DifsClass *a, const DifsClass *b);
+
+/* attempt.c */
+extern void difs_attempts_begin(void);
+extern DifsAttempt *difs_attempt(int slot);
+extern int	difs_attempt_slot(const DifsAttempt *attempt);
+extern void difs_attempt_send(int slot, int group, DifsOutlet **outlets);	/* segment and group are in the slot */
+extern bool difs_attempt_awaits(const DifsAttempt *attempt, const DifsOutlet *outlet);	/* an answer from there */
+extern bool difs_attempt_answered(DifsAttempt *attempt, const DifsOutlet *outlet);	/* true if all have */
+extern void difs_attempt_give_up(int slot); /* nobody reads the slot's memory any more but stragglers */
+extern void difs_attempt_end(int slot, const DifsError *why);	/* stored (DIFS_OK) or failed */
+extern void difs_stragglers_look(void); /* have some left? */
+extern void difs_stragglers_outlet_lost(const DifsOutlet *outlet);
+extern bool difs_stragglers_any(void);
 
 /* outlet.c */
 extern DifsOutlet *difs_outlet_get(int32 server);	/* connects if need be; NULL if the server is down or not known */

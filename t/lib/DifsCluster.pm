@@ -37,7 +37,7 @@ use Test::More;
 
 my @clusters;
 
-# servers: number of chunk servers; replicas: of the volume "main"; options: of each difsd; conf: text for postgresql.conf;
+# servers: number of chunk servers; options: of each difsd; conf: text for postgresql.conf;
 # add: 0 leaves the servers unknown to the database
 sub new
 {
@@ -341,6 +341,14 @@ sub record_of
 		return ($file, $-[0], 64 + 4 * $blocks) if $-[0] % 64 == 0;
 	}
 	die "segment $segment->{segment} is not in $file";
+}
+
+# Flips one bit of a byte of the header.
+sub flip_header
+{
+	my ($self, $segment, $offset) = @_;
+	my (undef, undef, $header_size) = $self->record_of($segment);
+	return $self->flip($segment, $offset - $header_size);
 }
 
 # Flips one bit of a byte: at an offset in the stored form, or, if negative, counted from the end of the header.

@@ -1,0 +1,167 @@
+/*
+ * choice.c - open block groups, as the streamer sees them in shared memory
+ * (streamer.h).
+ *
+ * The keeper opens and seals groups; the streamer chooses among the open ones,
+ * keeps count of what is on its way to each, and says when one is full or has
+ * failed.  Only the streamer takes a group from OPEN to FULL or FAILED, and the
+ * keeper does not touch it before nothing is on its way any more, so an index
+ * into groups[] stays good for as long as a try uses it.
+ */
+#include "postgres.h"
+
+#include "common/segment.h"
+#include "worker/streamer.h"
+
+#define SPREAD_BYTES	(1024 * 1024)
+#define RECORD_ALIGN	64		/* of records in a group's file, and what stands before the first: chunkd/disk_format.h */
+#define FILE_HEADER		4096
+
+static uint64 record_bytes(const DifsSlot *slot);
+
+/*
+ * An open group of the slot's class that has room.  The first one, until there is enough on its way to keep its servers busy, because segments that
+ * arrive together share one fdatasync; then the one with the least.  Groups without room are marked full on the way.
+ */
+DifsChoice
+difs_choice_make(const DifsSlot *slot, int *index, DifsOpenGroup *chosen)
+{
+	uint64		bytes = record_bytes(slot);
+	DifsChoice	choice = DIFS_CHOICE_NONE;
+	bool		filled = false;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
+	{
+		DifsOpenGroup *group = &difs_streamer_database->groups[i];
+
+		if (group->state != DIFS_OPEN_GROUP_OPEN || !difs_choice_same_class(&group->class, &slot->class))
+			continue;
+		if (FILE_HEADER + bytes > group->capacity_bytes)
+			choice = choice == DIFS_CHOICE_NONE ? DIFS_CHOICE_TOO_LARGE : choice;
+		else if (group->reserved_bytes + bytes > group->capacity_bytes)
+		{
+			group->state = DIFS_OPEN_GROUP_FULL;
+			filled = true;
+		}
+		else if (choice != DIFS_CHOICE_MADE ||
+				 (chosen->in_flight_bytes >= SPREAD_BYTES && group->in_flight_bytes < chosen->in_flight_bytes))
+		{
+			choice = DIFS_CHOICE_MADE;
+			*index = i;
+			*chosen = *group;
+		}
+	}
+	LWLockRelease(&difs_shared->lock);
+	if (filled)
+		difs_wake(difs_streamer_database->keeper);
+	return choice;
+}
+
+void
+difs_choice_reserve(int index, const DifsSlot *slot)
+{
+	DifsOpenGroup *group = &difs_streamer_database->groups[index];
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	group->reserved_bytes += record_bytes(slot);
+	group->in_flight++;
+	group->in_flight_bytes += record_bytes(slot);
+	LWLockRelease(&difs_shared->lock);
+}
+
+void
+difs_choice_release(int index, const DifsSlot *slot)
+{
+	DifsOpenGroup *group = &difs_streamer_database->groups[index];
+	bool		drained;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	group->in_flight--;
+	group->in_flight_bytes -= record_bytes(slot);
+	drained = group->in_flight == 0 && group->state != DIFS_OPEN_GROUP_OPEN;
+	LWLockRelease(&difs_shared->lock);
+	if (drained)
+		difs_wake(difs_streamer_database->keeper);	/* to seal it */
+}
+
+void
+difs_choice_failed(int index, const char *why)
+{
+	DifsOpenGroup *group = &difs_streamer_database->groups[index];
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	group->state = DIFS_OPEN_GROUP_FAILED;
+	LWLockRelease(&difs_shared->lock);
+	ereport(LOG,
+			(errmsg("difs streamer: block group " UINT64_FORMAT " takes no more segments: %s", group->id, why)));
+	difs_wake(difs_streamer_database->keeper);
+}
+
+void
+difs_choice_reset(void)
+{
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
+	{
+		difs_streamer_database->groups[i].in_flight = 0;
+		difs_streamer_database->groups[i].in_flight_bytes = 0;
+	}
+	LWLockRelease(&difs_shared->lock);
+}
+
+void
+difs_choice_want(const DifsClass *class)
+{
+	DifsWantedClass *entry = NULL;
+	bool		asked = false;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
+	{
+		DifsWantedClass *candidate = &difs_streamer_database->classes[i];
+
+		if (difs_choice_same_class(&candidate->class, class))
+		{
+			entry = candidate;
+			break;
+		}
+		if (entry == NULL && candidate->class.replicas == 0)
+			entry = candidate;
+	}
+	if (entry != NULL)
+	{
+		entry->class = *class;
+		asked = !entry->wanted;
+		entry->wanted = true;
+	}
+	LWLockRelease(&difs_shared->lock);
+	if (asked)
+		difs_wake(difs_streamer_database->keeper);
+}
+
+DifsError
+difs_choice_problem(const DifsClass *class)
+{
+	DifsError	problem = {DIFS_OK};
+
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
+		if (difs_choice_same_class(&difs_streamer_database->classes[i].class, class))
+			problem = difs_streamer_database->classes[i].problem;
+	LWLockRelease(&difs_shared->lock);
+	return problem;
+}
+
+bool
+difs_choice_same_class(const DifsClass *a, const DifsClass *b)
+{
+	return a->replicas == b->replicas && strcmp(a->tier, b->tier) == 0;
+}
+
+/* What it takes in a group's file. */
+static uint64
+record_bytes(const DifsSlot *slot)
+{
+	return TYPEALIGN(RECORD_ALIGN, difs_segment_packed_size(slot->stored_length) + slot->stored_length);
+}
