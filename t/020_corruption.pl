@@ -127,6 +127,22 @@ my $target = $cluster->dir . '/exported';
 is(($cluster->sql_fails("SELECT difs_export('$path', '$target')"))[0], 'XX001', 'and difs_export');
 is_deeply([ glob("$target*") ], [], 'which leaves nothing behind');
 
+# A server that answers with a perfect segment of the right size that is not the one that was stored: the manifest tells.
+# (Servers notice misplaced records by themselves, so the manifest is what is changed here.)
+foreach my $volume ('none', 'zstd')
+{
+	my $path = "$volume:/stale";
+	my $source = store($path);
+	my ($one, $two) = $cluster->segments($path);
+
+	$cluster->sql("UPDATE difs.manifest SET segment = $two->{segment}, block_group = $two->{group},"
+		  . " stored_length = $two->{stored_length} WHERE segment = $one->{segment}");
+	reads_wrong($path, 'XX001', "$volume: another segment than the manifest's is an error");
+	$cluster->sql("UPDATE difs.manifest SET segment = $one->{segment}, block_group = $one->{group},"
+		  . " stored_length = $one->{stored_length} WHERE segment = $two->{segment} AND file_offset = 0");
+	reads_right($path, $source, "$volume: the right one is not");
+}
+
 # A group file that has lost its end, under a running server and after a restart of it.
 $path = 'zstd:/truncated';
 $source = store($path);

@@ -368,7 +368,7 @@ failed_sync_fails_the_group(void **state)
 {
 	char		path[256];
 	const char *const under[] = {
-		"strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=fdatasync",
+		"strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=fdatasync",
 		"-e", "inject=fdatasync:error=EIO", NULL};
 	Client	   *client;
 	DifsGroupEntry entry;
@@ -395,7 +395,6 @@ failed_sync_fails_the_group(void **state)
 	client_close(client);
 	expect_log(&server, "failed and is read-only from now on");
 
-	/* The pid is that of strace, which takes its child with it. */
 	server_end(&server, SIGTERM);
 	unsetenv("ASAN_OPTIONS");
 	server_start(&server, NULL);
@@ -416,7 +415,7 @@ killed_at_each_rename(void **state)
 	static const char *const renames[] = {".group.tmp", ".index.tmp", ".group.new", ".index.tmp"};
 	char		path[256];
 	const char *const under[] = {
-		"strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=renameat,renameat2",
+		"strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=renameat,renameat2",
 		"-e", "inject=renameat,renameat2:signal=KILL", NULL};
 	uint64_t	ids[30];
 	uint32_t	deleted;
