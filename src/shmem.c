@@ -192,6 +192,8 @@ initialise(DifsShared *shared)
 
 		database->keeper = -1;
 		database->streamer = -1;
+		for (int j = 0; j < DIFS_DUTIES; j++)
+			database->duties[j].proc = -1;
 		database->queue_head = database->queue_tail = -1;
 		SpinLockInit(&database->queue_lock);
 		pg_atomic_init_u32(&database->streamer_sleeps, 1);

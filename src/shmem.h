@@ -91,6 +91,7 @@ typedef struct DifsOpenGroup
 	uint64		reserved_bytes; /* used in the file, what is on its way included; streamer's */
 	int32		in_flight;		/* segments sent and not acknowledged; streamer's; sealed only at 0 */
 	uint64		in_flight_bytes;	/* the same in bytes */
+	bool		avoided;		/* a member is not alive: nothing new goes there; set by the keeper */
 } DifsOpenGroup;
 
 /* A class that somebody waits for. The streamer adds it and sets wanted; the keeper opens groups and clears it. */
@@ -100,6 +101,33 @@ typedef struct DifsWantedClass
 	bool		wanted;
 	DifsError	problem;		/* why the keeper cannot open a group (code FULL if for want of space); DIFS_OK if it can */
 } DifsWantedClass;
+
+/* Slow duties of the keeper: worker/duties.c has the table of what each does. */
+typedef enum DifsDutyKind
+{
+	DIFS_DUTY_COLLECT,			/* deletes what nobody can see any more */
+	DIFS_DUTY_REPAIR,			/* gives block groups back the members that they lost; drains servers */
+	DIFS_DUTY_SCRUB,			/* reads everything again */
+	DIFS_DUTY_UNSTAGE,			/* moves staged segments to chunk servers */
+	DIFS_DUTIES
+} DifsDutyKind;
+
+#define DIFS_DUTY_RESULTS	8
+
+/* How a duty is doing. The duty's process writes it, but for wanted. */
+typedef struct DifsDutyState
+{
+	bool		wanted;			/* run as soon as possible; set by anybody, cleared by the keeper when it starts a round */
+	int			proc;			/* proc number of the process that runs a round, or -1 */
+	uint64		round;			/* number of the round that runs or ran last; raised by the keeper when it starts one */
+	uint64		ended_round;	/* the last round that has ended, well or not */
+	TimestampTz started;		/* of the round that runs or ran last */
+	TimestampTz ended;
+	int64		done;			/* progress: work done and to be done, in units of the duty's own */
+	int64		total;
+	int64		result[DIFS_DUTY_RESULTS];	/* of the last round that ended; what they are is the duty's own */
+	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why the last round did not end well; empty if it did */
+} DifsDutyState;
 
 typedef enum DifsDatabaseState
 {
@@ -121,6 +149,8 @@ typedef struct DifsDatabase
 	DifsSharedServer servers[DIFS_MAX_SERVERS];
 	DifsOpenGroup groups[DIFS_MAX_OPEN_GROUPS];
 	DifsWantedClass classes[DIFS_MAX_CLASSES];
+
+	DifsDutyState duties[DIFS_DUTIES];
 
 	/* segment ids: [next, limit) may be handed out; refilled from a sequence by the keeper (at start and below the low mark)
 	 * and by any backend that finds it empty. */
@@ -162,6 +192,12 @@ typedef struct DifsShared
 	int			database_count; /* length of databases[] = difs.max_databases */
 	DifsDatabase databases[FLEXIBLE_ARRAY_MEMBER];
 } DifsShared;
+
+static inline bool
+difs_class_equal(const DifsClass *a, const DifsClass *b)
+{
+	return a->replicas == b->replicas && strcmp(a->tier, b->tier) == 0;
+}
 
 extern DifsShared *difs_shared;	/* NULL: not in shared_preload_libraries */
 

@@ -35,7 +35,7 @@ difs_choice_make(const DifsSlot *slot, int *index, DifsOpenGroup *chosen)
 	{
 		DifsOpenGroup *group = &difs_streamer_database->groups[i];
 
-		if (group->state != DIFS_OPEN_GROUP_OPEN || !difs_choice_same_class(&group->class, &slot->class))
+		if (group->state != DIFS_OPEN_GROUP_OPEN || group->avoided || !difs_class_equal(&group->class, &slot->class))
 			continue;
 		if (FILE_HEADER + bytes > group->capacity_bytes)
 			choice = choice == DIFS_CHOICE_NONE ? DIFS_CHOICE_TOO_LARGE : choice;
@@ -121,7 +121,7 @@ difs_choice_want(const DifsClass *class)
 	{
 		DifsWantedClass *candidate = &difs_streamer_database->classes[i];
 
-		if (difs_choice_same_class(&candidate->class, class))
+		if (difs_class_equal(&candidate->class, class))
 		{
 			entry = candidate;
 			break;
@@ -147,16 +147,10 @@ difs_choice_problem(const DifsClass *class)
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
-		if (difs_choice_same_class(&difs_streamer_database->classes[i].class, class))
+		if (difs_class_equal(&difs_streamer_database->classes[i].class, class))
 			problem = difs_streamer_database->classes[i].problem;
 	LWLockRelease(&difs_shared->lock);
 	return problem;
-}
-
-bool
-difs_choice_same_class(const DifsClass *a, const DifsClass *b)
-{
-	return a->replicas == b->replicas && strcmp(a->tier, b->tier) == 0;
 }
 
 /* What it takes in a group's file. */

@@ -70,7 +70,7 @@ difs_dispatch_queue(void)
 		slot = difs_stream_slot(number);
 		if (pg_atomic_read_u32(&slot->abandoned))
 			fail(number, &unwanted);
-		else if (!difs_choice_same_class(&slot->class, &stuck) && !start(number))
+		else if (!difs_class_equal(&slot->class, &stuck) && !start(number))
 			stuck = slot->class;
 	}
 }

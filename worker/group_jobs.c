@@ -81,8 +81,3 @@ difs_job_ended(const DifsJob *job)
 	return !waiting || GetCurrentTimestamp() >= job->deadline;
 }
 
-bool
-difs_class_equal(const DifsClass *a, const DifsClass *b)
-{
-	return a->replicas == b->replicas && strcmp(a->tier, b->tier) == 0;
-}

@@ -45,6 +45,4 @@ extern void difs_job_begin(DifsJob *job, DifsTask task);
 /* Have all members answered, or is it too late for that? */
 extern bool difs_job_ended(const DifsJob *job);
 
-extern bool difs_class_equal(const DifsClass *a, const DifsClass *b);
-
 #endif

@@ -35,6 +35,7 @@ static uint64 seen_changes = 0;
 static bool adopting = false;
 static uint64 adopted_up_to = 0;
 
+static void avoid_the_dead(void);
 static bool adopt_some(void);
 static bool is_known(uint64 group);
 static bool conclude_jobs(void);
@@ -59,6 +60,7 @@ difs_groups_turn(TimestampTz *next)
 	{
 		seen_changes = difs_health_changes();
 		difs_group_stock_hurry();
+		avoid_the_dead();
 	}
 	if (!conclude_jobs() || (adopting && !adopt_some()))
 		return false;
@@ -71,6 +73,26 @@ difs_groups_turn(TimestampTz *next)
 			difs_process_by(next, difs_job_ended(&difs_jobs[i]) ? GetCurrentTimestamp() : difs_jobs[i].deadline);
 	}
 	return true;
+}
+
+/* A server that hangs would cost whoever sends to it a part of difs.server_timeout to find out. */
+static void
+avoid_the_dead(void)
+{
+	DifsDatabase *database = difs_keeper_database;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
+	{
+		DifsOpenGroup *group = &database->groups[i];
+		int			alive = 0;
+
+		for (int j = 0; j < DIFS_MAX_SERVERS; j++)
+			for (int k = 0; database->servers[j].alive && k < group->class.replicas; k++)
+				alive += database->servers[j].id != 0 && group->member[k] == database->servers[j].id;
+		group->avoided = alive < group->class.replicas;
+	}
+	LWLockRelease(&difs_shared->lock);
 }
 
 /* Begins with some of the open rows that an earlier run has left. */

@@ -9,6 +9,7 @@
  *	roster.c   rows of chunk servers -> shared memory
  *	health.c   are they alive?
  *	groups.c   block groups opened and sealed
+ *	duties.c   slow duties, each in a process of its own
  *
  * It exits when the extension is gone, or is another one than it was when the
  * keeper began, or when the state is STOPPING.  The launcher empties the entry.
@@ -40,6 +41,7 @@
 
 #include "src/compat.h"
 #include "src/ids.h"
+#include "worker/duties.h"
 #include "worker/groups.h"
 #include "worker/health.h"
 #include "worker/keeper.h"
@@ -62,7 +64,6 @@ PGDLLEXPORT void difs_keeper_main(Datum arg);
 
 static bool enter(int index, Oid database);
 static void leave(int code, Datum arg);
-static void settle_settings(void);
 static bool begin_service(void);
 static void wait_for_embedded(void);
 static bool embedded_are_starting(void);
@@ -85,7 +86,7 @@ difs_keeper_main(Datum arg)
 	pgstat_report_appname("difs keeper");
 	if (!enter(DatumGetInt32(arg), database))
 		proc_exit(0);
-	settle_settings();
+	difs_keeper_settings();
 	turn_context = AllocSetContextCreate(TopMemoryContext, "difs keeper turn", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(turn_context);
 	if (begin_service() && begin_running())
@@ -132,6 +133,23 @@ difs_keeper_commit(void)
 	MemoryContextSwitchTo(turn_context);
 }
 
+void
+difs_keeper_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", ""},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"synchronous_commit", "local"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"row_security", "off"},
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 /* Makes this process the keeper of the entry; false if the entry is another database's by now, has one, or is to be
  * emptied. */
 static bool
@@ -164,24 +182,6 @@ leave(int code, Datum arg)
 	launcher = difs_shared->launcher;
 	LWLockRelease(&difs_shared->lock);
 	difs_wake(launcher);
-}
-
-/* What users set for sessions must neither stop nor slow down the keeper. */
-static void
-settle_settings(void)
-{
-	static const char *const settings[][2] = {
-		{"search_path", ""},
-		{"default_transaction_read_only", "off"},
-		{"default_transaction_isolation", "read committed"},
-		{"synchronous_commit", "local"},
-		{"statement_timeout", "0"},
-		{"lock_timeout", "0"},
-		{"row_security", "off"},
-	};
-
-	for (int i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* Is the extension there? Then publishes who we are and which servers there are. */
@@ -324,6 +324,7 @@ run(void)
 		difs_health_turn(&next);
 		if (!difs_groups_turn(&next))
 			return;
+		difs_duties_turn(&next);
 		wait_for_events(next);
 		woken = woken || MyLatch->is_set;
 		ResetLatch(MyLatch);
@@ -369,6 +370,7 @@ end_service(void)
 {
 	bool		was_running;
 
+	difs_duties_stop();
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	was_running = difs_keeper_database->state == DIFS_DATABASE_RUNNING;
 	difs_keeper_database->state = DIFS_DATABASE_STOPPING;

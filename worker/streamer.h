@@ -85,7 +85,6 @@ extern void difs_choice_failed(int index, const char *why); /* the group takes n
 extern void difs_choice_reset(void);	/* a new streamer: nothing is on its way */
 extern void difs_choice_want(const DifsClass *class);	/* asks the keeper for a group */
 extern DifsError difs_choice_problem(const DifsClass *class);	/* what the keeper says about opening one */
-extern bool difs_choice_same_class(const DifsClass *a, const DifsClass *b);
 
 /* attempt.c */
 extern void difs_attempts_begin(void);

@@ -1,0 +1,186 @@
+/*
+ * duties.c - the table of duties, and when each runs (duties.h).
+ *
+ * State: DifsDutyState in shared memory, under difs_shared->lock.  The keeper
+ * raises "round" and starts a process; the process says how it went and raises
+ * "ended_round" in its exit hook, so a round that dies has ended too.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/condition_variable.h"
+#include "utils/memutils.h"
+
+#include "src/report.h"
+#include "worker/duties.h"
+#include "worker/keeper.h"
+#include "worker/process.h"
+
+#define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
+
+const DifsDuty difs_duties[DIFS_DUTIES] = {
+	[DIFS_DUTY_COLLECT] = {"collect", NULL, NULL},
+};
+
+static BackgroundWorkerHandle *handles[DIFS_DUTIES];
+static TimestampTz not_before[DIFS_DUTIES];
+
+static bool is_due(DifsDutyKind kind, TimestampTz *next);
+static void start(DifsDutyKind kind);
+static bool has_ended(DifsDutyKind kind);
+
+void
+difs_duties_turn(TimestampTz *next)
+{
+	for (int kind = 0; kind < DIFS_DUTIES; kind++)
+	{
+		if (difs_duties[kind].round == NULL)
+			continue;
+		if (handles[kind] != NULL && !has_ended(kind))
+			continue;			/* its end sets our latch */
+		if (is_due(kind, next))
+			start(kind);
+	}
+}
+
+void
+difs_duties_stop(void)
+{
+	for (int kind = 0; kind < DIFS_DUTIES; kind++)
+	{
+		if (handles[kind] == NULL)
+			continue;
+		TerminateBackgroundWorker(handles[kind]);
+		(void) WaitForBackgroundWorkerShutdown(handles[kind]);
+		handles[kind] = NULL;
+	}
+}
+
+void
+difs_duty_want(DifsDatabase *database, DifsDutyKind kind)
+{
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	database->duties[kind].wanted = true;
+	LWLockRelease(&difs_shared->lock);
+	difs_wake(database->keeper);
+}
+
+void
+difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
+{
+	DifsDatabase *database = difs_database_require();
+	uint64		awaited;
+	bool		stopped = false;
+
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	awaited = database->duties[kind].round + 1;
+	LWLockRelease(&difs_shared->lock);
+	difs_duty_want(database, kind);
+
+	ConditionVariablePrepareToSleep(&difs_shared->changed);
+	for (;;)
+	{
+		LWLockAcquire(&difs_shared->lock, LW_SHARED);
+		*state = database->duties[kind];
+		stopped = database->state != DIFS_DATABASE_RUNNING || database->database != MyDatabaseId;
+		LWLockRelease(&difs_shared->lock);
+		if (stopped || state->ended_round >= awaited)
+			break;
+		ConditionVariableSleep(&difs_shared->changed, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	if (stopped || state->problem[0] != '\0')
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_IO),
+				 errmsg("a round of \"%s\" has failed", difs_duties[kind].name),
+				 errdetail("%s", stopped ? "The workers of this database have stopped." : state->problem)));
+}
+
+static bool
+is_due(DifsDutyKind kind, TimestampTz *next)
+{
+	DifsDutyState *state = &difs_keeper_database->duties[kind];
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = DT_NOEND;
+	int			interval_ms = *difs_duties[kind].interval_ms;
+
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	if (state->wanted)
+		due = now;
+	else if (interval_ms > 0)
+		due = TimestampTzPlusMilliseconds(state->ended, interval_ms);
+	LWLockRelease(&difs_shared->lock);
+	if (due < not_before[kind])
+		due = not_before[kind];
+	difs_process_by(next, due);
+	return due <= now;
+}
+
+static void
+start(DifsDutyKind kind)
+{
+	DifsDutyState *state = &difs_keeper_database->duties[kind];
+	BackgroundWorker request = {0};
+	MemoryContext before;
+	int			index = difs_keeper_database - difs_shared->databases;
+
+	snprintf(request.bgw_name, sizeof(request.bgw_name), "difs keeper for database %u: %s", MyDatabaseId,
+			 difs_duties[kind].name);
+	strlcpy(request.bgw_type, "difs keeper", sizeof(request.bgw_type));
+	strlcpy(request.bgw_library_name, "difs", sizeof(request.bgw_library_name));
+	strlcpy(request.bgw_function_name, "difs_duty_main", sizeof(request.bgw_function_name));
+	request.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	request.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	request.bgw_restart_time = BGW_NEVER_RESTART;
+	request.bgw_main_arg = Int32GetDatum(index * DIFS_DUTIES + (int) kind);
+	memcpy(request.bgw_extra, &MyDatabaseId, sizeof(MyDatabaseId));
+	request.bgw_notify_pid = MyProcPid;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	state->wanted = false;
+	state->round++;
+	state->started = GetCurrentTimestamp();
+	state->done = state->total = 0;
+	LWLockRelease(&difs_shared->lock);
+
+	before = MemoryContextSwitchTo(TopMemoryContext);
+	if (!RegisterDynamicBackgroundWorker(&request, &handles[kind]))
+		handles[kind] = NULL;
+	MemoryContextSwitchTo(before);
+	if (handles[kind] != NULL)
+		return;
+	ereport(WARNING,
+			(errmsg("difs keeper: could not start a round of \"%s\": all slots for background workers are in use",
+					difs_duties[kind].name),
+			 errhint("Raise max_worker_processes.")));
+	has_ended(kind);
+}
+
+/* Notices the end of a round's process, also of one that could never begin. */
+static bool
+has_ended(DifsDutyKind kind)
+{
+	DifsDutyState *state = &difs_keeper_database->duties[kind];
+	pid_t		pid;
+
+	if (handles[kind] != NULL && GetBackgroundWorkerPid(handles[kind], &pid) != BGWH_STOPPED)
+		return false;
+	if (handles[kind] != NULL)
+		pfree(handles[kind]);
+	handles[kind] = NULL;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	if (state->ended_round != state->round)
+	{
+		state->ended_round = state->round;
+		state->ended = GetCurrentTimestamp();
+		strlcpy(state->problem, "its process could not be started, or died", sizeof(state->problem));
+	}
+	if (state->problem[0] != '\0')
+		not_before[kind] = difs_process_in(FAILED_PAUSE_MS);
+	LWLockRelease(&difs_shared->lock);
+	ConditionVariableBroadcast(&difs_shared->changed);
+	return true;
+}

@@ -1,0 +1,54 @@
+/*
+ * duties.h - the keeper's slow duties.
+ *
+ * A duty works in rounds.  Each round runs in a process of its own, started by
+ * the keeper when it is due or wanted, so that a duty can be written straight on,
+ * with transactions, network and waits one after the other, while the keeper
+ * goes on with health and groups.  At most one process runs a duty of a database
+ * at a time.  It ends with the round, with the keeper, or when the database's
+ * workers are to stop; whatever it was doing is taken up again by the next round.
+ *
+ *	collect.c    doomed content and orphans
+ *	…            one file each; the table is in duties.c
+ */
+#ifndef DIFS_DUTIES_H
+#define DIFS_DUTIES_H
+
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "src/shmem.h"
+
+typedef struct DifsDuty
+{
+	const char *name;			/* "collect" */
+	const int  *interval_ms;	/* setting: time from the end of a round to the next; 0 = only when wanted */
+	void		(*round) (void);	/* runs one round; may error out, which ends the round with a problem */
+} DifsDuty;
+
+/* Indexed by DifsDutyKind; a duty without a round does not exist. */
+extern const DifsDuty difs_duties[DIFS_DUTIES];
+
+/* Keeper: starts what is due or wanted, notices what has ended; moves *next. And at its end. */
+extern void difs_duties_turn(TimestampTz *next);
+extern void difs_duties_stop(void);
+
+/* The process of a round. */
+extern PGDLLEXPORT void difs_duty_main(Datum arg);
+
+/* In a round: the database's entry; transactions as in keeper.h (false: the extension is gone, end the round); and results. */
+extern DifsDatabase *difs_duty_database;
+extern bool difs_duty_begin(void);
+extern void difs_duty_commit(void);
+extern void difs_duty_progress(int64 done, int64 total);
+extern void difs_duty_result(int index, int64 value);
+
+/* Backend: asks for a round now. */
+extern void difs_duty_want(DifsDatabase *database, DifsDutyKind kind);
+
+/* Backend: asks for a round that begins after this call, waits for its end (interruptible, without limit but the statement's own), and
+ * copies how it went. Errors out if it failed, or if the workers stop. */
+extern void difs_duty_run(DifsDutyKind kind, DifsDutyState *state);
+
+#endif
