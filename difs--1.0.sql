@@ -191,7 +191,6 @@ SELECT name,
        created
 FROM difs.volume;
 COMMENT ON VIEW difs.volumes IS 'file trees and their policy';
-GRANT SELECT ON difs.volumes TO PUBLIC;
 
 -- The volume of paths that name none, unless difs.volume says otherwise.
 SELECT difs_volume_create(name => 'main');
@@ -433,7 +432,8 @@ COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of t
 GRANT SELECT ON difs.block_groups TO pg_monitor;
 
 --
--- Dump and restore.  All data is dumped.  Rows that this script has made itself come back from a dump as well: the pristine ones make way.
+-- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
+-- pristine ones make way.
 --
 
 CREATE FUNCTION difs.make_way()
@@ -446,6 +446,7 @@ BEGIN
         WHEN 'cluster' THEN DELETE FROM difs.cluster;
         WHEN 'volume' THEN DELETE FROM difs.volume WHERE id = NEW.id;
         WHEN 'inode' THEN DELETE FROM difs.inode WHERE ino = NEW.ino;
+        WHEN 'server' THEN DELETE FROM difs.server WHERE name = NEW.name OR id = NEW.id;
     END CASE;
     RETURN NEW;
 END
@@ -455,6 +456,7 @@ REVOKE ALL ON FUNCTION difs.make_way() FROM PUBLIC;
 
 -- Only rows that come by SQL, as from a dump, fire these: the functions of difs write without triggers.
 CREATE TRIGGER make_way BEFORE INSERT ON difs.cluster FOR EACH ROW EXECUTE FUNCTION difs.make_way();
+CREATE TRIGGER make_way BEFORE INSERT ON difs.server FOR EACH ROW WHEN (NEW.embedded) EXECUTE FUNCTION difs.make_way();
 CREATE TRIGGER make_way BEFORE INSERT ON difs.volume FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION difs.make_way();
 CREATE TRIGGER make_way BEFORE INSERT ON difs.inode FOR EACH ROW WHEN (NEW.ino = 16) EXECUTE FUNCTION difs.make_way();
 

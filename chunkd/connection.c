@@ -150,7 +150,8 @@ difs_connection_update(DifsConnection *connection)
 
 	if (connection->closing)
 	{
-		if (uv_handle_get_data((uv_handle_t *) &connection->tcp) == NULL && connection->in_flight == 0 && !connection->fetching)
+		if (uv_handle_get_data((uv_handle_t *) &connection->tcp) == NULL && connection->in_flight == 0 &&
+			!connection->fetching)
 		{
 			difs_connection_drop_replies(connection);
 			free(connection->greeting);
@@ -230,7 +231,8 @@ on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
 
 	(void) buffer;
 	if (count == UV_EOF)
-		difs_connection_close(connection, connection->phase == DIFS_PHASE_READY ? NULL : "peer left during the greeting");
+		difs_connection_close(connection,
+							  connection->phase == DIFS_PHASE_READY ? NULL : "peer left during the greeting");
 	else if (count < 0)
 		difs_connection_close(connection, uv_strerror((int) count));
 	else if (count > 0)

@@ -3,11 +3,11 @@
  *
  *	HELLO -> PROOF -> ATTACHING -> READY        (greeting.c moves it along)
  *
- * A request belongs to the connection while it is received, then to the handler
- * it is given to, which ends its life with exactly one of difs_request_reply(),
- * difs_request_reply_file() and difs_request_fail(); that may be much later and after the
- * peer has gone.  All of it belongs to the loop thread; a job may read the
- * frame, control and payload of a request that was given to it.
+ * A request belongs to the connection while it is received, then to the handler it
+ * is given to, which ends its life with exactly one of difs_request_reply(),
+ * difs_request_reply_file() and difs_request_fail(); that may be much later and
+ * after the peer has gone.  All of it belongs to the loop thread; a job may read
+ * the frame, control and payload of a request that was given to it.
  */
 #ifndef DIFS_CONNECTION_H
 #define DIFS_CONNECTION_H
@@ -42,6 +42,7 @@ struct DifsRequest
 	uint8_t    *payload;
 	size_t		charged_bytes;	/* to the server's budget (memory.c) */
 	uint32_t	reserved_bytes; /* of output that the reply is going to need */
+	bool		writes;			/* changes something: its tenant counts it until it is answered */
 
 	/* for the handler */
 	struct DifsGroup *group;
@@ -137,10 +138,11 @@ extern void difs_request_reserve(DifsRequest *request, uint32_t bytes);
 extern void difs_request_reply(DifsRequest *request, const void *control, uint32_t control_length,
 							   uint8_t *payload, uint32_t payload_length);
 
-/* The same with a payload of which only the first piece_length bytes are at piece; the others are in the file from offset on
- * and are read while the peer takes them. */
+/* The same with a payload of which only the first piece_length bytes are at piece; the others are in the file from
+ * offset on and are read while the peer takes them. */
 extern void difs_request_reply_file(DifsRequest *request, const void *control, uint32_t control_length, uint8_t *piece,
-									uint32_t piece_length, struct DifsGroupFile *file, uint64_t offset, uint32_t remaining);
+									uint32_t piece_length, struct DifsGroupFile *file, uint64_t offset,
+										uint32_t remaining);
 
 /* Answers with an error and frees the request. */
 extern void difs_request_fail(DifsRequest *request, const DifsError *error);
@@ -150,7 +152,8 @@ extern void difs_request_refuse(DifsRequest *request, DifsErrorCode code, const 
 /* connection_send.c, for connection.c */
 extern void difs_connection_drop_replies(DifsConnection *connection);
 
-/* connection.c, for connection_send.c: starts or stops to read, closes what has nothing left to do, frees what is closed. */
+/* connection.c, for connection_send.c: starts or stops to read, closes what has nothing left to do, frees what is
+ * closed. */
 extern void difs_connection_update(DifsConnection *connection);
 
 #endif

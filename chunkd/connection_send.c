@@ -10,7 +10,9 @@
  */
 #include "connection.h"
 
+#include <errno.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +21,7 @@
 #include "log.h"
 #include "memory.h"
 #include "server.h"
+#include "tenant.h"
 
 #define MAX_REPLIES_AT_ONCE 32
 
@@ -44,7 +47,8 @@ typedef struct Fetch
 	DifsError	error;
 } Fetch;
 
-static void answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t control_length, uint8_t *piece,
+static void answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t control_length,
+				   uint8_t *piece,
 				   uint32_t piece_length, DifsGroupFile *file, uint64_t offset, uint32_t remaining);
 static void send_replies(DifsConnection *connection);
 static void on_written(uv_write_t *write, int status);
@@ -77,18 +81,23 @@ difs_request_reply_file(DifsRequest *request, const void *control, uint32_t cont
 void
 difs_request_fail(DifsRequest *request, const DifsError *error)
 {
-	answer(request, error->code, error->text, (uint32_t) strnlen(error->text, DIFS_ERROR_TEXT_SIZE), NULL, 0, NULL, 0, 0);
+	answer(request, error->code, error->text, (uint32_t) strnlen(error->text, DIFS_ERROR_TEXT_SIZE), NULL, 0, NULL, 0,
+		   0);
 }
 
 void
 difs_request_refuse(DifsRequest *request, DifsErrorCode code, const char *format, ...)
 {
-	DifsError	error = {.code = code};
+	char		text[DIFS_ERROR_TEXT_SIZE];
+	DifsError	error;
 	va_list		args;
 
 	va_start(args, format);
-	vsnprintf(error.text, sizeof(error.text), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	/* It is not about a system call. */
+	errno = 0;
+	difs_error_set(&error, code, "%s", text);
 	difs_request_fail(request, &error);
 }
 
@@ -129,6 +138,8 @@ answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t
 	connection->outgoing_bytes += reply->charged_bytes;
 	connection->outgoing_bytes -= request->reserved_bytes;
 	connection->in_flight--;
+	if (request->writes)
+		difs_tenant_write_done(connection->tenant);
 	difs_budget_give(&connection->server->budget, request);
 	free(request->control);
 	free(request->payload);

@@ -76,7 +76,8 @@ lock_directory(const DifsOptions *options, int directory_fd, DifsError *error)
 			if (difs_pread(fd, holder, sizeof(holder) - 1, 0) <= 0)
 				strcpy(holder, "unknown\n");
 			holder[strcspn(holder, "\n")] = '\0';
-			return difs_error_set(error, DIFS_ERROR_EXISTS, "data directory \"%s\" is in use by process %s", options->data,
+			return difs_error_set(error, DIFS_ERROR_EXISTS, "data directory \"%s\" is in use by process %s",
+								  options->data,
 								  holder);
 		}
 		nanosleep(&retry, NULL);

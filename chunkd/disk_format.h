@@ -10,7 +10,8 @@
  *		<group>.failed              empty: a write or sync of the group failed, it is read-only for ever
  *		*.tmp, *.new                not yet published, removed at start
  *
- * A group file is a header of 4096 bytes, then records, each at a multiple of 64 bytes:
+ * A group file is a header of 4096 bytes, then records, each at a multiple of 64
+ * bytes:
  *
  *	group header:
  *	  0  u8[8]  "DIFSGRP1"
@@ -30,8 +31,9 @@
  *		as a segment, is never taken for one when recovery looks for the next record behind damage, and a write that
  *		went to a wrong place is noticed.  A deletion overwrites the magic, which header_crc does not cover.
  *
- * An index file is a header of 128 bytes, then DIFS_LIST_ENTRY_SIZE bytes for each segment, sorted by segment id
- * (places of unreadable records come first, as segment 0):
+ * An index file is a header of 128 bytes, then DIFS_LIST_ENTRY_SIZE bytes for each
+ * segment, sorted by segment id (places of unreadable records come first, as
+ * segment 0):
  *
  *	index header:
  *	  0  u8[8]  "DIFSIDX1"
@@ -46,8 +48,9 @@
  *	112  u32    CRC-32C of the entries, their flags taken as 0
  *	116  zeros
  *
- * The header is rewritten in place by deletions; it lies in one sector.  Counts may be older than the flags after a
- * crash: they are counted anew when the index is first opened.
+ * The header is rewritten in place by deletions; it lies in one sector.  Counts
+ * may be older than the flags after a crash: they are counted anew when the index
+ * is first opened.
  */
 #ifndef DIFS_DISK_FORMAT_H
 #define DIFS_DISK_FORMAT_H
@@ -92,7 +95,8 @@ difs_record_size(uint32_t stored_length)
 	return (size + DIFS_RECORD_ALIGNMENT - 1) / DIFS_RECORD_ALIGNMENT * DIFS_RECORD_ALIGNMENT;
 }
 
-/* The whole pages inside the stored form of a record, which a deletion gives back to the file system; returns their bytes. */
+/* The whole pages inside the stored form of a record, which a deletion gives back to the file system; returns their
+ * bytes. */
 static inline uint64_t
 difs_record_pages(uint64_t offset, uint32_t stored_length, uint64_t *start)
 {
@@ -120,9 +124,11 @@ extern uint32_t difs_index_entries_crc(uint32_t crc, const uint8_t *entries, uin
 extern uint64_t difs_record_mask(uint64_t salt, uint64_t offset);
 
 /* Turns a packed header, as it came over the wire, into the one of a record at offset: sets synced and header_crc. */
-extern void difs_record_pack(const DifsSegment *segment, uint64_t salt, uint64_t offset, uint64_t synced, uint8_t *packed);
+extern void difs_record_pack(const DifsSegment *segment, uint64_t salt, uint64_t offset, uint64_t synced,
+							 uint8_t *packed);
 
-/* Reads the header of a record at offset.  False with DIFS_ERROR_CORRUPT if there is none of this group at this place. */
+/* Reads the header of a record at offset.  False with DIFS_ERROR_CORRUPT if there is none of this group at this place.
+ * */
 extern bool difs_record_unpack(const uint8_t *packed, size_t size, const DifsGroupHeader *header, uint64_t offset,
 							   DifsSegment *segment, DifsError *error);
 

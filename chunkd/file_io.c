@@ -37,7 +37,8 @@ difs_pread_all(int fd, void *buffer, size_t size, uint64_t offset, DifsError *er
 	ssize_t		got = difs_pread(fd, buffer, size, offset);
 
 	if (got < 0)
-		return difs_error_set(error, DIFS_ERROR_IO, "could not read %zu bytes at %llu", size, (unsigned long long) offset);
+		return difs_error_set(error, DIFS_ERROR_IO, "could not read %zu bytes at %llu", size,
+							  (unsigned long long) offset);
 	if ((size_t) got < size)
 		return difs_error_set(error, DIFS_ERROR_CORRUPT, "file ends before %zu bytes at %llu", size,
 							  (unsigned long long) offset);

@@ -30,8 +30,8 @@ extern bool difs_pwrite(int fd, const void *buffer, size_t size, uint64_t offset
 /* Bytes that a file takes on its file system, and its length. False with DIFS_ERROR_IO. */
 extern bool difs_file_size(int fd, uint64_t *length, uint64_t *allocated, DifsError *error);
 
-/* Writes a small file durably and in one step: to path.tmp, synced, renamed, directory synced.  Paths are relative to the
- * directory directory_fd. */
+/* Writes a small file durably and in one step: to path.tmp, synced, renamed, directory synced.  Paths are relative to
+ * the directory directory_fd. */
 extern bool difs_file_replace(int directory_fd, const char *path, const char *text, DifsError *error);
 
 /* Reads a small text file; false with DIFS_ERROR_IO (system_errno ENOENT if it is not there). */

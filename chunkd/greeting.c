@@ -8,6 +8,7 @@
 #include "greeting.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +33,8 @@ difs_greeting_handle(DifsRequest *request)
 	else if (connection->phase == DIFS_PHASE_PROOF && request->frame.message == DIFS_MESSAGE_PROOF)
 		handle_proof(request);
 	else
-		refuse(request, DIFS_ERROR_PROTOCOL, "%s is not expected in a greeting", difs_message_name(request->frame.message));
+		refuse(request, DIFS_ERROR_PROTOCOL, "%s is not expected in a greeting",
+			   difs_message_name(request->frame.message));
 }
 
 void
@@ -87,7 +89,8 @@ handle_hello(DifsRequest *request)
 	}
 	if (hello.name[0] != '\0' && strcmp(hello.name, server->options->name) != 0)
 	{
-		refuse(request, DIFS_ERROR_REFUSED, "this is storage \"%.100s\", not \"%.100s\"", server->options->name, hello.name);
+		refuse(request, DIFS_ERROR_REFUSED, "this is storage \"%.100s\", not \"%.100s\"", server->options->name,
+			   hello.name);
 		return;
 	}
 	greeting->key = difs_keyring_find(&server->keyring, hello.key_id);
@@ -149,13 +152,13 @@ static void
 refuse(DifsRequest *request, DifsErrorCode code, const char *format, ...)
 {
 	DifsConnection *connection = request->connection;
-	DifsError	error = {.code = code};
+	char		text[DIFS_ERROR_TEXT_SIZE];
 	va_list		args;
 
 	va_start(args, format);
-	vsnprintf(error.text, sizeof(error.text), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	difs_log(DIFS_LOG_WARNING, "connection %s refused: %s", connection->label, error.text);
+	difs_log(DIFS_LOG_WARNING, "connection %s refused: %s", connection->label, text);
 	connection->close_when_sent = true;
-	difs_request_fail(request, &error);
+	difs_request_refuse(request, code, "%s", text);
 }

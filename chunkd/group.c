@@ -181,7 +181,8 @@ difs_group_note_failure(const DifsGroup *group, DifsServer *server)
 	if (fd >= 0)
 		close(fd);
 	if (error.code != DIFS_OK || fd < 0)
-		difs_log(DIFS_LOG_ERROR, "group %016llx cannot be marked as failed: %s", (unsigned long long) group->id, error.text);
+		difs_log(DIFS_LOG_ERROR, "group %016llx cannot be marked as failed: %s", (unsigned long long) group->id,
+				 error.text);
 }
 
 void

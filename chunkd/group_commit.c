@@ -1,10 +1,11 @@
 /*
  * group_commit.c - PUT: many records, one write, one sync.
  *
- * PUTs for a group queue on the loop thread.  When no job changes the group, one job takes the
- * whole queue, writes all records behind the end of the file and syncs it once; back on the loop thread
- * they are indexed, become visible and are acknowledged, and the next job takes
- * what has queued meanwhile.  So the slower the disk, the more share a sync.
+ * PUTs for a group queue on the loop thread.  When no job changes the group, one
+ * job takes the whole queue, writes all records behind the end of the file and
+ * syncs it once; back on the loop thread they are indexed, become visible and are
+ * acknowledged, and the next job takes what has queued meanwhile.  So the slower
+ * the disk, the more share a sync.
  *
  * State: the queue and file_bytes, the durable length of the file, which is where
  * the next job writes.  Crash points:
@@ -12,8 +13,9 @@
  *	while writing, before the sync    nobody was told anything; recovery cuts or keeps what is there
  *	after the sync                    acknowledged or not, the records are there
  *
- * A write that finds no room is taken back by cutting the file to its durable length. Any other failure, and any failed sync, makes
- * the group failed: what the kernel has dropped it will not report twice, so nothing is ever tried again.
+ * A write that finds no room is taken back by cutting the file to its durable
+ * length. Any other failure, and any failed sync, makes the group failed: what the
+ * kernel has dropped it will not report twice, so nothing is ever tried again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -122,7 +124,8 @@ check_put(DifsGroup *group, DifsRequest *request, DifsError *error)
 		return difs_error_set(error, DIFS_ERROR_SEALED, "block group %016llx has failed and takes no more segments",
 							  (unsigned long long) group->id);
 	if (group->sealed || group->sealing)
-		return difs_error_set(error, DIFS_ERROR_SEALED, "block group %016llx is sealed", (unsigned long long) group->id);
+		return difs_error_set(error, DIFS_ERROR_SEALED, "block group %016llx is sealed",
+							  (unsigned long long) group->id);
 	if (difs_index_find(&group->index, segment->segment) != NULL)
 		return difs_error_set(error, DIFS_ERROR_EXISTS, "segment %llu is already in block group %016llx",
 							  (unsigned long long) segment->segment, (unsigned long long) group->id);

@@ -1,17 +1,20 @@
 /*
- * group_compact.c - rewrites a sealed group of which much is dead and cannot be given back by punching holes.
+ * group_compact.c - rewrites a sealed group of which much is dead and cannot be
+ * given back by punching holes.
  *
  *	1. live records are copied to <group>.group.new, with the next generation in its header
  *	2. it is synced and renamed to <group>.group
  *	3. an index of that generation is written and renamed
  *
- * A crash before the rename in 2 leaves a .new file, removed at start.  A crash between
- * 2 and 3 leaves an index of the old generation, which is noticed by that and made
- * anew when the group is opened.  Until the loop thread takes the new files over, reads go to the old
- * ones, which live on while anyone holds them; deletions wait.
+ * A crash before the rename in 2 leaves a .new file, removed at start.  A crash
+ * between 2 and 3 leaves an index of the old generation, which is noticed by that
+ * and made anew when the group is opened.  Until the loop thread takes the new
+ * files over, reads go to the old ones, which live on while anyone holds them;
+ * deletions wait.
  *
  * Bytes that do not match their checksums are copied as they are: what the reader
- * finds wrong stays wrong.  Dead segments and unreadable places are left behind, so an id that was dead is unknown afterwards.
+ * finds wrong stays wrong.  Dead segments and unreadable places are left behind,
+ * so an id that was dead is unknown afterwards.
  *
  * One group at a time is compacted; server->compactions are those that wait.
  */
@@ -130,7 +133,8 @@ compact_run(DifsJob *job)
 	{
 		/* Should this fail, either name may hold the file. */
 		compact->renamed = true;
-		compact->ok = store->publish(store, compact->file->fd, temporary, path, &compact->error) && write_index(compact);
+		compact->ok = store->publish(store, compact->file->fd, temporary, path, &compact->error) &&
+			write_index(compact);
 	}
 	if (compact->ok)
 		compact->allocated_bytes = difs_group_file_allocated(compact->file);
@@ -241,7 +245,8 @@ copy_bytes(Compact *compact, DifsListEntry *entry, uint64_t done, bool check)
 
 	if (!difs_pread_all(compact->old->fd, compact->buffer, length, entry->offset + packed_size + done, &compact->error))
 		return false;
-	if (check && !difs_segment_verify(compact->packed, (uint32_t) (done / DIFS_BLOCK_SIZE), compact->buffer, length, NULL))
+	if (check && !difs_segment_verify(compact->packed, (uint32_t) (done / DIFS_BLOCK_SIZE), compact->buffer, length,
+									  NULL))
 		entry->flags |= DIFS_LIST_DAMAGED;
 	return difs_pwrite(compact->file->fd, compact->buffer, length, compact->file_bytes + packed_size + done) ||
 		difs_error_set(&compact->error, DIFS_ERROR_IO, "could not write file");

@@ -1,13 +1,14 @@
 /*
- * group_create.c - makes the file of a new group, and removes all files of a dropped one.
+ * group_create.c - makes the file of a new group, and removes all files of a
+ * dropped one.
  *
  * A group file is written whole as .group.tmp, synced, renamed, and the directory
- * synced, before CREATE_GROUP is acknowledged; a crash before that leaves a .tmp file
- * or a group that nobody was told of, which the keeper drops.
+ * synced, before CREATE_GROUP is acknowledged; a crash before that leaves a .tmp
+ * file or a group that nobody was told of, which the keeper drops.
  *
  * Dropping removes the group file first: what is left by a crash after that is an
- * index or mark without a group file, which tenant.c removes at start.  The other way round an
- * index that is gone would turn a sealed group into an open one.
+ * index or mark without a group file, which tenant.c removes at start.  The other
+ * way round an index that is gone would turn a sealed group into an open one.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +130,8 @@ make_done(DifsJob *job)
 	}
 	else
 	{
-		difs_log(DIFS_LOG_ERROR, "group %016llx could not be created: %s", (unsigned long long) group->id, make->error.text);
+		difs_log(DIFS_LOG_ERROR, "group %016llx could not be created: %s", (unsigned long long) group->id,
+				 make->error.text);
 		difs_group_file_release(make->file);
 		difs_request_fail(make->request, &make->error);
 	}
@@ -206,7 +208,8 @@ drop_done(DifsJob *job)
 	}
 	else
 	{
-		difs_log(DIFS_LOG_ERROR, "group %016llx could not be dropped: %s", (unsigned long long) group->id, drop->error.text);
+		difs_log(DIFS_LOG_ERROR, "group %016llx could not be dropped: %s", (unsigned long long) group->id,
+				 drop->error.text);
 		group->dropping = false;
 		group->failed = true;
 		difs_request_fail(request, &drop->error);

@@ -295,7 +295,8 @@ punch_run(DifsJob *job)
 		uint64_t	start;
 		uint64_t	pages = difs_record_pages(deletion->targets[i].offset, deletion->targets[i].stored_length, &start);
 
-		if (pages > 0 && fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) start, (off_t) pages) == 0)
+		if (pages > 0 && fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) start,
+								   (off_t) pages) == 0)
 			deletion->punched_bytes += pages;
 	}
 	deletion->header.dead_bytes -= deletion->punched_bytes;

@@ -27,7 +27,8 @@ static void make_room(DifsIndex *index);
 static int	compare_entries(const void *a, const void *b);
 static bool check_header(const char *path, const DifsGroupHeader *group, DifsIndexMap *map, DifsIndexHeader *header,
 						 DifsError *error);
-static bool check_all_entries(const char *path, const DifsIndexMap *map, const DifsIndexHeader *header, DifsError *error);
+static bool check_all_entries(const char *path, const DifsIndexMap *map, const DifsIndexHeader *header,
+							  DifsError *error);
 static void add_to_totals(const DifsListEntry *entry, DifsIndexTotals *totals);
 
 DifsListEntry *
@@ -123,7 +124,8 @@ difs_index_write(DifsStore *store, const char *path, DifsIndexHeader *header, co
 		free(bytes);
 		return false;
 	}
-	ok = difs_pwrite(fd, bytes, size, 0) || difs_error_set(error, DIFS_ERROR_IO, "could not write file \"%s\"", temporary);
+	ok = difs_pwrite(fd, bytes, size, 0) || difs_error_set(error, DIFS_ERROR_IO, "could not write file \"%s\"",
+														   temporary);
 	ok = ok && store->publish(store, fd, temporary, path, error);
 	close(fd);
 	free(bytes);
@@ -137,7 +139,8 @@ difs_index_map(DifsStore *store, const char *path, const DifsGroupHeader *group,
 	*map = (DifsIndexMap) {.fd = store->open(store, path, error)};
 	if (map->fd < 0)
 		return false;
-	if (check_header(path, group, map, header, error) && (!check_entries || check_all_entries(path, map, header, error)))
+	if (check_header(path, group, map, header, error) && (!check_entries || check_all_entries(path, map, header,
+																							  error)))
 	{
 		map->bytes = mmap(NULL, map->size, PROT_READ, MAP_SHARED, map->fd, 0);
 		if (map->bytes != MAP_FAILED)
@@ -213,7 +216,8 @@ difs_index_map_header(const DifsIndexMap *map, const DifsIndexHeader *header, Di
 	uint8_t		bytes[DIFS_INDEX_HEADER_SIZE];
 
 	difs_index_header_pack(header, bytes);
-	return difs_pwrite(map->fd, bytes, sizeof(bytes), 0) || difs_error_set(error, DIFS_ERROR_IO, "could not write index");
+	return difs_pwrite(map->fd, bytes, sizeof(bytes), 0) || difs_error_set(error, DIFS_ERROR_IO,
+																		   "could not write index");
 }
 
 uint32_t
@@ -283,7 +287,8 @@ compare_entries(const void *a, const void *b)
 }
 
 static bool
-check_header(const char *path, const DifsGroupHeader *group, DifsIndexMap *map, DifsIndexHeader *header, DifsError *error)
+check_header(const char *path, const DifsGroupHeader *group, DifsIndexMap *map, DifsIndexHeader *header,
+			 DifsError *error)
 {
 	uint8_t		bytes[DIFS_INDEX_HEADER_SIZE];
 	uint64_t	length;
@@ -296,7 +301,8 @@ check_header(const char *path, const DifsGroupHeader *group, DifsIndexMap *map, 
 	if (memcmp(header->group.cluster, group->cluster, DIFS_UUID_SIZE) != 0 || header->group.group != group->group ||
 		header->group.salt != group->salt || header->group.generation != group->generation)
 		return difs_error_set(error, DIFS_ERROR_CORRUPT, "file \"%s\" is the index of another group file", path);
-	if (header->count > DIFS_GROUP_MAX_SEGMENTS || length != DIFS_INDEX_HEADER_SIZE + header->count * DIFS_LIST_ENTRY_SIZE)
+	if (header->count > DIFS_GROUP_MAX_SEGMENTS ||
+		length != DIFS_INDEX_HEADER_SIZE + header->count * DIFS_LIST_ENTRY_SIZE)
 		return difs_error_set(error, DIFS_ERROR_CORRUPT, "file \"%s\" is not of the right length", path);
 	map->size = length;
 	map->count = (uint32_t) header->count;

@@ -40,7 +40,8 @@ typedef struct DifsIndexTotals
 extern DifsListEntry *difs_index_find(const DifsIndex *index, uint64_t segment);	/* NULL: not there */
 extern void difs_index_insert(DifsIndex *index, const DifsListEntry *entry);	/* which must not be there */
 extern void difs_index_remove(DifsIndex *index, uint64_t segment);
-extern void difs_index_append(DifsIndex *index, const DifsListEntry *entry);	/* out of order, before difs_index_sort() */
+/* out of order, before difs_index_sort() */
+extern void difs_index_append(DifsIndex *index, const DifsListEntry *entry);
 extern void difs_index_sort(DifsIndex *index);
 extern void difs_index_copy(const DifsIndex *from, DifsIndex *to);
 extern void difs_index_free(DifsIndex *index);
@@ -50,8 +51,8 @@ extern void difs_index_count(const DifsIndex *index, DifsIndexTotals *totals);
 extern bool difs_index_write(DifsStore *store, const char *path, DifsIndexHeader *header, const DifsIndex *index,
 							 DifsError *error);
 
-/* Opens and maps an index file.  False with DIFS_ERROR_CORRUPT if it is damaged or not of this group and generation, and, if
- * check_entries, if its entries do not match their checksum. */
+/* Opens and maps an index file.  False with DIFS_ERROR_CORRUPT if it is damaged or not of this group and generation,
+ * and, if check_entries, if its entries do not match their checksum. */
 extern bool difs_index_map(DifsStore *store, const char *path, const DifsGroupHeader *group, bool check_entries,
 						   DifsIndexMap *map, DifsIndexHeader *header, DifsError *error);
 extern void difs_index_unmap(DifsIndexMap *map);
@@ -67,8 +68,8 @@ extern uint32_t difs_index_map_position(const DifsIndexMap *map, uint64_t segmen
 extern bool difs_index_map_flags(const DifsIndexMap *map, uint32_t position, uint32_t flags, DifsError *error);
 extern bool difs_index_map_header(const DifsIndexMap *map, const DifsIndexHeader *header, DifsError *error);
 
-/* LIST's payload: packs up to DIFS_LIST_MAX_ENTRIES entries whose segment is greater than cursor (all damaged places too if
- * cursor is 0) to out; returns their number, and the next cursor or 0. */
+/* LIST's payload: packs up to DIFS_LIST_MAX_ENTRIES entries whose segment is greater than cursor (all damaged places
+ * too if cursor is 0) to out; returns their number, and the next cursor or 0. */
 extern uint32_t difs_index_list(const DifsIndex *index, const DifsIndexMap *map, uint64_t cursor, uint8_t *out,
 								uint64_t *next);
 

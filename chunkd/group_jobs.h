@@ -9,7 +9,8 @@
 
 #include "group.h"
 
-/* group_open.c: opens a group, recovering it if need be; then lets go on, or fails, those who wait in group->opening. */
+/* group_open.c: opens a group, recovering it if need be; then lets go on, or fails, those who wait in group->opening.
+ * */
 extern void difs_group_open(DifsGroup *group);
 
 /* group_create.c: makes the file of a group that difs_group_create() has just made; answers request. */

@@ -169,7 +169,8 @@ open_done(DifsJob *job)
 	}
 	else
 	{
-		difs_log(DIFS_LOG_ERROR, "group %016llx cannot be opened: %s", (unsigned long long) group->id, opening->error.text);
+		difs_log(DIFS_LOG_ERROR, "group %016llx cannot be opened: %s", (unsigned long long) group->id,
+				 opening->error.text);
 		if (opening->error.code == DIFS_ERROR_CORRUPT || opening->error.system_errno == ENOENT ||
 			opening->error.system_errno == EIO)
 			group->failed = true;

@@ -2,10 +2,10 @@
  * group_read.c - GET and LIST.
  *
  * A GET first takes what is in the page cache, on the loop thread; what is not is
- * read by a job.  Either way the record's header is read and checked to be that of the
- * segment that was asked for; the payload's checksums are the reader's to check.
- * The reply begins with at most PIECE_BYTES of payload; connection_send.c reads
- * the others while the peer takes them.
+ * read by a job.  Either way the record's header is read and checked to be that of
+ * the segment that was asked for; the payload's checksums are the reader's to
+ * check. The reply begins with at most PIECE_BYTES of payload; connection_send.c
+ * reads the others while the peer takes them.
  *
  * State: none but the job's.
  */
@@ -155,7 +155,8 @@ read_run(DifsJob *job)
 	Read	   *read = (Read *) job;
 	size_t		packed_size = difs_segment_packed_size(read->entry.stored_length);
 
-	if (!difs_pread_all(read->file->fd, read->packed, packed_size, read->entry.offset, &read->error) || !check_header(read))
+	if (!difs_pread_all(read->file->fd, read->packed, packed_size, read->entry.offset, &read->error) ||
+		!check_header(read))
 		return;
 	widen(read);
 	(void) difs_pread_all(read->file->fd, read->piece, read->piece_length, read->offset, &read->error);

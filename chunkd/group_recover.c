@@ -1,26 +1,30 @@
 /*
- * group_recover.c - finds out what a group file holds by walking the headers of its records.
+ * group_recover.c - finds out what a group file holds by walking the headers of
+ * its records.
  *
- * Each record says how many bytes of the file were durable when it was written.
- * So the records themselves tell the two kinds of damage apart: let S be the
- * greatest such number of all records that are found.
+ * Each record says how many bytes of the file were durable when it was written. So
+ * the records themselves tell the two kinds of damage apart: let S be the greatest
+ * such number of all records that are found.
  *
  *	0      header    records known to be durable           S   last commit, perhaps torn     end
  *	|--------|----------------|XXX|-------------------------|---------|XXXX|---------|XXXXXXX|
  *	                          bit rot: listed as damaged              torn           cut off
  *
- * Below S nothing is ever cut: a place without a valid record is bit rot; it is logged, listed and
- * skipped to the next valid record of this group, which is looked for at every multiple of 64 bytes.
+ * Below S nothing is ever cut: a place without a valid record is bit rot; it is
+ * logged, listed and skipped to the next valid record of this group, which is
+ * looked for at every multiple of 64 bytes.
  *
  * From S on are the records of the last commit, of which nobody knows whether it
  * was acknowledged.  Their bytes are checked, and the file ends behind the last
- * one that is right.  One that is wrong in front of that is kept and listed as damaged if its
- * header can be read: it is either nobody's or somebody's whose bytes rotted.
+ * one that is right.  One that is wrong in front of that is kept and listed as
+ * damaged if its header can be read: it is either nobody's or somebody's whose
+ * bytes rotted.
  *
- * The check of the tail reads the disk and not what the page cache believes: what a
- * process before us wrote is synced first, then dropped from the cache.
+ * The check of the tail reads the disk and not what the page cache believes: what
+ * a process before us wrote is synced first, then dropped from the cache.
  *
- * A crash in the middle is repeated by the next recovery: nothing is changed but the end of the file.
+ * A crash in the middle is repeated by the next recovery: nothing is changed but
+ * the end of the file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -283,7 +287,8 @@ cut_tail(Walk *walk, DifsStore *store, uint64_t end)
 	return store->sync(store, walk->fd, walk->error);
 }
 
-/* Bit rot is listed; what a crash tore is nobody's.  A group that is not open has no last commit: all of it was durable. */
+/* Bit rot is listed; what a crash tore is nobody's.  A group that is not open has no last commit: all of it was
+ * durable. */
 static void
 list_places(Walk *walk)
 {

@@ -76,7 +76,8 @@ reply_sealed(DifsRequest *request)
 	const DifsGroup *group = request->group;
 	uint8_t		control[16];
 
-	difs_request_reply(request, control, (uint32_t) difs_pair_pack(group->live_segments, group->live_bytes, control), NULL, 0);
+	difs_request_reply(request, control, (uint32_t) difs_pair_pack(group->live_segments, group->live_bytes, control),
+					   NULL, 0);
 }
 
 static void
@@ -98,7 +99,8 @@ seal_run(DifsJob *job)
 		seal->allocated_bytes = difs_group_file_allocated(seal->file);
 }
 
-/* A group that could not be sealed takes no PUTs, but can be sealed again; it is not failed, as no segment is in doubt. */
+/* A group that could not be sealed takes no PUTs, but can be sealed again; it is not failed, as no segment is in
+ * doubt. */
 static void
 seal_done(DifsJob *job)
 {
@@ -118,7 +120,8 @@ seal_done(DifsJob *job)
 	}
 	else
 	{
-		difs_log(DIFS_LOG_ERROR, "group %016llx could not be sealed: %s", (unsigned long long) group->id, seal->error.text);
+		difs_log(DIFS_LOG_ERROR, "group %016llx could not be sealed: %s", (unsigned long long) group->id,
+				 seal->error.text);
 		difs_group_file_release(seal->file);
 	}
 	STAILQ_CONCAT(&seals, &group->seals);

@@ -73,7 +73,8 @@ verify_run(DifsJob *job)
 		uint32_t	length = left < VERIFY_BYTES ? (uint32_t) left : VERIFY_BYTES;
 
 		if (!difs_pread_all(verify->file->fd, verify->bytes, length, at + done, &verify->error) ||
-			!difs_segment_verify(verify->packed, (uint32_t) (done / DIFS_BLOCK_SIZE), verify->bytes, length, &verify->error))
+			!difs_segment_verify(verify->packed, (uint32_t) (done / DIFS_BLOCK_SIZE), verify->bytes, length,
+								 &verify->error))
 			return;
 	}
 }

@@ -18,7 +18,8 @@
 
 typedef enum DifsLane
 {
-	DIFS_LANE_WRITE,			/* commit, delete, create, seal, drop, epoch: no limit but one at a time for each group */
+	/* commit, delete, create, seal, drop, epoch: no limit but one at a time for each group */
+	DIFS_LANE_WRITE,
 	DIFS_LANE_READ,				/* cold reads, lists, opening of groups */
 	DIFS_LANE_SLOW				/* verification, compaction */
 } DifsLane;

@@ -14,10 +14,6 @@
 
 #include "../common/wire.h"
 
-#ifndef DIFS_VERSION
-#define DIFS_VERSION "1.0"
-#endif
-
 #define DEFAULT_MAX_CONNECTIONS 1200
 
 static const char usage[] =
@@ -121,7 +117,8 @@ take_option(int option, const char *value, DifsOptions *options)
 			return options->tier == DIFS_TIER_MEMORY || strcmp(value, "disk") == 0 ||
 				complain("\"%s\" is not a tier: disk or memory", value);
 		case OPTION_CAPACITY:
-			return parse_size(value, &options->capacity_bytes) || complain("\"%s\" is not a size, such as 500GB", value);
+			return parse_size(value, &options->capacity_bytes) ||
+				complain("\"%s\" is not a size, such as 500GB", value);
 		case OPTION_ADDRESS_FILE:
 			options->address_file = value;
 			return true;

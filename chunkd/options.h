@@ -24,8 +24,8 @@ typedef struct DifsOptions
 	bool		exit_with_stdin;
 } DifsOptions;
 
-/* Fills in options from the command line; they refer to argv.  Prints what --help and --version ask for, and what is wrong.
- * False if the program shall end with *exit_code. */
+/* Fills in options from the command line; they refer to argv.  Prints what --help and --version ask for, and what is
+ * wrong. False if the program shall end with *exit_code. */
 extern bool difs_options_parse(int argc, char **argv, DifsOptions *options, int *exit_code);
 
 #endif

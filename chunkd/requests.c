@@ -64,7 +64,12 @@ difs_requests_handle(DifsRequest *request)
 		difs_request_refuse(request, DIFS_ERROR_FENCED, "epoch %llu has been superseded by epoch %llu",
 							(unsigned long long) connection->epoch, (unsigned long long) connection->tenant->epoch);
 	else
+	{
+		request->writes = handler->writes;
+		if (handler->writes)
+			difs_tenant_write_begun(connection->tenant);
 		handler->handle(request);
+	}
 }
 
 static void

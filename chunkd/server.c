@@ -3,8 +3,8 @@
  *
  * Stopping: nothing new is accepted or read, what is under way is finished and its
  * replies are sent, for at most STOP_MS; jobs that have begun are always waited
- * for.  Then no connection and no job keeps uv_run() any more.  Killing the process instead
- * loses nothing that was acknowledged.
+ * for.  Then no connection and no job keeps uv_run() any more.  Killing the
+ * process instead loses nothing that was acknowledged.
  */
 #include "server.h"
 
@@ -139,14 +139,16 @@ listen_on(DifsServer *server, DifsError *error)
 	int			status = getaddrinfo(options->host, options->port, &hints, &addresses);
 
 	if (status != 0)
-		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "host \"%.100s\" is unknown: %s", options->host, gai_strerror(status));
+		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "host \"%.100s\" is unknown: %s", options->host,
+							  gai_strerror(status));
 	(void) uv_tcp_init(server->loop, &server->listener);
 	status = uv_tcp_bind(&server->listener, addresses->ai_addr, 0);
 	freeaddrinfo(addresses);
 	if (status == 0)
 		status = uv_listen((uv_stream_t *) &server->listener, BACKLOG, on_connection);
 	if (status != 0)
-		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "could not listen on \"%.100s:%s\": %s", options->host, options->port,
+		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "could not listen on \"%.100s:%s\": %s", options->host,
+							  options->port,
 							  uv_strerror(status));
 	return true;
 }
@@ -162,11 +164,13 @@ write_address(DifsServer *server, DifsError *error)
 	int			status = uv_tcp_getsockname(&server->listener, (struct sockaddr *) &address, &length);
 
 	if (status != 0)
-		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "could not get the address listened on: %s", uv_strerror(status));
+		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "could not get the address listened on: %s",
+							  uv_strerror(status));
 	status = getnameinfo((struct sockaddr *) &address, (socklen_t) length, host, sizeof(host), port, sizeof(port),
 						 NI_NUMERICHOST | NI_NUMERICSERV);
 	if (status != 0)
-		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "could not name the address listened on: %s", gai_strerror(status));
+		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "could not name the address listened on: %s",
+							  gai_strerror(status));
 	snprintf(text, sizeof(text), address.ss_family == AF_INET6 ? "[%s]:%s\n" : "%s:%s\n", host, port);
 	if (server->options->address_file != NULL &&
 		!difs_file_replace(AT_FDCWD, server->options->address_file, text, error))

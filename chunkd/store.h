@@ -2,8 +2,9 @@
  * store.h - where group and index files live: a small interface with two drivers.
  *
  * store_disk.c keeps them below the data directory, store_memory.c in memfd files
- * of this process.  Paths are relative, "<cluster>/<group>.group".  Every file is read
- * and written by its descriptor, in the same way for both.  Any thread may call.
+ * of this process.  Paths are relative, "<cluster>/<group>.group".  Every file is
+ * read and written by its descriptor, in the same way for both.  Any thread may
+ * call.
  */
 #ifndef DIFS_STORE_H
 #define DIFS_STORE_H
@@ -22,7 +23,8 @@ typedef void (*DifsStoreVisit) (void *context, const char *name);
 struct DifsStore
 {
 	/* Calls visit for each name in a directory ("" is the top); none if it is not there. */
-	bool		(*list) (DifsStore *store, const char *directory, DifsStoreVisit visit, void *context, DifsError *error);
+	bool		(*list) (DifsStore *store, const char *directory, DifsStoreVisit visit, void *context,
+						 DifsError *error);
 
 	/* Makes a directory at the top, durably; fine if it is there. */
 	bool		(*make_directory) (DifsStore *store, const char *directory, DifsError *error);

@@ -1,8 +1,9 @@
 /*
  * store_disk.c - the files of a data directory.
  *
- * State: the directory's descriptor, which directory.c opened and locked.  A process that dies between
- * create() and publish() leaves a file that ends in .tmp or .new, which tenant.c removes at start.
+ * State: the directory's descriptor, which directory.c opened and locked.  A
+ * process that dies between create() and publish() leaves a file that ends in .tmp
+ * or .new, which tenant.c removes at start.
  */
 #include "store.h"
 

@@ -1,17 +1,14 @@
 /*
  * tenant.c - see tenant.h.
  *
- * State on disk: <cluster>/epoch, replaced whole.  An epoch is obeyed and
- * answered for only after it is durable, so a restarted server never obeys an
- * owner that it has already told of a higher one.
- *
- * At start, names are read and, of each sealed group, the index header; files that
- * a crash left behind are removed.
+ * State on disk: <cluster>/epoch, replaced whole.  An epoch is obeyed and answered
+ * for only after it is durable, so a restarted server never obeys an owner that it
+ * has already told of a higher one.  And it is answered for only after all that an
+ * older owner had under way is done: behind WELCOME nothing of it happens any
+ * more.
  */
 #include "tenant.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +21,6 @@
 #include "memory.h"
 #include "server.h"
 
-#define CLUSTER_DIGITS	(2 * DIFS_UUID_SIZE)
-#define GROUP_DIGITS	16
-
 typedef struct StoreEpoch
 {
 	DifsJob		job;
@@ -36,45 +30,25 @@ typedef struct StoreEpoch
 	DifsError	error;
 } StoreEpoch;
 
-/* Names found in a directory. */
-typedef struct Names
-{
-	char	   (*names)[64];
-	uint32_t	count;
-	uint32_t	allocated;
-} Names;
-
-static DifsTenant *add_tenant(DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE]);
 static DifsTenant *find_tenant(DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE]);
-static bool load_tenant(DifsTenant *tenant, DifsError *error);
-static bool load_epoch(DifsTenant *tenant, DifsError *error);
-static bool load_groups(DifsTenant *tenant, const Names *names, DifsError *error);
-static bool load_marks(DifsTenant *tenant, const Names *names, DifsError *error);
-static void survey_group(DifsGroup *group);
-static bool remove_leftover(DifsTenant *tenant, const char *name, DifsError *error);
-static bool parse_group(const char *name, uint64_t *id, const char **suffix);
-static bool parse_cluster(const char *name, uint8_t cluster[DIFS_UUID_SIZE]);
-static void collect_name(void *context, const char *name);
-static int	compare_names(const void *a, const void *b);
+static void attach_waiting(DifsTenant *tenant);
 static void store_epoch(DifsTenant *tenant, uint64_t epoch);
 static void store_epoch_run(DifsJob *job);
 static void store_epoch_done(DifsJob *job);
 static uint32_t position_of(const DifsTenant *tenant, uint64_t id);
 
-bool
-difs_tenant_load_all(DifsServer *server, DifsError *error)
+DifsTenant *
+difs_tenant_create(DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE])
 {
-	Names		names = {0};
-	uint8_t		cluster[DIFS_UUID_SIZE];
-	bool		ok = server->store->list(server->store, "", collect_name, &names, error);
+	DifsTenant *tenant = difs_alloc(sizeof(*tenant));
 
-	for (uint32_t i = 0; i < names.count && ok; i++)
-	{
-		if (parse_cluster(names.names[i], cluster))
-			ok = load_tenant(add_tenant(server, cluster), error);
-	}
-	free(names.names);
-	return ok;
+	tenant->server = server;
+	memcpy(tenant->cluster, cluster, DIFS_UUID_SIZE);
+	difs_tenant_hex(cluster, tenant->directory);
+	STAILQ_INIT(&tenant->attaching);
+	TAILQ_INSERT_TAIL(&server->tenants, tenant, link);
+	server->tenant_count++;
+	return tenant;
 }
 
 void
@@ -106,16 +80,24 @@ difs_tenant_attach(DifsConnection *connection, const uint8_t cluster[DIFS_UUID_S
 		return;
 	}
 	if (tenant == NULL)
-		tenant = add_tenant(server, cluster);
+		tenant = difs_tenant_create(server, cluster);
 	connection->tenant = tenant;
-	if (tenant->durable && connection->epoch <= tenant->epoch)
-	{
-		difs_greeting_attached(connection, NULL);
-		return;
-	}
 	STAILQ_INSERT_TAIL(&tenant->attaching, connection, tenant_link);
-	if (!tenant->storing)
-		store_epoch(tenant, connection->epoch);
+	attach_waiting(tenant);
+}
+
+void
+difs_tenant_write_begun(DifsTenant *tenant)
+{
+	tenant->writes_under_way++;
+}
+
+void
+difs_tenant_write_done(DifsTenant *tenant)
+{
+	tenant->writes_under_way--;
+	if (tenant->raised)
+		attach_waiting(tenant);
 }
 
 DifsGroup *
@@ -213,20 +195,6 @@ difs_tenant_hex(const uint8_t cluster[DIFS_UUID_SIZE], char hex[2 * DIFS_UUID_SI
 }
 
 static DifsTenant *
-add_tenant(DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE])
-{
-	DifsTenant *tenant = difs_alloc(sizeof(*tenant));
-
-	tenant->server = server;
-	memcpy(tenant->cluster, cluster, DIFS_UUID_SIZE);
-	difs_tenant_hex(cluster, tenant->directory);
-	STAILQ_INIT(&tenant->attaching);
-	TAILQ_INSERT_TAIL(&server->tenants, tenant, link);
-	server->tenant_count++;
-	return tenant;
-}
-
-static DifsTenant *
 find_tenant(DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE])
 {
 	DifsTenant *tenant;
@@ -239,194 +207,26 @@ find_tenant(DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE])
 	return NULL;
 }
 
-static bool
-load_tenant(DifsTenant *tenant, DifsError *error)
-{
-	DifsStore  *store = tenant->server->store;
-	Names		names = {0};
-	bool		ok = load_epoch(tenant, error) && store->list(store, tenant->directory, collect_name, &names, error);
-
-	/* Sorted, so that groups come in the order of their ids. */
-	if (ok && names.count > 1)
-		qsort(names.names, names.count, sizeof(names.names[0]), compare_names);
-	ok = ok && load_groups(tenant, &names, error) && load_marks(tenant, &names, error);
-	free(names.names);
-	for (uint32_t i = 0; i < tenant->group_count && ok; i++)
-		survey_group(tenant->groups[i]);
-	if (ok)
-		difs_log(DIFS_LOG_INFO, "cluster %s: epoch %" PRIu64 ", %u block groups", tenant->directory, tenant->epoch,
-				 tenant->group_count);
-	return ok;
-}
-
-/* A directory without an epoch is one whose first HELLO was never answered. */
-static bool
-load_epoch(DifsTenant *tenant, DifsError *error)
-{
-	DifsStore  *store = tenant->server->store;
-	char		path[DIFS_PATH_SIZE];
-	char		text[32];
-	ssize_t		length;
-	int			end = 0;
-	int			fd;
-
-	snprintf(path, sizeof(path), "%s/epoch", tenant->directory);
-	fd = store->open(store, path, error);
-	if (fd < 0)
-		return error->system_errno == ENOENT;
-	length = difs_pread(fd, text, sizeof(text) - 1, 0);
-	close(fd);
-	if (length < 0)
-		return difs_error_set(error, DIFS_ERROR_IO, "could not read file \"%s\"", path);
-	text[length] = '\0';
-	if (sscanf(text, "%" SCNu64 "\n%n", &tenant->epoch, &end) != 1 || end == 0 || text[length - 1] != '\n')
-		return difs_error_set(error, DIFS_ERROR_CORRUPT, "file \"%s\" is damaged; it holds the highest epoch of the cluster",
-							  path);
-	tenant->durable = true;
-	return true;
-}
-
-static bool
-load_groups(DifsTenant *tenant, const Names *names, DifsError *error)
-{
-	uint64_t	id;
-	const char *suffix;
-
-	for (uint32_t i = 0; i < names->count; i++)
-	{
-		if (!parse_group(names->names[i], &id, &suffix) || strcmp(suffix, ".group") != 0)
-			continue;
-		if (tenant->server->group_count >= DIFS_MAX_GROUPS)
-			return difs_error_set(error, DIFS_ERROR_FULL, "there are more than %d block groups", DIFS_MAX_GROUPS);
-		difs_tenant_add(tenant, difs_group_create(tenant, id));
-	}
-	return true;
-}
-
-/* Applies the other files to their groups, and removes those that belong to none. */
-static bool
-load_marks(DifsTenant *tenant, const Names *names, DifsError *error)
-{
-	uint64_t	id;
-	const char *suffix;
-
-	for (uint32_t i = 0; i < names->count; i++)
-	{
-		DifsGroup  *group = NULL;
-
-		if (parse_group(names->names[i], &id, &suffix))
-			group = difs_tenant_find(tenant, id);
-		if (group != NULL && strcmp(suffix, ".index") == 0)
-			group->sealed = true;
-		else if (group != NULL && strcmp(suffix, ".failed") == 0)
-			group->failed = true;
-		else if (strcmp(names->names[i], "epoch") != 0 && (group == NULL || strcmp(suffix, ".group") != 0) &&
-				 !remove_leftover(tenant, names->names[i], error))
-			return false;
-	}
-	return true;
-}
-
-/* What the header of a sealed group's index says has to do until the group is opened.  A group that is not sealed, or
- * whose index is damaged, begins to be opened. */
+/* Lets those go on whose epoch is durable.  If the first one's is higher, that is stored; if it has just been, older
+ * owners' writes come to their end first: no more of them begin. */
 static void
-survey_group(DifsGroup *group)
+attach_waiting(DifsTenant *tenant)
 {
-	DifsStore  *store = difs_group_server(group)->store;
-	uint8_t		bytes[DIFS_INDEX_HEADER_SIZE];
-	DifsGroupFile file = {.fd = -1, .map.fd = -1};
-	DifsIndexHeader header;
-	DifsError	error;
-	char		path[DIFS_PATH_SIZE];
-	bool		surveyed = false;
+	DifsConnection *connection;
 
-	difs_group_path(group, ".group", path);
-	file.fd = store->open(store, path, &error);
-	difs_group_path(group, ".index", path);
-	if (group->sealed)
-		file.map.fd = store->open(store, path, &error);
-	if (file.fd >= 0 && file.map.fd >= 0 && difs_pread_all(file.map.fd, bytes, sizeof(bytes), 0, &error) &&
-		difs_index_header_unpack(bytes, path, &header, &error))
+	while (!tenant->storing && (connection = STAILQ_FIRST(&tenant->attaching)) != NULL)
 	{
-		group->epoch = header.group.epoch;
-		group->capacity_bytes = header.group.capacity;
-		group->file_bytes = header.file_bytes;
-		group->live_segments = header.live_segments;
-		group->live_bytes = header.live_bytes;
-		group->dead_bytes = header.dead_bytes;
-		surveyed = true;
+		if (!tenant->durable || connection->epoch > tenant->epoch)
+		{
+			store_epoch(tenant, connection->epoch);
+			return;
+		}
+		if (tenant->raised && tenant->writes_under_way > 0)
+			return;
+		tenant->raised = false;
+		STAILQ_REMOVE_HEAD(&tenant->attaching, tenant_link);
+		difs_greeting_attached(connection, NULL);
 	}
-	difs_group_set_allocated(group, file.fd >= 0 ? difs_group_file_allocated(&file) : 0);
-	if (file.fd >= 0)
-		close(file.fd);
-	if (file.map.fd >= 0)
-		close(file.map.fd);
-	if (!surveyed)
-		difs_group_open(group);
-	else
-		difs_group_consider_compaction(group);
-}
-
-static bool
-remove_leftover(DifsTenant *tenant, const char *name, DifsError *error)
-{
-	DifsStore  *store = tenant->server->store;
-	char		path[DIFS_PATH_SIZE + 64];
-	const char *paths[] = {path, NULL};
-
-	snprintf(path, sizeof(path), "%s/%s", tenant->directory, name);
-	difs_log(DIFS_LOG_INFO, "file \"%s\" was left behind and is removed", path);
-	return store->remove(store, paths, error);
-}
-
-static bool
-parse_group(const char *name, uint64_t *id, const char **suffix)
-{
-	*id = 0;
-	for (int i = 0; i < GROUP_DIGITS; i++)
-	{
-		if (!isxdigit((unsigned char) name[i]) || isupper((unsigned char) name[i]))
-			return false;
-		*id = *id << 4 | (uint64_t) (isdigit((unsigned char) name[i]) ? name[i] - '0' : name[i] - 'a' + 10);
-	}
-	*suffix = name + GROUP_DIGITS;
-	return true;
-}
-
-static bool
-parse_cluster(const char *name, uint8_t cluster[DIFS_UUID_SIZE])
-{
-	char		hex[CLUSTER_DIGITS + 1];
-
-	if (strlen(name) != CLUSTER_DIGITS)
-		return false;
-	for (int i = 0; i < DIFS_UUID_SIZE; i++)
-	{
-		if (sscanf(name + 2 * i, "%2hhx", &cluster[i]) != 1)
-			return false;
-	}
-	difs_tenant_hex(cluster, hex);
-	return strcmp(hex, name) == 0;
-}
-
-static void
-collect_name(void *context, const char *name)
-{
-	Names	   *names = context;
-
-	if (names->count == names->allocated)
-	{
-		names->allocated = names->allocated == 0 ? 64 : 2 * names->allocated;
-		names->names = difs_realloc(names->names, names->allocated * sizeof(names->names[0]));
-	}
-	/* Ours are shorter; what is cut off cannot look like one of ours. */
-	snprintf(names->names[names->count++], sizeof(names->names[0]), "%s", name);
-}
-
-static int
-compare_names(const void *a, const void *b)
-{
-	return strcmp(a, b);
 }
 
 static void
@@ -466,38 +266,31 @@ store_epoch_run(DifsJob *job)
 	close(fd);
 }
 
-/* Lets those go on whose epoch is durable now; for one that is still higher, the next job starts. */
 static void
 store_epoch_done(DifsJob *job)
 {
 	StoreEpoch *storing = (StoreEpoch *) job;
 	DifsTenant *tenant = storing->tenant;
-	STAILQ_HEAD(, DifsConnection) waiting = STAILQ_HEAD_INITIALIZER(waiting);
 	DifsConnection *connection;
 
 	tenant->storing = false;
 	if (storing->ok)
 	{
-		tenant->durable = true;
+		tenant->durable = tenant->raised = true;
 		tenant->epoch = storing->epoch;
 		difs_log(DIFS_LOG_INFO, "cluster %s: epoch %" PRIu64, tenant->directory, tenant->epoch);
+		attach_waiting(tenant);
 	}
 	else
-		difs_log(DIFS_LOG_ERROR, "cluster %s: epoch %" PRIu64 " could not be stored: %s", tenant->directory, storing->epoch,
+	{
+		difs_log(DIFS_LOG_ERROR, "cluster %s: epoch %" PRIu64 " could not be stored: %s", tenant->directory,
+				 storing->epoch,
 				 storing->error.text);
-
-	while ((connection = STAILQ_FIRST(&tenant->attaching)) != NULL)
-	{
-		STAILQ_REMOVE_HEAD(&tenant->attaching, tenant_link);
-		STAILQ_INSERT_TAIL(&waiting, connection, tenant_link);
-	}
-	while ((connection = STAILQ_FIRST(&waiting)) != NULL)
-	{
-		STAILQ_REMOVE_HEAD(&waiting, tenant_link);
-		if (storing->ok)
-			difs_tenant_attach(connection, tenant->cluster);
-		else
+		while ((connection = STAILQ_FIRST(&tenant->attaching)) != NULL)
+		{
+			STAILQ_REMOVE_HEAD(&tenant->attaching, tenant_link);
 			difs_greeting_attached(connection, &storing->error);
+		}
 	}
 	free(storing);
 }

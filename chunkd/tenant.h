@@ -17,6 +17,8 @@ typedef struct DifsTenant
 	bool		durable;		/* directory and epoch file are on disk */
 	uint64_t	epoch;			/* highest seen, durable */
 	bool		storing;		/* a job makes an epoch durable */
+	bool		raised;			/* one has become durable, and nobody has been told of it yet */
+	uint32_t	writes_under_way;	/* requests that change something and are not answered */
 	STAILQ_HEAD(, DifsConnection) attaching;
 
 	DifsGroup **groups;			/* sorted by id */
@@ -24,20 +26,27 @@ typedef struct DifsTenant
 	uint32_t	groups_allocated;
 } DifsTenant;
 
-/* Reads what the data directory has: a directory for each tenant, the header of each index.  No segment is looked at, but
- * groups that are not sealed begin to be recovered. */
+extern DifsTenant *difs_tenant_create(struct DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE]);
+
+/* tenant_load.c: reads what the data directory has: a directory for each tenant, the header of each index.  No segment
+ * is looked at, but groups that are not sealed begin to be recovered. */
 extern bool difs_tenant_load_all(struct DifsServer *server, DifsError *error);
 extern void difs_tenant_free_all(struct DifsServer *server);
 
-/* Gives a connection whose peer has proved itself its tenant; difs_greeting_attached() is called when the connection's epoch
- * is durable, or cannot be made so. */
+/* Gives a connection whose peer has proved itself its tenant; difs_greeting_attached() is called when the connection's
+ * epoch is durable, or cannot be made so. */
 extern void difs_tenant_attach(DifsConnection *connection, const uint8_t cluster[DIFS_UUID_SIZE]);
+
+/* A request that changes something begins, and has been answered. */
+extern void difs_tenant_write_begun(DifsTenant *tenant);
+extern void difs_tenant_write_done(DifsTenant *tenant);
 
 extern DifsGroup *difs_tenant_find(const DifsTenant *tenant, uint64_t group);	/* NULL: none */
 extern void difs_tenant_add(DifsTenant *tenant, DifsGroup *group);
 extern void difs_tenant_remove(DifsTenant *tenant, DifsGroup *group);
 
-/* LIST_GROUPS' payload: packs up to DIFS_GROUPS_MAX_ENTRIES groups whose id is greater than `after`; returns their number. */
+/* LIST_GROUPS' payload: packs up to DIFS_GROUPS_MAX_ENTRIES groups whose id is greater than `after`; returns their
+ * number. */
 extern uint32_t difs_tenant_list(const DifsTenant *tenant, uint64_t after, uint8_t *out);
 
 extern void difs_tenant_status(const DifsTenant *tenant, DifsServerStatus *status);

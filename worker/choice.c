@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "common/segment.h"
+#include "src/settings.h"
 #include "worker/streamer.h"
 
 #define SPREAD_BYTES	(1024 * 1024)
@@ -30,6 +31,8 @@ difs_choice_make(const DifsSlot *slot, int *index, DifsOpenGroup *chosen)
 	DifsChoice	choice = DIFS_CHOICE_NONE;
 	bool		filled = false;
 
+	if (FILE_HEADER + bytes > (uint64) difs_block_group_size * 1024)
+		return DIFS_CHOICE_TOO_LARGE;
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
 	{
@@ -37,9 +40,7 @@ difs_choice_make(const DifsSlot *slot, int *index, DifsOpenGroup *chosen)
 
 		if (group->state != DIFS_OPEN_GROUP_OPEN || group->avoided || !difs_class_equal(&group->class, &slot->class))
 			continue;
-		if (FILE_HEADER + bytes > group->capacity_bytes)
-			choice = choice == DIFS_CHOICE_NONE ? DIFS_CHOICE_TOO_LARGE : choice;
-		else if (group->reserved_bytes + bytes > group->capacity_bytes)
+		if (group->reserved_bytes + bytes > group->capacity_bytes)
 		{
 			group->state = DIFS_OPEN_GROUP_FULL;
 			filled = true;

@@ -75,7 +75,7 @@ typedef enum DifsChoice
 {
 	DIFS_CHOICE_MADE,
 	DIFS_CHOICE_NONE,			/* no open group of the class has room */
-	DIFS_CHOICE_TOO_LARGE		/* not even an empty one has */
+	DIFS_CHOICE_TOO_LARGE		/* not even an empty one of difs.block_group_size would */
 } DifsChoice;
 
 extern DifsChoice difs_choice_make(const DifsSlot *slot, int *index, DifsOpenGroup *chosen);

@@ -16,7 +16,7 @@ SELECT is_empty($$SELECT c.oid::regclass FROM own JOIN pg_class c ON own.classid
                   WHERE c.relkind IN ('r', 'v') AND has_table_privilege('public', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')$$,
                 'PUBLIC reads and writes no table');
 SELECT is_empty($$SELECT c.oid::regclass FROM own JOIN pg_class c ON own.classid = 'pg_class'::regclass AND c.oid = own.objid
-                  WHERE c.relkind = 'S' AND has_sequence_privilege('public', c.oid, 'USAGE, SELECT, UPDATE')$$, 'nor any sequence');
+                  WHERE CASE WHEN c.relkind = 'S' THEN has_sequence_privilege('public', c.oid, 'USAGE, SELECT, UPDATE') END$$, 'nor any sequence');
 SELECT is_empty($$SELECT p.oid::regprocedure FROM own JOIN pg_proc p ON own.classid = 'pg_proc'::regclass AND p.oid = own.objid
                   JOIN pg_language l ON l.oid = p.prolang WHERE l.lanname <> 'c' AND NOT coalesce(p.proconfig, '{}') @> ARRAY['search_path=pg_catalog, pg_temp']$$,
                 'every function that is not C has a safe search_path');

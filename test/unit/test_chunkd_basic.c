@@ -92,7 +92,8 @@ ranges_are_widened_to_blocks(void **state)
 		assert_int_equal(difs_get32(reply.control), ranges[i].first_block);
 		assert_int_equal(reply.payload_length, ranges[i].bytes);
 		assert_memory_equal(reply.payload, bytes + ranges[i].first_block * 65536, ranges[i].bytes);
-		assert_true(difs_segment_verify(reply.control + 4, ranges[i].first_block, reply.payload, reply.payload_length, &error));
+		assert_true(difs_segment_verify(reply.control + 4, ranges[i].first_block, reply.payload, reply.payload_length,
+										&error));
 		reply_free(&reply);
 	}
 	assert_int_equal(call(client, DIFS_MESSAGE_GET, control,
@@ -127,7 +128,8 @@ compressed_segments_are_read_whole(void **state)
 	difs_segment_checksum(stored, header.stored_length, block_crc, &header.crc);
 	difs_segment_pack(&header, block_crc, packed);
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
-	client_send(client, DIFS_MESSAGE_PUT, packed, difs_segment_packed_size(header.stored_length), stored, header.stored_length);
+	client_send(client, DIFS_MESSAGE_PUT, packed, difs_segment_packed_size(header.stored_length), stored,
+				header.stored_length);
 	assert_true(client_receive(client, &reply));
 	assert_int_equal(reply.status, DIFS_OK);
 	assert_int_equal(call(client, DIFS_MESSAGE_GET, control,
@@ -338,6 +340,42 @@ requests_can_be_pipelined(void **state)
 	client_close(client);
 }
 
+/* More groups than have open descriptors at a time. */
+static void
+many_groups_take_turns(void **state)
+{
+	enum
+	{
+		GROUPS = 700
+	};
+	Client	   *client = client_connect(&server);
+	DifsServerStatus status;
+
+	(void) state;
+	for (uint64_t group = 1; group <= GROUPS; group++)
+	{
+		assert_int_equal(create_group(client, group, GROUP_BYTES), DIFS_OK);
+		assert_int_equal(put(client, group, group, 1000), DIFS_OK);
+		if (group % 2 == 0)
+			assert_int_equal(seal_group(client, group), DIFS_OK);
+	}
+	for (int round = 0; round < 2; round++)
+	{
+		for (uint64_t group = 1; group <= GROUPS; group++)
+			assert_int_equal(get(client, group, group, 1000), DIFS_OK);
+		get_status(client, &status);
+		assert_int_equal(status.groups, GROUPS);
+		assert_int_equal(status.segments, GROUPS);
+		client_close(client);
+		server_end(&server, SIGKILL);
+		server_start(&server, NULL);
+		client = client_connect(&server);
+	}
+	for (uint64_t group = 1; group <= GROUPS; group++)
+		assert_int_equal(put(client, group, 1000 + group, 1000), group % 2 == 0 ? DIFS_ERROR_SEALED : DIFS_OK);
+	client_close(client);
+}
+
 static void
 older_epochs_may_only_read(void **state)
 {
@@ -493,6 +531,7 @@ main(void)
 		ON_DISK(deleted_segments_are_gone),
 		ON_DISK(dropped_groups_are_gone),
 		ON_DISK(requests_can_be_pipelined),
+		ON_DISK(many_groups_take_turns),
 		ON_DISK(older_epochs_may_only_read),
 		ON_DISK(clusters_do_not_see_each_other),
 		ON_DISK(signals_end_it_cleanly),

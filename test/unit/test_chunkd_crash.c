@@ -149,7 +149,8 @@ what_is_acknowledged_survives_kill(void **state)
 		server_start(&server, NULL);
 		client = client_connect(&server);
 		for (uint32_t i = 0; i < count; i++)
-			assert_int_equal(get(client, GROUP, acknowledged[i], 100 + (uint32_t) ((acknowledged[i] - 1) % IN_FLIGHT) * 1000),
+			assert_int_equal(get(client, GROUP, acknowledged[i],
+								 100 + (uint32_t) ((acknowledged[i] - 1) % IN_FLIGHT) * 1000),
 							 DIFS_OK);
 		client_close(client);
 	}
@@ -362,7 +363,8 @@ have_strace(void)
 	return false;
 }
 
-/* A sync of one group fails: nothing that waited for it is acknowledged, the group is read-only for ever, others go on. */
+/* A sync of one group fails: nothing that waited for it is acknowledged, the group is read-only for ever, others go
+ * on. */
 static void
 failed_sync_fails_the_group(void **state)
 {
@@ -407,7 +409,53 @@ failed_sync_fails_the_group(void **state)
 	client_close(client);
 }
 
-/* Kills the server when it is about to rename a file: what went before it must be enough, or be as if it had never been. */
+/* A new owner is welcome only when all that the older one had under way is done. */
+static void
+new_owner_waits_for_writes_of_the_old(void **state)
+{
+	char		path[256];
+	const char *const under[] = {
+		"strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=fdatasync",
+		"-e", "inject=fdatasync:delay_enter=300000", NULL};
+	uint8_t		bytes[LENGTH];
+	DifsPeer	newer = server.peer;
+	Client	   *client;
+	Client	   *owner;
+	uint64_t	welcomed_ms;
+	Reply		reply;
+
+	(void) state;
+	if (!have_strace())
+		skip();
+	setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+	group_path(&server, GROUP, ".group", path);
+	server_start_under(&server, under, NULL);
+	unsetenv("ASAN_OPTIONS");
+	client = client_connect(&server);
+	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
+	/* Two commits: the second is queued when the new owner comes. */
+	send_put(client, GROUP, 1, LENGTH, bytes);
+	send_put(client, GROUP, 2, LENGTH, bytes);
+	newer.port = server.peer.port;
+	newer.epoch = 2;
+	owner = client_connect_as(&newer);
+	/* Both PUTs came first, or were refused: nothing is done or answered later, which would take 300 ms. */
+	welcomed_ms = now_ms();
+	for (int i = 0; i < 2; i++)
+	{
+		assert_true(client_receive(client, &reply));
+		assert_true(reply.status == DIFS_OK || reply.status == DIFS_ERROR_FENCED);
+		assert_int_equal(get(owner, GROUP, reply.request - 1, LENGTH),
+						 reply.status == DIFS_OK ? DIFS_OK : DIFS_ERROR_NO_SEGMENT);
+	}
+	assert_true(now_ms() - welcomed_ms < 150);
+	assert_int_equal(put(client, GROUP, 3, LENGTH), DIFS_ERROR_FENCED);
+	client_close(client);
+	client_close(owner);
+}
+
+/* Kills the server when it is about to rename a file: what went before it must be enough, or be as if it had never
+ * been. */
 static void
 killed_at_each_rename(void **state)
 {
@@ -431,7 +479,8 @@ killed_at_each_rename(void **state)
 		uint64_t	group = GROUP + (uint64_t) step;
 		Reply		reply;
 
-		snprintf(path, sizeof(path), "01010101010101010101010101010101/%016llx%s", (unsigned long long) group, renames[step]);
+		snprintf(path, sizeof(path), "01010101010101010101010101010101/%016llx%s", (unsigned long long) group,
+				 renames[step]);
 		if (step == 3)
 			server_start(&server, NULL);
 		else
@@ -482,7 +531,8 @@ killed_at_each_rename(void **state)
 		{
 			assert_int_equal(put(client, group, 31, LENGTH), step == 1 ? DIFS_OK : DIFS_ERROR_SEALED);
 			for (uint64_t id = 1; id <= 30; id++)
-				assert_int_equal(get(client, group, id, LENGTH), step > 1 && id <= 28 ? DIFS_ERROR_NO_SEGMENT : DIFS_OK);
+				assert_int_equal(get(client, group, id, LENGTH), step > 1 &&
+								 id <= 28 ? DIFS_ERROR_NO_SEGMENT : DIFS_OK);
 		}
 		client_close(client);
 		server_end(&server, SIGKILL);
@@ -539,6 +589,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(what_a_crash_left_is_removed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(lost_group_header_is_reported, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(failed_sync_fails_the_group, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(new_owner_waits_for_writes_of_the_old, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(killed_at_each_rename, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(index_of_another_generation_is_noticed, set_up, tear_down)
 	};

@@ -46,7 +46,8 @@ server_prepare(Server *server, const char *directory)
 	assert_true(difs_keyring_create(path, &error));
 	assert_true(difs_keyring_load(path, &keyring, &error));
 	snprintf(server->data, sizeof(server->data), "%s/data", server->directory);
-	snprintf(server->group_directory, sizeof(server->group_directory), "%s/01010101010101010101010101010101", server->data);
+	snprintf(server->group_directory, sizeof(server->group_directory), "%s/01010101010101010101010101010101",
+			 server->data);
 	strcpy(server->peer.name, "/storage01");
 	strcpy(server->peer.host, "127.0.0.1");
 	memset(server->peer.cluster, 1, DIFS_UUID_SIZE);
@@ -446,7 +447,8 @@ list_group(Client *client, uint64_t group, uint32_t *count)
 	*count = 0;
 	do
 	{
-		assert_int_equal(call(client, DIFS_MESSAGE_LIST, control, difs_pair_pack(group, cursor, control), &reply), DIFS_OK);
+		assert_int_equal(call(client, DIFS_MESSAGE_LIST, control, difs_pair_pack(group, cursor, control), &reply),
+						 DIFS_OK);
 		cursor = difs_get64(reply.control);
 		entries = realloc(entries, (*count + reply.payload_length / DIFS_LIST_ENTRY_SIZE + 1) * sizeof(DifsListEntry));
 		for (uint32_t at = 0; at < reply.payload_length; at += DIFS_LIST_ENTRY_SIZE)
@@ -463,7 +465,8 @@ find_group(Client *client, uint64_t group, DifsGroupEntry *entry)
 	bool		found = false;
 	Reply		reply;
 
-	assert_int_equal(call(client, DIFS_MESSAGE_LIST_GROUPS, control, difs_group_pack(group - 1, control), &reply), DIFS_OK);
+	assert_int_equal(call(client, DIFS_MESSAGE_LIST_GROUPS, control, difs_group_pack(group - 1, control), &reply),
+					 DIFS_OK);
 	if (reply.payload_length > 0)
 	{
 		difs_group_entry_unpack(reply.payload, entry);

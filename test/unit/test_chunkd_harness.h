@@ -51,7 +51,8 @@ typedef struct Reply
 /* A directory with a key; directory NULL for a new one below $TMPDIR or /tmp. */
 extern void server_prepare(Server *server, const char *directory);
 
-/* Starts difsd with more options, and waits until it listens.  prefix, such as strace and its options, comes in front of it. */
+/* Starts difsd with more options, and waits until it listens.  prefix, such as strace and its options, comes in front
+ * of it. */
 extern void server_start(Server *server, const char *const *options);
 extern void server_start_under(Server *server, const char *const *prefix, const char *const *options);
 
@@ -98,7 +99,8 @@ extern DifsErrorCode put(Client *client, uint64_t group, uint64_t segment, uint3
 
 /* Reads a segment and checks that its bytes are those of put(). */
 extern DifsErrorCode get(Client *client, uint64_t group, uint64_t segment, uint32_t length);
-extern DifsErrorCode delete_segments(Client *client, uint64_t group, const uint64_t *ids, uint32_t count, uint32_t *deleted);
+extern DifsErrorCode delete_segments(Client *client, uint64_t group, const uint64_t *ids, uint32_t count,
+									 uint32_t *deleted);
 extern DifsErrorCode verify(Client *client, uint64_t group, uint64_t segment);
 extern void get_status(Client *client, DifsServerStatus *status);
 

@@ -361,7 +361,8 @@ more_payload_than_memory(void **state)
 		for (int i = 0; i < PEERS; i++)
 			pollfds[i] = (struct pollfd) {
 				.fd = clients[i] == NULL ? -1 : difs_conn_fd(clients[i]->conn),
-				.events = (short) (clients[i] != NULL && difs_conn_wants_write(clients[i]->conn) ? POLLIN | POLLOUT : POLLIN)
+				.events = (short) (clients[i] != NULL &&
+								   difs_conn_wants_write(clients[i]->conn) ? POLLIN | POLLOUT : POLLIN)
 			};
 		assert_true(poll(pollfds, PEERS, DEADLINE_MS) > 0);
 		for (int i = 0; i < PEERS; i++)

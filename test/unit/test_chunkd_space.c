@@ -300,7 +300,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(compaction_gives_small_segments_back, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(reading_goes_on_during_compaction, set_up, tear_down),
 		{"disk: capacity_is_not_exceeded", capacity_is_not_exceeded, set_up, tear_down, NULL},
-		{"memory: capacity_is_not_exceeded", capacity_is_not_exceeded, set_up, tear_down, (void *) (uintptr_t) memory_tier},
+		{"memory: capacity_is_not_exceeded", capacity_is_not_exceeded, set_up, tear_down,
+		 (void *) (uintptr_t) memory_tier},
 		cmocka_unit_test_setup_teardown(full_disk_is_survived, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(file_size_limit_is_survived, set_up, tear_down)
 	};
