@@ -385,6 +385,9 @@ CREATE FUNCTION difs.server_health(
     OUT capacity_bytes bigint,
     OUT used_bytes     bigint,
     OUT free_bytes     bigint,
+    OUT puts           bigint,
+    OUT gets           bigint,
+    OUT syncs          bigint,
     OUT problem        text)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
@@ -407,6 +410,9 @@ SELECT server.name,
        health.capacity_bytes,
        health.used_bytes,
        health.free_bytes,
+       health.puts,
+       health.gets,
+       health.syncs,
        health.problem
 FROM difs.server
 LEFT JOIN difs.server_health() AS health ON health.id OPERATOR(pg_catalog.=) server.id;

@@ -237,7 +237,7 @@ commit_done(DifsJob *job)
 	if (commit->outcome == DIFS_OK)
 	{
 		group->file_bytes = commit->end;
-		if (commit->end > commit->start)
+		if (commit->end > commit->start && commit->server->options->tier == DIFS_TIER_DISK)
 			commit->server->syncs++;
 	}
 	difs_group_set_allocated(group, commit->allocated_bytes);

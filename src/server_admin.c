@@ -45,6 +45,9 @@ enum HealthColumn
 	HEALTH_CAPACITY_BYTES,
 	HEALTH_USED_BYTES,
 	HEALTH_FREE_BYTES,
+	HEALTH_PUTS,
+	HEALTH_GETS,
+	HEALTH_SYNCS,
 	HEALTH_PROBLEM,
 	HEALTH_COLUMNS
 };
@@ -280,8 +283,12 @@ put_health(ReturnSetInfo *result, const DifsSharedServer *server)
 	values[HEALTH_CAPACITY_BYTES] = Int64GetDatum((int64) server->capacity_bytes);
 	values[HEALTH_USED_BYTES] = Int64GetDatum((int64) server->used_bytes);
 	values[HEALTH_FREE_BYTES] = Int64GetDatum((int64) server->free_bytes);
+	values[HEALTH_PUTS] = Int64GetDatum((int64) server->puts);
+	values[HEALTH_GETS] = Int64GetDatum((int64) server->gets);
+	values[HEALTH_SYNCS] = Int64GetDatum((int64) server->syncs);
 	values[HEALTH_PROBLEM] = CStringGetTextDatum(server->problem);
 	nulls[HEALTH_LAST_SEEN] = nulls[HEALTH_USED_BYTES] = nulls[HEALTH_FREE_BYTES] = unseen;
+	nulls[HEALTH_PUTS] = nulls[HEALTH_GETS] = nulls[HEALTH_SYNCS] = unseen;
 	nulls[HEALTH_CAPACITY_BYTES] = server->capacity_bytes == 0;
 	nulls[HEALTH_PROBLEM] = server->problem[0] == '\0';
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

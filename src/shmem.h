@@ -70,6 +70,9 @@ typedef struct DifsSharedServer
 	uint64		capacity_bytes;
 	uint64		used_bytes;
 	uint64		free_bytes;
+	uint64		puts;			/* segments written, read, and syncs, since it started */
+	uint64		gets;
+	uint64		syncs;
 	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why it is not alive, for messages */
 } DifsSharedServer;
 

@@ -423,6 +423,9 @@ say_up(DifsHealthLink *link, const DifsServerStatus *status)
 		entry->capacity_bytes = status->capacity_bytes;
 		entry->used_bytes = status->used_bytes;
 		entry->free_bytes = status->free_bytes;
+		entry->puts = status->puts;
+		entry->gets = status->gets;
+		entry->syncs = status->syncs;
 		entry->problem[0] = '\0';
 	}
 	LWLockRelease(&difs_shared->lock);

@@ -25,7 +25,7 @@ SELECT is_empty($$SELECT p.oid::regprocedure FROM own JOIN pg_proc p ON own.clas
 SELECT results_eq($$SELECT count(*) FROM own JOIN pg_class c ON own.classid = 'pg_class'::regclass AND c.oid = own.objid
                     WHERE c.relkind = 'r' AND c.oid <> ALL (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'difs')$$,
                   ARRAY[0::bigint], 'every table is dumped');
-SELECT results_eq($$SELECT name FROM difs.volumes$$, ARRAY['main'], 'the default volume exists from the start');
+SELECT results_eq($$SELECT name::text COLLATE "default" FROM difs.volumes$$, ARRAY['main'], 'the default volume exists from the start');
 
 SELECT finish();
 ROLLBACK;

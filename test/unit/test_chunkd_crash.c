@@ -50,7 +50,6 @@ flip_bit(const char *path, uint64_t offset)
 	close(fd);
 }
 
-/* Copies a file, or with NULL for `to` only reads it. */
 static uint8_t *
 read_file(const char *path, size_t *size)
 {
@@ -454,90 +453,93 @@ new_owner_waits_for_writes_of_the_old(void **state)
 	client_close(owner);
 }
 
-/* Kills the server when it is about to rename a file: what went before it must be enough, or be as if it had never
- * been. */
+/* Brings the server to the rename that kills it: of the group file when it is made, of the index by sealing, of group file
+ * and index by compaction. */
+static void
+run_into_rename(int step, uint64_t group, const char *const *under)
+{
+	DifsCreateGroup create = {.group = group, .epoch = 1, .capacity = GROUP_BYTES};
+	uint64_t	ids[30];
+	uint32_t	deleted;
+	uint8_t		control[64];
+	Client	   *client;
+	Reply		reply;
+
+	server_start_under(&server, step < 3 ? under : NULL, NULL);
+	client = client_connect(&server);
+	if (step == 0)
+	{
+		client_send(client, DIFS_MESSAGE_CREATE_GROUP, control, difs_create_group_pack(&create, control), NULL, 0);
+		assert_false(client_receive(client, &reply));
+		client_close(client);
+		return;
+	}
+	assert_int_equal(create_group(client, group, GROUP_BYTES), DIFS_OK);
+	for (uint64_t id = 1; id <= 30; id++)
+	{
+		assert_int_equal(put(client, group, id, LENGTH), DIFS_OK);
+		ids[id - 1] = id;
+	}
+	if (step == 1)
+	{
+		client_send(client, DIFS_MESSAGE_SEAL_GROUP, control, difs_group_pack(group, control), NULL, 0);
+		assert_false(client_receive(client, &reply));
+		client_close(client);
+		return;
+	}
+	assert_int_equal(seal_group(client, group), DIFS_OK);
+	if (step == 3)
+	{
+		/* The index has been renamed before, by sealing; it is the next time that is meant. */
+		client_close(client);
+		server_end(&server, SIGKILL);
+		server_start_under(&server, under, NULL);
+		client = client_connect(&server);
+	}
+	assert_int_equal(delete_segments(client, group, ids, 28, &deleted), DIFS_OK);
+	client_close(client);
+}
+
+/* Kills the server when it is about to rename a file: what went before is enough, or is as if it had never been. */
 static void
 killed_at_each_rename(void **state)
 {
-	/* Of the group file when it is made, of the index by sealing, of both by compaction. */
 	static const char *const renames[] = {".group.tmp", ".index.tmp", ".group.new", ".index.tmp"};
 	char		path[256];
 	const char *const under[] = {
 		"strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=renameat,renameat2",
 		"-e", "inject=renameat,renameat2:signal=KILL", NULL};
-	uint64_t	ids[30];
-	uint32_t	deleted;
-	uint8_t		control[8];
 	Client	   *client;
 
 	(void) state;
 	if (!have_strace())
 		skip();
-	setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
 	for (int step = 0; step < 4; step++)
 	{
 		uint64_t	group = GROUP + (uint64_t) step;
-		Reply		reply;
 
 		snprintf(path, sizeof(path), "01010101010101010101010101010101/%016llx%s", (unsigned long long) group,
 				 renames[step]);
-		if (step == 3)
-			server_start(&server, NULL);
-		else
-			server_start_under(&server, under, NULL);
-		client = client_connect(&server);
-		if (step == 0)
-		{
-			DifsCreateGroup create = {.group = group, .epoch = 1, .capacity = GROUP_BYTES};
-			uint8_t		body[64];
-
-			client_send(client, DIFS_MESSAGE_CREATE_GROUP, body, difs_create_group_pack(&create, body), NULL, 0);
-			assert_false(client_receive(client, &reply));
-		}
-		else
-		{
-			assert_int_equal(create_group(client, group, GROUP_BYTES), DIFS_OK);
-			for (uint64_t id = 1; id <= 30; id++)
-			{
-				assert_int_equal(put(client, group, id, LENGTH), DIFS_OK);
-				ids[id - 1] = id;
-			}
-			if (step == 1)
-			{
-				client_send(client, DIFS_MESSAGE_SEAL_GROUP, control, difs_group_pack(group, control), NULL, 0);
-				assert_false(client_receive(client, &reply));
-			}
-			else
-			{
-				assert_int_equal(seal_group(client, group), DIFS_OK);
-				if (step == 3)
-				{
-					client_close(client);
-					server_end(&server, SIGKILL);
-					server_start_under(&server, under, NULL);
-					client = client_connect(&server);
-				}
-				assert_int_equal(delete_segments(client, group, ids, 28, &deleted), DIFS_OK);
-			}
-		}
-		client_close(client);
-		server_wait(&server);
+		setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+		run_into_rename(step, group, under);
+		unsetenv("ASAN_OPTIONS");
+		assert_true(WIFSIGNALED(server_wait(&server)));
 
 		server_start(&server, NULL);
 		client = client_connect(&server);
 		if (step == 0)
 			assert_int_equal(create_group(client, group, GROUP_BYTES), DIFS_OK);
 		else
-		{
 			assert_int_equal(put(client, group, 31, LENGTH), step == 1 ? DIFS_OK : DIFS_ERROR_SEALED);
-			for (uint64_t id = 1; id <= 30; id++)
-				assert_int_equal(get(client, group, id, LENGTH), step > 1 &&
-								 id <= 28 ? DIFS_ERROR_NO_SEGMENT : DIFS_OK);
+		for (uint64_t id = 1; id <= 30; id++)
+		{
+			bool		gone = step == 0 || (step > 1 && id <= 28);
+
+			assert_int_equal(get(client, group, id, LENGTH), gone ? DIFS_ERROR_NO_SEGMENT : DIFS_OK);
 		}
 		client_close(client);
 		server_end(&server, SIGKILL);
 	}
-	unsetenv("ASAN_OPTIONS");
 }
 
 /* An index that was written before a compaction says where nothing is any more. */
