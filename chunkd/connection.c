@@ -7,8 +7,8 @@
  * kept for it.  It is paused
  *
  *	- in a payload or before a control, while the server's memory for requests is used up (memory.c);
- *	- before a frame, while it has DIFS_MAX_IN_FLIGHT requests unanswered, or more than DIFS_MAX_OUTGOING
- *	  bytes of replies that it has not taken.
+ *	- before a frame, while it has MAX_IN_FLIGHT requests unanswered, or more than
+ *	  MAX_OUTGOING bytes of replies that it has not taken.
  *
  * A payload is charged to the budget in steps as it arrives, so a peer that
  * announces much and sends nothing keeps nothing from others.
@@ -139,7 +139,8 @@ void
 difs_connection_memory_granted(DifsConnection *connection)
 {
 	if (connection->stage == DIFS_RECEIVE_PAYLOAD)
-		connection->granted = (uint32_t) connection->receiving->charged_bytes - connection->receiving->frame.control_length;
+		connection->granted = (uint32_t) connection->receiving->charged_bytes -
+			connection->receiving->frame.control_length;
 	difs_connection_update(connection);
 }
 

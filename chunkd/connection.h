@@ -142,7 +142,7 @@ extern void difs_request_reply(DifsRequest *request, const void *control, uint32
  * offset on and are read while the peer takes them. */
 extern void difs_request_reply_file(DifsRequest *request, const void *control, uint32_t control_length, uint8_t *piece,
 									uint32_t piece_length, struct DifsGroupFile *file, uint64_t offset,
-										uint32_t remaining);
+									uint32_t remaining);
 
 /* Answers with an error and frees the request. */
 extern void difs_request_fail(DifsRequest *request, const DifsError *error);

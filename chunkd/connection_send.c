@@ -48,8 +48,7 @@ typedef struct Fetch
 } Fetch;
 
 static void answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t control_length,
-				   uint8_t *piece,
-				   uint32_t piece_length, DifsGroupFile *file, uint64_t offset, uint32_t remaining);
+				   uint8_t *piece, uint32_t piece_length, DifsGroupFile *file, uint64_t offset, uint32_t remaining);
 static void send_replies(DifsConnection *connection);
 static void on_written(uv_write_t *write, int status);
 static void fetch_next(DifsConnection *connection, DifsReply *reply);
@@ -81,8 +80,9 @@ difs_request_reply_file(DifsRequest *request, const void *control, uint32_t cont
 void
 difs_request_fail(DifsRequest *request, const DifsError *error)
 {
-	answer(request, error->code, error->text, (uint32_t) strnlen(error->text, DIFS_ERROR_TEXT_SIZE), NULL, 0, NULL, 0,
-		   0);
+	uint32_t	length = (uint32_t) strnlen(error->text, DIFS_ERROR_TEXT_SIZE);
+
+	answer(request, error->code, error->text, length, NULL, 0, NULL, 0, 0);
 }
 
 void

@@ -77,8 +77,7 @@ lock_directory(const DifsOptions *options, int directory_fd, DifsError *error)
 				strcpy(holder, "unknown\n");
 			holder[strcspn(holder, "\n")] = '\0';
 			return difs_error_set(error, DIFS_ERROR_EXISTS, "data directory \"%s\" is in use by process %s",
-								  options->data,
-								  holder);
+								  options->data, holder);
 		}
 		nanosleep(&retry, NULL);
 	}

@@ -95,8 +95,8 @@ difs_record_size(uint32_t stored_length)
 	return (size + DIFS_RECORD_ALIGNMENT - 1) / DIFS_RECORD_ALIGNMENT * DIFS_RECORD_ALIGNMENT;
 }
 
-/* The whole pages inside the stored form of a record, which a deletion gives back to the file system; returns their
- * bytes. */
+/* The whole pages inside the stored form of a record, which a deletion gives back to the file system; returns how
+ * many bytes. */
 static inline uint64_t
 difs_record_pages(uint64_t offset, uint32_t stored_length, uint64_t *start)
 {
@@ -127,8 +127,7 @@ extern uint64_t difs_record_mask(uint64_t salt, uint64_t offset);
 extern void difs_record_pack(const DifsSegment *segment, uint64_t salt, uint64_t offset, uint64_t synced,
 							 uint8_t *packed);
 
-/* Reads the header of a record at offset.  False with DIFS_ERROR_CORRUPT if there is none of this group at this place.
- * */
+/* Reads the header of a record at offset.  False with DIFS_ERROR_CORRUPT if none of this group is at this place. */
 extern bool difs_record_unpack(const uint8_t *packed, size_t size, const DifsGroupHeader *header, uint64_t offset,
 							   DifsSegment *segment, DifsError *error);
 

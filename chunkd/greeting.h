@@ -9,8 +9,7 @@
 /* Handles a request of a connection that is not READY. */
 extern void difs_greeting_handle(DifsRequest *request);
 
-/* The tenant of an ATTACHING connection is there and knows its epoch (error NULL), or could not be made so (tenant.c).
- * */
+/* The tenant of an ATTACHING connection knows its epoch durably (error NULL), or could not be made so (tenant.c). */
 extern void difs_greeting_attached(DifsConnection *connection, const DifsError *error);
 
 #endif

@@ -7,7 +7,7 @@
  * file or a group that nobody was told of, which the keeper drops.
  *
  * Dropping removes the group file first: what is left by a crash after that is an
- * index or mark without a group file, which tenant.c removes at start.  The other
+ * index or mark without a group file, which tenant_load.c removes at start.  The other
  * way round an index that is gone would turn a sealed group into an open one.
  */
 #include <stdlib.h>

@@ -124,8 +124,8 @@ difs_index_write(DifsStore *store, const char *path, DifsIndexHeader *header, co
 		free(bytes);
 		return false;
 	}
-	ok = difs_pwrite(fd, bytes, size, 0) || difs_error_set(error, DIFS_ERROR_IO, "could not write file \"%s\"",
-														   temporary);
+	ok = difs_pwrite(fd, bytes, size, 0) ||
+		difs_error_set(error, DIFS_ERROR_IO, "could not write file \"%s\"", temporary);
 	ok = ok && store->publish(store, fd, temporary, path, error);
 	close(fd);
 	free(bytes);
@@ -139,8 +139,8 @@ difs_index_map(DifsStore *store, const char *path, const DifsGroupHeader *group,
 	*map = (DifsIndexMap) {.fd = store->open(store, path, error)};
 	if (map->fd < 0)
 		return false;
-	if (check_header(path, group, map, header, error) && (!check_entries || check_all_entries(path, map, header,
-																							  error)))
+	if (check_header(path, group, map, header, error) &&
+		(!check_entries || check_all_entries(path, map, header, error)))
 	{
 		map->bytes = mmap(NULL, map->size, PROT_READ, MAP_SHARED, map->fd, 0);
 		if (map->bytes != MAP_FAILED)
@@ -216,8 +216,8 @@ difs_index_map_header(const DifsIndexMap *map, const DifsIndexHeader *header, Di
 	uint8_t		bytes[DIFS_INDEX_HEADER_SIZE];
 
 	difs_index_header_pack(header, bytes);
-	return difs_pwrite(map->fd, bytes, sizeof(bytes), 0) || difs_error_set(error, DIFS_ERROR_IO,
-																		   "could not write index");
+	return difs_pwrite(map->fd, bytes, sizeof(bytes), 0) ||
+		difs_error_set(error, DIFS_ERROR_IO, "could not write index");
 }
 
 uint32_t

@@ -40,7 +40,7 @@ typedef struct DifsIndexTotals
 extern DifsListEntry *difs_index_find(const DifsIndex *index, uint64_t segment);	/* NULL: not there */
 extern void difs_index_insert(DifsIndex *index, const DifsListEntry *entry);	/* which must not be there */
 extern void difs_index_remove(DifsIndex *index, uint64_t segment);
-/* out of order, before difs_index_sort() */
+/* Out of order, before difs_index_sort(). */
 extern void difs_index_append(DifsIndex *index, const DifsListEntry *entry);
 extern void difs_index_sort(DifsIndex *index);
 extern void difs_index_copy(const DifsIndex *from, DifsIndex *to);

@@ -9,8 +9,7 @@
 
 #include "group.h"
 
-/* group_open.c: opens a group, recovering it if need be; then lets go on, or fails, those who wait in group->opening.
- * */
+/* group_open.c: opens a group, recovering it if need be; then lets those in group->opening go on, or fails them. */
 extern void difs_group_open(DifsGroup *group);
 
 /* group_create.c: makes the file of a group that difs_group_create() has just made; answers request. */

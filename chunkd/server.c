@@ -148,8 +148,7 @@ listen_on(DifsServer *server, DifsError *error)
 		status = uv_listen((uv_stream_t *) &server->listener, BACKLOG, on_connection);
 	if (status != 0)
 		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "could not listen on \"%.100s:%s\": %s", options->host,
-							  options->port,
-							  uv_strerror(status));
+							  options->port, uv_strerror(status));
 	return true;
 }
 

@@ -3,7 +3,7 @@
  *
  * State: the directory's descriptor, which directory.c opened and locked.  A
  * process that dies between create() and publish() leaves a file that ends in .tmp
- * or .new, which tenant.c removes at start.
+ * or .new, which tenant_load.c removes at start.
  */
 #include "store.h"
 

@@ -1,5 +1,5 @@
 /*
- * store_memory.c - files of the memory tier: memfd files and the names that this process has given them.
+ * store_memory.c - files of the memory tier: memfd files, by the names that they were given.
  *
  * State: a search tree from path to descriptor, under one mutex, as pool threads
  * create, rename and remove.  open() hands out a duplicate, so a removed file lives

@@ -284,8 +284,7 @@ store_epoch_done(DifsJob *job)
 	else
 	{
 		difs_log(DIFS_LOG_ERROR, "cluster %s: epoch %" PRIu64 " could not be stored: %s", tenant->directory,
-				 storing->epoch,
-				 storing->error.text);
+				 storing->epoch, storing->error.text);
 		while ((connection = STAILQ_FIRST(&tenant->attaching)) != NULL)
 		{
 			STAILQ_REMOVE_HEAD(&tenant->attaching, tenant_link);

@@ -60,7 +60,7 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	inode.size = version.size;
 	inode.mtime = version.mtime;
 	inode.ctime = version.mtime;
-	difs_inode_update_content(&inode);
+	difs_inode_store_content(&inode);
 	return version.version;
 }
 

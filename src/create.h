@@ -13,8 +13,8 @@
 /*
  * Finds or creates the file that is to get a new version, and locks it: on return, *inode is its
  * newest state, and until the end of the transaction nobody else can add a version or remove it.
- * *created says that it is new: its version is 0, and the caller is to write version 1. *walk says
- * where it is.  Between difs_write_begin() and _end(); the active snapshot may have been replaced by a
+ * *created says that it is new: its version is 0, its row is not written, and the caller is to write
+ * version 1. *walk says where it is.  Between difs_write_begin() and _end(); the active snapshot may have been replaced by a
  * newer one.
  *
  * parents: directories on the way are made.  if_version: 0 = must not exist (58P02), n = the current

@@ -111,11 +111,12 @@ difs_entry_create(const DifsInode *directory, const char *name, DifsKind kind, D
 {
 	if (!difs_directory_enter(directory))
 		return false;
-	difs_inode_create(directory->volume, kind, inode);
-	if (difs_dentry_insert(directory->ino, name, inode->ino))
-		return true;
-	difs_inode_remove(inode->ino);
-	return false;
+	difs_inode_prepare(directory->volume, kind, inode);
+	if (!difs_dentry_insert(directory->ino, name, inode->ino))
+		return false;
+	if (kind != DIFS_KIND_FILE)
+		difs_inode_insert(inode);
+	return true;
 }
 
 bool

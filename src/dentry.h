@@ -47,7 +47,8 @@ extern bool difs_dentry_insert(int64 parent, const char *name, int64 ino);
 extern bool difs_directory_enter(const DifsInode *directory);
 
 /* Makes an inode and its name in a directory. False if the directory is gone or somebody else has taken the name:
- * nothing is left behind. */
+ * nothing is left behind. A file's inode is only prepared: its row is written with its first version, by
+ * difs_inode_store_content(). */
 extern bool difs_entry_create(const DifsInode *directory, const char *name, DifsKind kind, DifsInode *inode);
 
 /* Makes those directories on the way to a path's last component that do not exist. False: begin again.

@@ -53,10 +53,8 @@ difs_inode_find(int64 ino, DifsInode *inode)
 }
 
 void
-difs_inode_create(int32 volume, DifsKind kind, DifsInode *inode)
+difs_inode_prepare(int32 volume, DifsKind kind, DifsInode *inode)
 {
-	Datum		values[DIFS_INODE_COLUMNS];
-	bool		nulls[DIFS_INODE_COLUMNS] = {false};
 	TimestampTz now = GetCurrentTimestamp();
 
 	*inode = (DifsInode) {
@@ -71,7 +69,15 @@ difs_inode_create(int32 volume, DifsKind kind, DifsInode *inode)
 		.ctime = now,
 		.btime = now,
 		.own = true,
+		.fresh = true,
 	};
+}
+
+void
+difs_inode_insert(DifsInode *inode)
+{
+	Datum		values[DIFS_INODE_COLUMNS];
+	bool		nulls[DIFS_INODE_COLUMNS] = {false};
 
 	values[DIFS_INODE_INO - 1] = Int64GetDatum(inode->ino);
 	values[DIFS_INODE_VOLUME - 1] = Int32GetDatum(inode->volume);
@@ -89,6 +95,7 @@ difs_inode_create(int32 volume, DifsKind kind, DifsInode *inode)
 	nulls[DIFS_INODE_ATTRS - 1] = true;
 
 	difs_row_insert(DIFS_REL_INODE, values, nulls);
+	inode->fresh = false;
 }
 
 bool
@@ -110,13 +117,18 @@ difs_inode_lock(DifsInode *inode)
 
 /* A row that this transaction made needs no lock, and is looked up here. */
 void
-difs_inode_update_content(DifsInode *inode)
+difs_inode_store_content(DifsInode *inode)
 {
 	Datum		values[DIFS_INODE_COLUMNS] = {0};
 	bool		nulls[DIFS_INODE_COLUMNS] = {false};
 	bool		replace[DIFS_INODE_COLUMNS] = {false};
 	HeapTuple	row = inode->row;
 
+	if (inode->fresh)
+	{
+		difs_inode_insert(inode);
+		return;
+	}
 	if (row == NULL)
 	{
 		ScanKeyData key;
@@ -229,6 +241,7 @@ decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode)
 	inode->ctime = DatumGetTimestampTz(values[DIFS_INODE_CTIME - 1]);
 	inode->btime = DatumGetTimestampTz(values[DIFS_INODE_BTIME - 1]);
 	inode->row = NULL;
+	inode->fresh = false;
 
 	/* a row that this transaction wrote may be the update of one that others see: not its own then */
 	inode->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)) &&

@@ -38,24 +38,27 @@ typedef struct DifsInode
 	TimestampTz ctime;
 	TimestampTz btime;
 	bool		own;			/* made by this very transaction: nobody else can see it, so no lock is needed */
+	bool		fresh;			/* prepared: it has no row yet */
 	HeapTuple	row;			/* its newest row, once difs_inode_lock() has locked it; NULL before */
 } DifsInode;
 
 /* Reads one under the active snapshot; false if there is none. */
 extern bool difs_inode_find(int64 ino, DifsInode *inode);
 
-/* Makes a new one of a kind in a volume, owned by the current role; fills in *inode. Modes are 0644 for files, 0755
- * for directories and 0777 for symbolic links; nlink is 1, version and size are 0, all times are now by the clock (so
- * two files of one transaction differ). */
-extern void difs_inode_create(int32 volume, DifsKind kind, DifsInode *inode);
+/* A new one of a kind in a volume: takes a number and fills in *inode, but writes no row yet. Modes are 0644 for files, 0755 for
+ * directories. */
+extern void difs_inode_prepare(int32 volume, DifsKind kind, DifsInode *inode);
+
+/* Writes the row of a prepared one. */
+extern void difs_inode_insert(DifsInode *inode);
 
 /* Locks the row of a file for a new version; *inode becomes its newest state. False if it is gone. REPEATABLE READ
  * and above: 40001 if somebody changed it since the snapshot. */
 extern bool difs_inode_lock(DifsInode *inode);
 
-/* After difs_inode_lock() or _create(): writes version, size, mtime and ctime from *inode. The lock is good for one
- * update. */
-extern void difs_inode_update_content(DifsInode *inode);
+/* After difs_inode_lock() or _prepare(): writes version, size, mtime and ctime from *inode, into its row or a new one. The
+ * lock is good for one update. */
+extern void difs_inode_store_content(DifsInode *inode);
 
 /* Removes the row, if it is there; foreign keys that reference it act (an error 23503 names the constraint). */
 extern void difs_inode_remove(int64 ino);

@@ -68,7 +68,7 @@ end_write(DifsWrite *write)
 	inode->version = version.version;
 	inode->size = version.size;
 	inode->mtime = inode->ctime = version.mtime;
-	difs_inode_update_content(inode);
+	difs_inode_store_content(inode);
 	return version.version;
 }
 

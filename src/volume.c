@@ -269,7 +269,8 @@ insert(const DifsVolume *volume)
 	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_VOLUME);
 	DifsInode	root;
 
-	difs_inode_create(id, DIFS_KIND_DIRECTORY, &root);
+	difs_inode_prepare(id, DIFS_KIND_DIRECTORY, &root);
+	difs_inode_insert(&root);
 
 	values[DIFS_VOLUME_ID - 1] = Int32GetDatum(id);
 	values[DIFS_VOLUME_NAME - 1] = CStringGetTextDatum(volume->name);
