@@ -2,6 +2,7 @@
 #
 #	make                  extension and chunk server
 #	make install          both, where pg_config says
+#	make FAULTS=1 …       with fault points, for tests only (common/fault.h); in a copy of the source
 #	make installcheck     regression, isolation and TAP tests; starts its own servers; not as root
 #
 #	make deps             installs the Debian packages that the rest needs
@@ -31,6 +32,9 @@ PGFILEDESC = "difs - files inside transactions"
 COMMON = common/libdifs_common.a
 PG_CPPFLAGS = -I$(CURDIR)
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+ifdef FAULTS
+PG_CPPFLAGS += -DDIFS_FAULTS
+endif
 SHLIB_LINK = $(COMMON) -lzstd -lcrypto -lisal -lxxhash
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
