@@ -201,7 +201,8 @@ mark_run(DifsJob *job)
 		difs_group_note_failure(deletion->group, deletion->server);
 }
 
-/* Only a record that can be recognised is overwritten; of one that cannot, the index alone says that it is dead. */
+/* Only a record that can be recognised is overwritten; of one that cannot, the index alone says that it is dead.  A group without an
+ * index file has nothing else that says so: there, a record that cannot be read now may come to life again. */
 static bool
 mark_record(const Delete *deletion, const Target *target, DifsError *error)
 {
@@ -209,7 +210,7 @@ mark_record(const Delete *deletion, const Target *target, DifsError *error)
 	uint8_t		magic[4];
 
 	if (!difs_pread_all(deletion->file->fd, packed, sizeof(packed), target->offset, error))
-		return error->code == DIFS_ERROR_CORRUPT || error->system_errno == EIO;
+		return error->code == DIFS_ERROR_CORRUPT || (error->system_errno == EIO && deletion->file->map.fd >= 0);
 	if (difs_get32(packed) != DIFS_SEGMENT_MAGIC || difs_get64(packed + 8) != target->segment)
 		return true;
 	difs_put32(magic, DIFS_SEGMENT_MAGIC_DEAD);
