@@ -20,6 +20,9 @@
  * damaged if its header can be read: it is either nobody's or somebody's whose
  * bytes rotted.
  *
+ * A tail that cannot be read is not a torn one: it is left as it is, and the group
+ * fails.
+ *
  * The check of the tail reads the disk and not what the page cache believes: what
  * a process before us wrote is synced first, then dropped from the cache.
  *
@@ -51,6 +54,7 @@ typedef struct Walk
 	bool		writable;
 	uint64_t	file_bytes;
 	uint64_t	synced;			/* S */
+	uint64_t	unreadable_end; /* of the last place that the disk could not read, 0: none */
 	DifsListEntry places[MAX_DAMAGED_PLACES];	/* without a valid record */
 	uint32_t	place_count;
 	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
@@ -64,6 +68,7 @@ static uint64_t dead_bytes(const Walk *walk, uint64_t offset, uint32_t stored_le
 static void add_place(Walk *walk, uint64_t offset, uint64_t end);
 static void remove_repeated(Walk *walk);
 static bool check_tail(Walk *walk, uint64_t *end);
+static bool could_read_tail(Walk *walk);
 static bool check_bytes(Walk *walk, const DifsListEntry *entry, bool *right);
 static bool cut_tail(Walk *walk, DifsStore *store, uint64_t end);
 static void list_places(Walk *walk);
@@ -155,7 +160,10 @@ read_record(Walk *walk, uint64_t offset, DifsSegment *segment, bool *valid)
 	if (got < 0 && errno != EIO)
 		return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
 	if (got < 0)
+	{
+		walk->unreadable_end = offset + 1;
 		got = difs_pread(walk->fd, walk->packed, DIFS_SEGMENT_HEADER_SIZE, offset);
+	}
 	*valid = got > 0 && difs_record_unpack(walk->packed, (size_t) got, walk->header, offset, segment, NULL) &&
 		difs_record_size(segment->stored_length) <= walk->file_bytes - offset;
 	return true;
@@ -174,7 +182,10 @@ next_record(Walk *walk, uint64_t offset, uint64_t *found)
 		ssize_t		got = difs_pread(walk->fd, walk->buffer, SCAN_SIZE, offset);
 
 		if (got < 0 && errno == EIO)
+		{
+			walk->unreadable_end = offset + SCAN_SIZE;
 			continue;
+		}
 		if (got < 0)
 			return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
 		for (size_t at = 0; at + DIFS_SEGMENT_HEADER_SIZE <= (size_t) got; at += DIFS_RECORD_ALIGNMENT)
@@ -253,6 +264,8 @@ check_tail(Walk *walk, uint64_t *end)
 		keep = i + 1;
 		*end = entry->offset + difs_record_size(entry->stored_length);
 	}
+	if (!could_read_tail(walk))
+		return false;
 	index->count = keep;
 	for (uint32_t i = first; i < keep; i++)
 	{
@@ -260,6 +273,14 @@ check_tail(Walk *walk, uint64_t *end)
 			walk->recovery->damaged++;
 	}
 	return true;
+}
+
+static bool
+could_read_tail(Walk *walk)
+{
+	errno = EIO;
+	return walk->unreadable_end <= walk->synced ||
+		difs_error_set(walk->error, DIFS_ERROR_IO, "could not read the end of the group file");
 }
 
 static bool
@@ -277,7 +298,7 @@ check_bytes(Walk *walk, const DifsListEntry *entry, bool *right)
 		uint32_t	length = entry->stored_length - done < VERIFY_SIZE ? entry->stored_length - done : VERIFY_SIZE;
 		ssize_t		got = difs_pread(walk->fd, walk->buffer, length, at + done);
 
-		if (got < 0 && errno != EIO)
+		if (got < 0)
 			return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
 		*right = got == (ssize_t) length &&
 			difs_segment_verify(walk->packed, done / DIFS_BLOCK_SIZE, walk->buffer, length, NULL);
