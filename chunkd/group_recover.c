@@ -20,8 +20,9 @@
  * damaged if its header can be read: it is either nobody's or somebody's whose
  * bytes rotted.
  *
- * A tail that cannot be read is not a torn one: it is left as it is, and the group
- * fails.
+ * What cannot be read is neither torn nor rotten: an open group fails then, and its
+ * file is left as it is, so that nothing is cut, and no index is written that leaves
+ * out what can be read the next time.
  *
  * The check of the tail reads the disk and not what the page cache believes: what
  * a process before us wrote is synced first, then dropped from the cache.
@@ -54,7 +55,7 @@ typedef struct Walk
 	bool		writable;
 	uint64_t	file_bytes;
 	uint64_t	synced;			/* S */
-	uint64_t	unreadable_end; /* of the last place that the disk could not read, 0: none */
+	bool		unreadable;		/* the disk has refused a read */
 	DifsListEntry places[MAX_DAMAGED_PLACES];	/* without a valid record */
 	uint32_t	place_count;
 	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
@@ -68,7 +69,6 @@ static uint64_t dead_bytes(const Walk *walk, uint64_t offset, uint32_t stored_le
 static void add_place(Walk *walk, uint64_t offset, uint64_t end);
 static void remove_repeated(Walk *walk);
 static bool check_tail(Walk *walk, uint64_t *end);
-static bool could_read_tail(Walk *walk);
 static bool check_bytes(Walk *walk, const DifsListEntry *entry, bool *right);
 static bool cut_tail(Walk *walk, DifsStore *store, uint64_t end);
 static void list_places(Walk *walk);
@@ -161,7 +161,7 @@ read_record(Walk *walk, uint64_t offset, DifsSegment *segment, bool *valid)
 		return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
 	if (got < 0)
 	{
-		walk->unreadable_end = offset + 1;
+		walk->unreadable = true;
 		got = difs_pread(walk->fd, walk->packed, DIFS_SEGMENT_HEADER_SIZE, offset);
 	}
 	*valid = got > 0 && difs_record_unpack(walk->packed, (size_t) got, walk->header, offset, segment, NULL) &&
@@ -183,7 +183,7 @@ next_record(Walk *walk, uint64_t offset, uint64_t *found)
 
 		if (got < 0 && errno == EIO)
 		{
-			walk->unreadable_end = offset + SCAN_SIZE;
+			walk->unreadable = true;
 			continue;
 		}
 		if (got < 0)
@@ -264,8 +264,11 @@ check_tail(Walk *walk, uint64_t *end)
 		keep = i + 1;
 		*end = entry->offset + difs_record_size(entry->stored_length);
 	}
-	if (!could_read_tail(walk))
-		return false;
+	if (walk->unreadable)
+	{
+		errno = EIO;
+		return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read all of the group file");
+	}
 	index->count = keep;
 	for (uint32_t i = first; i < keep; i++)
 	{
@@ -273,14 +276,6 @@ check_tail(Walk *walk, uint64_t *end)
 			walk->recovery->damaged++;
 	}
 	return true;
-}
-
-static bool
-could_read_tail(Walk *walk)
-{
-	errno = EIO;
-	return walk->unreadable_end <= walk->synced ||
-		difs_error_set(walk->error, DIFS_ERROR_IO, "could not read the end of the group file");
 }
 
 static bool
