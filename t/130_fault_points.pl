@@ -29,9 +29,11 @@ is(system("$FindBin::RealBin/../scripts/check-fault-points"), 0, 'fault_points.t
 
 sub chunk_server_points
 {
+	my @points = grep { index($_, $prefix) == 0 } DifsFaults::points('point', 'chunkd.');
+	return unless @points;
 	my $run = DifsFaults->new('points');
 	my $kills = 0;
-	foreach my $point (grep { index($_, $prefix) == 0 } DifsFaults::points('point', 'chunkd.'))
+	foreach my $point (@points)
 	{
 		my $times = 0;
 		my @wrong;
