@@ -8,18 +8,21 @@
 #	make deps             installs the Debian packages that the rest needs
 #	make demo [TREE=dir]  everything once, on real files, in a private directory
 #	make check            all tests, in a private directory
+#	make check-long       the fault tests at full length (doc/faults.md): hours; as root
 #
-# The last three work before anything is installed and do everything by themselves, also as root.
+# The last four work before anything is installed and do everything by themselves, also as root.
 
-ifneq ($(filter deps demo check,$(MAKECMDGOALS)),)
+ifneq ($(filter deps demo check check-long,$(MAKECMDGOALS)),)
 
-.PHONY: deps demo check
+.PHONY: deps demo check check-long
 deps:
 	scripts/install-packages
 demo: deps
 	scripts/demo $(TREE)
 check: deps
 	scripts/check
+check-long: deps
+	scripts/check-long
 
 else
 
@@ -76,6 +79,7 @@ clean-parts:
 	$(MAKE) -C common clean
 	$(MAKE) -C chunkd clean
 	$(MAKE) -C test/unit clean
+	$(MAKE) -C test/faults clean
 .PHONY: install-difsd uninstall-difsd clean-parts
 
 temp-dir:

@@ -219,7 +219,9 @@ sub freeze
 	my ($kind) = @_;
 	my @pids = ($kind ne 'servers' ? postgres_pids() : (), $kind ne 'postgres' ? map { $_->{pid} } values %servers : ());
 	kill('STOP', @pids);
-	poll_until(sub { !grep { DifsFaults::slurp("/proc/$_/stat") !~ /^\d+ \(.*\) [TZX]/ } @pids }, 30) or die 'not frozen';
+	# one may have gone meanwhile, or have been started before the postmaster stopped
+	kill('STOP', @pids = (@pids, postgres_pids())) if $kind ne 'servers';
+	poll_until(sub { !grep { DifsFaults::slurp("/proc/$_/stat") =~ /^\d+ \(.*\) [^TZX]/ } @pids }, 30) or die 'not frozen';
 	return;
 }
 
