@@ -9,6 +9,7 @@ use lib "$FindBin::Bin/lib";
 
 use DifsCluster;
 use IPC::Run;
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
@@ -26,7 +27,7 @@ foreach my $server (@servers)
 {
 	$server->kill;
 	$server->{key_file} = $cluster->dir . '/key' . $server->name =~ s{/}{_}r;
-	write_keys($server->{key_file}, read_keys($node_key_file()));
+	write_keys($server->{key_file}, read_keys(node_key_file()));
 	$server->start;
 }
 $cluster->wait_until_alive;
@@ -152,4 +153,19 @@ $cluster->wait_until_alive;
 is($cluster->sql("SELECT count(*) FROM difs.servers WHERE alive"), scalar(@servers), 'all chunk servers are alive');
 
 $cluster->stop;
+
+# An embedded chunk server reads its key file when the configuration is reloaded.
+my $embedded = PostgreSQL::Test::Cluster->new('embedded');
+my $program = DifsCluster::Server::program();
+$embedded->init;
+$embedded->append_conf('postgresql.conf', "shared_preload_libraries = 'difs'\ndifs.server_program = '$program'\n");
+$embedded->start;
+$embedded->safe_psql('postgres', "CREATE EXTENSION difs; SELECT difs_put('/a', 'a')");
+my $key_file = $embedded->data_dir . '.difs/cluster.key';
+write_keys($key_file, new_key(), read_keys($key_file));
+$embedded->reload;
+ok(DifsCluster::poll_until(sub { slurp_file($embedded->logfile) =~ /key file was read again: 2 keys/ }),
+	'a reload reaches embedded chunk servers');
+is($embedded->safe_psql('postgres', "SELECT difs_put('/b', 'b'); SELECT difs_get('/a')"), "1\n\\x61", 'and the new key works');
+$embedded->stop;
 done_testing();
