@@ -466,6 +466,8 @@ inline send_drop(o, g, s)
 	{
 		DROP(s, g) == 0 && ACTS(o) && MAY(o, s) && COPY_EPOCH(s, g) != 0 && (MEMBER(o, g) & BIT(s)) == 0 &&
 			PULLING(o, g) == 0;
+		/* [2] no copy is newer than its owner's row, or no DROP_GROUP would ever reach it */
+		assert(COPY_EPOCH(s, g) <= GROUP_EPOCH(o, g));
 		DROP(s, g) = GROUP_EPOCH(o, g) * 2 + o;
 	}
 }
