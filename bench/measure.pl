@@ -1,20 +1,29 @@
 # measure.pl - runs the workloads in order and writes the report.  Started by bench/run, which has started all servers.
 use strict;
 use warnings;
+use List::Util qw(sum);
 use Bench;
 use Bench::Plot;
 use Bench::Report;
 
+# How the time is shared, roughly as the workloads need it on an idle machine.  On a busy one this keeps a slow workload from taking the
+# others' time.
+my %parts = (large => 30, value => 15, mebibyte => 12, small => 30, get => 15, metadata => 25, moosefs => 10, matrix => 120);
+
 $| = 1;
 my $bench = Bench->new(directory => $ENV{BENCH_DIRECTORY}, form => $ENV{BENCH_FORM});
+my @workloads = map { [ $_, m{([a-z]+)\.pl$} ] } sort glob 'bench/workloads/*.pl';
+@workloads = grep { $_->[1] =~ /^($ENV{BENCH_ONLY})$/ } @workloads if defined $ENV{BENCH_ONLY};
+@workloads = grep { $_->[1] ne 'matrix' } @workloads if $ENV{BENCH_FORM} eq 'quick';
 $bench->prepare;
-for my $file (sort glob 'bench/workloads/*.pl')
+while (my $workload = shift @workloads)
 {
-	next if defined $ENV{BENCH_ONLY} && $file !~ /$ENV{BENCH_ONLY}/;
+	my ($file, $name) = @$workload;
+	my $part = $parts{$name} // 5;
+	$bench->give_time($part / sum($part, map { $parts{ $_->[1] } // 5 } @workloads));
+	$bench->say(sprintf '%-12s after %4d s', $name, $bench->elapsed);
 	require "./$file";
-	my ($name) = $file =~ m{([a-z]+)\.pl$};
-	$bench->say(sprintf "%-12s after %4d s", $name, $bench->elapsed);
-	"Workload::$name"->can("run")->($bench);
+	"Workload::$name"->can('run')->($bench);
 }
 Bench::Report::write_all($bench);
 Bench::Plot::write_all($bench);

@@ -15,9 +15,12 @@ my $MIB = 1024 * $KIB;
 my $first_number = 100_000_000;    # objects' numbers are large objects' oids as well: far from those that the server gives
 
 my %forms = (
-	tiny => { repetitions => 1, seconds => 0.3, large => 32 * $MIB, value => 16 * $MIB, objects => 200, batches => 1 },
-	quick => { repetitions => 3, seconds => 0.6, large => 256 * $MIB, value => 256 * $MIB, objects => 2000, batches => 2 },
-	full => { repetitions => 5, seconds => 1.5, large => 1024 * $MIB, value => 256 * $MIB, objects => 10000, batches => 5 });
+	tiny => { repetitions => 1, seconds => 0.3, large => 32 * $MIB, value => 16 * $MIB, objects => 200, batches => 1,
+		budget => 600 },
+	quick => { repetitions => 3, seconds => 0.6, large => 256 * $MIB, value => 256 * $MIB, objects => 2000, batches => 2,
+		budget => 210 },
+	full => { repetitions => 5, seconds => 1.5, large => 1024 * $MIB, value => 256 * $MIB, objects => 10000, batches => 5,
+		budget => 1400 });
 
 sub new
 {
@@ -35,6 +38,13 @@ sub new
 
 sub elapsed { return Time::HiRes::time() - $_[0]{started} }
 
+# A workload that starts now may use this share of the time that is left before the budget; once it has, each comparison is done only once.
+sub give_time
+{
+	my ($self, $share) = @_;
+	$self->{until} = $self->elapsed + ($self->{budget} - $self->elapsed) * $share;
+}
+
 sub say
 {
 	my ($self, $text) = @_;
@@ -50,9 +60,10 @@ sub prepare
 	$self->{has_write} = $self->sql("SELECT count(*) FROM pg_proc WHERE proname = 'difs_write'");
 	$self->{has_moosefs} = -d "$directory/moosefs/mount/bench";
 	my $bytes = max($self->{large}, $self->{value});
+	my $text_bytes = $self->{large} / 4;
 	system("head -c $bytes /dev/urandom >$directory/payload") == 0 or die;
 	system("find /usr/include /usr/share/common-licenses /usr/share/perl -type f -size -256k -print0 | sort -z | xargs -0 cat"
-		  . " 2>/dev/null | head -c $self->{large} >$directory/text") == 0 or die;
+		  . " 2>/dev/null | head -c $text_bytes >$directory/text") == 0 or die;
 	$self->{text} = -s "$directory/text";
 	$self->{payload} = "$directory/payload";
 	mkdir "$directory/files/$_" for qw(objects meta);
@@ -125,7 +136,7 @@ sub load
 	do
 	{
 		$peak = max($peak, Bench::Machine::private_bytes($name eq 'files' ? $pid : Bench::Machine::with_children(@processes)));
-	} until $select->can_read(0.1);
+	} until $select->can_read(0.2);
 	my $line = <$output> // '';
 	close $output or die "the load generator failed\n";
 	my %figures = map { split /=/, $_, 2 } split ' ', $line;
@@ -168,12 +179,15 @@ sub measure
 	$cpu = Bench::Machine::cpu_seconds($self->processes($name)) - $cpu;
 	$figures->{wal} = $database ? $self->sql("SELECT pg_current_wal_insert_lsn() - '$wal'", $port) : undef;
 	$self->next_number($name, $figures->{used}) if $writes;
-	my $payload = $figures->{operations} * ($options{size} // 0);
+	# the servers worked for the operations that warmed up as well
+	my $all = $figures->{operations} + ($options{warm} // 0) * $options{clients};
+	my $size = $options{size} // 0;
 	$figures->{first} = $options{first};
 	$figures->{rate} = $figures->{operations} / $figures->{seconds};
-	$figures->{bytes_rate} = $payload / $figures->{seconds};
-	$figures->{cpu} = ($cpu + $figures->{client_cpu}) / $figures->{operations};
-	$figures->{wal_ratio} = $figures->{wal} / $payload if $payload && defined $figures->{wal};
+	$figures->{bytes_rate} = $figures->{rate} * $size;
+	$figures->{cpu} = $cpu / $all + $figures->{client_cpu} / $figures->{operations};
+	$figures->{wal_each} = $figures->{wal} / $all if $database;
+	$figures->{wal_ratio} = $figures->{wal_each} / $size if $size && $database;
 	return $figures;
 }
 
@@ -190,6 +204,11 @@ sub compare
 	$cell{runs} = {};
 	for my $repetition (1 .. $repetitions)
 	{
+		if ($repetition > 1 && $self->elapsed > $self->{until})
+		{
+			$self->{cut_short}++;
+			last;
+		}
 		for my $system (@systems)
 		{
 			my %own = (seconds => $self->{seconds}, clients => 1, %options, %$system);

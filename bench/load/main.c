@@ -211,10 +211,10 @@ print_figures(const Client *clients)
 		ended = clients[i].ended > ended ? clients[i].ended : ended;
 		done += clients[i].done;
 	}
-	printf("operations=%lld seconds=%.6f p50=%.1f p95=%.1f p99=%.1f longest=%.1f client_cpu=%.6f used=%lld latencies=",
+	printf("operations=%lld seconds=%.6f p50=%.1f p95=%.1f p99=%.1f longest=%.1f client_cpu=%.6f used=%lld backend=%d latencies=",
 		   (long long) done, ended - began, histogram_percentile(&all, 50) * 1e6, histogram_percentile(&all, 95) * 1e6,
 		   histogram_percentile(&all, 99) * 1e6, all.longest * 1e6, cpu_seconds() - client_cpu_began,
-		   (long long) client_objects_used());
+		   (long long) client_objects_used(), PQbackendPID(clients[0].conn));
 	for (uint64_t i = 0; i < clients[0].latencies.total && i < FIRST_LATENCIES; i++)
 		printf("%s%.1f", i > 0 ? "," : "", clients[0].first[i] * 1e6);
 	putchar('\n');

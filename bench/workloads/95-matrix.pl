@@ -10,7 +10,6 @@ my $run_bytes = 128 * $mebibyte;
 sub run
 {
 	my ($bench) = @_;
-	return if $bench->{form} eq 'quick';
 	for my $size (1024, 4096, 65536, $mebibyte, 16 * $mebibyte)
 	{
 		my $objects = List::Util::max(4, List::Util::min($bench->{objects} / 5, $run_bytes / 2 / $size));

@@ -15,17 +15,10 @@ sub read_file
 	return $text // '';
 }
 
-# All processes whose parent is one of these, and these.
+# These processes and their children. A child may have been started by any thread.
 sub with_children
 {
-	my @pids = @_;
-	my %is_parent = map { $_ => 1 } @pids;
-	for my $path (glob '/proc/[0-9]*/stat')
-	{
-		my ($pid, $parent) = read_file($path) =~ /^(\d+) \(.*\) \S (\d+)/s or next;
-		push @pids, $pid if $is_parent{$parent} && !$is_parent{$pid};
-	}
-	return @pids;
+	return @_, map { split " ", read_file($_) } map { glob "/proc/$_/task/*/children" } @_;
 }
 
 # Seconds of processor time that these processes, their living children and the children that they have waited for have used.

@@ -99,10 +99,9 @@ sub run_figures
 	my $scale = $cell->{size} ? $cell->{size} / 1e6 : 1;
 	my $large = $cell->{size} && $cell->{size} >= 2**20;
 	my $ratio = $reference && Bench::Statistics::ratios([ map { $_->{rate} } @$runs ], [ map { $_->{rate} } @$reference ]);
-	my $wal = Bench::Statistics::median(map { defined $_->{wal} ? $_->{wal} / $_->{operations} : undef } @$runs);
 	return (number($rate->{median}), $cell->{size} ? number($rate->{median} * $scale) : '',
 		join('-', map { number($rate->{$_} * ($large ? $scale : 1)) } qw(min max)),
-		(map { sprintf '%.0f', $median->($_) } qw(p50 p95 p99)), sprintf('%.0f', $median->('cpu') * 1e6), number($wal),
+		(map { sprintf '%.0f', $median->($_) } qw(p50 p95 p99)), sprintf('%.0f', $median->('cpu') * 1e6), number($median->("wal_each")),
 		number($median->('wal_ratio')), sprintf('%.0f', $median->('peak') / 2**20), $ratio ? number($ratio->{median}) : '');
 }
 
@@ -143,11 +142,12 @@ sub heading
 		? sprintf('The machine was busy with other things (%.1f runnable processes a core before the start)', $bench->{load_before})
 		: 'The machine was idle before the start';
 	return sprintf "%s, `make %s`: %s. PostgreSQL %s, fsync %s, shared_buffers %s, difs.cache_size %s. %d repetitions, in turn; "
-		. "medians; ratios pair by pair. %s. Took %d s.",
+		. "medians; ratios pair by pair. %s. Took %d s%s.",
 		POSIX::strftime('%Y-%m-%d', localtime), $bench->{form} eq 'full' ? 'bench' : "bench-$bench->{form}",
 		Bench::Machine::describe(), (map { $bench->sql("SHOW $_") } qw(server_version fsync shared_buffers)),
 		$bench->{has_cache} ? $bench->sql('SHOW difs.cache_size') : '(not in this build)', $bench->{repetitions}, $busy,
-		$bench->elapsed;
+		$bench->elapsed,
+		$bench->{cut_short} ? ", which is why $bench->{cut_short} comparisons have fewer repetitions" : "";
 }
 
 sub summary_markdown
@@ -162,7 +162,7 @@ sub summary_markdown
 sub text
 {
 	my ($bench) = @_;
-	return join "\n", heading($bench), '', table(4, cell_rows($bench)), table(2, durable_rows($bench));
+	return join "\n", heading($bench), '', table(4, cell_rows($bench)), table(3, durable_rows($bench));
 }
 
 sub write_file
