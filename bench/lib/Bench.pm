@@ -17,7 +17,7 @@ my $first_number = 100_000_000;    # objects' numbers are large objects' oids as
 my %forms = (
 	tiny => { repetitions => 1, seconds => 0.3, large => 32 * $MIB, value => 16 * $MIB, objects => 200, batches => 1,
 		budget => 600 },
-	quick => { repetitions => 3, seconds => 0.6, large => 256 * $MIB, value => 256 * $MIB, objects => 2000, batches => 2,
+	quick => { repetitions => 3, seconds => 0.5, large => 256 * $MIB, value => 256 * $MIB, objects => 2000, batches => 2,
 		budget => 210 },
 	full => { repetitions => 5, seconds => 1.5, large => 1024 * $MIB, value => 256 * $MIB, objects => 10000, batches => 5,
 		budget => 1400 });

@@ -22,6 +22,8 @@
 
 #include "load.h"
 
+#define POOL_BYTES (64 * 1024 * 1024)	/* of payload, unless an object is larger */
+
 static Options options = {.place = "", .size_bytes = 4096, .objects = 1, .clients = 1, .batch = 1000, .directory_sync = true};
 static const char *pool;
 static int64_t pool_bytes;
@@ -96,6 +98,8 @@ map_payload(void)
 	pool_bytes = status.st_size;
 	if (pool_bytes < options.size_bytes)
 		fail("%s has less than %lld bytes", options.data_file, (long long) options.size_bytes);
+	if (options.span_bytes == 0 && options.size_bytes < POOL_BYTES && pool_bytes > POOL_BYTES)
+		pool_bytes = POOL_BYTES;
 	pool = mmap(NULL, (size_t) pool_bytes, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
 	if (pool == MAP_FAILED)
 		fail("mmap of %s: %s", options.data_file, strerror(errno));

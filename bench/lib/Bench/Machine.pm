@@ -51,7 +51,7 @@ sub private_bytes
 # Bytes that a directory takes on disk.
 sub disk_bytes
 {
-	my ($bytes) = `du -s -B1 @_ | awk '{ sum += \$1 } END { print sum }'` =~ /(\d+)/;
+	my ($bytes) = `du -s -B1 @_ | awk '{ sum += \$1 } END { printf "%.0f", sum }'` =~ /(\d+)/;
 	return $bytes;
 }
 
