@@ -63,8 +63,8 @@ sub plot_claims
 		my $label = $claim->{absolute} ? $claim->{what} : "$claim->{what} / $claim->{against}";
 		$data .= sprintf "%g %d %g %g \"%s\"\n", $parts[0], $row++, $low, $high, $label;
 	}
-	gnuplot(sprintf "set terminal svg size 1200,%d\nset output '%s/results/claims.svg'\n"
-		  . "set title 'median ratio as a multiple of its target; right of 1 it holds'\nset logscale x\nset grid x\nunset key\n"
+	gnuplot(sprintf "set terminal svg size 1200,%d noenhanced\nset output '%s/results/claims.svg'\n"
+		  . "set title 'median ratio as a multiple of its target; right of 1 it holds'\nset lmargin at screen 0.6\nset rmargin at screen 0.97\nset logscale x\nset grid x\nunset key\n"
 		  . "set yrange [-1:%d]\nset arrow from 1, graph 0 to 1, graph 1 nohead lw 2\nset ytics font ',9'\n\$data << END\n%sEND\n"
 		  . "plot \$data using 1:2:3:4:ytic(5) with xerrorbars pt 7\n", 120 + 22 * $row, $bench->{directory}, $row, $data);
 }
@@ -87,7 +87,7 @@ sub write_all
 			plot($bench, "$workload-by-size-$number", "$workload, " . Bench::Report::clients_text($number), [ 'size', 'MB/s', $sizes ],
 				\@some, $size, $megabytes);
 		}
-		plot($bench, "$workload-4k-by-clients", "$workload of 4 KiB files", [ 'clients', 'operations a second', 'set xtics (1, 8, 32)' ],
+		plot($bench, "$workload-4k-by-clients", "$workload of 4 KiB files", [ 'clients', 'operations a second', "set xtics (1, 8, 32)\nset xrange [0.8:40]" ],
 			[ grep { $_->{size} == 4096 } @cells ], $clients, $rate);
 	}
 	plot_claims($bench);
