@@ -457,7 +457,10 @@ BEGIN
         WHEN 'cluster' THEN DELETE FROM difs.cluster;
         WHEN 'volume' THEN DELETE FROM difs.volume WHERE id = NEW.id;
         WHEN 'inode' THEN DELETE FROM difs.inode WHERE ino = NEW.ino;
-        WHEN 'server' THEN DELETE FROM difs.server WHERE name = NEW.name OR id = NEW.id;
+        WHEN 'server' THEN
+            -- the keeper may be adding it at this moment: wait for it
+            LOCK TABLE difs.server IN SHARE ROW EXCLUSIVE MODE;
+            DELETE FROM difs.server WHERE name = NEW.name OR id = NEW.id;
     END CASE;
     RETURN NEW;
 END
