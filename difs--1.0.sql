@@ -131,9 +131,11 @@ CREATE TABLE difs.server (
     weight    integer NOT NULL CHECK (weight > 0),
     state     text COLLATE "C" NOT NULL CHECK (state IN ('active', 'draining', 'removed')),
     embedded  boolean NOT NULL,
-    created   timestamptz NOT NULL
+    created   timestamptz NOT NULL,
+    storage   uuid
 );
 COMMENT ON TABLE difs.server IS 'chunk servers; what they say of their health is in the view difs.servers';
+COMMENT ON COLUMN difs.server.storage IS 'identity of its data directory: one that goes by the same name with other data is not used; null for the memory tier';
 
 -- The range of segment ids that has been handed out; one nextval() is worth 8192 ids (src/ids.c).
 CREATE SEQUENCE difs.segment_id AS bigint;
@@ -436,6 +438,40 @@ SELECT id,
 FROM difs.block_group;
 COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of the chunk servers that hold them';
 GRANT SELECT ON difs.block_groups TO pg_monitor;
+
+--
+-- Claim (src/claim.c): the right of one data directory to write to and delete from its segments.
+--
+
+CREATE FUNCTION difs_claim()
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_claim';
+COMMENT ON FUNCTION difs_claim()
+IS 'takes over the right to write to the files of this database, from whoever holds it; a majority of its chunk servers must answer; returns the new epoch';
+REVOKE ALL ON FUNCTION difs_claim() FROM PUBLIC;
+
+CREATE FUNCTION difs.claim_first()
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_claim_first';
+COMMENT ON FUNCTION difs.claim_first() IS 'part of CREATE EXTENSION: a new database holds the claim to its files';
+REVOKE ALL ON FUNCTION difs.claim_first() FROM PUBLIC;
+
+CREATE FUNCTION difs.claim_state(OUT held boolean, OUT problem text)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_claim_state';
+COMMENT ON FUNCTION difs.claim_state() IS 'does this database hold the claim to its files; null where no keeper runs';
+REVOKE ALL ON FUNCTION difs.claim_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.claim_state() TO pg_monitor;
+
+CREATE VIEW difs.claim AS
+SELECT cluster.uuid, cluster.epoch, state.held, state.problem
+FROM difs.cluster, difs.claim_state() AS state;
+COMMENT ON VIEW difs.claim IS 'who this database is to chunk servers, and whether it may write there; held is null where no keeper runs';
+GRANT SELECT ON difs.claim TO pg_monitor;
+
+SELECT difs.claim_first();
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

@@ -2,7 +2,7 @@
  * disk_format.h - everything that difsd writes to a data directory.
  *
  *	DATA/difsd.lock                 flock()ed by the running server; its text is the holder's process id
- *	DATA/identity                   text: format, storage name, tier (directory.c)
+ *	DATA/identity                   text: format, storage name, tier, random bytes (directory.c)
  *	DATA/<cluster uuid, 32 hex>/    one directory for each tenant (tenant.c)
  *		epoch                       text: the highest epoch seen
  *		<group, 16 hex>.group       the segments of a block group

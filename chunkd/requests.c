@@ -1,13 +1,14 @@
 /*
  * requests.c - what may be asked, and who answers.
  *
- * Everything that a request alone tells is checked here: its body, and whether a
- * connection of this epoch may ask for it, at each request, as a higher epoch may
- * have come meanwhile.  What concerns a group goes to it, once it is open.
+ * Everything that a request alone tells is checked here: its body, and whether its
+ * connection may ask for it, at each request, as another may have taken the claim
+ * meanwhile.  What concerns a group goes to it, once it is open.
  */
 #include "requests.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "group_jobs.h"
 #include "log.h"
@@ -18,7 +19,7 @@
 typedef struct Handler
 {
 	void		(*handle) (DifsRequest *request);
-	bool		writes;			/* refused from an epoch that has been superseded */
+	bool		writes;			/* refused to those who do not hold the claim */
 } Handler;
 
 static void handle_create_group(DifsRequest *request);
@@ -32,6 +33,7 @@ static void handle_list_groups(DifsRequest *request);
 static void handle_stat(DifsRequest *request);
 static void handle_verify(DifsRequest *request);
 static void with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *request));
+static void refuse_fenced(DifsRequest *request);
 static void protocol_error(DifsRequest *request, const DifsError *error);
 
 static const Handler handlers[] = {
@@ -60,9 +62,8 @@ difs_requests_handle(DifsRequest *request)
 		difs_error_set(&error, DIFS_ERROR_PROTOCOL, "message %u is not expected", message);
 		protocol_error(request, &error);
 	}
-	else if (handler->writes && connection->epoch < connection->tenant->epoch)
-		difs_request_refuse(request, DIFS_ERROR_FENCED, "epoch %llu has been superseded by epoch %llu",
-							(unsigned long long) connection->epoch, (unsigned long long) connection->tenant->epoch);
+	else if (handler->writes && !difs_tenant_obeys(connection->tenant, connection))
+		refuse_fenced(request);
 	else
 	{
 		request->writes = handler->writes;
@@ -243,6 +244,22 @@ with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *reque
 		difs_request_refuse(request, DIFS_ERROR_NO_GROUP, "block group %016llx is not here", (unsigned long long) id);
 	else
 		difs_group_when_open(group, request, resume);
+}
+
+static void
+refuse_fenced(DifsRequest *request)
+{
+	static const uint8_t none[DIFS_CLAIM_SIZE];
+	const DifsConnection *connection = request->connection;
+	unsigned long long held = connection->tenant->epoch;
+
+	if (memcmp(connection->claim, none, DIFS_CLAIM_SIZE) == 0)
+		difs_request_refuse(request, DIFS_ERROR_FENCED, "this connection holds no claim and may only read");
+	else if (connection->epoch < held)
+		difs_request_refuse(request, DIFS_ERROR_FENCED, "epoch %llu has been superseded by epoch %llu",
+							(unsigned long long) connection->epoch, held);
+	else
+		difs_request_refuse(request, DIFS_ERROR_FENCED, "epoch %llu has been claimed by another", held);
 }
 
 /* The peer hears why, and is closed. */

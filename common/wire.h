@@ -20,7 +20,8 @@
  *	message        sender  control                                      payload   reply's control              reply's payload
  *	HELLO          client  u16 protocol version, u8[8] key id,          -         CHALLENGE:                   -
  *	                       u8[16] cluster uuid, u64 epoch,                        u16 version, u8[32] server nonce,
- *	                       u8[32] client nonce, name wanted                       u8[32] server proof, u16 name length, name
+ *	                       u8[16] claim, u8[32] client nonce,                     u8[32] server proof, u16 name length, name
+ *	                       name wanted
  *	PROOF          client  u8[32] client proof                          -         WELCOME: DifsServerStatus    -
  *	CREATE_GROUP   client  u64 group, u64 epoch, u64 capacity           -         -                            -
  *	SEAL_GROUP     client  u64 group                                    -         u64 segments, u64 bytes      -
@@ -36,11 +37,18 @@
  *
  * Before WELCOME a server takes no other message than HELLO and PROOF, and no
  * frame with more control than DIFS_WIRE_MAX_GREETING.  PUT, CREATE_GROUP,
- * SEAL_GROUP, DROP_GROUP and DELETE of a connection whose epoch is lower than
- * the highest that the server has seen for that cluster are refused with
- * DIFS_ERROR_FENCED.  PUT is acknowledged after its group's file has been
+ * SEAL_GROUP, DROP_GROUP and DELETE are refused with DIFS_ERROR_FENCED, but for
+ * connections that hold the cluster's claim.  PUT is acknowledged after its group's file has been
  * synced; CREATE_GROUP after file and directory have been; DELETE after the
  * deletion is durable.  The handshake's proofs are in auth.h.
+ *
+ * The claim.  A server keeps, for each cluster uuid, the highest epoch that a
+ * proved HELLO has brought, and the claim (16 random bytes) that came with it
+ * first.  WELCOME goes out after both are durable, and says what they are: a
+ * client that finds its own there holds the claim at this server until another
+ * brings a higher epoch, and two that bring the same epoch cannot both.  A HELLO
+ * whose claim is all zeros asks for nothing: such a connection reads, and the
+ * epoch that it names does not count.
  *
  * Offsets and lengths of GET are in the stored form, whatever its codec; the server
  * widens them to whole blocks and says which one is first.
@@ -64,6 +72,7 @@
 
 #define DIFS_NAME_SIZE			256	/* storage name with its terminator */
 #define DIFS_UUID_SIZE			16
+#define DIFS_CLAIM_SIZE			16
 #define DIFS_NONCE_SIZE			32
 #define DIFS_PROOF_SIZE			32
 #define DIFS_KEY_ID_SIZE		8
@@ -116,6 +125,7 @@ typedef struct DifsHello
 	uint8_t		key_id[DIFS_KEY_ID_SIZE];
 	uint8_t		cluster[DIFS_UUID_SIZE];
 	uint64_t	epoch;
+	uint8_t		claim[DIFS_CLAIM_SIZE]; /* all zeros: only to read */
 	uint8_t		nonce[DIFS_NONCE_SIZE];
 	char		name[DIFS_NAME_SIZE];	/* storage name that the client means to talk to; empty: any */
 } DifsHello;
@@ -128,7 +138,7 @@ typedef struct DifsChallenge
 	char		name[DIFS_NAME_SIZE];	/* the server's storage name */
 } DifsChallenge;
 
-typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8 tier */
+typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8 tier, u8[16] claim, u8[16] storage */
 {
 	uint64_t	epoch;			/* highest seen for this cluster */
 	uint64_t	capacity_bytes; /* 0 = what the file system has */
@@ -141,6 +151,8 @@ typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8
 	uint64_t	gets;
 	uint64_t	syncs;			/* fdatasync calls since start */
 	uint8_t		tier;			/* 0 disk, 1 memory */
+	uint8_t		claim[DIFS_CLAIM_SIZE]; /* that holds the epoch; all zeros: nobody has claimed yet */
+	uint8_t		storage[DIFS_UUID_SIZE];	/* of the data directory, made with it; all zeros: memory without one */
 } DifsServerStatus;
 
 typedef struct DifsCreateGroup

@@ -9,9 +9,9 @@
 
 #include "bytes.h"
 
-#define HELLO_FIXED_SIZE		(2 + DIFS_KEY_ID_SIZE + DIFS_UUID_SIZE + 8 + DIFS_NONCE_SIZE)
+#define HELLO_FIXED_SIZE		(2 + DIFS_KEY_ID_SIZE + DIFS_UUID_SIZE + 8 + DIFS_CLAIM_SIZE + DIFS_NONCE_SIZE)
 #define CHALLENGE_FIXED_SIZE	(2 + DIFS_NONCE_SIZE + DIFS_PROOF_SIZE + 2)
-#define STATUS_SIZE				(10 * 8 + 1)
+#define STATUS_SIZE				(10 * 8 + 1 + DIFS_CLAIM_SIZE + DIFS_UUID_SIZE)
 #define CREATE_GROUP_SIZE		24
 #define GET_SIZE				24
 
@@ -32,7 +32,8 @@ difs_hello_pack(const DifsHello *hello, uint8_t *out)
 	memcpy(out + 2, hello->key_id, DIFS_KEY_ID_SIZE);
 	memcpy(out + 10, hello->cluster, DIFS_UUID_SIZE);
 	difs_put64(out + 26, hello->epoch);
-	memcpy(out + 34, hello->nonce, DIFS_NONCE_SIZE);
+	memcpy(out + 34, hello->claim, DIFS_CLAIM_SIZE);
+	memcpy(out + 50, hello->nonce, DIFS_NONCE_SIZE);
 	memcpy(out + HELLO_FIXED_SIZE, hello->name, name_length);
 	return HELLO_FIXED_SIZE + name_length;
 }
@@ -46,7 +47,8 @@ difs_hello_unpack(const uint8_t *in, size_t length, DifsHello *hello, DifsError 
 	memcpy(hello->key_id, in + 2, DIFS_KEY_ID_SIZE);
 	memcpy(hello->cluster, in + 10, DIFS_UUID_SIZE);
 	hello->epoch = difs_get64(in + 26);
-	memcpy(hello->nonce, in + 34, DIFS_NONCE_SIZE);
+	memcpy(hello->claim, in + 34, DIFS_CLAIM_SIZE);
+	memcpy(hello->nonce, in + 50, DIFS_NONCE_SIZE);
 	return unpack_name(in + HELLO_FIXED_SIZE, length - HELLO_FIXED_SIZE, hello->name, error);
 }
 
@@ -88,6 +90,8 @@ difs_status_pack(const DifsServerStatus *status, uint8_t *out)
 	difs_put64(out + 64, status->gets);
 	difs_put64(out + 72, status->syncs);
 	out[80] = status->tier;
+	memcpy(out + 81, status->claim, DIFS_CLAIM_SIZE);
+	memcpy(out + 97, status->storage, DIFS_UUID_SIZE);
 	return STATUS_SIZE;
 }
 
@@ -107,6 +111,8 @@ difs_status_unpack(const uint8_t *in, size_t length, DifsServerStatus *status, D
 	status->gets = difs_get64(in + 64);
 	status->syncs = difs_get64(in + 72);
 	status->tier = in[80];
+	memcpy(status->claim, in + 81, DIFS_CLAIM_SIZE);
+	memcpy(status->storage, in + 97, DIFS_UUID_SIZE);
 	if (status->tier > 1)
 		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "server status has the unknown tier %u", status->tier);
 	return true;

@@ -18,6 +18,7 @@ char	   *difs_key_file = "";
 char	   *difs_server_program = "";
 char	   *difs_advertise_address = "";
 int			difs_block_group_size = 256 * 1024;
+bool		difs_auto_claim = false;
 int			difs_health_interval = 2000;
 char	   *difs_volume = "main";
 int			difs_server_timeout = 10000;
@@ -102,6 +103,11 @@ define_on_reload(void)
 							NULL,
 							&difs_block_group_size, 256 * 1024, 16 * 1024, 4 * 1024 * 1024 - 1,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomBoolVariable("difs.auto_claim",
+							 "Take over the right to write to files after promotion of a standby or restore of a backup.",
+							 "Whoever held it before can only read from then on. Never taken back from a server that has taken it.",
+							 &difs_auto_claim, false,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("difs.health_interval",
 							"Time between two looks at each chunk server.",
 							NULL,

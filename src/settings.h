@@ -18,6 +18,7 @@ extern char *difs_key_file;				/* difs.key_file: '' = <local directory>/cluster.
 extern char *difs_server_program;		/* difs.server_program: '' = difsd beside the postgres program */
 extern char *difs_advertise_address;	/* difs.advertise_address: what embedded servers announce and listen on */
 extern int	difs_block_group_size;		/* difs.block_group_size, in kB */
+extern bool difs_auto_claim;			/* difs.auto_claim: take the claim after promotion or restore */
 extern int	difs_health_interval;		/* difs.health_interval, in ms */
 
 /* of a session */

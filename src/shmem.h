@@ -73,6 +73,8 @@ typedef struct DifsSharedServer
 	uint64		puts;			/* segments written, read, and syncs, since it started */
 	uint64		gets;
 	uint64		syncs;
+	uint8		storage[DIFS_UUID_SIZE];	/* identity of its data directory, by its row; all zeros: not known */
+	uint8		seen_storage[DIFS_UUID_SIZE];	/* the same as it says itself */
 	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why it is not alive, for messages */
 } DifsSharedServer;
 
@@ -112,6 +114,7 @@ typedef enum DifsDutyKind
 	DIFS_DUTY_REPAIR,			/* gives block groups back the members that they lost; drains servers */
 	DIFS_DUTY_SCRUB,			/* reads everything again */
 	DIFS_DUTY_UNSTAGE,			/* moves staged segments to chunk servers */
+	DIFS_DUTY_CLAIM,			/* takes the claim, with difs.auto_claim */
 	DIFS_DUTIES
 } DifsDutyKind;
 
@@ -146,6 +149,9 @@ typedef struct DifsDatabase
 	Oid			database;
 	uint8		cluster[DIFS_UUID_SIZE];
 	uint64		epoch;
+	bool		claimed;		/* holds the claim (claim.h); set by the keeper before RUNNING, and constant while that lasts */
+	uint8		claim[DIFS_CLAIM_SIZE];
+	char		claim_problem[DIFS_ERROR_TEXT_SIZE];	/* why it does not hold it, a sentence */
 	int			keeper;			/* proc number, or -1 */
 	int			streamer;		/* proc number, or -1 */
 	uint32		servers_generation; /* raised whenever an address in servers[] changes */
@@ -174,6 +180,7 @@ typedef struct DifsLocalServer
 	char		host[256];		/* address to announce */
 	uint16		port;			/* 0 until it listens */
 	int			pid;			/* 0 while it is down */
+	uint8		storage[DIFS_UUID_SIZE];	/* identity of its data directory, once it listens */
 } DifsLocalServer;
 
 typedef struct DifsShared
@@ -219,6 +226,9 @@ extern DifsDatabase *difs_database_find(Oid database);
 
 /* Asks the launcher to look for the extension in a database, now. */
 extern void difs_database_hint(Oid database);
+
+/* Has the workers of a database end and start anew; until then calls that need them wait. */
+extern void difs_database_restart(DifsDatabase *database);
 
 /* Sets the latch of the process with that proc number, if it is not -1. */
 extern void difs_wake(int proc_number);

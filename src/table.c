@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "src/claim.h"
 #include "src/compat.h"
 #include "src/table.h"
 
@@ -117,6 +118,14 @@ difs_table_open(DifsRelation table, LOCKMODE lock)
 
 void
 difs_write_begin(const char *function)
+{
+	difs_admin_begin(function);
+	if (function != NULL)
+		difs_claim_require();
+}
+
+void
+difs_admin_begin(const char *function)
 {
 	if (function != NULL)
 	{

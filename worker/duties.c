@@ -3,7 +3,8 @@
  *
  * State: DifsDutyState in shared memory, under difs_shared->lock.  The keeper
  * raises "round" and starts a process; the process says how it went and raises
- * "ended_round" in its exit hook, so a round that dies has ended too.
+ * "ended_round" in its exit hook, so a round that dies has ended too.  Without the
+ * claim (src/claim.h) no duty runs but the one that takes it.
  */
 #include "postgres.h"
 
@@ -13,15 +14,20 @@
 #include "storage/condition_variable.h"
 #include "utils/memutils.h"
 
+#include "src/claim.h"
 #include "src/report.h"
+#include "worker/claim_watch.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
 #include "worker/process.h"
 
 #define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
 
+static const int only_when_wanted = 0;
+
 const DifsDuty difs_duties[DIFS_DUTIES] = {
 	[DIFS_DUTY_COLLECT] = {"collect", NULL, NULL},
+	[DIFS_DUTY_CLAIM] = {"claim", &only_when_wanted, difs_claim_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];
@@ -36,7 +42,7 @@ difs_duties_turn(TimestampTz *next)
 {
 	for (int kind = 0; kind < DIFS_DUTIES; kind++)
 	{
-		if (difs_duties[kind].round == NULL)
+		if (difs_duties[kind].round == NULL || (kind != DIFS_DUTY_CLAIM && !difs_keeper_database->claimed))
 			continue;
 		if (handles[kind] != NULL && !has_ended(kind))
 			continue;			/* its end sets our latch */
@@ -74,6 +80,7 @@ difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
 	uint64		awaited;
 	bool		stopped = false;
 
+	difs_claim_require();
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	awaited = database->duties[kind].round + 1;
 	LWLockRelease(&difs_shared->lock);

@@ -38,7 +38,7 @@ static void remember_problem(void);
 void
 difs_duty_main(Datum arg)
 {
-	int			kind = DatumGetInt32(arg) % DIFS_DUTIES;
+	volatile int kind = DatumGetInt32(arg) % DIFS_DUTIES;	/* must outlive a longjmp */
 	Oid			database;
 
 	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(database));

@@ -10,6 +10,7 @@
  *	health.c   are they alive?
  *	groups.c   block groups opened and sealed
  *	duties.c   slow duties, each in a process of its own
+ *	claim_watch.c   the right to do all this: without it only roster.c and health.c have their turn
  *
  * It exits when the extension is gone, or is another one than it was when the
  * keeper began, or when the state is STOPPING.  The launcher empties the entry.
@@ -41,6 +42,7 @@
 
 #include "src/compat.h"
 #include "src/ids.h"
+#include "worker/claim_watch.h"
 #include "worker/duties.h"
 #include "worker/groups.h"
 #include "worker/health.h"
@@ -191,10 +193,11 @@ begin_service(void)
 	if (!difs_keeper_begin())
 		return false;
 	strlcpy(database_name, get_database_name(MyDatabaseId), sizeof(database_name));
-	(void) difs_roster_identity(difs_keeper_database->state == DIFS_DATABASE_PROBING);
+	if (difs_roster_identity(difs_keeper_database->state == DIFS_DATABASE_PROBING))
+		difs_claim_watch_begin();
 	difs_keeper_commit();
 	wait_for_embedded();
-	return read_roster() && refill_ids();
+	return read_roster() && (!difs_keeper_database->claimed || refill_ids());
 }
 
 /* So that whoever waits for RUNNING finds servers that listen; but not for long, since others may be there. */
@@ -319,11 +322,10 @@ run(void)
 			woken = false;
 		}
 		difs_process_by(&next, roster_at);
-		if (!refill_ids())
-			return;
 		difs_health_turn(&next);
-		if (!difs_groups_turn(&next))
+		if (difs_keeper_database->claimed && (!refill_ids() || !difs_groups_turn(&next)))
 			return;
+		difs_claim_watch_turn();
 		difs_duties_turn(&next);
 		wait_for_events(next);
 		woken = woken || MyLatch->is_set;

@@ -169,7 +169,7 @@ strangers_are_refused(void **state)
 	expect_log(&server, "refused: this is storage \"/storage01\", not \"/storage02\"");
 	/* The right key's id, but not the key. */
 	{
-		DifsHello	hello = {.version = DIFS_WIRE_VERSION, .epoch = 99};
+		DifsHello	hello = {.version = DIFS_WIRE_VERSION, .epoch = 99, .claim = {99}};
 		uint8_t		control[DIFS_WIRE_MAX_GREETING];
 		uint8_t		header[DIFS_WIRE_HEADER_SIZE];
 		DifsFrame	frame = {.message = DIFS_MESSAGE_HELLO};

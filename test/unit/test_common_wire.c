@@ -148,13 +148,14 @@ hello_round_trips(void **state)
 	(void) state;
 	memset(hello.key_id, 1, sizeof(hello.key_id));
 	memset(hello.cluster, 2, sizeof(hello.cluster));
+	memset(hello.claim, 4, sizeof(hello.claim));
 	memset(hello.nonce, 3, sizeof(hello.nonce));
 	size = difs_hello_pack(&hello, out);
-	assert_int_equal(size, 66 + 10);
+	assert_int_equal(size, 82 + 10);
 	memset(&again, 0, sizeof(again));
 	assert_true(difs_hello_unpack(out, size, &again, &problem));
 	assert_memory_equal(&hello, &again, sizeof(hello));
-	for (size_t cut = 0; cut < 66; cut++)
+	for (size_t cut = 0; cut < 82; cut++)
 		assert_false(difs_hello_unpack(out, cut, &again, &problem));
 
 	/* any server */
@@ -165,7 +166,7 @@ hello_round_trips(void **state)
 	/* the longest name, and one byte more */
 	memset(hello.name, 'n', sizeof(hello.name));
 	size = difs_hello_pack(&hello, out);
-	assert_int_equal(size, 66 + 255);
+	assert_int_equal(size, 82 + 255);
 	assert_true(size <= DIFS_WIRE_MAX_GREETING);
 	assert_true(difs_hello_unpack(out, size, &again, &problem));
 	assert_int_equal(strlen(again.name), 255);
@@ -174,9 +175,9 @@ hello_round_trips(void **state)
 	assert_int_equal(problem.code, DIFS_ERROR_PROTOCOL);
 
 	/* terminators and control characters in it */
-	out[70] = '\0';
+	out[86] = '\0';
 	assert_false(difs_hello_unpack(out, size, &again, &problem));
-	out[70] = '\n';
+	out[86] = '\n';
 	assert_false(difs_hello_unpack(out, size, &again, &problem));
 }
 
@@ -234,11 +235,13 @@ status_round_trips(void **state)
 	status.gets = 9;
 	status.syncs = UINT64_MAX;
 	status.tier = 1;
+	memset(status.claim, 11, sizeof(status.claim));
+	memset(status.storage, 12, sizeof(status.storage));
 	size = difs_status_pack(&status, out);
-	assert_int_equal(size, 81);
+	assert_int_equal(size, 113);
 	assert_true(difs_status_unpack(out, size, &again, &problem));
 	assert_memory_equal(&status, &again, sizeof(status));
-	assert_other_lengths_refused(out, size, 100, difs_status_unpack(in, length, &again, &error));
+	assert_other_lengths_refused(out, size, 140, difs_status_unpack(in, length, &again, &error));
 	out[80] = 2;
 	assert_false(difs_status_unpack(out, size, &again, &problem));
 	assert_int_equal(problem.code, DIFS_ERROR_PROTOCOL);
