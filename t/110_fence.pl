@@ -86,6 +86,7 @@ sql($original, q{SELECT difs_put('/b', 'after the restarts')});
 	sql($original, 'CREATE ROLE somebody LOGIN; GRANT EXECUTE ON FUNCTION difs_claim() TO somebody');
 	($state) = fails($original, 'SET ROLE somebody; SELECT difs_claim()');
 	is($state, '42501', 'and who is not a superuser');
+	sql($original, 'DROP OWNED BY somebody; DROP ROLE somebody');
 	($state) = fails($original, 'SELECT difs.claim_first()');
 	is($state, '55000', 'the first claim cannot be made again');
 }
