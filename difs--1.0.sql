@@ -473,6 +473,16 @@ GRANT SELECT ON difs.claim TO pg_monitor;
 
 SELECT difs.claim_first();
 
+CREATE FUNCTION difs.cluster_changed()
+RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_cluster_changed';
+COMMENT ON FUNCTION difs.cluster_changed() IS 'trigger function of difs.cluster: the workers start anew under another identity';
+REVOKE ALL ON FUNCTION difs.cluster_changed() FROM PUBLIC;
+
+CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON difs.cluster
+FOR EACH STATEMENT EXECUTE FUNCTION difs.cluster_changed();
+
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
 -- pristine ones make way.

@@ -8,7 +8,7 @@
  * before anything has changed.
  *
  * State: the connections of a round, closed at its end however it ends; and
- * whether this transaction has taken the claim, until it ends.
+ * whether this transaction has changed difs.cluster, until it ends.
  */
 #include "postgres.h"
 
@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -73,6 +74,7 @@ static void close_all(DifsClaimTry *try);
 static void take_answers(DifsClaimTry *try, const DifsClaim *claim);
 static void take_answer(ClaimServer *server, const DifsClaim *claim);
 static void check_majority(const DifsClaimTry *try);
+static void want_restart_at_commit(void);
 static void on_transaction(XactEvent event, void *arg);
 
 void
@@ -94,6 +96,25 @@ difs_claim_require(void)
 				 errmsg("this database does not hold the claim to its files"),
 				 errdetail("%s Files can be read, but nothing can be changed.", problem),
 				 errhint("If no other server is to write to these files any more, call difs_claim().")));
+}
+
+/* A server is only alive if it obeys (claim_watch.c). */
+bool
+difs_claim_confirmed(DifsDatabase *database)
+{
+	int			servers = 0;
+	int			obey = 0;
+	bool		claimed;
+
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	claimed = database->claimed && database->state == DIFS_DATABASE_RUNNING;
+	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
+	{
+		servers += database->servers[i].id != 0;
+		obey += database->servers[i].id != 0 && database->servers[i].alive;
+	}
+	LWLockRelease(&difs_shared->lock);
+	return claimed && 2 * obey > servers;
 }
 
 void
@@ -146,7 +167,6 @@ difs_claim_win(DifsClaimTry *try)
 uint64
 difs_claim_record(DifsClaimTry *try)
 {
-	static bool registered = false;
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum((int64) try->claim.epoch)};
 	uint8		cluster[DIFS_UUID_SIZE];
@@ -164,10 +184,7 @@ difs_claim_record(DifsClaimTry *try)
 	if (SPI_execute_with_args("UPDATE difs.cluster SET epoch = $1", 1, types, values, NULL, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not update difs.cluster");
 	SPI_finish();
-	if (!registered)
-		RegisterXactCallback(on_transaction, NULL);
-	registered = true;
-	restart_at_commit = true;
+	want_restart_at_commit();
 	return try->claim.epoch;
 }
 
@@ -384,6 +401,17 @@ check_majority(const DifsClaimTry *try)
 }
 
 static void
+want_restart_at_commit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(on_transaction, NULL);
+	registered = true;
+	restart_at_commit = true;
+}
+
+static void
 on_transaction(XactEvent event, void *arg)
 {
 	DifsDatabase *database;
@@ -398,6 +426,7 @@ on_transaction(XactEvent event, void *arg)
 PG_FUNCTION_INFO_V1(difs_claim);
 PG_FUNCTION_INFO_V1(difs_claim_first);
 PG_FUNCTION_INFO_V1(difs_claim_state);
+PG_FUNCTION_INFO_V1(difs_cluster_changed);
 
 /* difs_claim() returns bigint */
 Datum
@@ -464,4 +493,14 @@ difs_claim_state(PG_FUNCTION_ARGS)
 			values[1] = CStringGetTextDatum(problem);
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(description), values, nulls)));
+}
+
+/* A restored dump has replaced the identity that CREATE EXTENSION made: nothing may go to the servers under the old one. */
+Datum
+difs_cluster_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "difs_cluster_changed() is a trigger function");
+	want_restart_at_commit();
+	PG_RETURN_POINTER(NULL);
 }

@@ -51,6 +51,14 @@ extern DifsClaimState difs_claim_file_read(const uint8 *cluster, DifsClaim *clai
 /* Writes it, durably, HELD or LOST. */
 extern void difs_claim_file_write(const uint8 *cluster, const DifsClaim *claim, DifsClaimState state);
 
+/* Inode number and time of birth of a file, as far as the file system knows them; NULL, with errno, if it is not there. No program that
+ * copies files can give a copy the same. */
+extern char *difs_claim_birth(const char *file);
+
+/* Is it certain that nobody else holds the claim? Only while a majority of the servers obeys us: for what cannot be taken back, such as
+ * deleting segments. */
+extern bool difs_claim_confirmed(DifsDatabase *database);
+
 /* Errors out (55000) if the workers of this database run without the claim. */
 extern void difs_claim_require(void);
 

@@ -99,6 +99,27 @@ difs_claim_file_write(const uint8 *cluster, const DifsClaim *claim, DifsClaimSta
 	(void) durable_rename(temporary, file, ERROR);
 }
 
+char *
+difs_claim_birth(const char *file)
+{
+#ifdef STATX_BTIME
+	struct statx status;
+	bool		known;
+
+	if (statx(AT_FDCWD, file, 0, STATX_INO | STATX_BTIME, &status) != 0)
+		return NULL;
+	known = (status.stx_mask & STATX_BTIME) != 0;
+	return psprintf("%llu %lld.%09u", (unsigned long long) status.stx_ino,
+					known ? (long long) status.stx_btime.tv_sec : 0, known ? status.stx_btime.tv_nsec : 0);
+#else
+	struct stat status;
+
+	if (stat(file, &status) != 0)
+		return NULL;
+	return psprintf("%llu 0.000000000", (unsigned long long) status.st_ino);
+#endif
+}
+
 static char *
 file_name(const uint8 *cluster)
 {
@@ -146,30 +167,16 @@ describe(const uint8 *cluster, const DifsClaim *claim, DifsClaimState state, con
 					GetSystemIdentifier(), GetWALInsertionTimeLine(), birth(file), birth("PG_VERSION"), path);
 }
 
-/* Inode number and time of birth, where the file system knows it. */
 static char *
 birth(const char *file)
 {
-#ifdef STATX_BTIME
-	struct statx status;
+	char	   *birth = difs_claim_birth(file);
 
-	if (statx(AT_FDCWD, file, 0, STATX_INO | STATX_BTIME, &status) == 0)
-	{
-		bool		known = (status.stx_mask & STATX_BTIME) != 0;
-
-		return psprintf("%llu %lld.%09u", (unsigned long long) status.stx_ino,
-						known ? (long long) status.stx_btime.tv_sec : 0, known ? status.stx_btime.tv_nsec : 0);
-	}
-#else
-	struct stat status;
-
-	if (stat(file, &status) == 0)
-		return psprintf("%llu 0.000000000", (unsigned long long) status.st_ino);
-#endif
-	ereport(ERROR,
-			(errcode_for_file_access(),
-			 errmsg("could not stat file \"%s\": %m", file)));
-	return NULL;
+	if (birth == NULL)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not stat file \"%s\": %m", file)));
+	return birth;
 }
 
 static bool

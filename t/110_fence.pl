@@ -193,6 +193,7 @@ sql($other, 'CREATE DATABASE again');
 $other->command_ok([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-d', $other->connstr('again'), '-f', $dump ], 'restored a second time');
 is(sql($other, q{SELECT md5(difs_get('/a')) = (SELECT digest FROM kept WHERE path = '/a')}, 'again'), 't', 'its files can be read');
 sql($other, 'DROP DATABASE restored');
+fails($other, q{SELECT difs_put('/x', 'x')}, 'again');	# which asks for its workers
 held_is($other, 'false', 'it does not inherit the claim of a database that is dropped', 'again');
 reads_only($other, 'the second copy', 'again');
 $other->stop;
@@ -215,4 +216,71 @@ $cluster->wait_until_alive;
 pass('the right one is');
 
 $cluster->stop;
+
+# --- embedded servers: a copy of the data directory with all its settings, started beside the original
+
+my $local = PostgreSQL::Test::Utils::tempdir() . '/local';
+my $program = DifsCluster::Server::program();
+my $embedded = PostgreSQL::Test::Cluster->new('embedded');
+$embedded->init;
+$embedded->append_conf('postgresql.conf', <<"CONF");
+shared_preload_libraries = 'difs'
+difs.local_servers = 2
+difs.local_directory = '$local'
+difs.server_program = '$program'
+difs.health_interval = '200ms'
+difs.block_group_size = '16MB'
+max_worker_processes = 16
+CONF
+$embedded->start;
+sql($embedded, 'CREATE EXTENSION difs; CREATE TABLE kept (path text, digest text)');
+sql($embedded, "SELECT difs_put('/a', $payload)");
+sql($embedded, "INSERT INTO kept SELECT '/a', md5(difs_get('/a'))");
+my $addresses = q{SELECT string_agg(name || ' ' || host || ':' || port || ' ' || storage, ',' ORDER BY id) FROM difs.server};
+$embedded->stop;
+my $twin = copy_of('embedded_copy', $embedded);
+$embedded->start;
+ok($embedded->poll_query_until('postgres', 'SELECT count(*) = 2 FROM difs.servers WHERE alive'), 'the original runs');
+my $before = sql($embedded, $addresses);
+my $addresses_on_disk = join '', map { slurp_file("$local/storage0$_.address") } 1, 2;
+$twin->start;
+held_is($twin, 'false', 'its copy does not hold the claim');
+ok($twin->poll_query_until('postgres', 'SELECT count(*) = 2 FROM difs.servers WHERE alive'), 'the copy reaches the servers of the original');
+reads_only($twin, 'a copy with embedded servers');
+ok(DifsCluster::poll_until(sub { return slurp_file($twin->logfile) =~ /\Q$local\E" belongs to the data directory/ }),
+	'it starts none in the directory of the original, and says why');
+is(scalar(() = `ps -A -o args=` =~ /difsd.*\Q$local\E\/storage/g), 2, 'only the servers of the original run');
+is(sql($twin, $addresses), $before, 'it leaves the rows of the servers alone');
+is(join('', map { slurp_file("$local/storage0$_.address") } 1, 2), $addresses_on_disk, 'and their files');
+
+# with a directory of its own, its stores are empty, and do not take the place of those that have the data
+$twin->append_conf('postgresql.conf', "difs.local_directory = '$local.twin'\ndifs.key_file = '$local/cluster.key'\n");
+$twin->restart;
+ok(DifsCluster::poll_until(sub { return slurp_file($twin->logfile) =~ /embedded chunk server \/storage01 is not used in this database/ }),
+	'empty stores of its own are not used');
+is(sql($twin, $addresses), $before, 'the rows of the servers are as they were');
+reads_only($twin, 'a copy with stores of its own');
+sql($embedded, q{SELECT difs_put('/b', 'the original goes on')});
+$twin->stop;
+
+# control: it is the file that keeps a copy from writing.  With one that says what it would say if the copy had made the
+# claim, nothing and nobody can tell the copy from the original.
+my $birth = sub {
+	my ($inode, $seconds, $text) = split /\|/, `stat -c '%i|%W|%w' $_[0]`;
+	return sprintf('%s %d.%s', $inode, $seconds, $text =~ /\.(\d{9})/ ? $1 : '000000000');
+};
+my ($file) = glob($twin->data_dir . '/difs_claims/*.claim');
+my $forged = slurp_file($file);
+append_to_file("$file.new", '');
+chomp(my $place = `realpath @{[ $twin->data_dir ]}`);
+$forged =~ s/^file .*/'file ' . $birth->("$file.new")/me;
+$forged =~ s/^directory .*/'directory ' . $birth->($twin->data_dir . '\/PG_VERSION')/me;
+$forged =~ s/^path .*/path $place/m;
+append_to_file("$file.new", $forged);
+rename("$file.new", $file) or die "$file: $!";
+$twin->start;
+held_is($twin, 'true', 'control: with a forged file the copy takes itself for the original');
+sql($twin, q{SELECT difs_put('/forged', 'x')});
+pass('control: and writes');
+$_->stop for $twin, $embedded;
 done_testing();

@@ -12,7 +12,8 @@
  * it reads the end (--exit-with-stdin), even if launcher and postmaster were
  * killed, and our wait set fires when the child has gone.  A child that ends is
  * started again, after a growing pause.  What it left on disk is its own to
- * repair; nobody else reads it.
+ * repair; nobody else reads it.  A directory of another data directory that is
+ * still there is left alone (embedded_owner.c).
  */
 #include "postgres.h"
 
@@ -192,7 +193,9 @@ prepare_files(int index, DifsError *error)
 
 	if (access(program, X_OK) != 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not execute \"%s\" (difs.server_program)", program);
-	if (!make_directory(difs_settings_local_directory(), error) || !make_directory(file_path(index, ""), error))
+	if (!make_directory(difs_settings_local_directory(), error) ||
+		!difs_embedded_own(difs_settings_local_directory(), error) ||
+		!make_directory(file_path(index, ""), error))
 		return false;
 	if (difs_key_file[0] == '\0' && access(key_file, F_OK) != 0 &&
 		!difs_keyring_create(key_file, error) && error->code != DIFS_ERROR_EXISTS)

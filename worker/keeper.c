@@ -241,6 +241,8 @@ read_roster(void)
 		(void) difs_roster_publish();
 	}
 	difs_keeper_commit();
+	if (!same)					/* to be served under its new identity */
+		difs_database_hint(MyDatabaseId);
 	return same;
 }
 
