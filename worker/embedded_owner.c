@@ -6,7 +6,8 @@
  * touch anything.  The file "owner" of that directory has the path of a data
  * directory, and inode number and time of birth of its PG_VERSION.  As long as
  * that one is where it was, nobody else may use the directory; when it has been
- * moved, removed or restored, whoever comes takes over.
+ * moved, removed or restored, whoever comes takes over.  After pg_upgrade, which
+ * leaves the old one where it was, the administrator removes the file.
  *
  * Written by launchers only, replaced whole.  Should two come at the same time,
  * one of their chunk servers finds the other's lock.
@@ -46,7 +47,7 @@ difs_embedded_own(const char *directory, DifsError *error)
 		found = difs_claim_birth(psprintf("%s/PG_VERSION", owner));
 		if (found != NULL && strcmp(found, owner_birth) == 0)
 			return difs_error_set(error, DIFS_ERROR_REFUSED,
-								  "\"%s\" belongs to the data directory \"%s\": set difs.local_directory to another one",
+								  "\"%s\" belongs to the data directory \"%s\", by its file \"owner\"",
 								  directory, owner);
 	}
 	return write_owner(file, here, birth, error);

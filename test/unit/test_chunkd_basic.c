@@ -456,6 +456,7 @@ one_claim_holds_an_epoch(void **state)
 		return;
 	server_end(&server, SIGKILL);
 	server_start(&server, tier);
+	copy.port = server.peer.port;
 	other = client_connect_as(&copy);
 	assert_int_equal(create_group(other, GROUP + 1, GROUP_BYTES), DIFS_ERROR_FENCED);
 	client_close(other);
