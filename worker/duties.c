@@ -17,9 +17,11 @@
 #include "src/claim.h"
 #include "src/report.h"
 #include "worker/claim_watch.h"
+#include "src/settings.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
 #include "worker/process.h"
+#include "worker/repair.h"
 
 #define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
 
@@ -28,6 +30,7 @@ static const int only_when_wanted = 0;
 const DifsDuty difs_duties[DIFS_DUTIES] = {
 	[DIFS_DUTY_COLLECT] = {"collect", NULL, NULL},
 	[DIFS_DUTY_CLAIM] = {"claim", &only_when_wanted, difs_claim_round},
+	[DIFS_DUTY_REPAIR] = {"repair", &difs_repair_interval, difs_repair_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];
