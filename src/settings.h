@@ -19,6 +19,9 @@ extern char *difs_server_program;		/* difs.server_program: '' = difsd beside the
 extern char *difs_advertise_address;	/* difs.advertise_address: what embedded servers announce and listen on */
 extern int	difs_block_group_size;		/* difs.block_group_size, in kB */
 extern int	difs_health_interval;		/* difs.health_interval, in ms */
+extern int	difs_scrub_interval;		/* difs.scrub_interval, in s: everything is read again within this; 0 = never */
+extern int	difs_scrub_rate;			/* difs.scrub_rate, in kB a second; 0 = unlimited */
+extern int	difs_scrub_pause_ms;		/* follows from difs.scrub_interval: between two looks at what is due */
 
 /* of a session */
 extern char *difs_volume;				/* difs.volume: volume of paths that name none */

@@ -14,14 +14,17 @@
 #include "utils/memutils.h"
 
 #include "src/report.h"
+#include "src/settings.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
 #include "worker/process.h"
+#include "worker/scrub.h"
 
 #define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
 
 const DifsDuty difs_duties[DIFS_DUTIES] = {
 	[DIFS_DUTY_COLLECT] = {"collect", NULL, NULL},
+	[DIFS_DUTY_SCRUB] = {"scrub", &difs_scrub_pause_ms, difs_scrub_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];
@@ -139,6 +142,7 @@ start(DifsDutyKind kind)
 	request.bgw_notify_pid = MyProcPid;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	state->asked = state->wanted;
 	state->wanted = false;
 	state->round++;
 	state->started = GetCurrentTimestamp();
