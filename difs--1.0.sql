@@ -462,6 +462,8 @@ CREATE TABLE difs.lost_segment (
 );
 COMMENT ON TABLE difs.lost_segment IS 'segments of which the scrub has found no good copy although every server has answered; see difs_lost_files()';
 REVOKE ALL ON TABLE difs.scrub, difs.lost_segment FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('difs.scrub', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.lost_segment', '');
 
 -- Two branches, as each has an index of its own.
 CREATE FUNCTION difs.segment_versions(segments bigint[])

@@ -152,18 +152,18 @@ difs_copy_state_name(DifsCopyState state)
 	return names[state];
 }
 
-/* A server that nobody knows anything of is asked. */
+/* A server of which the keeper has not heard yet is asked. */
 static bool
 is_down(int32 server, DifsError *error)
 {
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
 	DifsSharedServer *copy = palloc(sizeof(DifsSharedServer));
-	bool		down = database != NULL && difs_server_lookup(database, server, copy) && !copy->alive;
+	bool		down = database != NULL && difs_server_lookup(database, server, copy) && !copy->alive &&
+		copy->problem[0] != '\0';
 
 	errno = 0;
 	if (down)
-		difs_error_set(error, DIFS_ERROR_NETWORK, "%s: %s", copy->name,
-					   copy->problem[0] != '\0' ? copy->problem : "has not answered yet");
+		difs_error_set(error, DIFS_ERROR_NETWORK, "%s: %s", copy->name, copy->problem);
 	pfree(copy);
 	return down;
 }

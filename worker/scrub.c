@@ -51,7 +51,7 @@ static int	compare_ids(const void *a, const void *b);
 static void mend_all(const DifsScrubGroup *group, const DifsExpected *expected, int count, DifsScrubCopy *copies,
 					 DifsBad *bad);
 static void mend_one(const DifsScrubGroup *group, const DifsExpected *wanted, DifsScrubCopy *copies, DifsMend *mend);
-static void seal_anew(const DifsScrubGroup *group, const DifsScrubCopy *copy);
+static void seal(const DifsScrubGroup *group, const DifsScrubCopy *copies);
 static const DifsExpected *find_expected(const DifsExpected *expected, int count, uint64 segment);
 static void add_up(const DifsScrubCopy *copies, int count);
 
@@ -111,6 +111,7 @@ scrub_group(const DifsScrubGroup *group)
 			return false;
 		mend_all(group, expected, count, copies, &bad);
 	}
+	seal(group, copies);
 	add_up(copies, group->count);
 	results[DIFS_SCRUB_LOST] += bad.lost_count;
 	return difs_scrub_rows_done(group, copies, &bad);
@@ -253,11 +254,6 @@ mend_all(const DifsScrubGroup *group, const DifsExpected *expected, int count, D
 							(unsigned long long) mend.segment, (unsigned long long) mend.group),
 					 errdetail_internal("%s", mend.error.text)));
 	}
-	for (int i = 0; i < group->count; i++)
-	{
-		if (group->sealed && copies[i].mended > 0)
-			seal_anew(group, &copies[i]);
-	}
 }
 
 /* A segment that no version needs is mended where it is damaged, as a snapshot may see it; it is nowhere missing. */
@@ -294,19 +290,23 @@ mend_one(const DifsScrubGroup *group, const DifsExpected *wanted, DifsScrubCopy 
 		of[i]->mended += mend->copy[i] == DIFS_COPY_MENDED;
 }
 
-/* It may have been made anew. A sealed group stays as it is. */
+/* A copy may have been made anew, or its server was away when the group was sealed. One that is sealed stays as it is. */
 static void
-seal_anew(const DifsScrubGroup *group, const DifsScrubCopy *copy)
+seal(const DifsScrubGroup *group, const DifsScrubCopy *copies)
 {
 	uint8		control[8];
 	DifsError	error;
 
-	if (!difs_mend_ask(copy->server, group->id, DIFS_MESSAGE_SEAL_GROUP, control, difs_group_pack(group->id, control),
-					   NULL, 0, NULL, &error))
-		ereport(LOG,
-				(errmsg("difs keeper: block group %llu cannot be sealed on server %d", (unsigned long long) group->id,
-						copy->server),
-				 errdetail_internal("%s", error.text)));
+	for (int i = 0; i < group->count && group->sealed; i++)
+	{
+		if (copies[i].outcome == DIFS_SCRUB_READ &&
+			!difs_mend_ask(copies[i].server, group->id, DIFS_MESSAGE_SEAL_GROUP, control,
+						   difs_group_pack(group->id, control), NULL, 0, NULL, &error))
+			ereport(LOG,
+					(errmsg("difs keeper: block group %llu cannot be sealed on server %d",
+							(unsigned long long) group->id, copies[i].server),
+					 errdetail_internal("%s", error.text)));
+	}
 }
 
 static const DifsExpected *
