@@ -486,6 +486,7 @@ REVOKE ALL ON FUNCTION difs.cluster_changed() FROM PUBLIC;
 CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON difs.cluster
 FOR EACH STATEMENT EXECUTE FUNCTION difs.cluster_changed();
 
+--
 -- Repair and placement (worker/repair.h, src/server_retire.c, src/repair_report.c).
 --
 
@@ -646,6 +647,175 @@ $$;
 COMMENT ON FUNCTION difs_files_to_repair() IS
 'files, versions and copies of them included, with bytes in block groups that have fewer good copies than they should; as the last survey has found. path is null for one that has no name any more';
 REVOKE ALL ON FUNCTION difs_files_to_repair() FROM PUBLIC;
+
+--
+-- Scrub and fsck (worker/scrub.c, src/scrub_path.c, src/fsck.c).
+--
+
+-- Ids of groups grow with time, as the table does: a few bytes of index for many rows.
+CREATE INDEX manifest_block_group ON difs.manifest USING brin (block_group) WITH (pages_per_range = 32, autosummarize = on);
+
+CREATE TABLE difs.scrub (
+    block_group  bigint NOT NULL,
+    server       integer NOT NULL,
+    scrubbed     timestamptz NOT NULL,
+    bytes        bigint NOT NULL,
+    bad          integer NOT NULL,
+    mended       integer NOT NULL,
+    PRIMARY KEY (block_group, server)
+);
+COMMENT ON TABLE difs.scrub IS 'when each copy of each block group was last read as a whole, and what was found: copies of segments that were bad, and how many of them were mended';
+
+CREATE TABLE difs.lost_segment (
+    segment      bigint PRIMARY KEY,
+    block_group  bigint NOT NULL,
+    found        timestamptz NOT NULL
+);
+COMMENT ON TABLE difs.lost_segment IS 'segments of which the scrub has found no good copy although every server has answered; see difs_lost_files()';
+REVOKE ALL ON TABLE difs.scrub, difs.lost_segment FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('difs.scrub', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.lost_segment', '');
+
+-- Two branches, as each has an index of its own.
+CREATE FUNCTION difs.segment_versions(segments bigint[])
+RETURNS TABLE (segment bigint, ino bigint, version integer)
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT m.segment, v.ino, v.version
+    FROM difs.manifest m
+    JOIN difs.version v ON v.ino = m.ino AND v.map_ino IS NULL AND m.from_version BETWEEN v.base AND v.version
+        AND (m.to_version IS NULL OR m.to_version > v.version)
+    WHERE m.segment = ANY (segment_versions.segments)
+      AND NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = v.ino AND (d.version IS NULL OR d.version = v.version))
+    UNION
+    SELECT m.segment, v.ino, v.version
+    FROM difs.manifest m
+    JOIN difs.version v ON v.map_ino = m.ino AND m.from_version BETWEEN v.base AND v.map_version
+        AND (m.to_version IS NULL OR m.to_version > v.map_version)
+    WHERE m.segment = ANY (segment_versions.segments)
+      AND NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = v.ino AND (d.version IS NULL OR d.version = v.version))
+$$;
+COMMENT ON FUNCTION difs.segment_versions(bigint[]) IS 'versions, copies included, that need segments';
+REVOKE ALL ON FUNCTION difs.segment_versions(bigint[]) FROM PUBLIC;
+
+CREATE FUNCTION difs.path_of(ino bigint)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE way (ino, path, depth) AS (
+        SELECT path_of.ino, ''::text COLLATE "C", 0
+        UNION ALL
+        SELECT above.parent, '/' || above.name || way.path, way.depth + 1
+        FROM way
+        CROSS JOIN LATERAL (SELECT parent, name FROM difs.dentry WHERE dentry.ino = way.ino ORDER BY parent, name LIMIT 1) AS above
+        WHERE way.depth < 4096)
+    SELECT volume.name || ':' || coalesce(nullif(way.path, ''), '/')
+    FROM way JOIN difs.volume ON volume.root = way.ino
+    ORDER BY way.depth DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION difs.path_of(bigint) IS 'path of an inode, the first of several; null if it cannot be reached';
+REVOKE ALL ON FUNCTION difs.path_of(bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_lost_files()
+RETURNS TABLE (path text, version integer, segment bigint, block_group bigint, servers text[], found timestamptz)
+LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(difs.path_of(v.ino), 'inode ' || v.ino), v.version, l.segment, l.block_group,
+           (SELECT g.members FROM difs.block_groups g WHERE g.id = l.block_group), l.found
+    FROM difs.lost_segment l
+    CROSS JOIN LATERAL difs.segment_versions(ARRAY[l.segment]) AS v
+    ORDER BY 1, 2, 3
+$$;
+COMMENT ON FUNCTION difs_lost_files() IS 'files and versions with segments of which no server has a good copy, as the scrub has found them';
+REVOKE ALL ON FUNCTION difs_lost_files() FROM PUBLIC;
+
+CREATE FUNCTION difs.scrub_state(
+    OUT running boolean,
+    OUT started timestamptz,
+    OUT ended   timestamptz,
+    OUT done    bigint,
+    OUT total   bigint,
+    OUT problem text,
+    OUT pace    bigint,
+    OUT within  interval)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_scrub_state';
+COMMENT ON FUNCTION difs.scrub_state() IS 'the scrub''s round that runs or ran last: block groups done and in all; and the settings, pace in bytes a second (null: unlimited), within what time (null: never)';
+REVOKE ALL ON FUNCTION difs.scrub_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.scrub_state() TO pg_monitor;
+
+CREATE VIEW difs.scrub_progress AS
+SELECT state.running,
+       state.started,
+       state.ended,
+       state.done AS groups_done,
+       state.total AS groups_total,
+       state.problem,
+       state.pace,
+       state.within,
+       copies.copies,
+       copies.overdue,
+       copies.oldest,
+       copies.bytes,
+       copies.bad,
+       copies.mended,
+       (SELECT pg_catalog.count(*) FROM difs.lost_segment) AS lost_segments
+FROM difs.scrub_state() AS state
+CROSS JOIN (
+    SELECT pg_catalog.count(*) AS copies,
+           pg_catalog.count(*) FILTER (WHERE coalesce(s.scrubbed, g.created) OPERATOR(pg_catalog.<)
+               (pg_catalog.now() OPERATOR(pg_catalog.-) setting.within)) AS overdue,
+           pg_catalog.min(coalesce(s.scrubbed, g.created)) AS oldest,
+           coalesce(pg_catalog.sum(s.bytes), 0)::pg_catalog.int8 AS bytes,
+           coalesce(pg_catalog.sum(s.bad), 0)::pg_catalog.int8 AS bad,
+           coalesce(pg_catalog.sum(s.mended), 0)::pg_catalog.int8 AS mended
+    FROM difs.block_group g
+    CROSS JOIN LATERAL pg_catalog.unnest(g.members) AS member (server)
+    CROSS JOIN difs.scrub_state() AS setting
+    LEFT JOIN difs.scrub s ON s.block_group OPERATOR(pg_catalog.=) g.id AND s.server OPERATOR(pg_catalog.=) member.server) AS copies;
+COMMENT ON VIEW difs.scrub_progress IS 'the scrub: its round, how many copies of block groups there are, how many have not been read within difs.scrub_interval, and what was found when each was last read';
+GRANT SELECT ON difs.scrub_progress TO pg_monitor;
+
+CREATE FUNCTION difs_scrub_all(
+    OUT copies      bigint,
+    OUT bytes       bigint,
+    OUT bad         bigint,
+    OUT mended      bigint,
+    OUT lost        bigint,
+    OUT unreachable bigint)
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_scrub_all';
+COMMENT ON FUNCTION difs_scrub_all() IS
+'has the keeper read every copy of every block group now, at difs.scrub_rate, and waits for it: copies and bytes read, bad copies of segments, how many were mended, segments lost, copies of groups that no server answered for';
+REVOKE ALL ON FUNCTION difs_scrub_all() FROM PUBLIC;
+
+CREATE FUNCTION difs_scrub(path text, recursive boolean DEFAULT false)
+RETURNS TABLE (path text, version integer, segment bigint, server text, outcome text)
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'difs_scrub';
+COMMENT ON FUNCTION difs_scrub(text, boolean) IS
+'reads every copy of every segment of all versions of a file, or with recursive of a tree, now, and mends what it can; outcome is good, mended, damaged, missing, unreachable or lost';
+REVOKE ALL ON FUNCTION difs_scrub(text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs.copy_outcome(server integer, block_group bigint, segment bigint)
+RETURNS text
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 100000
+AS 'MODULE_PATHNAME', 'difs_copy_outcome';
+COMMENT ON FUNCTION difs.copy_outcome(integer, bigint, bigint) IS 'reads a server''s copy of a segment on its disk: good, damaged, missing or unreachable';
+REVOKE ALL ON FUNCTION difs.copy_outcome(integer, bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_fsck(deep boolean DEFAULT false, digests boolean DEFAULT false)
+RETURNS TABLE (kind text, object text, detail text, hint text)
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'difs_fsck';
+COMMENT ON FUNCTION difs_fsck(boolean, boolean) IS
+'compares the tables with each other, with deep also with what every chunk server says it has, and with digests reads every version and compares its digest; a healthy store gives no row';
+REVOKE ALL ON FUNCTION difs_fsck(boolean, boolean) FROM PUBLIC;
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

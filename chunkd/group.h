@@ -10,7 +10,7 @@
  * changes a group on disk is a job, and a group has one of them at a time:
  *
  *	       when_open()                schedule()
- *	closed ----------> open, idle <---------------> busy: commit, delete, seal, install, compact or drop
+ *	closed ----------> open, idle <---------------> busy: commit, delete, mend, seal, install, compact or drop
  *	       (busy: open, or recovery)
  */
 #ifndef DIFS_GROUP_H
@@ -73,6 +73,7 @@ typedef struct DifsGroup
 	DifsRequestQueue opening;	/* wait for the group to be open */
 	DifsRequestQueue puts;
 	DifsRequestQueue deletes;
+	DifsRequestQueue mends;
 	DifsRequestQueue seals;
 	DifsRequestQueue drops;		/* at most one */
 } DifsGroup;

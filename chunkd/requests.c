@@ -34,6 +34,9 @@ static void handle_list_groups(DifsRequest *request);
 static void handle_stat(DifsRequest *request);
 static void handle_verify(DifsRequest *request);
 static void handle_pull(DifsRequest *request);
+static void handle_verify_group(DifsRequest *request);
+static void handle_mend(DifsRequest *request);
+static bool unpack_stored(DifsRequest *request);
 static void with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *request));
 static void refuse_fenced(DifsRequest *request);
 static void protocol_error(DifsRequest *request, const DifsError *error);
@@ -49,7 +52,9 @@ static const Handler handlers[] = {
 	[DIFS_MESSAGE_LIST_GROUPS] = {handle_list_groups, false},
 	[DIFS_MESSAGE_STAT] = {handle_stat, false},
 	[DIFS_MESSAGE_VERIFY] = {handle_verify, false},
-	[DIFS_MESSAGE_PULL] = {handle_pull, true}
+	[DIFS_MESSAGE_PULL] = {handle_pull, true},
+	[DIFS_MESSAGE_VERIFY_GROUP] = {handle_verify_group, false},
+	[DIFS_MESSAGE_MEND] = {handle_mend, true}
 };
 
 void
@@ -145,20 +150,31 @@ handle_drop_group(DifsRequest *request)
 static void
 handle_put(DifsRequest *request)
 {
+	if (unpack_stored(request))
+		with_group(request, request->segment.group, difs_group_put);
+}
+
+/* Reads the segment header of a PUT or MEND; false if that has answered the request. */
+static bool
+unpack_stored(DifsRequest *request)
+{
 	DifsSegment *segment = &request->segment;
 	DifsError	error;
 
 	if (!difs_segment_unpack(request->control, request->frame.control_length, segment, &error))
-		difs_request_fail(request, &error);
-	else if (segment->dead || segment->synced != 0 || segment->stored_length != request->frame.payload_length ||
-			 difs_segment_packed_size(segment->stored_length) != request->frame.control_length)
 	{
-		difs_error_set(&error, DIFS_ERROR_PROTOCOL, "PUT of segment %llu does not fit its header",
-					   (unsigned long long) segment->segment);
-		protocol_error(request, &error);
+		difs_request_fail(request, &error);
+		return false;
 	}
-	else
-		with_group(request, segment->group, difs_group_put);
+	if (segment->dead || segment->synced != 0 || segment->stored_length != request->frame.payload_length ||
+		difs_segment_packed_size(segment->stored_length) != request->frame.control_length)
+	{
+		difs_error_set(&error, DIFS_ERROR_PROTOCOL, "%s of segment %llu does not fit its header",
+					   difs_message_name(request->frame.message), (unsigned long long) segment->segment);
+		protocol_error(request, &error);
+		return false;
+	}
+	return true;
 }
 
 static void
@@ -248,6 +264,32 @@ handle_pull(DifsRequest *request)
 		protocol_error(request, &error);
 	else
 		difs_pull_handle(request, &pull);
+}
+
+static void
+handle_verify_group(DifsRequest *request)
+{
+	uint64_t	id;
+	uint64_t	cursor;
+	DifsError	error;
+
+	if (!difs_pair_unpack(request->control, request->frame.control_length, &id, &cursor, &error))
+		protocol_error(request, &error);
+	else
+		with_group(request, id, difs_group_verify_all);
+}
+
+/* Of a segment, or of the group's own header and index. */
+static void
+handle_mend(DifsRequest *request)
+{
+	uint64_t	id;
+
+	if (request->frame.payload_length == 0 &&
+		difs_group_unpack(request->control, request->frame.control_length, &id, NULL))
+		with_group(request, id, difs_group_queue_mend);
+	else if (unpack_stored(request))
+		with_group(request, request->segment.group, difs_group_queue_mend);
 }
 
 static void

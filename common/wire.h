@@ -35,10 +35,14 @@
  *	STAT           client  -                                            -         DifsServerStatus             -
  *	VERIFY         client  u64 group, u64 segment                       -         -                            -
  *	PULL           client  DifsPull                                     -         DifsPullProgress             -
+ *	VERIFY_GROUP   client  u64 group, u64 cursor (0 to begin)           -         u64 next cursor (0 = done),  DifsListEntry []
+ *	                                                                              u64 bytes read               of what is bad
+ *	MEND           client  packed segment header (group in it)          stored    -                            -
+ *	               or      u64 group                                    -         -                            -
  *
  * Before WELCOME a server takes no other message than HELLO and PROOF, and no
  * frame with more control than DIFS_WIRE_MAX_GREETING.  PUT, CREATE_GROUP,
- * SEAL_GROUP, DROP_GROUP, DELETE and PULL are refused with DIFS_ERROR_FENCED, but for
+ * SEAL_GROUP, DROP_GROUP, DELETE, PULL and MEND are refused with DIFS_ERROR_FENCED, but for
  * connections that hold the cluster's claim.  PUT is acknowledged after its group's file has been
  * synced; CREATE_GROUP after file and directory have been; DELETE after the
  * deletion is durable.  The handshake's proofs are in auth.h.
@@ -54,6 +58,14 @@
  * PULL makes the server a client of others: it copies a whole block group from them, sealed, in the place of a copy with a
  * lower epoch if it has one.  It answers within a second or two with how far it is; the requester asks again, which joins the
  * pull that is under way, until "done" says that all of it is durable.  A pull that nobody asks about any more is given up.
+ *
+ * VERIFY_GROUP reads the next live segments of a group from the disk, DIFS_VERIFY_BYTES of them or a little more, and answers
+ * which are bad.  From cursor 0 it begins with the group's own header and index, and with places without a readable record:
+ * entries of segment 0, at offset 0 if it is header or index.
+ *
+ * MEND writes a good copy of a segment over a bad one, which must have the same id, xid and lengths, whatever the group's state
+ * is, or puts back one that the group has lost; it is acknowledged after the file has been synced.  With a group alone, the
+ * server makes the group's header and index right from what it holds in memory and in the records.
  *
  * Offsets and lengths of GET are in the stored form, whatever its codec; the server
  * widens them to whole blocks and says which one is first.
@@ -74,6 +86,7 @@
 #define DIFS_WIRE_MAX_GREETING	512
 #define DIFS_WIRE_MAX_DELETE	4096
 #define DIFS_WIRE_REPLY			0x80
+#define DIFS_VERIFY_BYTES		(16 * 1024 * 1024)
 
 #define DIFS_NAME_SIZE			256	/* storage name with its terminator */
 #define DIFS_UUID_SIZE			16
@@ -96,7 +109,9 @@ typedef enum DifsMessage
 	DIFS_MESSAGE_LIST_GROUPS = 17,
 	DIFS_MESSAGE_STAT = 18,
 	DIFS_MESSAGE_VERIFY = 19,
-	DIFS_MESSAGE_PULL = 20
+	DIFS_MESSAGE_PULL = 20,
+	DIFS_MESSAGE_VERIFY_GROUP = 22,
+	DIFS_MESSAGE_MEND = 23
 } DifsMessage;
 
 /* A frame without its bytes: what a header says. */
@@ -257,7 +272,7 @@ extern size_t difs_create_group_pack(const DifsCreateGroup *create, uint8_t *out
 extern bool difs_create_group_unpack(const uint8_t *in, size_t length, DifsCreateGroup *create, DifsError *error);
 extern size_t difs_group_pack(uint64_t group, uint8_t *out);	/* SEAL_GROUP, DROP_GROUP, LIST_GROUPS: one u64 */
 extern bool difs_group_unpack(const uint8_t *in, size_t length, uint64_t *group, DifsError *error);
-extern size_t difs_pair_pack(uint64_t first, uint64_t second, uint8_t *out);	/* LIST, VERIFY, SEAL_GROUP's reply: two u64 */
+extern size_t difs_pair_pack(uint64_t first, uint64_t second, uint8_t *out);	/* LIST, VERIFY, VERIFY_GROUP, replies: two u64 */
 extern bool difs_pair_unpack(const uint8_t *in, size_t length, uint64_t *first, uint64_t *second, DifsError *error);
 extern size_t difs_get_pack(const DifsGet *get, uint8_t *out);
 extern bool difs_get_unpack(const uint8_t *in, size_t length, DifsGet *get, DifsError *error);

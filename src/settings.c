@@ -23,12 +23,16 @@ int			difs_health_interval = 2000;
 int			difs_repair_interval = 60 * 1000;
 int			difs_repair_delay = 10 * 60 * 1000;
 int			difs_repair_rate = 100 * 1024;
+int			difs_scrub_interval = 14 * 24 * 3600;
+int			difs_scrub_rate = 64 * 1024;
+int			difs_scrub_pause_ms = 60 * 1000;
 char	   *difs_volume = "main";
 int			difs_server_timeout = 10000;
 
 static void define_fixed_at_start(void);
 static void define_on_reload(void);
 static void define_of_session(void);
+static void assign_scrub_interval(int interval_s, void *extra);
 
 void
 difs_settings_define(bool preloading)
@@ -131,6 +135,16 @@ define_on_reload(void)
 							"0 means as fast as the chunk servers can.",
 							&difs_repair_rate, 100 * 1024, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.scrub_interval",
+							"Time within which every byte on chunk servers is read again and checked.",
+							"0 turns that off.",
+							&difs_scrub_interval, 14 * 24 * 3600, 0, 10 * 365 * 24 * 3600,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, assign_scrub_interval, NULL);
+	DefineCustomIntVariable("difs.scrub_rate",
+							"Bytes a second that are read to check them, from all chunk servers together.",
+							"0 means unlimited.",
+							&difs_scrub_rate, 64 * 1024, 0, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 
 static void
@@ -146,4 +160,11 @@ define_of_session(void)
 							"A server that is silent for half of it is given up and another one is tried.",
 							&difs_server_timeout, 10000, 200, 3600 * 1000,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+/* A twentieth of the interval, between a second and a minute. */
+static void
+assign_scrub_interval(int interval_s, void *extra)
+{
+	difs_scrub_pause_ms = interval_s == 0 ? 0 : interval_s >= 1200 ? 60000 : Max(interval_s * 50, 1000);
 }

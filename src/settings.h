@@ -23,6 +23,9 @@ extern int	difs_health_interval;		/* difs.health_interval, in ms */
 extern int	difs_repair_interval;		/* difs.repair_interval, in ms */
 extern int	difs_repair_delay;			/* difs.repair_delay, in ms */
 extern int	difs_repair_rate;			/* difs.repair_rate, in kB a second; 0 = no bound */
+extern int	difs_scrub_interval;		/* difs.scrub_interval, in s: everything is read again within this; 0 = never */
+extern int	difs_scrub_rate;			/* difs.scrub_rate, in kB a second; 0 = unlimited */
+extern int	difs_scrub_pause_ms;		/* follows from difs.scrub_interval: between two looks at what is due */
 
 /* of a session */
 extern char *difs_volume;				/* difs.volume: volume of paths that name none */

@@ -126,6 +126,7 @@ typedef struct DifsDutyState
 {
 	bool		wanted;			/* run as soon as possible; set by anybody, cleared by the keeper when it starts a round */
 	int			proc;			/* proc number of the process that runs a round, or -1 */
+	bool		asked;			/* somebody has wanted the round that runs or ran last */
 	uint64		round;			/* number of the round that runs or ran last; raised by the keeper when it starts one */
 	uint64		ended_round;	/* the last round that has ended, well or not */
 	TimestampTz started;		/* of the round that runs or ran last */

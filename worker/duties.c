@@ -22,6 +22,7 @@
 #include "worker/keeper.h"
 #include "worker/process.h"
 #include "worker/repair.h"
+#include "worker/scrub.h"
 
 #define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
 
@@ -31,6 +32,7 @@ const DifsDuty difs_duties[DIFS_DUTIES] = {
 	[DIFS_DUTY_COLLECT] = {"collect", NULL, NULL},
 	[DIFS_DUTY_CLAIM] = {"claim", &only_when_wanted, difs_claim_round},
 	[DIFS_DUTY_REPAIR] = {"repair", &difs_repair_interval, difs_repair_round},
+	[DIFS_DUTY_SCRUB] = {"scrub", &difs_scrub_pause_ms, difs_scrub_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];
@@ -149,6 +151,7 @@ start(DifsDutyKind kind)
 	request.bgw_notify_pid = MyProcPid;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	state->asked = state->wanted;
 	state->wanted = false;
 	state->round++;
 	state->started = GetCurrentTimestamp();

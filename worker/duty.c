@@ -100,6 +100,17 @@ difs_duty_commit(void)
 	MemoryContextSwitchTo(round_context);
 }
 
+bool
+difs_duty_asked(void)
+{
+	bool		asked;
+
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	asked = state->asked;
+	LWLockRelease(&difs_shared->lock);
+	return asked;
+}
+
 void
 difs_duty_progress(int64 done, int64 total)
 {
