@@ -26,6 +26,8 @@ int			difs_repair_rate = 100 * 1024;
 int			difs_scrub_interval = 14 * 24 * 3600;
 int			difs_scrub_rate = 64 * 1024;
 int			difs_scrub_pause_ms = 60 * 1000;
+int			difs_collect_interval = 60 * 1000;
+int			difs_retain = 0;
 char	   *difs_volume = "main";
 int			difs_server_timeout = 10000;
 
@@ -145,6 +147,16 @@ define_on_reload(void)
 							"0 means unlimited.",
 							&difs_scrub_rate, 64 * 1024, 0, MAX_KILOBYTES,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.collect_interval",
+							"Time between two rounds of collection.",
+							"0 means that only difs_collect() runs one.",
+							&difs_collect_interval, 60 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.retain",
+							"Time for which deleted content is kept for a restore to an earlier point.",
+							"0 keeps it only as long as a snapshot, standby, slot or hold may want it.",
+							&difs_retain, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 static void

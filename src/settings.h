@@ -26,6 +26,8 @@ extern int	difs_repair_rate;			/* difs.repair_rate, in kB a second; 0 = no bound
 extern int	difs_scrub_interval;		/* difs.scrub_interval, in s: everything is read again within this; 0 = never */
 extern int	difs_scrub_rate;			/* difs.scrub_rate, in kB a second; 0 = unlimited */
 extern int	difs_scrub_pause_ms;		/* follows from difs.scrub_interval: between two looks at what is due */
+extern int	difs_collect_interval;		/* difs.collect_interval, in ms; 0 = only when asked to */
+extern int	difs_retain;				/* difs.retain, in s: how long deleted content is kept */
 
 /* of a session */
 extern char *difs_volume;				/* difs.volume: volume of paths that name none */

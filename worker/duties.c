@@ -16,8 +16,9 @@
 
 #include "src/claim.h"
 #include "src/report.h"
-#include "worker/claim_watch.h"
 #include "src/settings.h"
+#include "worker/claim_watch.h"
+#include "worker/collect.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
 #include "worker/process.h"
@@ -29,10 +30,10 @@
 static const int only_when_wanted = 0;
 
 const DifsDuty difs_duties[DIFS_DUTIES] = {
-	[DIFS_DUTY_COLLECT] = {"collect", NULL, NULL},
 	[DIFS_DUTY_CLAIM] = {"claim", &only_when_wanted, difs_claim_round},
 	[DIFS_DUTY_REPAIR] = {"repair", &difs_repair_interval, difs_repair_round},
 	[DIFS_DUTY_SCRUB] = {"scrub", &difs_scrub_pause_ms, difs_scrub_round},
+	[DIFS_DUTY_COLLECT] = {"collect", &difs_collect_interval, difs_collect_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];

@@ -47,6 +47,7 @@
 #include "worker/groups.h"
 #include "worker/health.h"
 #include "worker/keeper.h"
+#include "worker/legacy.h"
 #include "worker/process.h"
 #include "worker/roster.h"
 
@@ -75,6 +76,7 @@ static bool give_way(void);
 static void run(void);
 static bool refill_ids(void);
 static void wait_for_events(TimestampTz next);
+static bool is_gone(void);
 pg_noreturn static void end_service(void);
 
 void
@@ -93,6 +95,8 @@ difs_keeper_main(Datum arg)
 	MemoryContextSwitchTo(turn_context);
 	if (begin_service() && begin_running())
 		run();
+	if (is_gone())
+		difs_legacy_judge(NULL);
 	end_service();
 }
 
@@ -196,6 +200,7 @@ begin_service(void)
 	if (difs_roster_identity(difs_keeper_database->state == DIFS_DATABASE_PROBING))
 		difs_claim_watch_begin();
 	difs_keeper_commit();
+	difs_legacy_judge(difs_keeper_database->cluster);
 	wait_for_embedded();
 	return read_roster() && (!difs_keeper_database->claimed || refill_ids());
 }
@@ -365,6 +370,19 @@ wait_for_events(TimestampTz next)
 	difs_health_wait_for(set);
 	WaitEventSetWait(set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
 	FreeWaitEventSet(set);
+}
+
+/* Is there no extension at all? (One that has been made anew is judged by its own keeper.) */
+static bool
+is_gone(void)
+{
+	bool		gone;
+
+	StartTransactionCommand();
+	gone = !OidIsValid(get_extension_oid("difs", true));
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(turn_context);
+	return gone;
 }
 
 /* There is nothing to keep here any more, or there is something new: the launcher empties the entry and then looks
