@@ -2,23 +2,27 @@
 #
 #	make                  extension and chunk server
 #	make install          both, where pg_config says
+#	make FAULTS=1 …       with fault points, for tests only (common/fault.h); in a copy of the source
 #	make installcheck     regression, isolation and TAP tests; starts its own servers; not as root
 #
 #	make deps             installs the Debian packages that the rest needs
 #	make demo [TREE=dir]  everything once, on real files, in a private directory
 #	make check            all tests, in a private directory
+#	make check-long       the fault tests at full length (doc/faults.md): hours; as root
 #
-# The last three work before anything is installed and do everything by themselves, also as root.
+# The last four work before anything is installed and do everything by themselves, also as root.
 
-ifneq ($(filter deps demo check,$(MAKECMDGOALS)),)
+ifneq ($(filter deps demo check check-long,$(MAKECMDGOALS)),)
 
-.PHONY: deps demo check
+.PHONY: deps demo check check-long
 deps:
 	scripts/install-packages
 demo: deps
 	scripts/demo $(TREE)
 check: deps
 	scripts/check
+check-long: deps
+	scripts/check-long
 
 else
 
@@ -31,6 +35,9 @@ PGFILEDESC = "difs - files inside transactions"
 COMMON = common/libdifs_common.a
 PG_CPPFLAGS = -I$(CURDIR)
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+ifdef FAULTS
+PG_CPPFLAGS += -DDIFS_FAULTS
+endif
 SHLIB_LINK = $(COMMON) -lzstd -lcrypto -lisal -lxxhash
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
@@ -72,6 +79,7 @@ clean-parts:
 	$(MAKE) -C common clean
 	$(MAKE) -C chunkd clean
 	$(MAKE) -C test/unit clean
+	$(MAKE) -C test/faults clean
 .PHONY: install-difsd uninstall-difsd clean-parts
 
 temp-dir:

@@ -88,7 +88,10 @@ difs_group_schedule(DifsGroup *group)
 
 	if (group->busy)
 		return;
-	if (puts && (!deletes || group->deleted_last))
+	/* A compaction that failed half-way has closed it under those that waited. */
+	if (group->file == NULL && (puts || deletes || !STAILQ_EMPTY(&group->seals)))
+		difs_group_open(group);
+	else if (puts && (!deletes || group->deleted_last))
 		difs_group_commit(group);
 	else if (deletes)
 		difs_group_delete(group);
@@ -166,6 +169,12 @@ difs_group_fail(DifsGroup *group, const DifsError *error)
 	group->failed = true;
 	difs_log(DIFS_LOG_ERROR, "group %016llx failed and is read-only from now on: %s", (unsigned long long) group->id,
 			 error->text);
+	difs_group_fail_queued(group, error);
+}
+
+void
+difs_group_fail_queued(DifsGroup *group, const DifsError *error)
+{
 	difs_group_fail_puts(group, error);
 	fail_queue(&group->deletes, error);
 	fail_queue(&group->mends, error);

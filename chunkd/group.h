@@ -103,6 +103,9 @@ extern void difs_group_mark_damaged(DifsGroup *group, uint64_t segment);
 /* Makes it read-only, after the job has called difs_group_note_failure(). */
 extern void difs_group_fail(DifsGroup *group, const DifsError *error);
 
+/* Refuses what waits for the group's next jobs. */
+extern void difs_group_fail_queued(DifsGroup *group, const DifsError *error);
+
 /* In a job: leaves the .failed file that says so after a restart too, if the disk still takes it. */
 extern void difs_group_note_failure(const DifsGroup *group, struct DifsServer *server);
 

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../common/fault.h"
 #include "file_io.h"
 #include "group_jobs.h"
 #include "log.h"
@@ -136,7 +137,7 @@ check_put(DifsGroup *group, DifsRequest *request, DifsError *error)
 	if (!difs_server_has_room(difs_group_server(group), size))
 		return difs_error_set(error, DIFS_ERROR_FULL, "storage \"%.100s\" is full",
 							  difs_group_server(group)->options->name);
-	return segment->stored_length > VERIFY_IN_JOB_BYTES ||
+	return segment->stored_length > VERIFY_IN_JOB_BYTES || DIFS_FAULT_SKIP("chunkd.put.checksum") ||
 		difs_segment_verify(request->control, 0, request->payload, segment->stored_length, error);
 }
 
@@ -147,6 +148,7 @@ commit_run(DifsJob *job)
 	DifsStore  *store = commit->server->store;
 
 	place_records(commit);
+	DIFS_FAULT("chunkd.put.placed");
 	if (!write_records(commit))
 	{
 		int			write_errno = errno;
@@ -157,8 +159,13 @@ commit_run(DifsJob *job)
 		else
 			commit->outcome = DIFS_ERROR_IO;
 	}
-	else if (commit->end > commit->start && !store->sync(store, commit->file->fd, &commit->error))
-		commit->outcome = DIFS_ERROR_IO;
+	else
+	{
+		DIFS_FAULT("chunkd.put.written");
+		if (commit->end > commit->start && !store->sync(store, commit->file->fd, &commit->error))
+			commit->outcome = DIFS_ERROR_IO;
+		DIFS_FAULT("chunkd.put.synced");
+	}
 
 	if (commit->outcome == DIFS_ERROR_IO)
 		difs_group_note_failure(commit->group, commit->server);
@@ -250,6 +257,7 @@ commit_done(DifsJob *job)
 		difs_log(DIFS_LOG_WARNING, "group %016llx: %s", (unsigned long long) group->id, commit->error.text);
 	else if (commit->outcome != DIFS_OK)
 		difs_group_fail(group, &commit->error);
+	DIFS_FAULT("chunkd.put.acknowledged");
 	difs_group_file_release(commit->file);
 	free(commit);
 	difs_group_idle(group);

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../common/fault.h"
 #include "file_io.h"
 #include "group_jobs.h"
 #include "log.h"
@@ -134,8 +135,11 @@ compact_run(DifsJob *job)
 	{
 		/* Should this fail, either name may hold the file. */
 		compact->renamed = true;
-		compact->ok = store->publish(store, compact->file->fd, temporary, path, &compact->error) &&
-			write_index(compact);
+		DIFS_FAULT("chunkd.compact.written");
+		compact->ok = store->publish(store, compact->file->fd, temporary, path, &compact->error);
+		DIFS_FAULT("chunkd.compact.renamed");
+		compact->ok = compact->ok && write_index(compact);
+		DIFS_FAULT("chunkd.compact.indexed");
 	}
 	if (compact->ok)
 		compact->allocated_bytes = difs_group_file_allocated(compact->file);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../common/fault.h"
 #include "file_io.h"
 #include "group_jobs.h"
 #include "log.h"
@@ -108,6 +109,7 @@ write_group_file(Make *make, const char *temporary, const char *path)
 		return false;
 	if (!difs_pwrite(file->fd, header, sizeof(header), 0))
 		return difs_error_set(&make->error, DIFS_ERROR_IO, "could not write file \"%s\"", temporary);
+	DIFS_FAULT("chunkd.create.written");
 	return store->publish(store, file->fd, temporary, path, &make->error);
 }
 
@@ -126,6 +128,7 @@ make_done(DifsJob *job)
 		group->file_bytes = DIFS_GROUP_HEADER_SIZE;
 		difs_group_set_file(group, make->file);
 		difs_group_set_allocated(group, make->allocated_bytes);
+		DIFS_FAULT("chunkd.create.durable");
 		difs_request_reply(make->request, NULL, 0, NULL, 0);
 	}
 	else
@@ -201,6 +204,7 @@ drop_done(DifsJob *job)
 	group->busy = false;
 	if (drop->ok)
 	{
+		DIFS_FAULT("chunkd.drop.durable");
 		difs_log(DIFS_LOG_INFO, "group %016llx dropped", (unsigned long long) group->id);
 		difs_request_reply(request, NULL, 0, NULL, 0);
 		difs_tenant_remove(group->tenant, group);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "../common/bytes.h"
+#include "../common/fault.h"
 #include "file_io.h"
 #include "group_jobs.h"
 #include "log.h"
@@ -189,15 +190,19 @@ mark_run(DifsJob *job)
 	deletion->ok = true;
 	for (uint32_t i = 0; i < deletion->count && deletion->ok; i++)
 		deletion->ok = mark_record(deletion, &deletion->targets[i], &deletion->error);
+	DIFS_FAULT("chunkd.delete.marked");
 	if (deletion->ok && deletion->count > 0)
 		deletion->ok = store->sync(store, file->fd, &deletion->error);
+	DIFS_FAULT("chunkd.delete.synced");
 	if (deletion->ok && deletion->count > 0 && file->map.fd >= 0)
 		deletion->ok = mark_index(deletion, &deletion->error) && store->sync(store, file->map.fd, &deletion->error);
+	DIFS_FAULT("chunkd.delete.durable");
 	if (!deletion->ok)
 		difs_group_note_failure(deletion->group, deletion->server);
 }
 
-/* Only a record that can be recognised is overwritten; of one that cannot, the index alone says that it is dead. */
+/* Only a record that can be recognised is overwritten; of one that cannot, the index alone says that it is dead.  A group without an
+ * index file has nothing else that says so: there, a record that cannot be read now may come to life again. */
 static bool
 mark_record(const Delete *deletion, const Target *target, DifsError *error)
 {
@@ -205,7 +210,7 @@ mark_record(const Delete *deletion, const Target *target, DifsError *error)
 	uint8_t		magic[4];
 
 	if (!difs_pread_all(deletion->file->fd, packed, sizeof(packed), target->offset, error))
-		return error->code == DIFS_ERROR_CORRUPT || error->system_errno == EIO;
+		return error->code == DIFS_ERROR_CORRUPT || (error->system_errno == EIO && deletion->file->map.fd >= 0);
 	if (difs_get32(packed) != DIFS_SEGMENT_MAGIC || difs_get64(packed + 8) != target->segment)
 		return true;
 	difs_put32(magic, DIFS_SEGMENT_MAGIC_DEAD);
@@ -223,6 +228,7 @@ mark_index(const Delete *deletion, DifsError *error)
 	{
 		if (!difs_index_map_flags(map, deletion->targets[i].position, deletion->targets[i].flags, error))
 			return false;
+		DIFS_FAULT("chunkd.delete.indexed");
 	}
 	return difs_index_map_header(map, &deletion->header, error);
 }
@@ -251,6 +257,7 @@ mark_done(DifsJob *job)
 		difs_put32(control + 4, asked - request->deleted);
 		difs_request_reply(request, control, sizeof(control), NULL, 0);
 	}
+	DIFS_FAULT("chunkd.delete.acknowledged");
 	if (deletion->ok && deletion->count > 0)
 	{
 		difs_job_start(&deletion->server->pool, DIFS_LANE_WRITE, &deletion->job, punch_run, punch_done);
@@ -299,6 +306,7 @@ punch_run(DifsJob *job)
 								   (off_t) pages) == 0)
 			deletion->punched_bytes += pages;
 	}
+	DIFS_FAULT("chunkd.delete.punched");
 	deletion->header.dead_bytes -= deletion->punched_bytes;
 	deletion->ok = file->map.fd < 0 || difs_index_map_header(&file->map, &deletion->header, &deletion->error);
 	deletion->allocated_bytes = difs_group_file_allocated(file);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "../common/bytes.h"
+#include "../common/fault.h"
 #include "file_io.h"
 #include "memory.h"
 
@@ -126,6 +127,7 @@ difs_index_write(DifsStore *store, const char *path, DifsIndexHeader *header, co
 	}
 	ok = difs_pwrite(fd, bytes, size, 0) ||
 		difs_error_set(error, DIFS_ERROR_IO, "could not write file \"%s\"", temporary);
+	DIFS_FAULT("chunkd.index.written");
 	ok = ok && store->publish(store, fd, temporary, path, error);
 	close(fd);
 	free(bytes);

@@ -177,6 +177,7 @@ open_done(DifsJob *job)
 		difs_group_file_release(opening->file);
 		difs_group_forget_compaction(group);
 		wake_waiting(group, &opening->error);
+		difs_group_fail_queued(group, &opening->error);
 	}
 	difs_index_free(&opening->recovery.index);
 	free(opening);

@@ -20,6 +20,10 @@
  * damaged if its header can be read: it is either nobody's or somebody's whose
  * bytes rotted.
  *
+ * What cannot be read is neither torn nor rotten: an open group fails then, and its
+ * file is left as it is, so that nothing is cut, and no index is written that leaves
+ * out what can be read the next time.
+ *
  * The check of the tail reads the disk and not what the page cache believes: what
  * a process before us wrote is synced first, then dropped from the cache.
  *
@@ -33,6 +37,7 @@
 #include <unistd.h>
 
 #include "../common/bytes.h"
+#include "../common/fault.h"
 #include "file_io.h"
 #include "group_jobs.h"
 #include "memory.h"
@@ -50,6 +55,7 @@ typedef struct Walk
 	bool		writable;
 	uint64_t	file_bytes;
 	uint64_t	synced;			/* S */
+	bool		unreadable;		/* the disk has refused a read */
 	DifsListEntry places[MAX_DAMAGED_PLACES];	/* without a valid record */
 	uint32_t	place_count;
 	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
@@ -87,7 +93,12 @@ difs_group_recover(DifsStore *store, int fd, const DifsGroupHeader *header, bool
 	ok = difs_file_size(fd, &walk->file_bytes, &allocated, error) && walk_records(walk);
 	end = walk->file_bytes;
 	if (ok && writable)
-		ok = store->sync(store, fd, error) && check_tail(walk, &end) && cut_tail(walk, store, end);
+	{
+		ok = store->sync(store, fd, error) && check_tail(walk, &end);
+		DIFS_FAULT("chunkd.recover.checked");
+		ok = ok && cut_tail(walk, store, end);
+		DIFS_FAULT("chunkd.recover.cut");
+	}
 	if (ok)
 	{
 		recovery->cut_bytes = walk->file_bytes - end;
@@ -149,7 +160,10 @@ read_record(Walk *walk, uint64_t offset, DifsSegment *segment, bool *valid)
 	if (got < 0 && errno != EIO)
 		return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
 	if (got < 0)
+	{
+		walk->unreadable = true;
 		got = difs_pread(walk->fd, walk->packed, DIFS_SEGMENT_HEADER_SIZE, offset);
+	}
 	*valid = got > 0 && difs_record_unpack(walk->packed, (size_t) got, walk->header, offset, segment, NULL) &&
 		difs_record_size(segment->stored_length) <= walk->file_bytes - offset;
 	return true;
@@ -168,7 +182,10 @@ next_record(Walk *walk, uint64_t offset, uint64_t *found)
 		ssize_t		got = difs_pread(walk->fd, walk->buffer, SCAN_SIZE, offset);
 
 		if (got < 0 && errno == EIO)
+		{
+			walk->unreadable = true;
 			continue;
+		}
 		if (got < 0)
 			return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
 		for (size_t at = 0; at + DIFS_SEGMENT_HEADER_SIZE <= (size_t) got; at += DIFS_RECORD_ALIGNMENT)
@@ -247,6 +264,11 @@ check_tail(Walk *walk, uint64_t *end)
 		keep = i + 1;
 		*end = entry->offset + difs_record_size(entry->stored_length);
 	}
+	if (walk->unreadable)
+	{
+		errno = EIO;
+		return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read all of the group file");
+	}
 	index->count = keep;
 	for (uint32_t i = first; i < keep; i++)
 	{
@@ -264,12 +286,14 @@ check_bytes(Walk *walk, const DifsListEntry *entry, bool *right)
 
 	if (!read_record(walk, entry->offset, &segment, right))
 		return false;
+	if (DIFS_FAULT_SKIP("chunkd.recover.checksum"))
+		return true;
 	for (uint32_t done = 0; *right && done < entry->stored_length; done += VERIFY_SIZE)
 	{
 		uint32_t	length = entry->stored_length - done < VERIFY_SIZE ? entry->stored_length - done : VERIFY_SIZE;
 		ssize_t		got = difs_pread(walk->fd, walk->buffer, length, at + done);
 
-		if (got < 0 && errno != EIO)
+		if (got < 0)
 			return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
 		*right = got == (ssize_t) length &&
 			difs_segment_verify(walk->packed, done / DIFS_BLOCK_SIZE, walk->buffer, length, NULL);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../common/fault.h"
 #include "group_jobs.h"
 #include "log.h"
 #include "memory.h"
@@ -88,6 +89,7 @@ seal_run(DifsJob *job)
 	char		path[DIFS_PATH_SIZE];
 
 	difs_group_path(seal->group, ".index", path);
+	DIFS_FAULT("chunkd.seal.begun");
 	seal->ok = difs_index_write(store, path, &seal->header, &seal->index, &seal->error) &&
 		difs_index_map(store, path, &seal->header.group, false, &seal->file->map, &seal->header, &seal->error);
 	if (!seal->ok)
@@ -112,6 +114,7 @@ seal_done(DifsJob *job)
 	if (seal->ok)
 	{
 		group->sealed = true;
+		DIFS_FAULT("chunkd.seal.durable");
 		difs_group_set_file(group, seal->file);
 		difs_group_set_allocated(group, seal->allocated_bytes);
 		difs_index_free(&group->index);

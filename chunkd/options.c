@@ -14,6 +14,12 @@
 
 #include "../common/wire.h"
 
+#ifdef DIFS_FAULTS
+#define BUILT_WITH " with fault points"
+#else
+#define BUILT_WITH ""
+#endif
+
 #define DEFAULT_MAX_CONNECTIONS 1200
 
 static const char usage[] =
@@ -84,7 +90,7 @@ difs_options_parse(int argc, char **argv, DifsOptions *options, int *exit_code)
 	{
 		if (option == OPTION_HELP || option == OPTION_VERSION)
 		{
-			fputs(option == OPTION_HELP ? usage : "difsd (difs) " DIFS_VERSION "\n", stdout);
+			fputs(option == OPTION_HELP ? usage : "difsd (difs) " DIFS_VERSION BUILT_WITH "\n", stdout);
 			*exit_code = 0;
 			return false;
 		}

@@ -16,6 +16,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "../common/fault.h"
 #include "file_io.h"
 #include "memory.h"
 
@@ -98,10 +99,12 @@ disk_create(DifsStore *store, const char *path, DifsError *error)
 static bool
 disk_publish(DifsStore *store, int fd, const char *from, const char *to, DifsError *error)
 {
-	if (fsync(fd) != 0)
+	if (!DIFS_FAULT_SKIP("chunkd.sync.file") && fsync(fd) != 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not sync file \"%s\"", from);
+	DIFS_FAULT("chunkd.publish.synced");
 	if (renameat(directory_of(store), from, directory_of(store), to) != 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not rename file \"%s\"", from);
+	DIFS_FAULT("chunkd.publish.renamed");
 	return difs_directory_sync(directory_of(store), to, error);
 }
 
@@ -115,6 +118,7 @@ disk_remove(DifsStore *store, const char *const *paths, DifsError *error)
 		last = *paths;
 		if (unlinkat(directory_of(store), *paths, 0) != 0 && errno != ENOENT)
 			return difs_error_set(error, DIFS_ERROR_IO, "could not remove file \"%s\"", *paths);
+		DIFS_FAULT("chunkd.remove.unlinked");
 	}
 	return difs_directory_sync(directory_of(store), last, error);
 }
@@ -123,7 +127,7 @@ static bool
 disk_sync(DifsStore *store, int fd, DifsError *error)
 {
 	(void) store;
-	if (fdatasync(fd) != 0)
+	if (!DIFS_FAULT_SKIP("chunkd.sync.data") && fdatasync(fd) != 0 && !DIFS_FAULT_SKIP("chunkd.sync.result"))
 		return difs_error_set(error, DIFS_ERROR_IO, "could not sync file");
 	return true;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../common/fault.h"
 #include "file_io.h"
 #include "greeting.h"
 #include "group_jobs.h"
@@ -301,6 +302,7 @@ store_epoch_done(DifsJob *job)
 	DifsTenant *tenant = storing->tenant;
 	DifsConnection *connection;
 
+	DIFS_FAULT("chunkd.epoch.stored");
 	tenant->storing = false;
 	if (storing->ok)
 	{

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../common/fault.h"
 #include "file_io.h"
 #include "group_jobs.h"
 #include "log.h"
@@ -62,6 +63,7 @@ difs_tenant_load_all(DifsServer *server, DifsError *error)
 		if (parse_bytes(names.names[i], cluster))
 			ok = load_tenant(difs_tenant_create(server, cluster), error);
 	}
+	DIFS_FAULT("chunkd.start.loaded");
 	free(names.names);
 	return ok;
 }

@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 #include <xxhash.h>
 
+#include "common/fault.h"
 #include "common/segment.h"
 #include "src/content.h"
 #include "src/pending.h"
@@ -137,6 +138,7 @@ queue(DifsContent *content, int slot, uint32 length, uint32 stored_length, DifsC
 	difs_pending_add(slot, content->ino, content->version, content->size, length);
 	content->size += length;
 	content->segments++;
+	DIFS_FAULT("backend.put.queued");
 }
 
 static void

@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "common/fault.h"
 #include "src/doom.h"
 #include "src/table.h"
 
@@ -33,4 +34,5 @@ difs_doom_inode(int64 ino)
 	values[DIFS_DOOMED_DOOMED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[DIFS_DOOMED_SETTLED - 1] = BoolGetDatum(false);
 	difs_row_insert(DIFS_REL_DOOMED, values, nulls);
+	DIFS_FAULT("backend.delete.doomed");
 }

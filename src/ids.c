@@ -6,6 +6,7 @@
 #include "access/xlog.h"
 #include "replication/message.h"
 
+#include "common/fault.h"
 #include "src/compat.h"
 #include "src/ids.h"
 #include "src/table.h"
@@ -22,6 +23,7 @@ difs_segment_refill(DifsDatabase *database)
 		return;
 	first = (uint64) difs_sequence_next(DIFS_REL_SEQ_SEGMENT) * DIFS_SEGMENT_ID_BATCH;
 	flush_sequence();
+	DIFS_FAULT("backend.ids.flushed");
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	if (database->limit_segment - database->next_segment < DIFS_SEGMENT_ID_BATCH / 2)

@@ -19,6 +19,7 @@
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 
+#include "common/fault.h"
 #include "src/pending.h"
 #include "src/stream.h"
 #include "src/table.h"
@@ -106,8 +107,9 @@ on_transaction(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			if (entry_count > 0)
+			if (entry_count > 0 && !DIFS_FAULT_SKIP("backend.commit.settle"))
 				settle_all();
+			DIFS_FAULT("backend.commit.written");
 			break;
 		case XACT_EVENT_ABORT:
 			difs_stream_cleanup();
@@ -116,6 +118,7 @@ on_transaction(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PREPARE:
+			DIFS_FAULT(event == XACT_EVENT_COMMIT ? "backend.commit.done" : "backend.prepare.done");
 			forget_all();
 			break;
 		default:
@@ -167,6 +170,7 @@ settle(int64 ino)
 	for (int i = entry_count - 1; i >= 0; i--)
 		if (ino == 0 || entries[i].ino == ino)
 			reap(&entries[i]);
+	DIFS_FAULT("backend.settle.stored");
 	for (int i = 0; i < entry_count; i++)
 		if (ino == 0 || entries[i].ino == ino)
 			write_row(&entries[i]);

@@ -1,4 +1,4 @@
-# PostgreSQL, a chunk server, or both are killed under load, at moments that differ from round to round; whatever was acknowledged
+# PostgreSQL, a chunk server, both, or the streamer are killed under load, at moments that differ from round to round; whatever was acknowledged
 # reads back with the right bytes, and what was not acknowledged is either whole or not there.
 #
 # DIFS_CRASH_ROUNDS makes it longer, DIFS_CRASH_SEED different.
@@ -14,7 +14,7 @@ use POSIX qw(:sys_wait_h);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $rounds = $ENV{DIFS_CRASH_ROUNDS} // 9;
+my $rounds = $ENV{DIFS_CRASH_ROUNDS} // 8;
 my $seed = $ENV{DIFS_CRASH_SEED} // 20;
 my $writers = 3;
 my $files_a_writer = 150;
@@ -67,6 +67,20 @@ sub slurp_lines
 	return grep { /\n$/ } <$file>;
 }
 
+# For PostgreSQL, that is a crash: it ends everybody and starts itself anew.
+sub kill_streamer
+{
+	my ($postmaster) = split /\n/, PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/postmaster.pid');
+	my ($pid) = map { /^\s*(\d+)\s+$postmaster\s.*difs streamer/ ? $1 : () } `ps -A -o pid= -o ppid= -o args=`;
+	ok($pid && kill('KILL', $pid), 'the streamer is killed');
+	return;
+}
+
+sub wait_for_postgres
+{
+	return DifsCluster::poll_until(sub { $node->psql('postgres', 'SELECT 1') == 0 }, 60);
+}
+
 sub restart_postgres
 {
 	# orphaned backends take a moment to notice; a start that fails for that leaves the dead postmaster's pid in the node
@@ -91,19 +105,20 @@ sub count_damage
 my $total = 0;
 foreach my $round (1 .. $rounds)
 {
-	my $what = ('PostgreSQL', 'a chunk server', 'both')[ $round % 3 ];
+	my $what = ('PostgreSQL', 'a chunk server', 'both', 'the streamer')[ $round % 4 ];
 	my $victim = int(rand(3));
 	my $after = 1 + int(rand($writers * $files_a_writer * 0.6));
 
 	my @writing = start_writers($round);
 	my $reached = DifsCluster::poll_until(sub { acknowledged(@writing) >= $after }, 120);
 	ok($reached, "round $round: load reached its moment (after $after puts)");
-	$cluster->server($victim)->kill if $what ne 'PostgreSQL';
-	$node->kill9 if $what ne 'a chunk server';
+	$cluster->server($victim)->kill if $what =~ /chunk server|both/;
+	$node->kill9 if $what =~ /PostgreSQL|both/;
+	kill_streamer() if $what eq 'the streamer';
 
 	waitpid($_->{pid}, 0) foreach @writing;
-	$cluster->server($victim)->start if $what ne 'PostgreSQL';
-	ok($what eq 'a chunk server' || restart_postgres(), "round $round: PostgreSQL is back after $what died");
+	$cluster->server($victim)->start if $what =~ /chunk server|both/;
+	ok($what eq 'a chunk server' || ($what eq 'the streamer' ? wait_for_postgres() : restart_postgres()), "round $round: PostgreSQL is back after $what died");
 
 	my @paths = acknowledged(@writing);
 	$total += @paths;

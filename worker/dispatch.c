@@ -17,6 +17,7 @@
 
 #include "utils/timestamp.h"
 
+#include "common/fault.h"
 #include "src/settings.h"
 #include "worker/streamer.h"
 
@@ -251,6 +252,7 @@ start(int number)
 	dlist_push_tail(&active, &attempt->node);
 	pg_atomic_write_u32(&slot->state, DIFS_SLOT_SENT);
 	difs_attempt_send(number, index, outlets);
+	DIFS_FAULT("streamer.segment.sent");
 	return true;
 }
 
@@ -311,6 +313,7 @@ fail_group(int index, DifsErrorCode code, const char *why)
 		if (attempt->group == index)
 			try_again(difs_attempt_slot(attempt), &reason);
 	}
+	DIFS_FAULT("streamer.group.failed");
 }
 
 /* All members have it. */
@@ -320,9 +323,11 @@ finish(int number)
 	static const DifsError none = {DIFS_OK};
 	DifsAttempt *attempt = difs_attempt(number);
 
+	DIFS_FAULT("streamer.segment.acknowledged");
 	difs_choice_release(attempt->group, difs_stream_slot(number));
 	dlist_delete(&attempt->node);
 	difs_attempt_end(number, &none);
+	DIFS_FAULT("streamer.segment.stored");
 }
 
 /* The slot fails, or is no longer wanted: waiting or active. */

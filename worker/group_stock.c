@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "common/fault.h"
 #include "src/settings.h"
 #include "worker/group_jobs.h"
 #include "worker/group_rows.h"
@@ -193,6 +194,7 @@ start_create(DifsOpenGroup *group)
 		return false;
 	difs_group_rows_insert(group);
 	difs_keeper_commit();
+	DIFS_FAULT("keeper.group.inserted");
 	difs_job_start(DIFS_TASK_CREATE, group, -1);
 	return true;
 }

@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "common/fault.h"
 #include "src/settings.h"
 #include "worker/group_jobs.h"
 #include "worker/group_rows.h"
@@ -208,10 +209,12 @@ conclude_create(DifsJob *job)
 	}
 	difs_group_stock_hurry();
 	job->group.reserved_bytes = FILE_HEADER_BYTES;
+	DIFS_FAULT("keeper.group.created");
 	if (made && publish(&job->group))
 		job->task = DIFS_TASK_NONE;
 	else
 		difs_job_begin(job, DIFS_TASK_SEAL);
+	DIFS_FAULT("keeper.group.published");
 }
 
 /* Used again only if every member has it as open as ever. */
@@ -237,6 +240,7 @@ conclude_adopt(DifsJob *job)
 			open = false;
 		job->group.reserved_bytes = Max(job->group.reserved_bytes, entry.file_bytes);
 	}
+	DIFS_FAULT("keeper.adopt.answered");
 	if (open && publish(&job->group))
 		job->task = DIFS_TASK_NONE;
 	else
@@ -267,10 +271,12 @@ conclude_seal(DifsJob *job)
 			log_not_sealed(job, ask);
 		difs_health_forget(ask);
 	}
+	DIFS_FAULT("keeper.seal.answered");
 	if (!difs_keeper_begin())
 		return false;
 	difs_group_rows_seal(job->group.id, known, segments, bytes);
 	difs_keeper_commit();
+	DIFS_FAULT("keeper.seal.committed");
 	if (job->entry != -1)
 	{
 		LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
