@@ -165,7 +165,8 @@ mend_segment(Mend *mend)
 	difs_index_free(&index);
 }
 
-/* A sealed group has lost the segment: fills index with its entries and one more, and mend->entry with that one. */
+/* A sealed group has lost the segment: fills index with its entries and one more, and mend->entry with that one. Unreadable places
+ * may be too short for it, and a full group has no room behind its end: so what is mended may go beyond, within bounds. */
 static bool
 find_place(Mend *mend, DifsIndex *index)
 {
@@ -196,7 +197,7 @@ find_place(Mend *mend, DifsIndex *index)
 	{
 		mend->entry.offset = (mend->header.file_bytes + DIFS_RECORD_ALIGNMENT - 1) / DIFS_RECORD_ALIGNMENT *
 			DIFS_RECORD_ALIGNMENT;
-		if (mend->entry.offset + size > mend->file->header.capacity || map->count >= DIFS_GROUP_MAX_SEGMENTS)
+		if (mend->entry.offset + size > 2 * mend->file->header.capacity || map->count >= DIFS_GROUP_MAX_SEGMENTS)
 			return difs_error_set(&mend->error, DIFS_ERROR_FULL, "block group %016llx has no room for segment %llu",
 								  (unsigned long long) mend->group->id, (unsigned long long) segment->segment);
 		mend->header.file_bytes = mend->entry.offset + size;
