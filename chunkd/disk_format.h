@@ -20,7 +20,7 @@
  *	 16  u8[16] cluster uuid
  *	 32  u64    group
  *	 40  u64    epoch of the group
- *	 48  u64    capacity: the file's length never exceeds it
+ *	 48  u64    capacity: the file's length never exceeds it but by what is mended (group_mend.c), and never twice of it
  *	 56  u64    salt: random, never leaves the server
  *	 64  u64    generation: 0, and one more with each compaction
  *	 72  zeros

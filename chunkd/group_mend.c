@@ -165,7 +165,9 @@ mend_segment(Mend *mend)
 	difs_index_free(&index);
 }
 
-/* A sealed group has lost the segment: fills index with its entries and one more, and mend->entry with that one. */
+/* A sealed group has lost the segment: fills index with its entries and one more, and mend->entry with that one.  An unreadable place
+ * may be too short for it, unless the file ends there; and a full group has no room behind its end, so what is mended may
+ * exceed the capacity, within bounds. */
 static bool
 find_place(Mend *mend, DifsIndex *index)
 {
@@ -182,21 +184,23 @@ find_place(Mend *mend, DifsIndex *index)
 	for (uint32_t i = 0; i < map->count; i++)
 	{
 		difs_index_map_entry(map, i, &entry);
-		if (entry.segment == 0 && mend->entry.offset == 0 && entry.stored_length >= size)
+		if (entry.segment == 0 && mend->entry.offset == 0 &&
+			(entry.stored_length >= size || entry.offset + entry.stored_length >= mend->header.file_bytes))
 		{
 			mend->entry.offset = entry.offset;
+			if (entry.stored_length <= size)
+				continue;
 			entry.offset += size;
 			entry.stored_length -= (uint32_t) size;
-			if (entry.stored_length == 0)
-				continue;
 		}
 		difs_index_append(index, &entry);
 	}
 	if (mend->entry.offset == 0)
-	{
 		mend->entry.offset = (mend->header.file_bytes + DIFS_RECORD_ALIGNMENT - 1) / DIFS_RECORD_ALIGNMENT *
 			DIFS_RECORD_ALIGNMENT;
-		if (mend->entry.offset + size > mend->file->header.capacity || map->count >= DIFS_GROUP_MAX_SEGMENTS)
+	if (mend->entry.offset + size > mend->header.file_bytes)
+	{
+		if (mend->entry.offset + size > 2 * mend->file->header.capacity || map->count >= DIFS_GROUP_MAX_SEGMENTS)
 			return difs_error_set(&mend->error, DIFS_ERROR_FULL, "block group %016llx has no room for segment %llu",
 								  (unsigned long long) mend->group->id, (unsigned long long) segment->segment);
 		mend->header.file_bytes = mend->entry.offset + size;

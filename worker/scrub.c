@@ -40,7 +40,7 @@
 
 static int64 results[DIFS_SCRUB_RESULTS];
 
-static bool scrub_group(const DifsScrubGroup *group);
+static bool scrub_group(DifsScrubGroup *group);
 static void read_copies(const DifsScrubGroup *group, DifsScrubCopy *copies);
 static void make_anew(const DifsScrubGroup *group, const DifsExpected *expected, int count, DifsScrubCopy *copies);
 static bool has_all(const DifsScrubCopy *copy, const DifsExpected *expected, int count);
@@ -90,7 +90,7 @@ difs_scrub_round(void)
 
 /* False if the extension is gone. */
 static bool
-scrub_group(const DifsScrubGroup *group)
+scrub_group(DifsScrubGroup *group)
 {
 	DifsScrubCopy *copies = palloc0(sizeof(DifsScrubCopy) * DIFS_MAX_REPLICAS);
 	DifsExpected *expected;
@@ -99,9 +99,11 @@ scrub_group(const DifsScrubGroup *group)
 	uint64	   *candidates;
 	int			candidate_count;
 
-	expected = difs_scrub_rows_expected(group->id, &count);
+	expected = difs_scrub_rows_expected(group, &count);
 	if (expected == NULL)
 		return false;
+	if (group->count == 0)
+		return true;
 	read_copies(group, copies);
 	make_anew(group, expected, count, copies);
 	candidates = find_bad(group, expected, count, copies, &candidate_count);

@@ -19,6 +19,9 @@
 
 #define FETCH_ROWS	10000
 
+static void refresh_group(DifsScrubGroup *group);
+static bool is_due(const DifsScrubGroup *group, int32 server);
+static bool has_same_members(const DifsScrubGroup *group);
 static void decode_group(HeapTuple row, TupleDesc desc, DifsScrubGroup *group);
 static Datum ids_datum(const uint64 *ids, int count);
 static void write_copy(uint64 group, const DifsScrubCopy *copy);
@@ -49,7 +52,7 @@ difs_scrub_rows_due(bool all, int *count)
 						  " min(coalesce(scrubbed, created)) AS oldest "
 						  "FROM unnest(members) WITH ORDINALITY AS member (server, place) "
 						  "LEFT JOIN difs.scrub ON scrub.block_group = id AND scrub.server = member.server) AS copy "
-						  "WHERE true = ANY (due) ORDER BY date_trunc('hour', oldest), random() LIMIT $2",
+						  "WHERE true = ANY (due) AND state <> 'repairing' ORDER BY date_trunc('hour', oldest), random() LIMIT $2",
 						  lengthof(types), types, values, NULL, true, 0);
 	*count = (int) SPI_processed;
 	groups = MemoryContextAllocZero(caller, sizeof(DifsScrubGroup) * (*count + 1));
@@ -61,17 +64,18 @@ difs_scrub_rows_due(bool all, int *count)
 }
 
 DifsExpected *
-difs_scrub_rows_expected(uint64 group, int *count)
+difs_scrub_rows_expected(DifsScrubGroup *group, int *count)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) group)};
+	Datum		values[] = {Int64GetDatum((int64) group->id)};
 	DifsExpected *expected = MemoryContextAllocHuge(caller, sizeof(DifsExpected));
 	Portal		portal;
 
 	*count = 0;
 	if (!difs_duty_begin())
 		return NULL;
+	refresh_group(group);
 	portal = SPI_cursor_open_with_args(NULL, "SELECT DISTINCT segment, stored_length, crc FROM difs.manifest "
 									   "WHERE block_group = $1 ORDER BY segment",
 									   lengthof(types), types, values, NULL, true, 0);
@@ -133,20 +137,62 @@ difs_scrub_rows_done(const DifsScrubGroup *group, const DifsScrubCopy *copies, c
 {
 	MemoryContext caller = CurrentMemoryContext;
 	bool		all_answered = true;
+	bool		same_members;
 
 	if (!difs_duty_begin())
 		return false;
-	for (int i = 0; i < group->count; i++)
+	same_members = has_same_members(group);
+	for (int i = 0; i < group->count && same_members; i++)
 	{
 		if (copies[i].outcome == DIFS_SCRUB_NO_ANSWER)
 			all_answered = false;
 		else if (copies[i].due)
 			write_copy(group->id, &copies[i]);
 	}
-	write_lost(group, all_answered, bad);
+	if (same_members)
+		write_lost(group, all_answered, bad);
 	difs_duty_commit();
 	MemoryContextSwitchTo(caller);
 	return true;
+}
+
+static void
+refresh_group(DifsScrubGroup *group)
+{
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum((int64) group->id)};
+	DifsScrubGroup now = {0};
+
+	SPI_execute_with_args("SELECT id, epoch, capacity, state = 'sealed', members, array_fill(false, ARRAY[cardinality(members)]) "
+						  "FROM difs.block_group WHERE id = $1 AND state <> 'repairing' AND cardinality(members) > 0",
+						  lengthof(types), types, values, NULL, true, 0);
+	if (SPI_processed == 1)
+		decode_group(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, &now);
+	now.id = group->id;
+	for (int i = 0; i < now.count; i++)
+		now.due[i] = is_due(group, now.server[i]);
+	*group = now;
+}
+
+/* A new member has just been written, and read for that. */
+static bool
+is_due(const DifsScrubGroup *group, int32 server)
+{
+	for (int i = 0; i < group->count; i++)
+	{
+		if (group->server[i] == server)
+			return group->due[i];
+	}
+	return false;
+}
+
+static bool
+has_same_members(const DifsScrubGroup *group)
+{
+	DifsScrubGroup now = *group;
+
+	refresh_group(&now);
+	return now.count == group->count && memcmp(now.server, group->server, sizeof(int32) * group->count) == 0;
 }
 
 static void

@@ -43,11 +43,14 @@ typedef struct DifsBad
 /* Groups with a member that is due, or all; none if the extension is gone. In the current memory context. */
 extern DifsScrubGroup *difs_scrub_rows_due(bool all, int *count);
 
-/* The segments of a group, sorted; NULL if the extension is gone. */
-extern DifsExpected *difs_scrub_rows_expected(uint64 group, int *count);
+/* Reads a group's row anew, as a round may take days and repair changes members meanwhile; count is 0 if there is nothing to
+ * scrub any more. Then the segments that it must have, sorted. NULL if the extension is gone. */
+extern DifsExpected *difs_scrub_rows_expected(DifsScrubGroup *group, int *count);
 
-/* Fills in all of *bad but lost. The three that follow return false if the extension is gone. */
+/* Fills in all of *bad but lost. This and the next return false if the extension is gone. */
 extern bool difs_scrub_rows_needed(const uint64 *segments, int count, DifsBad *bad);
+
+/* Writes down what was found; nothing if the members are others by now. */
 extern bool difs_scrub_rows_done(const DifsScrubGroup *group, const DifsScrubCopy *copies, const DifsBad *bad);
 
 #endif

@@ -13,6 +13,7 @@
 
 #define SEGMENTS	8
 #define LENGTH		100000
+#define CAPACITY	(4096 + SEGMENTS * 100096)	/* a group that is full with them */
 
 static Server server;
 
@@ -52,7 +53,7 @@ flip_bit(const char *suffix, uint64_t offset)
 static void
 make_group(Client *client, bool sealed)
 {
-	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
+	assert_int_equal(create_group(client, GROUP, CAPACITY), DIFS_OK);
 	for (uint64_t id = 1; id <= SEGMENTS; id++)
 		assert_int_equal(put(client, GROUP, id, LENGTH), DIFS_OK);
 	if (sealed)
@@ -225,6 +226,26 @@ mending_needs_the_same_segment(void **state)
 }
 
 static void
+an_older_epoch_mends_nothing(void **state)
+{
+	Client	   *client = client_connect(&server);
+	DifsPeer	peer = server.peer;
+	Client	   *newer;
+	DifsListEntry bad;
+
+	(void) state;
+	make_group(client, true);
+	peer.epoch++;
+	newer = client_connect_as(&peer);
+	assert_int_equal(mend(client, 3, LENGTH), DIFS_ERROR_FENCED);
+	assert_int_equal(mend_group(client), DIFS_ERROR_FENCED);
+	assert_int_equal(verify_group(client, &bad), 0);
+	assert_int_equal(mend(newer, 3, LENGTH), DIFS_OK);
+	client_close(newer);
+	client_close(client);
+}
+
+static void
 a_dead_segment_lives_again(void **state)
 {
 	Client	   *client = client_connect(&server);
@@ -270,7 +291,8 @@ a_lost_segment_finds_its_place(void **state)
 	expect_good(client);
 }
 
-/* An open group that was cut, and a sealed one that has forgotten: what is missing comes behind the end. */
+/* An open group that was cut, and a sealed one that has forgotten: what is missing comes behind the end, even if that is behind the
+ * capacity, as a place is too short. */
 static void
 a_cut_group_grows_again(void **state)
 {
@@ -282,7 +304,7 @@ a_cut_group_grows_again(void **state)
 	for (int sealed = 0; sealed < 2; sealed++)
 	{
 		make_group(client, sealed == 1);
-		cut = offset_of(client, 6);
+		cut = offset_of(client, 6) + (sealed == 1 ? 100 : 0);
 		group_path(&server, GROUP, ".group", path);
 		client_close(client);
 		server_end(&server, SIGKILL);
@@ -331,6 +353,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(flips_in_an_open_group, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(flips_in_a_sealed_group, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(mending_needs_the_same_segment, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_older_epoch_mends_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_dead_segment_lives_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_lost_segment_finds_its_place, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_cut_group_grows_again, set_up, tear_down),
