@@ -200,15 +200,9 @@ SELECT name,
        created
 FROM difs.volume;
 COMMENT ON VIEW difs.volumes IS 'file trees and their policy';
-GRANT SELECT ON difs.volumes TO PUBLIC;
 
 -- The volume of paths that name none, unless difs.volume says otherwise.
 SELECT difs_volume_create(name => 'main');
-
--- With wal_level = minimal, the sequences of this transaction are logged as they stand at its end, along with the count of values
--- that nextval() believes to have logged ahead and has not: after a crash they would be handed out again.  setval() clears it.
-SELECT pg_catalog.setval('difs.volume_id', last_value) FROM difs.volume_id;
-SELECT pg_catalog.setval('difs.ino', last_value) FROM difs.ino;
 
 REVOKE ALL ON TABLE difs.cluster, difs.volume, difs.inode, difs.dentry, difs.version, difs.manifest, difs.block_group, difs.server,
     difs.doomed FROM PUBLIC;
@@ -400,6 +394,9 @@ CREATE FUNCTION difs.server_health(
     OUT capacity_bytes bigint,
     OUT used_bytes     bigint,
     OUT free_bytes     bigint,
+    OUT puts           bigint,
+    OUT gets           bigint,
+    OUT syncs          bigint,
     OUT problem        text)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
@@ -422,6 +419,9 @@ SELECT server.name,
        health.capacity_bytes,
        health.used_bytes,
        health.free_bytes,
+       health.puts,
+       health.gets,
+       health.syncs,
        health.problem
 FROM difs.server
 LEFT JOIN difs.server_health() AS health ON health.id OPERATOR(pg_catalog.=) server.id;
@@ -656,9 +656,6 @@ REVOKE ALL ON FUNCTION difs_files_to_repair() FROM PUBLIC;
 -- Scrub and fsck (worker/scrub.c, src/scrub_path.c, src/fsck.c).
 --
 
--- Ids of groups grow with time, as the table does: a few bytes of index for many rows.
-CREATE INDEX manifest_block_group ON difs.manifest USING brin (block_group) WITH (pages_per_range = 32, autosummarize = on);
-
 CREATE TABLE difs.scrub (
     block_group  bigint NOT NULL,
     server       integer NOT NULL,
@@ -883,6 +880,7 @@ CREATE FUNCTION difs.collection_blockers()
 RETURNS TABLE (ino bigint, version integer, doomed timestamptz, kind text, holder text, detail text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
     -- 32-bit xids as 64-bit ones, by their distance from the next
     WITH next AS (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xid),
@@ -967,7 +965,8 @@ IS 'why deleted content is still there: one row for each item and each transacti
 GRANT SELECT ON difs.collection_blockers TO pg_monitor;
 
 --
--- Dump and restore.  All data is dumped.  Rows that this script has made itself come back from a dump as well: the pristine ones make way.
+-- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
+-- pristine ones make way.
 --
 
 CREATE FUNCTION difs.make_way()
@@ -980,6 +979,7 @@ BEGIN
         WHEN 'cluster' THEN DELETE FROM difs.cluster;
         WHEN 'volume' THEN DELETE FROM difs.volume WHERE id = NEW.id;
         WHEN 'inode' THEN DELETE FROM difs.inode WHERE ino = NEW.ino;
+        WHEN 'server' THEN DELETE FROM difs.server WHERE name = NEW.name OR id = NEW.id;
     END CASE;
     RETURN NEW;
 END
@@ -989,6 +989,7 @@ REVOKE ALL ON FUNCTION difs.make_way() FROM PUBLIC;
 
 -- Only rows that come by SQL, as from a dump, fire these: the functions of difs write without triggers.
 CREATE TRIGGER make_way BEFORE INSERT ON difs.cluster FOR EACH ROW EXECUTE FUNCTION difs.make_way();
+CREATE TRIGGER make_way BEFORE INSERT ON difs.server FOR EACH ROW WHEN (NEW.embedded) EXECUTE FUNCTION difs.make_way();
 CREATE TRIGGER make_way BEFORE INSERT ON difs.volume FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION difs.make_way();
 CREATE TRIGGER make_way BEFORE INSERT ON difs.inode FOR EACH ROW WHEN (NEW.ino = 16) EXECUTE FUNCTION difs.make_way();
 
