@@ -44,31 +44,31 @@ typedef enum DifsClaimState		/* of the file */
 	DIFS_CLAIM_LOST				/* a server has told of a higher epoch */
 } DifsClaimState;
 
-/* The file of this database in this data directory. *why is a sentence about every state but HELD; *claim is what the file says, whatever its
- * state, but for NONE. Not during recovery. */
+/* The file of this database in this data directory. *why is a sentence about every state but HELD; *claim is what the
+ * file says, whatever its state, but for NONE. Not during recovery. */
 extern DifsClaimState difs_claim_file_read(const uint8 *cluster, DifsClaim *claim, const char **why);
 
 /* Writes it, durably, HELD or LOST. */
 extern void difs_claim_file_write(const uint8 *cluster, const DifsClaim *claim, DifsClaimState state);
 
-/* Inode number and time of birth of a file, as far as the file system knows them; NULL, with errno, if it is not there. No program that
- * copies files can give a copy the same. */
+/* Inode number and time of birth of a file, as far as the file system knows them; NULL, with errno, if it is not there.
+ * No program that copies files can give a copy the same. */
 extern char *difs_claim_birth(const char *file);
 
-/* Is it certain that nobody else holds the claim? Only while a majority of the servers obeys us: for what cannot be taken back, such as
- * deleting segments. */
+/* Is it certain that nobody else holds the claim? Only while a majority of the servers obeys us: for what cannot be
+ * taken back, such as deleting segments. */
 extern bool difs_claim_confirmed(DifsDatabase *database);
 
 /* Errors out (55000) if the workers of this database run without the claim. */
 extern void difs_claim_require(void);
 
-/* As what a peer of chunk servers a process of that database introduces itself: with its claim, or as a reader. database may be NULL. */
+/* As whom a process of that database talks to chunk servers: with its claim, or as a reader. database may be NULL. */
 extern void difs_claim_introduce(DifsDatabase *database, DifsPeer *peer);
 
 /*
  * Taking the claim, in three steps, so that a worker can have the second between two transactions:
- * prepare reads the tables, win goes to the servers and errors out unless a majority obeys, record writes file and table and has the workers
- * start anew at commit.
+ * prepare reads the tables, win goes to the servers and errors out unless a majority obeys (claim_round.c), record
+ * writes file and table and has the workers start anew at commit.
  */
 typedef struct DifsClaimTry DifsClaimTry;
 extern DifsClaimTry *difs_claim_prepare(MemoryContext context);

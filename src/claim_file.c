@@ -161,8 +161,8 @@ describe(const uint8 *cluster, const DifsClaim *claim, DifsClaimState state, con
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not resolve the path of the data directory: %m")));
-	return psprintf("difs claim 1\nstate %s\nepoch " UINT64_FORMAT "\nclaim %s\ncluster %s\ndatabase %u\nsystem " UINT64_FORMAT
-					"\ntimeline %u\nfile %s\ndirectory %s\npath %s\n",
+	return psprintf("difs claim 1\nstate %s\nepoch " UINT64_FORMAT "\nclaim %s\ncluster %s\ndatabase %u\n"
+					"system " UINT64_FORMAT "\ntimeline %u\nfile %s\ndirectory %s\npath %s\n",
 					state == DIFS_CLAIM_LOST ? "lost" : "held", claim->epoch, claim_digits, cluster_digits, MyDatabaseId,
 					GetSystemIdentifier(), GetWALInsertionTimeLine(), birth(file), birth("PG_VERSION"), path);
 }

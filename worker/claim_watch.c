@@ -40,8 +40,8 @@ difs_claim_watch_begin(void)
 	if (state == DIFS_CLAIM_HELD && claim.epoch != database->epoch)
 	{
 		state = DIFS_CLAIM_VOID;
-		why = psprintf("The claim in this data directory is of epoch " UINT64_FORMAT ", the tables are of epoch " UINT64_FORMAT ".",
-					   claim.epoch, database->epoch);
+		why = psprintf("The claim in this data directory is of epoch " UINT64_FORMAT ", "
+					   "the tables are of epoch " UINT64_FORMAT ".", claim.epoch, database->epoch);
 	}
 	may_claim = state == DIFS_CLAIM_NONE || state == DIFS_CLAIM_VOID;
 
@@ -74,7 +74,8 @@ difs_claim_watch_server(int32 server, const char *name, const DifsServerStatus *
 		return difs_error_set(error, DIFS_ERROR_FENCED, "it obeys epoch %llu", (unsigned long long) status->epoch);
 	}
 	if (memcmp(status->claim, database->claim, sizeof(database->claim)) != 0)
-		return difs_error_set(error, DIFS_ERROR_FENCED, "another has claimed epoch %llu there: call difs_claim() to go on with it",
+		return difs_error_set(error, DIFS_ERROR_FENCED,
+							  "another has claimed epoch %llu there: call difs_claim() to go on with it",
 							  (unsigned long long) status->epoch);
 	return true;
 }

@@ -125,8 +125,8 @@ difs_roster_copy(int *count)
 	return copy;
 }
 
-/* A row for a server that listens: there is none, or it must follow the address, or it is somebody else's.  A restored or
- * copied database has rows of embedded servers whose data are elsewhere: these stay as they are. */
+/* A row for a server that listens: there is none, or it must follow the address, or it is somebody else's.  A restored
+ * or copied database has rows of embedded servers whose data are elsewhere: these stay as they are. */
 static void
 announce_one(const DifsLocalServer *local)
 {
@@ -224,7 +224,8 @@ publish_one(const DifsSharedServer *row)
 		entry = find_entry(0);
 	moved = entry->id != row->id || entry->port != row->port || strcmp(entry->host, row->host) != 0 ||
 		strcmp(entry->name, row->name) != 0 ||
-		(memcmp(entry->storage, row->storage, DIFS_UUID_SIZE) != 0 && memcmp(entry->storage, unknown, DIFS_UUID_SIZE) != 0);
+		(memcmp(entry->storage, row->storage, DIFS_UUID_SIZE) != 0 &&
+		 memcmp(entry->storage, unknown, DIFS_UUID_SIZE) != 0);
 	changed = moved || entry->accepts_groups != row->accepts_groups || entry->weight != row->weight ||
 		strcmp(entry->zone, row->zone) != 0 || strcmp(entry->tier, row->tier) != 0;
 	if (moved)
