@@ -593,34 +593,6 @@ COMMENT ON VIEW difs.repair_progress IS
 'what repair and draining have to do, and the round that runs or ran last: groups looked at or worked on (done of total), copies made and dropped';
 GRANT SELECT ON difs.repair_progress TO pg_monitor;
 
-CREATE FUNCTION difs.path_of(ino bigint)
-RETURNS text
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    child bigint := ino;
-    entry record;
-    path  text := '';
-    name  text;
-BEGIN
-    LOOP
-        SELECT volume.name INTO name FROM difs.volume WHERE root = child;
-        IF FOUND THEN
-            RETURN name || ':' || CASE path WHEN '' THEN '/' ELSE path END;
-        END IF;
-        SELECT dentry.parent, dentry.name INTO entry FROM difs.dentry WHERE dentry.ino = child ORDER BY parent LIMIT 1;
-        IF NOT FOUND THEN
-            RETURN NULL;
-        END IF;
-        path := '/' || entry.name || path;
-        child := entry.parent;
-    END LOOP;
-END
-$$;
-COMMENT ON FUNCTION difs.path_of(bigint) IS 'a path of an inode, with its volume; null if it has no name any more';
-REVOKE ALL ON FUNCTION difs.path_of(bigint) FROM PUBLIC;
-
 CREATE FUNCTION difs_files_to_repair()
 RETURNS TABLE (path text, ino bigint, volume text, missing integer, groups bigint[])
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
