@@ -7,6 +7,7 @@
 #
 # A new point needs a line in fault_points.txt, and, if %load does not pass it yet, a line in %drive.
 #
+# DIFS_FAULT_TIMES: how often at most the chunk server is killed at a point, in each of its two lives (default 3, 0 for all).
 # DIFS_FAULT_PREFIX takes only the points whose names begin so; DIFS_FAULT_BIN names the programs of an installation with fault points
 # (scripts/fault-install), so that none has to be built.
 
@@ -22,6 +23,7 @@ use File::Temp qw(tempdir);
 use POSIX qw(:sys_wait_h);
 use Test::More;
 
+my $most_times = $ENV{DIFS_FAULT_TIMES} // 3;
 my $prefix = $ENV{DIFS_FAULT_PREFIX} // '';
 my ($cluster, $node, $control, $number);
 
@@ -40,7 +42,7 @@ sub chunk_server_points
 		# the second start takes over what the first has left: both count, as there are points of start and recovery
 		foreach my $phase (1, 2)
 		{
-			for (my $time = 1; ; $time++)
+			for (my $time = 1; !$most_times || $time <= $most_times; $time++)
 			{
 				$run->reset;
 				if ($phase == 2)

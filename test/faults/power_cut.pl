@@ -142,7 +142,7 @@ sub operations
 		cut('alone');
 		$run->end('KILL');
 		recover('alone');
-		push @wrong, $run->start ? $run->check : 'difsd does not start: ' . DifsFaults::slurp($run->log);
+		push @wrong, $run->start ? $run->check : 'difsd does not start: ' . (split /\n/, DifsFaults::slurp($run->log))[-1];
 		$run->end('KILL');
 		$cycles++;
 		$lost++ if @wrong;
