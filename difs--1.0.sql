@@ -204,6 +204,11 @@ COMMENT ON VIEW difs.volumes IS 'file trees and their policy';
 -- The volume of paths that name none, unless difs.volume says otherwise.
 SELECT difs_volume_create(name => 'main');
 
+-- With wal_level = minimal, the sequences of this transaction are logged as they stand at its end, along with the count of values
+-- that nextval() believes to have logged ahead and has not: after a crash they would be handed out again.  setval() clears it.
+SELECT pg_catalog.setval('difs.volume_id', last_value) FROM difs.volume_id;
+SELECT pg_catalog.setval('difs.ino', last_value) FROM difs.ino;
+
 REVOKE ALL ON TABLE difs.cluster, difs.volume, difs.inode, difs.dentry, difs.version, difs.manifest, difs.block_group, difs.server,
     difs.doomed FROM PUBLIC;
 REVOKE ALL ON SEQUENCE difs.volume_id, difs.ino, difs.block_group_id, difs.server_id, difs.segment_id FROM PUBLIC;
