@@ -101,6 +101,8 @@ CREATE TABLE difs.manifest (
     PRIMARY KEY (ino, file_offset, from_version)
 );
 CREATE INDEX manifest_segment ON difs.manifest (segment);
+-- Is a group still named? Rows of one group lie side by side, so an index of their ranges costs nothing to keep.
+CREATE INDEX manifest_block_group ON difs.manifest USING brin (block_group) WITH (autosummarize = on);
 COMMENT ON TABLE difs.manifest IS 'byte ranges of files and the segments that hold them, for versions in [from_version, to_version)';
 
 CREATE SEQUENCE difs.block_group_id AS bigint;
@@ -144,10 +146,12 @@ CREATE TABLE difs.doomed (
     version  integer,
     xid      xid8 NOT NULL,
     lsn      pg_lsn NOT NULL,
-    doomed   timestamptz NOT NULL
+    doomed   timestamptz NOT NULL,
+    settled  boolean NOT NULL DEFAULT false
 );
 CREATE INDEX doomed_ino ON difs.doomed (ino);
 COMMENT ON TABLE difs.doomed IS 'content that a committed transaction let go of: one version, or (version null) a whole inode';
+COMMENT ON COLUMN difs.doomed.settled IS 'lsn and doomed are not those of the call, but lie behind the commit: the keeper has moved them there';
 
 INSERT INTO difs.cluster (uuid, epoch, created) VALUES (gen_random_uuid(), 1, now());
 
@@ -438,6 +442,151 @@ COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of t
 GRANT SELECT ON difs.block_groups TO pg_monitor;
 
 --
+-- Collection (worker/collect.c, worker/horizon.c, src/hold.c).
+--
+
+CREATE TABLE difs.hold (
+    name     text COLLATE "C" PRIMARY KEY,
+    lsn      pg_lsn,
+    since    timestamptz,
+    owner    oid NOT NULL,
+    created  timestamptz NOT NULL,
+    CHECK ((lsn IS NULL) <> (since IS NULL))
+);
+COMMENT ON TABLE difs.hold IS 'content let go of at or behind a place in WAL, or a time, is not collected';
+
+CREATE TABLE difs.inventory (
+    server       integer NOT NULL,
+    block_group  bigint NOT NULL,
+    file_bytes   bigint NOT NULL,
+    PRIMARY KEY (server, block_group)
+);
+CREATE INDEX inventory_block_group ON difs.inventory (block_group);
+COMMENT ON TABLE difs.inventory IS 'copies of block groups whose segments the keeper has all judged, and their size then';
+REVOKE ALL ON TABLE difs.hold, difs.inventory FROM PUBLIC;
+
+CREATE VIEW difs.holds AS
+SELECT name, lsn, since, owner::pg_catalog.regrole AS owner, created FROM difs.hold;
+COMMENT ON VIEW difs.holds IS 'named holds, by difs_hold()';
+GRANT SELECT ON difs.holds TO pg_monitor;
+
+CREATE FUNCTION difs_hold(name text, lsn pg_lsn DEFAULT NULL, since timestamptz DEFAULT NULL)
+RETURNS pg_lsn
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_hold';
+COMMENT ON FUNCTION difs_hold(text, pg_lsn, timestamptz)
+IS 'keeps content that is deleted at or behind a place in WAL (now, if neither is given) or a time, until difs_release(); returns the place';
+REVOKE ALL ON FUNCTION difs_hold(text, pg_lsn, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION difs_release(name text)
+RETURNS boolean
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_release';
+COMMENT ON FUNCTION difs_release(text) IS 'ends a hold; false if there is none of that name';
+REVOKE ALL ON FUNCTION difs_release(text) FROM PUBLIC;
+
+CREATE FUNCTION difs_collect(
+    OUT doomed   bigint,
+    OUT segments bigint,
+    OUT orphans  bigint,
+    OUT groups   bigint,
+    OUT bytes    bigint,
+    OUT waiting  bigint)
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_collect';
+COMMENT ON FUNCTION difs_collect()
+IS 'runs a round of collection now: files or versions and their segments that are gone, orphans, empty block groups, bytes given back on all servers; and how many files or versions had to wait, for which see difs.collection_blockers';
+REVOKE ALL ON FUNCTION difs_collect() FROM PUBLIC;
+
+-- Who keeps an item: see worker/horizon.c for the same in short.
+CREATE FUNCTION difs.collection_blockers()
+RETURNS TABLE (ino bigint, version integer, doomed timestamptz, kind text, holder text, detail text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- 32-bit xids as 64-bit ones, by their distance from the next
+    WITH next AS (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xid),
+    old (kind, holder, xid, detail) AS (
+        SELECT CASE backend_type WHEN 'walsender' THEN 'standby' ELSE 'transaction' END,
+               CASE backend_type WHEN 'walsender' THEN coalesce(nullif(application_name, ''), 'pid ' || pid) ELSE 'pid ' || pid END,
+               x,
+               format('%s in database %s of %s, since %s', coalesce(state, backend_type), coalesce(datname, '-'), coalesce(usename, '-'), xact_start)
+        FROM pg_stat_activity, LATERAL (VALUES (backend_xid), (backend_xmin)) AS pair (x)
+        UNION ALL
+        SELECT 'prepared transaction', gid, transaction, format('in database %s of %s, since %s', database, owner, prepared)
+        FROM pg_prepared_xacts
+        UNION ALL
+        SELECT 'replication slot', slot_name::text, x, format('%s slot, %s', slot_type, CASE WHEN active THEN 'active' ELSE 'not active' END)
+        FROM pg_replication_slots, LATERAL (VALUES (xmin), (catalog_xmin)) AS pair (x)
+    ),
+    snapshots (kind, holder, xid, detail) AS (
+        SELECT kind, holder, min((old.xid::text::bigint - (next.xid & 4294967295) + 6442450944) % 4294967296 - 2147483648 + next.xid), min(detail)
+        FROM old, next
+        WHERE old.xid IS NOT NULL
+        GROUP BY kind, holder
+    ),
+    places (kind, holder, lsn, detail) AS (
+        SELECT 'standby', coalesce(nullif(application_name, ''), 'pid ' || pid), replay_lsn, format('has replayed up to %s', replay_lsn)
+        FROM pg_stat_replication
+        WHERE replay_lsn IS NOT NULL
+        UNION ALL
+        SELECT 'replication slot', slot_name::text, restart_lsn, format('%s slot, %s, has passed %s', slot_type, CASE WHEN active THEN 'active' ELSE 'not active' END, restart_lsn)
+        FROM pg_replication_slots
+        WHERE restart_lsn IS NOT NULL AND wal_status IS DISTINCT FROM 'lost'
+        UNION ALL
+        SELECT 'hold', name, lsn, format('from %s on', lsn)
+        FROM difs.hold
+        WHERE lsn IS NOT NULL
+    ),
+    times (kind, holder, since, detail) AS (
+        SELECT 'hold', name, since, format('from %s on', since)
+        FROM difs.hold
+        WHERE since IS NOT NULL
+        UNION ALL
+        SELECT 'retention', 'difs.retain', clock_timestamp() - setting::bigint * interval '1 second', format('%s seconds', setting)
+        FROM pg_settings
+        WHERE pg_settings.name = 'difs.retain' AND setting <> '0'
+    ),
+    found AS (
+        SELECT item.*, holder.kind, holder.holder, holder.detail
+        FROM difs.doomed AS item JOIN snapshots AS holder ON holder.xid <= item.xid::text::bigint
+        UNION ALL
+        SELECT item.*, holder.kind, holder.holder, holder.detail
+        FROM difs.doomed AS item JOIN places AS holder ON holder.lsn <= item.lsn OR NOT item.settled
+        UNION ALL
+        SELECT item.*, holder.kind, holder.holder, holder.detail
+        FROM difs.doomed AS item JOIN times AS holder ON holder.since <= item.doomed OR NOT item.settled
+        UNION ALL
+        SELECT item.*, 'copy', 'inode ' || holder.ino, format('version %s shares its segments', holder.version)
+        FROM difs.doomed AS item JOIN difs.version AS holder ON holder.map_ino = item.ino AND holder.ino <> item.ino
+        UNION ALL
+        SELECT item.*, 'server', server.name, coalesce(health.problem, 'not reached')
+        FROM difs.doomed AS item
+        CROSS JOIN LATERAL (SELECT DISTINCT block_group FROM difs.manifest WHERE manifest.ino = item.ino) AS used
+        JOIN difs.block_group ON block_group.id = used.block_group
+        JOIN difs.server ON server.id = ANY (members) AND server.state <> 'removed'
+        LEFT JOIN difs.server_health() AS health ON health.id = server.id
+        WHERE health.alive IS NOT TRUE
+    )
+    SELECT found.ino, found.version, found.doomed, found.kind, found.holder, min(found.detail)
+    FROM found
+    GROUP BY found.ino, found.version, found.doomed, found.kind, found.holder
+    UNION ALL
+    SELECT item.ino, item.version, item.doomed, 'round', 'difs.collect_interval', 'nothing keeps it: it goes with the next round'
+    FROM difs.doomed AS item
+    WHERE NOT EXISTS (SELECT FROM found WHERE found.ino = item.ino AND found.version IS NOT DISTINCT FROM item.version)
+$$;
+COMMENT ON FUNCTION difs.collection_blockers() IS 'what the view difs.collection_blockers shows';
+REVOKE ALL ON FUNCTION difs.collection_blockers() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.collection_blockers() TO pg_monitor;
+
+CREATE VIEW difs.collection_blockers AS
+SELECT ino, version, doomed, kind, holder, detail FROM difs.collection_blockers();
+COMMENT ON VIEW difs.collection_blockers
+IS 'why deleted content is still there: one row for each item and each transaction, prepared transaction, replication slot, standby, hold, retention, copy or server that keeps it';
+GRANT SELECT ON difs.collection_blockers TO pg_monitor;
+
+--
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
 -- pristine ones make way.
 --
@@ -475,6 +624,7 @@ SELECT pg_catalog.pg_extension_config_dump('difs.manifest', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.block_group', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.server', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.doomed', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.volume_id', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.ino', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.block_group_id', '');

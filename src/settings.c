@@ -19,6 +19,8 @@ char	   *difs_server_program = "";
 char	   *difs_advertise_address = "";
 int			difs_block_group_size = 256 * 1024;
 int			difs_health_interval = 2000;
+int			difs_collect_interval = 60 * 1000;
+int			difs_retain = 0;
 char	   *difs_volume = "main";
 int			difs_server_timeout = 10000;
 
@@ -107,6 +109,16 @@ define_on_reload(void)
 							NULL,
 							&difs_health_interval, 2000, 100, 600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.collect_interval",
+							"Time between two rounds of collection.",
+							"0 means that only difs_collect() runs one.",
+							&difs_collect_interval, 60 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.retain",
+							"Time for which deleted content is kept for a restore to an earlier point.",
+							"0 keeps it only as long as a snapshot, standby, slot or hold may want it.",
+							&difs_retain, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 static void

@@ -19,6 +19,8 @@ extern char *difs_server_program;		/* difs.server_program: '' = difsd beside the
 extern char *difs_advertise_address;	/* difs.advertise_address: what embedded servers announce and listen on */
 extern int	difs_block_group_size;		/* difs.block_group_size, in kB */
 extern int	difs_health_interval;		/* difs.health_interval, in ms */
+extern int	difs_collect_interval;		/* difs.collect_interval, in ms; 0 = only when asked to */
+extern int	difs_retain;				/* difs.retain, in s: how long deleted content is kept */
 
 /* of a session */
 extern char *difs_volume;				/* difs.volume: volume of paths that name none */

@@ -14,6 +14,8 @@
 #include "utils/memutils.h"
 
 #include "src/report.h"
+#include "src/settings.h"
+#include "worker/collect.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
 #include "worker/process.h"
@@ -21,7 +23,7 @@
 #define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
 
 const DifsDuty difs_duties[DIFS_DUTIES] = {
-	[DIFS_DUTY_COLLECT] = {"collect", NULL, NULL},
+	[DIFS_DUTY_COLLECT] = {"collect", &difs_collect_interval, difs_collect_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];
