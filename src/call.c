@@ -11,7 +11,7 @@
 #include "src/call.h"
 #include "src/link.h"
 
-static DifsLink *open_link(int32 server, DifsError *error);
+static pg_noinline DifsLink *open_link(int32 server, DifsError *error);
 static bool converse(DifsLink *link, const DifsFrame *request, int timeout_ms, DifsReply *reply, DifsError *error);
 static void take_head(DifsLink *link, const DifsFrame *frame, DifsReply *reply);
 static bool take_reply(DifsLink *link, const DifsFrame *frame, DifsReply *reply, DifsError *error);

@@ -21,6 +21,7 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -32,6 +33,7 @@
 #include "src/compat.h"
 #include "src/ddl.h"
 #include "src/shmem.h"
+#include "worker/legacy.h"
 
 #define STOP_TIMEOUT_MS 10000	/* for workers to exit; then PostgreSQL says who is in the way */
 #define DEFAULT_TEMPLATE "template1"
@@ -50,7 +52,7 @@ static const char *database_to_clear(Node *statement);
 static const char *database_to_look_at(Node *statement);
 static bool may_drop_extension(Node *statement);
 static const char *option_string(List *options, const char *name);
-static void clear_database(const char *name);
+static void clear_database(const char *name, bool drops);
 static bool block(Oid database);
 static bool has_workers(Oid database);
 static void unblock(void);
@@ -73,14 +75,14 @@ utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessU
 	const char *to_clear = database_to_clear(node);
 	const char *new_database = database_to_look_at(node);
 	bool		creates = IsA(node, CreateExtensionStmt);
-	bool		drops = may_drop_extension(node);
+	bool		drops = may_drop_extension(node) && OidIsValid(get_extension_oid("difs", true));
 
 	/* the statement may be freed while it runs (a ROLLBACK, say): no look at it after that */
 	if (new_database != NULL)
 		new_database = pstrdup(new_database);
 
 	if (to_clear != NULL)
-		clear_database(to_clear);
+		clear_database(to_clear, IsA(node, DropdbStmt));
 
 	if (previous_hook != NULL)
 		previous_hook(statement, query, read_only_tree, context, parameters, environment, destination, completion);
@@ -88,6 +90,13 @@ utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessU
 		standard_ProcessUtility(statement, query, read_only_tree, context, parameters, environment, destination,
 								completion);
 
+	if (drops)
+	{
+		CommandCounterIncrement();
+		drops = !OidIsValid(get_extension_oid("difs", true));
+		if (drops)
+			difs_legacy_write(MyDatabaseId);
+	}
 	if (new_database != NULL)
 	{
 		CommandCounterIncrement();
@@ -158,15 +167,17 @@ option_string(List *options, const char *name)
 	return NULL;
 }
 
-/* Has the workers of a database exit, if it has any. If they do not, PostgreSQL's own check finds them and says so. */
+/* Has the workers of a database exit, if it has any; before it is dropped, what they know is written down. If they do not, PostgreSQL's own check finds them and says so. */
 static void
-clear_database(const char *name)
+clear_database(const char *name, bool drops)
 {
 	Oid			database = get_database_oid(name, true);
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), STOP_TIMEOUT_MS);
 
 	if (!OidIsValid(database) || !has_workers(database) || !difs_owns_database(database, GetUserId()))
 		return;
+	if (drops)
+		difs_legacy_write(database);
 	ConditionVariablePrepareToSleep(&difs_shared->changed);
 	while (!block(database) || has_workers(database))
 	{

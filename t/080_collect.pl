@@ -326,5 +326,72 @@ foreach my $database ('postgres', 'other')
 	is($cluster->sql("SELECT difs_get('two:/file1') = pg_read_binary_file('$file')"), 't', 'what was there before can be read');
 }
 
+# A round dies half-way, and so does PostgreSQL: the next one does the rest.
+{
+	my @paths = map { put() } 1 .. 6;
+	my ($server) = $cluster->servers;
+	delete_file($_) for @paths;
+	$server->signal('STOP');
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	$session->query_until(qr/started/, "\\echo started\nSELECT difs_collect();\n");
+	ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'difs keeper: collect'}),
+		'a round is under way');
+	$node->stop('immediate');
+	$server->signal('CONT');
+	eval { $session->quit };
+	$node->start;
+	$cluster->wait_until_alive;
+	collect_all('after a crash');
+	is($cluster->sql("SELECT difs_get('two:/file1') = pg_read_binary_file('$file')"), 't', 'what was not deleted can be read');
+}
+
+# DROP EXTENSION and DROP DATABASE leave nothing on the servers, once they are committed.
+sub groups_of
+{
+	my ($uuid) = @_;
+	$uuid =~ tr/-//d;
+	return scalar(map { glob("$_->{data}/$uuid/*.group") } $cluster->servers);
+}
+sub groups_on
+{
+	my ($server, $uuid) = @_;
+	$uuid =~ tr/-//d;
+	return scalar(() = glob("$server->{data}/$uuid/*.group"));
+}
+{
+	my $other = sub { return $node->safe_psql('other', join(";\n", @_)) };
+	my $kept = $cluster->sql('SELECT uuid FROM difs.cluster');
+	my $groups = groups_of($kept);
+	my $fill = sub {
+		$other->('CREATE EXTENSION difs');
+		$other->($_->add_statement) for $cluster->servers;
+		$other->("SELECT difs_volume_create('two', replicas => 2)", "SELECT difs_put('two:/a', pg_read_binary_file('$file'))");
+		return $other->('SELECT uuid FROM difs.cluster');
+	};
+
+	my $uuid = $fill->();
+	cmp_ok(groups_of($uuid), '>', 0, 'another database has block groups');
+	$other->('BEGIN', 'DROP EXTENSION difs', 'ROLLBACK');
+	$other->('BEGIN', 'SAVEPOINT s', 'DROP EXTENSION difs', 'ROLLBACK TO s', 'COMMIT');
+	is($other->("SELECT difs_get('two:/a') = pg_read_binary_file('$file')"), 't', 'DROP EXTENSION that is rolled back drops nothing');
+	$other->('DROP EXTENSION difs');
+	ok(DifsCluster::poll_until(sub { groups_of($uuid) == 0 }, 30), 'DROP EXTENSION leaves no block group on any server');
+
+	$uuid = $fill->();
+	cmp_ok(groups_of($uuid), '>', 0, 'it has some again');
+	my $server = $cluster->server(1);
+	$server->kill;
+	$cluster->sql('DROP DATABASE other');
+	ok(DifsCluster::poll_until(sub { groups_of($uuid) <= groups_on($server, $uuid) }, 30),
+		'DROP DATABASE leaves none on servers that run');
+	$node->restart;
+	$server->start;
+	ok(DifsCluster::poll_until(sub { groups_of($uuid) == 0 }, 90), 'and none on one that was away, once it is back')
+	  or diag(join(' ', glob($node->data_dir . '.difs/dropped/*')));
+	$cluster->wait_until_alive;
+	is($cluster->sql("SELECT difs_get('two:/file1') = pg_read_binary_file('$file')"), 't', 'and nothing of others is gone');
+	ok(DifsCluster::poll_until(sub { (() = glob($node->data_dir . '.difs/dropped/*')) == 0 }, 10), 'no note of it is left');
+}
+
 $cluster->stop;
 done_testing();

@@ -235,7 +235,7 @@ judge_copy(int32 server, const Copy *copy)
 			pfree(reply.payload);
 	} while (cursor != 0);
 
-	if (findings.lost_bytes > PAGE_SIZE && findings.lost_bytes > findings.live_bytes / REWRITE_SHARE)
+	if (findings.lost_bytes > findings.live_bytes / REWRITE_SHARE)
 		difs_collect_retire(copy->entry.group);
 	return !findings.all_judged || remember(server, copy);
 }

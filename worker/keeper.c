@@ -45,6 +45,7 @@
 #include "worker/groups.h"
 #include "worker/health.h"
 #include "worker/keeper.h"
+#include "worker/legacy.h"
 #include "worker/process.h"
 #include "worker/roster.h"
 
@@ -73,6 +74,7 @@ static bool give_way(void);
 static void run(void);
 static bool refill_ids(void);
 static void wait_for_events(TimestampTz next);
+static bool is_gone(void);
 pg_noreturn static void end_service(void);
 
 void
@@ -91,6 +93,8 @@ difs_keeper_main(Datum arg)
 	MemoryContextSwitchTo(turn_context);
 	if (begin_service() && begin_running())
 		run();
+	if (is_gone())
+		difs_legacy_judge(NULL);
 	end_service();
 }
 
@@ -193,6 +197,7 @@ begin_service(void)
 	strlcpy(database_name, get_database_name(MyDatabaseId), sizeof(database_name));
 	(void) difs_roster_identity(difs_keeper_database->state == DIFS_DATABASE_PROBING);
 	difs_keeper_commit();
+	difs_legacy_judge(difs_keeper_database->cluster);
 	wait_for_embedded();
 	return read_roster() && refill_ids();
 }
@@ -361,6 +366,19 @@ wait_for_events(TimestampTz next)
 	difs_health_wait_for(set);
 	WaitEventSetWait(set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
 	FreeWaitEventSet(set);
+}
+
+/* Is there no extension at all? (One that has been made anew is judged by its own keeper.) */
+static bool
+is_gone(void)
+{
+	bool		gone;
+
+	StartTransactionCommand();
+	gone = !OidIsValid(get_extension_oid("difs", true));
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(turn_context);
+	return gone;
 }
 
 /* There is nothing to keep here any more, or there is something new: the launcher empties the entry and then looks
