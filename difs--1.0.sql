@@ -503,6 +503,7 @@ CREATE FUNCTION difs.collection_blockers()
 RETURNS TABLE (ino bigint, version integer, doomed timestamptz, kind text, holder text, detail text)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
     -- 32-bit xids as 64-bit ones, by their distance from the next
     WITH next AS (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xid),
