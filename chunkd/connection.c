@@ -155,6 +155,8 @@ difs_connection_update(DifsConnection *connection)
 			!connection->fetching)
 		{
 			difs_connection_drop_replies(connection);
+			if (connection->greeting != NULL)
+				explicit_bzero(connection->greeting, sizeof(*connection->greeting));
 			free(connection->greeting);
 			free(connection);
 		}

@@ -65,7 +65,7 @@ typedef struct DifsGreeting
 	uint32_t	hello_length;
 	uint8_t		cluster[DIFS_UUID_SIZE];
 	DifsChallenge challenge;
-	int			key;
+	uint8_t		key[DIFS_KEY_SIZE]; /* a copy: the key file may be read anew before the proof comes */
 } DifsGreeting;
 
 typedef enum DifsReceiveStage

@@ -53,6 +53,7 @@ difs_greeting_attached(DifsConnection *connection, const DifsError *error)
 		return;
 	}
 	connection->phase = DIFS_PHASE_READY;
+	explicit_bzero(connection->greeting, sizeof(*connection->greeting));
 	free(connection->greeting);
 	connection->greeting = NULL;
 	difs_tenant_hex(connection->tenant->cluster, cluster);
@@ -71,6 +72,7 @@ handle_hello(DifsRequest *request)
 	DifsServer *server = connection->server;
 	DifsHello	hello;
 	DifsError	error;
+	int			key;
 
 	if (!difs_hello_unpack(request->control, request->frame.control_length, &hello, &error))
 	{
@@ -94,12 +96,13 @@ handle_hello(DifsRequest *request)
 			   hello.name);
 		return;
 	}
-	greeting->key = difs_keyring_find(&server->keyring, hello.key_id);
-	if (greeting->key < 0)
+	key = difs_keyring_find(&server->keyring, hello.key_id);
+	if (key < 0)
 	{
 		refuse(request, DIFS_ERROR_REFUSED, "the key is not one of this server's");
 		return;
 	}
+	memcpy(greeting->key, server->keyring.key[key], DIFS_KEY_SIZE);
 	memcpy(greeting->cluster, hello.cluster, DIFS_UUID_SIZE);
 	connection->epoch = hello.epoch;
 	memcpy(connection->claim, hello.claim, DIFS_CLAIM_SIZE);
@@ -122,7 +125,7 @@ send_challenge(DifsRequest *request, DifsError *error)
 	strcpy(challenge->name, server->options->name);
 	if (!difs_random(challenge->nonce, sizeof(challenge->nonce), error))
 		return false;
-	if (!difs_auth_proof(server->keyring.key[greeting->key], DIFS_SIDE_SERVER, greeting->hello, greeting->hello_length,
+	if (!difs_auth_proof(greeting->key, DIFS_SIDE_SERVER, greeting->hello, greeting->hello_length,
 						 challenge, challenge->proof))
 		return difs_error_set(error, DIFS_ERROR_MEMORY, "could not compute a proof");
 	connection->phase = DIFS_PHASE_PROOF;
@@ -138,7 +141,7 @@ handle_proof(DifsRequest *request)
 	uint8_t		proof[DIFS_PROOF_SIZE];
 
 	if (request->frame.control_length != DIFS_PROOF_SIZE ||
-		!difs_auth_proof(connection->server->keyring.key[greeting->key], DIFS_SIDE_CLIENT, greeting->hello,
+		!difs_auth_proof(greeting->key, DIFS_SIDE_CLIENT, greeting->hello,
 						 greeting->hello_length, &greeting->challenge, proof) ||
 		(!difs_auth_equal(proof, request->control) && !DIFS_FAULT_SKIP("chunkd.greeting.proof")))
 	{

@@ -32,7 +32,7 @@ static const char usage[] =
 "  --name NAME            storage name, such as /storage01\n"
 "  --data DIR             data directory, created if it is not there (optional with --tier memory)\n"
 "  --listen HOST:PORT     address to listen on; [HOST]:PORT for IPv6; with port 0 the system picks one\n"
-"  --key-file FILE        cluster keys, one a line; only the owner may read the file\n"
+"  --key-file FILE        cluster keys, one a line; only the owner may read the file; SIGHUP reads it again\n"
 "  --tier disk|memory     where segments are kept (default disk)\n"
 "  --capacity SIZE        most bytes to take, such as 500GB (default what the file system has,\n"
 "                         for the memory tier half of the machine's memory)\n"

@@ -44,6 +44,7 @@ static bool watch_stdin(DifsServer *server, DifsError *error);
 static void *read_stdin(void *argument);
 static void on_connection(uv_stream_t *listener, int status);
 static void on_signal(uv_signal_t *signal, int number);
+static void on_hangup(uv_signal_t *signal, int number);
 static void on_stdin_closed(uv_async_t *async);
 static void on_tick(uv_timer_t *timer);
 static void measure_run(DifsJob *job);
@@ -63,8 +64,11 @@ difs_server_start(DifsServer *server, uv_loop_t *loop, const DifsOptions *option
 	TAILQ_INIT(&server->compactions);
 	TAILQ_INIT(&server->pulls);
 	atomic_init(&server->stopping, false);
-	server->listener.data = server->timer.data = server->terminate.data = server->interrupt.data = server;
+	server->listener.data = server->timer.data = server->terminate.data = server->interrupt.data = server->hangup.data = server;
 
+	/* Before anybody learns from the address file that it may be signalled. These cannot fail for a loop that works, but for memory. */
+	(void) uv_signal_init(loop, &server->hangup);
+	(void) uv_signal_start(&server->hangup, on_hangup, SIGHUP);
 	if (!difs_keyring_load(options->key_file, &server->keyring, error) ||
 		!store->free_space(store, &server->free_bytes, error) ||
 		!difs_tenant_load_all(server, error) ||
@@ -73,7 +77,6 @@ difs_server_start(DifsServer *server, uv_loop_t *loop, const DifsOptions *option
 		!watch_stdin(server, error))
 		return false;
 
-	/* These cannot fail for a loop that works, but for memory. */
 	(void) uv_timer_init(loop, &server->timer);
 	(void) uv_timer_start(&server->timer, on_tick, TICK_MS, TICK_MS);
 	(void) uv_signal_init(loop, &server->terminate);
@@ -99,6 +102,7 @@ difs_server_stop(DifsServer *server, const char *why)
 	uv_unref((uv_handle_t *) &server->timer);
 	uv_unref((uv_handle_t *) &server->terminate);
 	uv_unref((uv_handle_t *) &server->interrupt);
+	uv_unref((uv_handle_t *) &server->hangup);
 	if (server->options->exit_with_stdin)
 		uv_unref((uv_handle_t *) &server->stdin_closed);
 	for (connection = TAILQ_FIRST(&server->connections); connection != NULL; connection = next)
@@ -118,6 +122,7 @@ difs_server_destroy(DifsServer *server)
 	uv_close((uv_handle_t *) &server->timer, NULL);
 	uv_close((uv_handle_t *) &server->terminate, NULL);
 	uv_close((uv_handle_t *) &server->interrupt, NULL);
+	uv_close((uv_handle_t *) &server->hangup, NULL);
 	/* stdin_closed stays, and with it the loop: the thread that reads standard input may use it at any time. */
 	uv_run(server->loop, UV_RUN_DEFAULT);
 	difs_pulls_free(server);
@@ -235,6 +240,25 @@ static void
 on_signal(uv_signal_t *signal, int number)
 {
 	difs_server_stop(signal->data, number == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+/* Takes the key file as it is now.  Who has proved a key already goes on; a file that cannot be read changes nothing. */
+static void
+on_hangup(uv_signal_t *signal, int number)
+{
+	DifsServer *server = signal->data;
+	DifsKeyring keyring;
+	DifsError	error;
+
+	(void) number;
+	if (difs_keyring_load(server->options->key_file, &keyring, &error))
+	{
+		server->keyring = keyring;
+		difs_log(DIFS_LOG_INFO, "key file was read again: %d keys", keyring.count);
+	}
+	else
+		difs_log(DIFS_LOG_WARNING, "key file was not read again, the former keys stay in force: %s", error.text);
+	explicit_bzero(&keyring, sizeof(keyring));
 }
 
 static void

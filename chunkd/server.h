@@ -2,7 +2,7 @@
  * server.h - the state of the process that everything hangs from.
  *
  * All of it belongs to the loop thread, but for what is constant after start
- * (options, keyring, store) and `stopping`, which long jobs look at.
+ * (options, store) and `stopping`, which long jobs look at.
  */
 #ifndef DIFS_SERVER_H
 #define DIFS_SERVER_H
@@ -33,7 +33,7 @@ typedef struct DifsServer
 {
 	uv_loop_t  *loop;
 	const DifsOptions *options;
-	DifsKeyring keyring;
+	DifsKeyring keyring;		/* as the key file was at start or at the last SIGHUP */
 	DifsStore  *store;
 	DifsPool	pool;
 	DifsBudget	budget;
@@ -42,6 +42,7 @@ typedef struct DifsServer
 	uv_timer_t	timer;
 	uv_signal_t terminate;
 	uv_signal_t interrupt;
+	uv_signal_t hangup;
 	uv_async_t	stdin_closed;
 	atomic_bool stopping;
 	uint64_t	stop_ms;		/* when stopping began */

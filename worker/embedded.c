@@ -58,6 +58,7 @@ typedef struct DifsChild
 static DifsChild children[DIFS_MAX_LOCAL_SERVERS];
 
 static int	poll_interval_ms(const DifsChild *child);
+static void pass_on_reload(void);
 static void start_child(int index);
 static bool prepare_files(int index, DifsError *error);
 static bool make_directory(const char *path, DifsError *error);
@@ -87,6 +88,7 @@ difs_embedded_begin(void)
 void
 difs_embedded_turn(TimestampTz *next)
 {
+	pass_on_reload();
 	for (int i = 0; i < difs_local_servers; i++)
 	{
 		DifsChild  *child = &children[i];
@@ -103,6 +105,20 @@ difs_embedded_turn(TimestampTz *next)
 		else if (!child->listens || child->link_ended)
 			difs_process_by(next, difs_process_in(poll_interval_ms(child)));
 	}
+}
+
+/* A reload of the configuration is one of the key file as well. One that does not listen yet has still to read it. */
+static void
+pass_on_reload(void)
+{
+	static TimestampTz passed_on = 0;
+
+	if (passed_on == PgReloadTime)
+		return;
+	for (int i = 0; passed_on != 0 && i < difs_local_servers; i++)
+		if (children[i].pid != 0 && children[i].listens)
+			kill(children[i].pid, SIGHUP);
+	passed_on = PgReloadTime;
 }
 
 void
