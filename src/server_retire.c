@@ -135,7 +135,7 @@ difs_server_drain(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(1, "undo");
 	require_superuser("drain");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	difs_write_begin("difs_server_drain");
+	difs_admin_begin("difs_server_drain");
 	SPI_connect();
 	id = lock_server(name, &state, &embedded);
 	if (PG_GETARG_BOOL(1))
@@ -162,7 +162,7 @@ difs_server_remove(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(1, "force");
 	require_superuser("remove");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	difs_write_begin("difs_server_remove");
+	difs_admin_begin("difs_server_remove");
 	SPI_connect();
 	id = lock_server(name, &state, &embedded);
 	groups = count_groups(id);

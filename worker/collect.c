@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 
+#include "src/claim.h"
 #include "src/settings.h"
 #include "worker/collect.h"
 #include "worker/duties.h"
@@ -77,6 +78,8 @@ difs_collect_call(int32 server, DifsMessage message, const void *control, uint32
 		return true;
 	if (contains(given_up, given_up_count, server) || !answers(server))
 		return false;
+	if ((message == DIFS_MESSAGE_DELETE || message == DIFS_MESSAGE_DROP_GROUP) && !difs_claim_confirmed(difs_duty_database))
+		return false;			/* somebody else may hold the claim by now: nothing is deleted on a guess */
 	if (difs_call(server, message, control, control_length, NULL, 0, difs_server_timeout / 2, reply, &error))
 		return true;
 	if (error.code == DIFS_ERROR_NO_GROUP)

@@ -12,6 +12,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "src/claim.h"
 #include "src/settings.h"
 #include "worker/repair.h"
 
@@ -239,6 +240,8 @@ drop_strangers(const DifsSealedGroup *group, const DifsCopies *copies, const Dif
 
 	if (group->members == 0)	/* somebody has changed the row by hand */
 		return 0;
+	if (!difs_claim_confirmed(difs_duty_database))
+		return 0;				/* somebody else may hold the claim by now */
 	for (int i = 0; i < group->members; i++)
 	{
 		if (judgement->verdict[i] != DIFS_COPY_GOOD && judgement->verdict[i] != DIFS_COPY_DRAINING)
