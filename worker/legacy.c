@@ -37,6 +37,7 @@ difs_legacy_write(Oid database)
 	DifsLegacy *legacy = palloc0(sizeof(DifsLegacy));
 	DifsDatabase *entry = difs_database_find(database);
 	char		digits[CLUSTER_DIGITS + 1];
+	bool		claimed;
 
 	if (entry == NULL)
 	{
@@ -45,7 +46,9 @@ difs_legacy_write(Oid database)
 		return;
 	}
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	claimed = entry->claimed;
 	memcpy(legacy->cluster, entry->cluster, DIFS_UUID_SIZE);
+	memcpy(legacy->claim, entry->claim, DIFS_CLAIM_SIZE);
 	legacy->epoch = entry->epoch;
 	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
 	{
@@ -58,6 +61,13 @@ difs_legacy_write(Oid database)
 		legacy->servers[legacy->server_count++].port = server->port;
 	}
 	LWLockRelease(&difs_shared->lock);
+	if (!claimed)
+	{
+		ereport(WARNING,
+				(errmsg("block groups on chunk servers are left to whoever holds the claim to them")));
+		pfree(legacy);
+		return;
+	}
 	cluster_digits(legacy->cluster, digits);
 	write_file(psprintf("%s/%u.%s.dropping", directory(), database, digits), legacy);
 	pfree(legacy);
@@ -179,7 +189,10 @@ write_file(const char *path, const DifsLegacy *legacy)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create file \"%s\": %m", temporary)));
-	fprintf(file, UINT64_FORMAT "\n", legacy->epoch);
+	fprintf(file, UINT64_FORMAT "\t", legacy->epoch);
+	for (int i = 0; i < DIFS_CLAIM_SIZE; i++)
+		fprintf(file, "%02x", legacy->claim[i]);
+	fputc('\n', file);
 	for (int i = 0; i < legacy->server_count; i++)
 		fprintf(file, "%u\t%s\t%s\n", legacy->servers[i].port, legacy->servers[i].host, legacy->servers[i].name);
 	if (ferror(file) || FreeFile(file) != 0)
@@ -232,6 +245,22 @@ database_exists(Oid database)
 	return exists;
 }
 
+static bool
+read_claim(FILE *file, DifsLegacy *legacy)
+{
+	if (fscanf(file, UINT64_FORMAT, &legacy->epoch) != 1 || fgetc(file) != '\t')
+		return false;
+	for (int i = 0; i < DIFS_CLAIM_SIZE; i++)
+	{
+		unsigned int byte;
+
+		if (fscanf(file, "%2x", &byte) != 1)
+			return false;
+		legacy->claim[i] = (uint8) byte;
+	}
+	return true;
+}
+
 /* False, reported, if it is not there any more or makes no sense. */
 static bool
 read_file(DifsLegacy *legacy)
@@ -248,7 +277,7 @@ read_file(DifsLegacy *legacy)
 		legacy->cluster[i] = (uint8) byte;
 	}
 	legacy->server_count = 0;
-	if (file == NULL || fscanf(file, UINT64_FORMAT, &legacy->epoch) != 1)
+	if (file == NULL || !read_claim(file, legacy))
 	{
 		ereport(LOG,
 				(errcode_for_file_access(),

@@ -25,6 +25,7 @@ typedef struct DifsLegacy
 	char		path[MAXPGPATH];
 	uint8		cluster[DIFS_UUID_SIZE];
 	uint64		epoch;
+	uint8		claim[DIFS_CLAIM_SIZE];	/* with which the database held it: who does not may not delete */
 	int			server_count;
 	struct
 	{

@@ -125,6 +125,7 @@ clear_server(const DifsLegacy *legacy, int index)
 	peer.port = legacy->servers[index].port;
 	memcpy(peer.cluster, legacy->cluster, DIFS_UUID_SIZE);
 	peer.epoch = legacy->epoch;
+	memcpy(peer.claim, legacy->claim, DIFS_CLAIM_SIZE);
 	memcpy(peer.key, difs_cluster_key(), DIFS_KEY_SIZE);
 	current_address(&peer);
 	conn = difs_conn_create(&peer);
