@@ -980,6 +980,7 @@ SELECT pg_catalog.pg_extension_config_dump('difs.block_group', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.server', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.doomed', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.hold', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.inventory', 'WHERE false'); -- what was restored is judged anew
 SELECT pg_catalog.pg_extension_config_dump('difs.volume_id', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.ino', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.block_group_id', '');

@@ -31,7 +31,6 @@
 #include "server.h"
 
 #define COPY_SIZE (16 * DIFS_BLOCK_SIZE)
-#define REWRITE_SHARE 8			/* dead bytes that holes did not give back are worth so many times as many live ones to be rewritten */
 
 typedef struct Compact
 {
@@ -63,11 +62,18 @@ static void compact_done(DifsJob *job);
 void
 difs_group_consider_compaction(DifsGroup *group)
 {
+	if (group->dead_bytes > group->live_bytes)
+		difs_group_want_compaction(group);
+}
+
+void
+difs_group_want_compaction(DifsGroup *group)
+{
 	DifsServer *server = difs_group_server(group);
 
 	if (!group->sealed || group->failed || group->dropping || group->compaction_queued || server->stopping)
 		return;
-	if (group->dead_bytes <= group->live_bytes / REWRITE_SHARE || group->dead_bytes <= group->compaction_failed_at)
+	if (group->dead_bytes <= group->compaction_failed_at)
 		return;
 	group->compaction_queued = true;
 	TAILQ_INSERT_TAIL(&server->compactions, group, compaction_link);

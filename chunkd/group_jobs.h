@@ -35,6 +35,7 @@ extern void difs_group_seal(DifsGroup *group);
 
 /* group_compact.c */
 extern void difs_group_consider_compaction(DifsGroup *group);	/* queues it if it is worth it */
+extern void difs_group_want_compaction(DifsGroup *group);	/* queues it if there is anything to gain */
 extern void difs_group_next_compaction(struct DifsServer *server);
 extern void difs_group_compact(DifsGroup *group);
 extern void difs_group_forget_compaction(DifsGroup *group);

@@ -45,7 +45,8 @@
  * SEAL_GROUP, DROP_GROUP, DELETE, PULL and MEND are refused with DIFS_ERROR_FENCED, but for
  * connections that hold the cluster's claim.  PUT is acknowledged after its group's file has been
  * synced; CREATE_GROUP after file and directory have been; DELETE after the
- * deletion is durable.  The handshake's proofs are in auth.h.
+ * deletion is durable.  SEAL_GROUP of a group that is sealed already has it
+ * rewritten without what is deleted.  The handshake's proofs are in auth.h.
  *
  * The claim.  A server keeps, for each cluster uuid, the highest epoch that a
  * proved HELLO has brought, and the claim (16 random bytes) that came with it

@@ -1,6 +1,7 @@
 # Collection: what nobody can see any more goes, with its space; what somebody can see, or has asked to keep, stays.
 #
-# DIFS_ABORTED_PUTS: how many puts are aborted (default 400; the long run is 10000).
+# DIFS_ABORTED_PUTS: how many puts are aborted (default 400; the long run is 10000). Of few, the ends of segments that are not whole pages may
+# stay in groups with much that lives; from 10000 on, space must be back to a block group's header.
 
 use strict;
 use warnings;
@@ -320,7 +321,7 @@ foreach my $database ('postgres', 'other')
 	delete_file('two:/savepoint');
 	collect_all('aborted puts');
 	collect();
-	space_is_back($before, $files, "$ABORTED_PUTS aborted puts");
+	space_is_back($before, $files, "$ABORTED_PUTS aborted puts", $ABORTED_PUTS < 10000 ? $before / 8 : 0);
 	diag(sprintf('%d aborted puts, %d orphans: disk use %d before, %d then, %d after (%.1f s)',
 			$ABORTED_PUTS, $result->{orphans}, $before, $full, disk_use(), time - $began));
 	is($cluster->sql("SELECT difs_get('two:/file1') = pg_read_binary_file('$file')"), 't', 'what was there before can be read');

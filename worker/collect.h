@@ -53,7 +53,7 @@ extern bool difs_collect_call(int32 server, DifsMessage message, const void *con
 /* Deletes segments of one block group on one server. */
 extern bool difs_collect_delete(int32 server, uint64 group, const uint64 *segments, uint32 count);
 
-/* A group that is still open, and mostly dead: to be sealed, so that it can be rewritten or dropped. */
-extern void difs_collect_retire(uint64 group);
+/* A server's copy of a group, of which much is lost to dead segments: to be sealed if it is open, and then rewritten, unless it is dropped. */
+extern void difs_collect_rewrite(int32 server, uint64 group);
 
 #endif

@@ -7,11 +7,11 @@
  * members answer, and none has a live segment in it; and no row of the manifest
  * names it, which a member that has lost everything could not tell.
  *
- * A group that is still open, but mostly dead, is retired first: it is published as
- * full, so the keeper seals it, and then it can be dropped, or rewritten by its
- * servers.
+ * A group of which much is lost to dead segments, small ones or the ends of large
+ * ones, which holes do not give back, is rewritten by its servers.  If it is
+ * still open, it is retired first: it is published as full, so the keeper seals it.
  *
- * State: groups to be retired, in memory of the round.
+ * State: copies to be rewritten, in memory of the round.
  */
 #include "postgres.h"
 
@@ -29,6 +29,7 @@
 #include "worker/process.h"
 
 #define MAX_CANDIDATES	65536	/* of a round */
+#define MAX_REWRITES	1024	/* of a round */
 #define POLL_MS			50
 
 typedef struct Candidate
@@ -37,10 +38,16 @@ typedef struct Candidate
 	DifsMembers members;
 } Candidate;
 
-static uint64 retired[DIFS_MAX_OPEN_GROUPS];
-static int	retired_count = 0;
+static struct
+{
+	int32		server;
+	uint64		group;
+}			rewrites[MAX_REWRITES];
+static int	rewrite_count = 0;
 
+static void retire(uint64 group);
 static void wait_for_seals(void);
+static void rewrite(void);
 static bool is_open(uint64 group);
 static Candidate *read_candidates(int *count);
 static void read_candidate(HeapTuple tuple, TupleDesc desc, Candidate *candidate);
@@ -51,20 +58,13 @@ static bool rule_out_named(Candidate *candidates, int *count);
 static bool drop(const Candidate *candidate);
 
 void
-difs_collect_retire(uint64 group)
+difs_collect_rewrite(int32 server, uint64 group)
 {
-	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
-	{
-		DifsOpenGroup *open = &difs_duty_database->groups[i];
-
-		if (open->state != DIFS_OPEN_GROUP_OPEN || open->id != group)
-			continue;
-		open->state = DIFS_OPEN_GROUP_FULL;
-		retired[retired_count++ % DIFS_MAX_OPEN_GROUPS] = group;
-	}
-	LWLockRelease(&difs_shared->lock);
-	difs_wake(difs_duty_database->keeper);
+	if (rewrite_count == MAX_REWRITES)
+		return;					/* another round */
+	rewrites[rewrite_count].server = server;
+	rewrites[rewrite_count++].group = group;
+	retire(group);
 }
 
 bool
@@ -74,6 +74,7 @@ difs_collect_groups(void)
 	int			count;
 
 	wait_for_seals();
+	rewrite();
 	candidates = read_candidates(&count);
 	if (candidates == NULL)
 		return false;
@@ -89,20 +90,49 @@ difs_collect_groups(void)
 	return true;
 }
 
+static void
+retire(uint64 group)
+{
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
+	{
+		DifsOpenGroup *open = &difs_duty_database->groups[i];
+
+		if (open->state == DIFS_OPEN_GROUP_OPEN && open->id == group)
+			open->state = DIFS_OPEN_GROUP_FULL;
+	}
+	LWLockRelease(&difs_shared->lock);
+	difs_wake(difs_duty_database->keeper);
+}
+
 /* For as long as sealing may take. What is not sealed by then is dropped by a later round. */
 static void
 wait_for_seals(void)
 {
 	TimestampTz deadline = difs_process_in(difs_server_timeout);
 
-	for (int i = 0; i < Min(retired_count, DIFS_MAX_OPEN_GROUPS); i++)
+	for (int i = 0; i < rewrite_count; i++)
 	{
-		while (is_open(retired[i]) && GetCurrentTimestamp() < deadline)
+		while (is_open(rewrites[i].group) && GetCurrentTimestamp() < deadline)
 		{
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 		}
+	}
+}
+
+/* To seal again what is sealed is to rewrite it. One that does not do it is asked again by the next round. */
+static void
+rewrite(void)
+{
+	for (int i = 0; i < rewrite_count; i++)
+	{
+		uint8		control[8];
+
+		if (!is_open(rewrites[i].group))
+			(void) difs_collect_call(rewrites[i].server, DIFS_MESSAGE_SEAL_GROUP, control,
+									 difs_group_pack(rewrites[i].group, control), NULL);
 	}
 }
 

@@ -28,7 +28,7 @@
 #include "worker/horizon.h"
 
 #define PAGE_SIZE		4096	/* holes are punched in whole pages */
-#define REWRITE_SHARE	8		/* as in chunkd/group_compact.c: what is lost is worth so many times as much to be rewritten */
+#define REWRITE_SHARE	8		/* what is lost is worth so many times as many live bytes to be written again */
 
 /* One server's copy of a block group. */
 typedef struct Copy
@@ -236,7 +236,10 @@ judge_copy(int32 server, const Copy *copy)
 	} while (cursor != 0);
 
 	if (findings.lost_bytes > findings.live_bytes / REWRITE_SHARE)
-		difs_collect_retire(copy->entry.group);
+	{
+		difs_collect_rewrite(server, copy->entry.group);
+		findings.all_judged = false;	/* to be looked at again until it is done */
+	}
 	return !findings.all_judged || remember(server, copy);
 }
 
