@@ -29,6 +29,7 @@ difs_call(int32 server, DifsMessage message, const void *control, uint32 control
 	bool		done = false;
 
 	difs_link_begin();
+	difs_link_close_busy();		/* they owe replies that nobody wants any more (fetch.c), which would only wake us */
 	link = difs_link_open(server, error);
 	if (link == NULL)
 		return false;

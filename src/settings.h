@@ -19,10 +19,14 @@ extern char *difs_server_program;		/* difs.server_program: '' = difsd beside the
 extern char *difs_advertise_address;	/* difs.advertise_address: what embedded servers announce and listen on */
 extern int	difs_block_group_size;		/* difs.block_group_size, in kB */
 extern int	difs_health_interval;		/* difs.health_interval, in ms */
+extern int	difs_staging_limit;			/* difs.staging_limit, in MB */
+extern int	difs_unstage_interval;		/* difs.unstage_interval, in ms */
 
 /* of a session */
 extern char *difs_volume;				/* difs.volume: volume of paths that name none */
 extern int	difs_server_timeout;		/* difs.server_timeout, in ms */
+extern int	difs_hedge_delay;			/* difs.hedge_delay, in ms; -1 = off */
+extern int	difs_staging;				/* difs.staging: DifsStagingMode */
 
 /* Defines them all; reserves the prefix. preloading: also those that are fixed at server start. */
 extern void difs_settings_define(bool preloading);

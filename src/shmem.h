@@ -154,6 +154,8 @@ typedef struct DifsDatabase
 	DifsWantedClass classes[DIFS_MAX_CLASSES];
 
 	DifsDutyState duties[DIFS_DUTIES];
+	pg_atomic_uint64 staged_bytes;	/* about as many are in difs.staging (src/staging.c) */
+	pg_atomic_uint64 paces[DIFS_MAX_SERVERS];	/* how quickly servers answer (src/pace.c) */
 
 	/* segment ids: [next, limit) may be handed out; refilled from a sequence by the keeper (at start and below the low mark)
 	 * and by any backend that finds it empty. */

@@ -9,6 +9,7 @@
  * workers are to stop; whatever it was doing is taken up again by the next round.
  *
  *	collect.c    doomed content and orphans
+ *	unstage.c    staged segments, to chunk servers
  *	…            one file each; the table is in duties.c
  */
 #ifndef DIFS_DUTIES_H
