@@ -229,6 +229,22 @@ cmp_ok($moved, '<=', 0, 'a file that somebody writes is not moved') or diag $mov
 $cluster->sql('SELECT difs_unstage()');
 is(staged(), 0, 'until that has ended');
 
+# Servers freeze while a round goes on: who writes a file that the round is about to move does not wait for it.
+$cluster->sql('SELECT difs_unstage()', 'SET difs.staging = always', "SELECT difs_put('/busy', 'x')");
+$_->signal('STOP') for $cluster->servers;
+my $round = $node->background_psql('postgres', on_error_stop => 0);
+$round->query_until(qr/started/, "\\echo started\nSELECT difs_unstage();\n");
+ok(DifsCluster::poll_until(sub { $cluster->sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'difs keeper: unstage'"
+	  . " AND backend_xid IS NOT NULL AND wait_event IS NOT NULL") == 1 }, 20), 'a round waits for frozen servers');
+$began = time;
+$cluster->sql('SET difs.staging = always', "SELECT difs_put('/busy', 'y')");
+cmp_ok(time - $began, '<', 1.5, 'a file that it moves can be written meanwhile');
+$_->signal('CONT') for $cluster->servers;
+$round->quit;
+$cluster->wait_until_alive;
+ok(DifsCluster::poll_until(sub { staged() == 0 || !$cluster->sql('SELECT difs_unstage()') && staged() == 0 }, 30), 'servers go on: all is moved');
+is($cluster->sql("SELECT convert_from(difs_get('/busy'), 'UTF8'), convert_from(difs_get('/busy', 1), 'UTF8')"), 'y|x', 'and can be read');
+
 # Slots and memory have all come back: the whole pool can be used at once.
 is($cluster->sql("SELECT difs_put('large:/again', pg_read_binary_file('$large'))"), 1, 'the pool is free again');
 $cluster->stop;

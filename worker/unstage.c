@@ -1,15 +1,15 @@
 /*
  * unstage.c - the duty that moves staged segments to chunk servers.
  *
- * For each class that has staged segments and can be served, batch by batch and
- * each in one transaction:
+ * For each class that has staged segments and can be served, batch by batch:
  *
- *	lock     the inodes of the files that name the segments; a file that is being written is left for the next round
- *	send     the stored form goes through the stream, as a put's does, under a new segment id and our xid
- *	rows     manifest rows get segment and group, the staging row is deleted
+ *	choose   one transaction: which segments; a file that is being written is left for the next round
+ *	send     another one: the stored form goes through the stream, as a put's does, under a new segment id and our xid
+ *	rows     the same: the inodes of the files are locked, manifest rows get segment and group, the staging row is deleted
  *
- * While chunk servers are waited for, the transaction holds locks and its xid, but
- * no snapshot; a server that is silent costs difs.server_timeout at most.
+ * Chunk servers are waited for without locks on rows and without a snapshot, so
+ * nobody waits for us when they are silent.  If somebody has begun to write a file
+ * meanwhile, its segments stay staged, and what was sent is an orphan.
  *
  * Old snapshots still see the old manifest row and the staging row, by MVCC.  If
  * this process dies, nothing has changed but that chunk servers hold segments
@@ -45,7 +45,8 @@ typedef struct Candidate
 {
 	int64		segment;
 	int32		stored_length;
-	int			slot;			/* -1: not to be moved in this batch */
+	bool		chosen;			/* to be moved in this batch */
+	int			slot;			/* on its way; -1 otherwise */
 } Candidate;
 
 static int64 moved;
@@ -56,8 +57,10 @@ static int	batch_count = 0;
 
 static bool read_classes(DifsClass **classes, int *count);
 static bool move_class(const DifsClass *class);
-static void next_batch(const DifsClass *class, int64 after);
-static void send_candidate(Candidate *candidate, const DifsClass *class);
+static bool choose_batch(const DifsClass *class, int64 after);
+static bool move_batch(const DifsClass *class);
+static void read_batch(const DifsClass *class, int64 after);
+static void choose(Candidate *candidate);
 static bool lock_files(int64 segment, bool *named);
 static void queue_staged(Candidate *candidate, const DifsClass *class);
 static void wait_for_batch(DifsStored *stored);
@@ -122,29 +125,14 @@ read_classes(DifsClass **classes, int *count)
 static bool
 move_class(const DifsClass *class)
 {
-	static DifsStored stored[BATCH_SEGMENTS];
 	int64		after = PG_INT64_MIN;
 
 	do
 	{
-		if (!difs_duty_begin())
+		if (!choose_batch(class, after) || !move_batch(class))
 			return false;
-		next_batch(class, after);
-		for (int i = 0; i < batch_count; i++)
-			send_candidate(&batch[i], class);
-		wait_for_batch(stored);
-		for (int i = 0; i < batch_count; i++)
-		{
-			after = batch[i].segment;
-			if (stored[i].segment == 0)
-				continue;
-			update_rows(batch[i].segment, &stored[i]);
-			delete_row(batch[i].segment);
-			moved++;
-		}
-		if (batch_count == 0)
-			difs_staging_count(difs_duty_database);
-		difs_duty_commit();
+		if (batch_count > 0)
+			after = batch[batch_count - 1].segment;
 		difs_duty_progress(moved + dropped, total);
 		difs_duty_result(DIFS_UNSTAGE_MOVED, moved);
 		difs_duty_result(DIFS_UNSTAGE_DROPPED, dropped);
@@ -152,9 +140,48 @@ move_class(const DifsClass *class)
 	return true;
 }
 
+static bool
+choose_batch(const DifsClass *class, int64 after)
+{
+	batch_count = 0;
+	if (!difs_duty_begin())
+		return false;
+	read_batch(class, after);
+	for (int i = 0; i < batch_count; i++)
+		choose(&batch[i]);
+	if (batch_count == 0)
+		difs_staging_count(difs_duty_database);
+	difs_duty_commit();
+	return true;
+}
+
+static bool
+move_batch(const DifsClass *class)
+{
+	static DifsStored stored[BATCH_SEGMENTS];
+	bool		named;
+
+	if (!difs_duty_begin())
+		return false;
+	for (int i = 0; i < batch_count; i++)
+		if (batch[i].chosen)
+			queue_staged(&batch[i], class);
+	wait_for_batch(stored);
+	for (int i = 0; i < batch_count; i++)
+	{
+		if (stored[i].segment == 0 || !lock_files(batch[i].segment, &named) || !named)
+			continue;
+		update_rows(batch[i].segment, &stored[i]);
+		delete_row(batch[i].segment);
+		moved++;
+	}
+	difs_duty_commit();
+	return true;
+}
+
 /* The next segments in order of their ids. */
 static void
-next_batch(const DifsClass *class, int64 after)
+read_batch(const DifsClass *class, int64 after)
 {
 	Oid			types[] = {INT4OID, TEXTOID, INT8OID, INT4OID};
 	Datum		values[] = {
@@ -163,7 +190,6 @@ next_batch(const DifsClass *class, int64 after)
 	};
 	int64		bytes = 0;
 
-	batch_count = 0;
 	if (SPI_execute_with_args("SELECT segment, stored_length FROM difs.staging "
 							  "WHERE replicas = $1 AND tier = $2 AND segment > $3 ORDER BY segment LIMIT $4",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
@@ -184,16 +210,14 @@ next_batch(const DifsClass *class, int64 after)
 	}
 }
 
+/* What nothing names is deleted here and now. */
 static void
-send_candidate(Candidate *candidate, const DifsClass *class)
+choose(Candidate *candidate)
 {
 	bool		named;
 
-	if (!lock_files(candidate->segment, &named))
-		return;
-	if (named)
-		queue_staged(candidate, class);
-	else
+	candidate->chosen = lock_files(candidate->segment, &named) && named;
+	if (!named)
 	{
 		delete_row(candidate->segment);
 		dropped++;
@@ -235,7 +259,7 @@ queue_staged(Candidate *candidate, const DifsClass *class)
 	int			slot;
 
 	if (staged == NULL)
-		elog(ERROR, "segment " INT64_FORMAT " has left difs.staging", candidate->segment);
+		return;
 	bytes = difs_staging_slice(staged, 0, candidate->stored_length);
 	if (bytes == NULL ||
 		!difs_segment_unpack((uint8 *) VARDATA_ANY(staged->packed), VARSIZE_ANY_EXHDR(staged->packed), &header, &error) ||
