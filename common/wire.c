@@ -99,6 +99,8 @@ difs_message_name(uint8_t message)
 			return "STAT";
 		case DIFS_MESSAGE_VERIFY:
 			return "VERIFY";
+		case DIFS_MESSAGE_PULL:
+			return "PULL";
 		default:
 			return "unknown";
 	}

@@ -33,14 +33,19 @@
  *	LIST_GROUPS    client  u64 greater than this group id               -         -                            DifsGroupEntry []
  *	STAT           client  -                                            -         DifsServerStatus             -
  *	VERIFY         client  u64 group, u64 segment                       -         -                            -
+ *	PULL           client  DifsPull                                     -         DifsPullProgress             -
  *
  * Before WELCOME a server takes no other message than HELLO and PROOF, and no
  * frame with more control than DIFS_WIRE_MAX_GREETING.  PUT, CREATE_GROUP,
- * SEAL_GROUP, DROP_GROUP and DELETE of a connection whose epoch is lower than
+ * SEAL_GROUP, DROP_GROUP, DELETE and PULL of a connection whose epoch is lower than
  * the highest that the server has seen for that cluster are refused with
  * DIFS_ERROR_FENCED.  PUT is acknowledged after its group's file has been
  * synced; CREATE_GROUP after file and directory have been; DELETE after the
  * deletion is durable.  The handshake's proofs are in auth.h.
+ *
+ * PULL makes the server a client of others: it copies a whole block group from them, sealed, in the place of a copy with a
+ * lower epoch if it has one.  It answers within a second or two with how far it is; the requester asks again, which joins the
+ * pull that is under way, until "done" says that all of it is durable.  A pull that nobody asks about any more is given up.
  *
  * Offsets and lengths of GET are in the stored form, whatever its codec; the server
  * widens them to whole blocks and says which one is first.
@@ -81,7 +86,8 @@ typedef enum DifsMessage
 	DIFS_MESSAGE_LIST = 16,
 	DIFS_MESSAGE_LIST_GROUPS = 17,
 	DIFS_MESSAGE_STAT = 18,
-	DIFS_MESSAGE_VERIFY = 19
+	DIFS_MESSAGE_VERIFY = 19,
+	DIFS_MESSAGE_PULL = 20
 } DifsMessage;
 
 /* A frame without its bytes: what a header says. */
@@ -198,6 +204,37 @@ typedef enum DifsGroupState		/* of one server's copy of a block group */
 	DIFS_GROUP_FAILED = 2		/* a write or sync failed: readable, takes nothing more, to be repaired elsewhere */
 } DifsGroupState;
 
+/* On the wire: u64 group, epoch, capacity, rate; u8 flags, u8 sources; for each source u16 port, u8 length and bytes of host and
+ * of name. */
+#define DIFS_PULL_MAX_SOURCES	8
+#define DIFS_PULL_DAMAGED		1	/* a segment that no source has right is left out, marked as damaged, instead of failing */
+typedef struct DifsPullSource
+{
+	char		name[DIFS_NAME_SIZE];
+	char		host[256];
+	uint16_t	port;
+} DifsPullSource;
+
+typedef struct DifsPull
+{
+	uint64_t	group;
+	uint64_t	epoch;			/* of the new copy; higher than that of any other */
+	uint64_t	capacity;
+	uint64_t	rate;			/* bytes a second that it may copy; 0 = no bound */
+	uint8_t		flags;
+	uint8_t		count;			/* 1 .. DIFS_PULL_MAX_SOURCES */
+	DifsPullSource sources[DIFS_PULL_MAX_SOURCES];	/* the first that has a good copy of a segment gives it */
+} DifsPull;
+
+typedef struct DifsPullProgress	/* u64 segments, bytes, total; u32 damaged; u8 done */
+{
+	uint64_t	segments;		/* copied so far */
+	uint64_t	bytes;			/* their stored bytes */
+	uint64_t	total;			/* stored bytes of all; 0 = not known yet */
+	uint32_t	damaged;		/* segments that no source had right */
+	bool		done;			/* the copy is durable, and what the server has from now on */
+} DifsPullProgress;
+
 extern size_t difs_hello_pack(const DifsHello *hello, uint8_t *out);
 extern bool difs_hello_unpack(const uint8_t *in, size_t length, DifsHello *hello, DifsError *error);
 extern size_t difs_challenge_pack(const DifsChallenge *challenge, uint8_t *out);
@@ -214,6 +251,10 @@ extern size_t difs_get_pack(const DifsGet *get, uint8_t *out);
 extern bool difs_get_unpack(const uint8_t *in, size_t length, DifsGet *get, DifsError *error);
 extern size_t difs_delete_pack(uint64_t group, const uint64_t *ids, uint32_t count, uint8_t *out);
 extern bool difs_delete_unpack(const uint8_t *in, size_t length, DifsDelete *delete, DifsError *error);
+extern size_t difs_pull_pack(const DifsPull *pull, uint8_t *out);
+extern bool difs_pull_unpack(const uint8_t *in, size_t length, DifsPull *pull, DifsError *error);
+extern size_t difs_pull_progress_pack(const DifsPullProgress *progress, uint8_t *out);
+extern bool difs_pull_progress_unpack(const uint8_t *in, size_t length, DifsPullProgress *progress, DifsError *error);
 extern void difs_list_entry_pack(const DifsListEntry *entry, uint8_t out[DIFS_LIST_ENTRY_SIZE]);
 extern void difs_list_entry_unpack(const uint8_t in[DIFS_LIST_ENTRY_SIZE], DifsListEntry *entry);
 extern void difs_group_entry_pack(const DifsGroupEntry *entry, uint8_t out[DIFS_GROUP_ENTRY_SIZE]);

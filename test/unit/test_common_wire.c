@@ -333,6 +333,62 @@ delete_round_trips(void **state)
 }
 
 static void
+pull_round_trips(void **state)
+{
+	static DifsPull pull = {.group = 9, .epoch = 8, .capacity = 7, .rate = 6, .flags = DIFS_PULL_DAMAGED};
+	static DifsPull again;
+	uint8_t    *out = calloc(1, DIFS_WIRE_MAX_CONTROL);
+	DifsError	problem;
+	size_t		size;
+
+	(void) state;
+	assert_non_null(out);
+	pull.count = DIFS_PULL_MAX_SOURCES;
+	for (int i = 0; i < DIFS_PULL_MAX_SOURCES; i++)
+	{
+		pull.sources[i].port = (uint16_t) (65535 - i);
+		memset(pull.sources[i].name, 'n', (size_t) i);
+		memset(pull.sources[i].host, 'h', sizeof(pull.sources[i].host) - 1);
+	}
+	size = difs_pull_pack(&pull, out);
+	assert_true(difs_pull_unpack(out, size, &again, &problem));
+	assert_memory_equal(&pull, &again, sizeof(pull));
+
+	/* What is cut short, goes on, or says more than there is, is refused. */
+	for (size_t length = 0; length < size; length++)
+		assert_false(difs_pull_unpack(out, length, &again, &problem));
+	assert_false(difs_pull_unpack(out, size + 1, &again, &problem));
+	assert_int_equal(problem.code, DIFS_ERROR_PROTOCOL);
+	out[33] = DIFS_PULL_MAX_SOURCES + 1;
+	assert_false(difs_pull_unpack(out, size, &again, &problem));
+	out[33] = 0;
+	assert_false(difs_pull_unpack(out, 34, &again, &problem));
+	out[33] = DIFS_PULL_MAX_SOURCES;
+	out[32] = 2;
+	assert_false(difs_pull_unpack(out, size, &again, &problem));
+	free(out);
+}
+
+static void
+pull_progress_round_trips(void **state)
+{
+	DifsPullProgress progress = {.segments = 1, .bytes = 2, .total = 3, .damaged = 4, .done = true};
+	DifsPullProgress again = {0};
+	uint8_t		out[64];
+	DifsError	problem;
+	size_t		size = difs_pull_progress_pack(&progress, out);
+
+	(void) state;
+	assert_true(difs_pull_progress_unpack(out, size, &again, &problem));
+	assert_true(again.segments == 1 && again.bytes == 2 && again.total == 3 && again.damaged == 4 && again.done);
+	assert_false(difs_pull_progress_unpack(out, size - 1, &again, &problem));
+	assert_false(difs_pull_progress_unpack(out, size + 1, &again, &problem));
+	out[28] = 2;
+	assert_false(difs_pull_progress_unpack(out, size, &again, &problem));
+	assert_int_equal(problem.code, DIFS_ERROR_PROTOCOL);
+}
+
+static void
 entries_round_trip(void **state)
 {
 	DifsListEntry entry = {1, 2, 3, 4, DIFS_LIST_DEAD | DIFS_LIST_DAMAGED};
@@ -377,6 +433,8 @@ main(void)
 		cmocka_unit_test(group_bodies_round_trip),
 		cmocka_unit_test(get_round_trips),
 		cmocka_unit_test(delete_round_trips),
+		cmocka_unit_test(pull_round_trips),
+		cmocka_unit_test(pull_progress_round_trips),
 		cmocka_unit_test(entries_round_trip),
 		cmocka_unit_test(messages_have_names),
 	};
