@@ -14,6 +14,7 @@
 #include "group_jobs.h"
 #include "log.h"
 #include "memory.h"
+#include "pull.h"
 #include "server.h"
 #include "tenant.h"
 
@@ -92,6 +93,8 @@ difs_group_schedule(DifsGroup *group)
 		difs_group_delete(group);
 	else if (!STAILQ_EMPTY(&group->seals))
 		difs_group_seal(group);
+	else if (group->pull != NULL)
+		difs_group_install(group);
 	else if (may_drop(group))
 		difs_group_drop(group);
 	else if (group->compaction_due && !group->dropping)
@@ -271,7 +274,8 @@ close_least_used(DifsServer *server)
 static bool
 may_close(const DifsGroup *group)
 {
-	return !group->busy && STAILQ_EMPTY(&group->puts) && STAILQ_EMPTY(&group->deletes) && STAILQ_EMPTY(&group->seals);
+	return !group->busy && STAILQ_EMPTY(&group->puts) && STAILQ_EMPTY(&group->deletes) && STAILQ_EMPTY(&group->seals) &&
+		group->pull == NULL;
 }
 
 static bool

@@ -12,6 +12,7 @@
 #include "group_jobs.h"
 #include "log.h"
 #include "memory.h"
+#include "pull.h"
 #include "server.h"
 #include "tenant.h"
 
@@ -31,6 +32,7 @@ static void handle_list(DifsRequest *request);
 static void handle_list_groups(DifsRequest *request);
 static void handle_stat(DifsRequest *request);
 static void handle_verify(DifsRequest *request);
+static void handle_pull(DifsRequest *request);
 static void with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *request));
 static void protocol_error(DifsRequest *request, const DifsError *error);
 
@@ -44,7 +46,8 @@ static const Handler handlers[] = {
 	[DIFS_MESSAGE_LIST] = {handle_list, false},
 	[DIFS_MESSAGE_LIST_GROUPS] = {handle_list_groups, false},
 	[DIFS_MESSAGE_STAT] = {handle_stat, false},
-	[DIFS_MESSAGE_VERIFY] = {handle_verify, false}
+	[DIFS_MESSAGE_VERIFY] = {handle_verify, false},
+	[DIFS_MESSAGE_PULL] = {handle_pull, true}
 };
 
 void
@@ -232,6 +235,18 @@ handle_verify(DifsRequest *request)
 		protocol_error(request, &error);
 	else
 		with_group(request, id, difs_group_verify);
+}
+
+static void
+handle_pull(DifsRequest *request)
+{
+	DifsPull	pull;
+	DifsError	error;
+
+	if (!difs_pull_unpack(request->control, request->frame.control_length, &pull, &error))
+		protocol_error(request, &error);
+	else
+		difs_pull_handle(request, &pull);
 }
 
 static void
