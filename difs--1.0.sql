@@ -115,10 +115,13 @@ CREATE TABLE difs.block_group (
     segments  bigint,
     bytes     bigint,
     created   timestamptz NOT NULL,
-    sealed    timestamptz
+    sealed    timestamptz,
+    generation bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX block_group_open ON difs.block_group (id) WHERE state <> 'sealed';
 COMMENT ON TABLE difs.block_group IS 'containers of segments and the servers that hold them; segments and bytes are filled in when a group is sealed';
+COMMENT ON COLUMN difs.block_group.epoch IS 'epoch of the claim under which the group was made, and of the copies that were made then';
+COMMENT ON COLUMN difs.block_group.generation IS 'raised before each copy that repair makes; that copy carries epoch + generation, so no two are the same';
 
 CREATE SEQUENCE difs.server_id AS integer;
 CREATE TABLE difs.server (
@@ -129,7 +132,7 @@ CREATE TABLE difs.server (
     zone      text COLLATE "C" NOT NULL,
     tier      text COLLATE "C" NOT NULL,
     weight    integer NOT NULL CHECK (weight > 0),
-    state     text COLLATE "C" NOT NULL CHECK (state IN ('active', 'draining', 'removed')),
+    state     text COLLATE "C" NOT NULL CHECK (state IN ('active', 'draining', 'drained', 'removed')),
     embedded  boolean NOT NULL,
     created   timestamptz NOT NULL
 );
@@ -436,6 +439,168 @@ SELECT id,
 FROM difs.block_group;
 COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of the chunk servers that hold them';
 GRANT SELECT ON difs.block_groups TO pg_monitor;
+
+--
+-- Repair and placement (worker/repair.h, src/server_retire.c, src/repair_report.c).
+--
+
+-- Copies that are not as they should be.  Each survey of the keeper writes it anew, so it is not dumped.
+CREATE TABLE difs.missing (
+    block_group bigint NOT NULL,
+    server      integer NOT NULL,
+    reason      text COLLATE "C" NOT NULL,
+    found       timestamptz NOT NULL,
+    problem     text,
+    PRIMARY KEY (block_group, server)
+);
+COMMENT ON TABLE difs.missing IS
+'copies of sealed block groups to be made anew or moved. away: the server does not answer; lost: for longer than difs.repair_delay, or it was removed; absent: it does not have it; failed: its disk did not take it; short: it lacks segments; draining: good, to be moved';
+COMMENT ON COLUMN difs.missing.problem IS 'why the last try to make it anew failed';
+REVOKE ALL ON TABLE difs.missing FROM PUBLIC;
+
+CREATE FUNCTION difs_server_drain(name text, undo boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_server_drain';
+COMMENT ON FUNCTION difs_server_drain(text, boolean) IS
+'empties a chunk server: it gets no new block groups, and the copies that it has move to others, which difs.repair_progress shows; returns how many these are; its state is drained when none is left. undo makes it active again';
+REVOKE ALL ON FUNCTION difs_server_drain(text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_server_remove(name text, force boolean DEFAULT false)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_server_remove';
+COMMENT ON FUNCTION difs_server_remove(text, boolean) IS
+'forgets a chunk server that has no copies any more; with force also one that has: they are made anew from other members, and those that it has the only copy of are lost';
+REVOKE ALL ON FUNCTION difs_server_remove(text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_repair()
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_repair';
+COMMENT ON FUNCTION difs_repair() IS 'looks now at which chunk servers hold which block groups, and makes anew what is missing; returns the number of copies made';
+REVOKE ALL ON FUNCTION difs_repair() FROM PUBLIC;
+
+CREATE FUNCTION difs_rebalance()
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_rebalance';
+COMMENT ON FUNCTION difs_rebalance() IS
+'moves copies of block groups from fuller chunk servers to emptier ones until all of a tier are within a tenth; waits for that, and returns how many moved; who cancels it does not stop it';
+REVOKE ALL ON FUNCTION difs_rebalance() FROM PUBLIC;
+
+CREATE FUNCTION difs.repair_state(
+    OUT running boolean,
+    OUT started timestamptz,
+    OUT ended   timestamptz,
+    OUT done    bigint,
+    OUT total   bigint,
+    OUT copied  bigint,
+    OUT dropped bigint,
+    OUT problem text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1
+AS 'MODULE_PATHNAME', 'difs_repair_state';
+COMMENT ON FUNCTION difs.repair_state() IS 'the round of repair that runs or ran last; nothing where no keeper runs';
+REVOKE ALL ON FUNCTION difs.repair_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.repair_state() TO pg_monitor;
+
+CREATE VIEW difs.missing_copies AS
+SELECT missing.block_group,
+       coalesce(server.name, missing.server::pg_catalog.text) AS server,
+       missing.reason,
+       missing.found,
+       missing.problem,
+       block_group.bytes
+FROM difs.missing
+LEFT JOIN difs.server ON server.id OPERATOR(pg_catalog.=) missing.server
+LEFT JOIN difs.block_group ON block_group.id OPERATOR(pg_catalog.=) missing.block_group;
+COMMENT ON VIEW difs.missing_copies IS 'copies of block groups that are to be made anew or moved, why, and why that has not been possible';
+GRANT SELECT ON difs.missing_copies TO pg_monitor;
+
+CREATE VIEW difs.repair_progress AS
+SELECT counts.groups_missing,
+       counts.copies_missing,
+       counts.bytes_missing,
+       counts.copies_to_move,
+       counts.bytes_to_move,
+       state.running,
+       state.done,
+       state.total,
+       state.started,
+       state.ended,
+       state.copied,
+       state.dropped,
+       state.problem
+FROM (SELECT count(DISTINCT block_group) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining') AS groups_missing,
+             count(*) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining') AS copies_missing,
+             coalesce(sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining'), 0) AS bytes_missing,
+             count(*) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining') AS copies_to_move,
+             coalesce(sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining'), 0) AS bytes_to_move
+      FROM difs.missing_copies) AS counts
+LEFT JOIN difs.repair_state() AS state ON true;
+COMMENT ON VIEW difs.repair_progress IS
+'what repair and draining have to do, and the round that runs or ran last: groups looked at or worked on (done of total), copies made and dropped';
+GRANT SELECT ON difs.repair_progress TO pg_monitor;
+
+CREATE FUNCTION difs.path_of(ino bigint)
+RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    child bigint := ino;
+    entry record;
+    path  text := '';
+    name  text;
+BEGIN
+    LOOP
+        SELECT volume.name INTO name FROM difs.volume WHERE root = child;
+        IF FOUND THEN
+            RETURN name || ':' || CASE path WHEN '' THEN '/' ELSE path END;
+        END IF;
+        SELECT dentry.parent, dentry.name INTO entry FROM difs.dentry WHERE dentry.ino = child ORDER BY parent LIMIT 1;
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
+        path := '/' || entry.name || path;
+        child := entry.parent;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION difs.path_of(bigint) IS 'a path of an inode, with its volume; null if it has no name any more';
+REVOKE ALL ON FUNCTION difs.path_of(bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_files_to_repair()
+RETURNS TABLE (path text, ino bigint, volume text, missing integer, groups bigint[])
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH short AS (
+        SELECT block_group, count(*) AS copies FROM difs.missing WHERE reason <> 'draining' GROUP BY block_group
+    ), mapped AS (
+        SELECT DISTINCT manifest.ino, short.block_group, short.copies
+        FROM difs.manifest JOIN short USING (block_group)
+    ), files AS (
+        SELECT mapped.ino, mapped.block_group, mapped.copies FROM mapped
+        UNION
+        SELECT version.ino, mapped.block_group, mapped.copies
+        FROM mapped JOIN difs.version ON version.map_ino = mapped.ino
+    )
+    SELECT difs.path_of(files.ino), files.ino, volume.name, sum(files.copies)::integer,
+           array_agg(files.block_group ORDER BY files.block_group)
+    FROM files
+    LEFT JOIN difs.inode ON inode.ino = files.ino
+    LEFT JOIN difs.volume ON volume.id = inode.volume
+    GROUP BY files.ino, volume.name;
+END
+$$;
+COMMENT ON FUNCTION difs_files_to_repair() IS
+'files, versions and copies of them included, with bytes in block groups that have fewer good copies than they should; as the last survey has found. path is null for one that has no name any more';
+REVOKE ALL ON FUNCTION difs_files_to_repair() FROM PUBLIC;
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

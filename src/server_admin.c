@@ -21,10 +21,12 @@
 #include "src/compat.h"
 #include "src/link.h"
 #include "src/report.h"
+#include "src/server_admin.h"
 #include "src/servers.h"
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "src/table.h"
+#include "worker/duties.h"
 
 /* The arguments of difs_server_add(). */
 typedef struct NewServer
@@ -53,6 +55,7 @@ enum HealthColumn
 };
 
 static bool wake_keeper = false;	/* at commit */
+static bool want_repair = false;
 
 static void get_arguments(FunctionCallInfo fcinfo, NewServer *server);
 static void check_length(const char *what, const char *value, Size size);
@@ -61,7 +64,6 @@ static void meet(const NewServer *server);
 static void check_meeting(const NewServer *server, const DifsConn *conn);
 pg_noreturn static void report_no_meeting(const NewServer *server, const DifsConn *conn);
 static int32 insert_server(const NewServer *server);
-static void wake_keeper_at_commit(void);
 static void on_transaction(XactEvent event, void *arg);
 static int	copy_servers(DifsSharedServer *copies);
 static void put_health(ReturnSetInfo *result, const DifsSharedServer *server);
@@ -229,8 +231,8 @@ insert_server(const NewServer *server)
 	return id;
 }
 
-static void
-wake_keeper_at_commit(void)
+void
+difs_wake_keeper_at_commit(bool repair)
 {
 	static bool registered = false;
 
@@ -238,6 +240,7 @@ wake_keeper_at_commit(void)
 		RegisterXactCallback(on_transaction, NULL);
 	registered = true;
 	wake_keeper = true;
+	want_repair = want_repair || repair;
 }
 
 static void
@@ -247,9 +250,13 @@ on_transaction(XactEvent event, void *arg)
 
 	if (!wake_keeper || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
 		return;
-	wake_keeper = false;
 	if (event == XACT_EVENT_COMMIT && (database = difs_database_find(MyDatabaseId)) != NULL)
+	{
 		difs_wake(database->keeper);
+		if (want_repair)
+			difs_duty_want(database, DIFS_DUTY_REPAIR);
+	}
+	wake_keeper = want_repair = false;
 }
 
 /* Copies what the keeper knows into an array of DIFS_MAX_SERVERS; returns how many there are. */
@@ -314,7 +321,7 @@ difs_server_add(PG_FUNCTION_ARGS)
 	meet(&server);
 	id = insert_server(&server);
 	difs_write_end();
-	wake_keeper_at_commit();
+	difs_wake_keeper_at_commit(false);
 	PG_RETURN_INT32(id);
 }
 

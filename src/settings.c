@@ -19,6 +19,9 @@ char	   *difs_server_program = "";
 char	   *difs_advertise_address = "";
 int			difs_block_group_size = 256 * 1024;
 int			difs_health_interval = 2000;
+int			difs_repair_interval = 60 * 1000;
+int			difs_repair_delay = 10 * 60 * 1000;
+int			difs_repair_rate = 100 * 1024;
 char	   *difs_volume = "main";
 int			difs_server_timeout = 10000;
 
@@ -107,6 +110,21 @@ define_on_reload(void)
 							NULL,
 							&difs_health_interval, 2000, 100, 600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.repair_interval",
+							"Time between two looks at which chunk servers hold which block groups.",
+							"0 looks only when asked to.",
+							&difs_repair_interval, 60 * 1000, 0, 24 * 3600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.repair_delay",
+							"Time after which the copies on a chunk server that does not answer are made anew on others.",
+							NULL,
+							&difs_repair_delay, 10 * 60 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.repair_rate",
+							"Bytes a second that repair, draining and rebalancing copy.",
+							"0 means as fast as the chunk servers can.",
+							&difs_repair_rate, 100 * 1024, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 }
 
 static void

@@ -19,6 +19,9 @@ extern char *difs_server_program;		/* difs.server_program: '' = difsd beside the
 extern char *difs_advertise_address;	/* difs.advertise_address: what embedded servers announce and listen on */
 extern int	difs_block_group_size;		/* difs.block_group_size, in kB */
 extern int	difs_health_interval;		/* difs.health_interval, in ms */
+extern int	difs_repair_interval;		/* difs.repair_interval, in ms */
+extern int	difs_repair_delay;			/* difs.repair_delay, in ms */
+extern int	difs_repair_rate;			/* difs.repair_rate, in kB a second; 0 = no bound */
 
 /* of a session */
 extern char *difs_volume;				/* difs.volume: volume of paths that name none */

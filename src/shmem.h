@@ -67,6 +67,7 @@ typedef struct DifsSharedServer
 	bool		accepts_groups; /* state is 'active': neither draining nor removed */
 	bool		alive;			/* answered the last health check */
 	TimestampTz last_seen;
+	TimestampTz down_since;		/* while it is not alive; counted from when this was first known of it */
 	uint64		capacity_bytes;
 	uint64		used_bytes;
 	uint64		free_bytes;
@@ -154,6 +155,8 @@ typedef struct DifsDatabase
 	DifsWantedClass classes[DIFS_MAX_CLASSES];
 
 	DifsDutyState duties[DIFS_DUTIES];
+	bool		rebalance_wanted;	/* set by difs_rebalance(), taken by a round of DIFS_DUTY_REPAIR */
+	uint64		rebalanced;		/* copies that have moved by that since the start */
 
 	/* segment ids: [next, limit) may be handed out; refilled from a sequence by the keeper (at start and below the low mark)
 	 * and by any backend that finds it empty. */

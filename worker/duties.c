@@ -14,14 +14,17 @@
 #include "utils/memutils.h"
 
 #include "src/report.h"
+#include "src/settings.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
 #include "worker/process.h"
+#include "worker/repair.h"
 
 #define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
 
 const DifsDuty difs_duties[DIFS_DUTIES] = {
 	[DIFS_DUTY_COLLECT] = {"collect", NULL, NULL},
+	[DIFS_DUTY_REPAIR] = {"repair", &difs_repair_interval, difs_repair_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];

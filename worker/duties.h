@@ -9,6 +9,7 @@
  * workers are to stop; whatever it was doing is taken up again by the next round.
  *
  *	collect.c    doomed content and orphans
+ *	repair.c     copies of block groups: lost ones are replaced, servers drained and rebalanced
  *	…            one file each; the table is in duties.c
  */
 #ifndef DIFS_DUTIES_H

@@ -36,6 +36,7 @@ static bool adopting = false;
 static uint64 adopted_up_to = 0;
 
 static void avoid_the_dead(void);
+static void leave_the_draining(void);
 static bool adopt_some(void);
 static bool is_known(uint64 group);
 static bool conclude_jobs(void);
@@ -64,6 +65,7 @@ difs_groups_turn(TimestampTz *next)
 	}
 	if (!conclude_jobs() || (adopting && !adopt_some()))
 		return false;
+	leave_the_draining();
 	seal_published();
 	if (!difs_group_stock_fill(next))
 		return false;
@@ -91,6 +93,25 @@ avoid_the_dead(void)
 			for (int k = 0; database->servers[j].alive && k < group->class.replicas; k++)
 				alive += database->servers[j].id != 0 && group->member[k] == database->servers[j].id;
 		group->avoided = alive < group->class.replicas;
+	}
+	LWLockRelease(&difs_shared->lock);
+}
+
+/* A server that is to be drained cannot be while a group on it is open. */
+static void
+leave_the_draining(void)
+{
+	DifsDatabase *database = difs_keeper_database;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
+	{
+		DifsOpenGroup *group = &database->groups[i];
+
+		for (int j = 0; group->state == DIFS_OPEN_GROUP_OPEN && j < DIFS_MAX_SERVERS; j++)
+			for (int k = 0; database->servers[j].id != 0 && !database->servers[j].accepts_groups && k < group->class.replicas; k++)
+				if (group->member[k] == database->servers[j].id)
+					group->state = DIFS_OPEN_GROUP_FULL;
 	}
 	LWLockRelease(&difs_shared->lock);
 }

@@ -454,6 +454,8 @@ say_down(DifsHealthLink *link, const DifsError *error)
 
 		if (entry->id != link->server)
 			continue;
+		if (entry->alive)
+			entry->down_since = GetCurrentTimestamp();
 		entry->alive = false;
 		strlcpy(entry->problem, problem, sizeof(entry->problem));
 	}

@@ -187,6 +187,7 @@ publish_one(const DifsSharedServer *row)
 	if (moved)
 	{
 		*entry = *row;
+		entry->down_since = GetCurrentTimestamp();
 		strlcpy(entry->problem, "it has not answered yet", sizeof(entry->problem));
 	}
 	else if (changed)
