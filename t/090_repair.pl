@@ -1,6 +1,6 @@
 # Repair and placement: servers that die for good, come back, are emptied, removed and added, under load.
 #
-# DIFS_REPAIR_SECONDS: how long the load runs before and after the death of a server (default 4).
+# DIFS_REPAIR_SECONDS: how long the load runs before and after the death of a server (default 1).
 
 use strict;
 use warnings;
@@ -14,7 +14,7 @@ use DifsCluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $SECONDS = $ENV{DIFS_REPAIR_SECONDS} // 4;
+my $SECONDS = $ENV{DIFS_REPAIR_SECONDS} // 1;
 my $cluster = DifsCluster->new('repair', servers => 3, conf => <<'CONF');
 difs.block_group_size = '16MB'
 difs.repair_interval = '500ms'
@@ -55,8 +55,9 @@ SQL
 	my %load = (out => '');
 	local $ENV{PGHOST} = $node->host;
 	local $ENV{PGPORT} = $node->port;
+	local $ENV{PGAPPNAME} = 'pgbench';
 	$load{run} = IPC::Run::start(
-		[ 'pgbench', '-n', '-c', 4, '-j', 2, '-T', 600, '-f', $script, 'postgres' ],
+		[ 'pgbench', '-n', '-c', 4, '-j', 2, '-T', 600, '-R', 40, '-f', $script, 'postgres' ],
 		'<', \undef, '>', \$load{out}, '2>&1');
 	return \%load;
 }
@@ -65,7 +66,6 @@ SQL
 sub load_stop
 {
 	my ($load) = @_;
-	$cluster->sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE false});
 	my $left = $cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'});
 	$load->{run}->signal('INT');
 	$load->{run}->finish;
@@ -99,9 +99,10 @@ sub wait_redundant
 	my $began = time;
 	my $done = DifsCluster::poll_until(sub {
 			$cluster->sql('SELECT difs_repair()');
-			return $cluster->sql(q{SELECT (SELECT groups_missing FROM difs.repair_progress) = 0 AND NOT EXISTS
+			return $cluster->sql(q{SELECT NOT EXISTS (SELECT FROM difs.missing AS m JOIN difs.block_group AS g ON g.id = m.block_group
+			   WHERE replicas = 2) AND NOT EXISTS
 			  (SELECT FROM difs.block_group AS g, unnest(members) AS m LEFT JOIN difs.server_health() AS h ON h.id = m
-			   WHERE g.state = 'sealed' AND alive IS NOT TRUE)}) eq 't';
+			   WHERE g.state = 'sealed' AND replicas = 2 AND alive IS NOT TRUE)}) eq 't';
 		}, $timeout_s);
 	return $done ? time - $began : undef;
 }
@@ -178,26 +179,25 @@ sub add_server
 }
 
 # One of three servers dies for good under load.
+$cluster->sql(q{INSERT INTO written SELECT nextval('number') FROM generate_series(1, 700)},
+	q{SELECT count(difs_put('two:/file' || number, content(number))) FROM written});
 my $load = load_start();
 my $dead = $cluster->server(1);
-wait_written(40);
-DifsCluster::poll_until(sub { $cluster->sql("SELECT count(*) > 3 FROM difs.block_groups WHERE state = 'sealed' AND"
-  . " '/storage02' = ANY (members)") eq 't' });
+wait_written(20);
 
 # The control: while nobody repairs, nothing is repaired, and the checks below say so.
 set('difs.repair_interval', '0');
 usleep(600_000);
 $dead->kill;
 my $died = time;
-wait_written(40);
-cmp_ok(lacking(), '>=', 0, 'copies are counted') if 0;
-is($cluster->sql("SELECT count(*) > 3 FROM difs.block_groups WHERE state = 'sealed' AND '/storage02' = ANY (members)"),
+wait_written(20);
+is($cluster->sql("SELECT count(*) > 1 FROM difs.block_groups WHERE state = 'sealed' AND '/storage02' = ANY (members)"),
 	't', 'control: without repair, groups keep the dead member');
 set('difs.repair_interval', '500ms');
 my $seconds = wait_redundant(60);
 ok(defined $seconds, 'a server died under load: full redundancy is back without a person');
 diag(sprintf('full redundancy is back %.1f s after the death of a server, %.1f s after repair was allowed', time - $died, $seconds // -1));
-wait_written(40);
+wait_written(20);
 usleep($SECONDS * 1_000_000);
 is(load_stop($load), 0, 'and no transaction has failed');
 is($cluster->sql("SELECT count(*) FROM difs.block_groups WHERE '/storage02' = ANY (members)"), 0, 'no group names it any more');
@@ -206,7 +206,7 @@ note(written() . ' files, ' . $cluster->sql('SELECT count(*) FROM difs.block_gro
 
 # It comes back with what it had: that is dropped, and nobody gets anything wrong.
 my $old = group_files($dead);
-cmp_ok($old, '>', 3, "it has $old copies of old");
+cmp_ok($old, '>', 1, "it has $old copies of old");
 $load = load_start();
 $dead->start;
 $cluster->wait_until_alive;
@@ -220,6 +220,7 @@ all_right('the old member is back');
 
 # A member that loses its data, one that has older data, one that was down when its groups were sealed.
 set('difs.repair_delay', '1h');
+set('difs.repair_interval', '0');
 my $server = $cluster->server(0);
 ok(defined wait_redundant(60), 'nothing is missing');
 my $group = $cluster->sql("SELECT min(id) FROM difs.block_groups WHERE state = 'sealed' AND '/storage01' = ANY (members)");
@@ -229,7 +230,7 @@ $server->kill;
 unlink $file, $index;
 $server->start;
 $cluster->wait_until_alive;
-like($cluster->sql("SELECT difs_repair(), (SELECT count(*) FROM difs.missing)"), qr/^[1-9]\d*\|/, 'a copy that is gone is made anew');
+like($cluster->sql("SELECT difs_repair()"), qr/^[1-9]/, 'a copy that is gone is made anew');
 ok(-e $file, 'where it was');
 my $whole = -s $file;
 $server->kill;
@@ -237,8 +238,6 @@ truncate $file, $whole / 2;
 unlink $index;
 $server->start;
 $cluster->wait_until_alive;
-set('difs.repair_interval', '0');
-usleep(600_000);
 cmp_ok(lacking(), '>', 0, 'control: a copy with older data lacks something');
 set('difs.repair_interval', '500ms');
 ok(defined wait_redundant(60), 'nothing is missing again');
@@ -246,9 +245,12 @@ is(lacking(), 0, 'it lacks nothing any more');
 is($cluster->sql("SELECT '/storage01' = ANY (members) FROM difs.block_groups WHERE id = $group"), 't', 'and is still a member');
 
 $load = load_start();
-wait_written(10);
-my $open = $cluster->sql("SELECT array_to_string(array_agg(id), ',') FROM difs.block_groups WHERE state = 'open' AND '/storage01' = ANY"
-  . ' (members)');
+my $open = '';
+ok(DifsCluster::poll_until(sub {
+			$open = $cluster->sql("SELECT array_to_string(array_agg(id), ',') FROM difs.block_groups WHERE state = 'open' AND '/storage01'"
+			  . ' = ANY (members)');
+			return $open ne '' && !grep { !glob(sprintf('%s/*/%016x.group', $server->{data}, $_)) } split /,/, $open;
+		}), 'groups are open on a server');
 $server->kill;
 wait_written(10);
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM difs.block_group WHERE state = 'open' AND id IN ($open)");
@@ -339,12 +341,11 @@ $cluster->sql("SELECT difs_server_remove('$holder->{name}', force => true)");
 $holder->kill;
 ok(DifsCluster::poll_until(sub {
 			$cluster->sql('SELECT difs_repair()');
-			$cluster->sql("SELECT count(*) FROM difs.missing_copies WHERE block_group <> $only->{group} AND reason <> 'away'") == 0;
+			$cluster->sql('SELECT count(*) FROM difs.missing JOIN difs.block_group ON id = block_group WHERE replicas = 2') == 0;
 		}), 'a server was removed by force: what has another copy is made anew');
 is($cluster->sql("SELECT path FROM difs_files_to_repair()"), 'one:/a/b', 'what has none is listed');
-like($cluster->sql("SELECT problem FROM difs.missing_copies"), qr/no server/, 'and why');
+like($cluster->sql("SELECT problem FROM difs.missing_copies WHERE block_group = $only->{group}"), qr/no server/, 'and why');
 all_right('a server was removed by force');
-is(lacking(), 1, 'all other copies are whole') if 0;
 
 # A segment that is damaged in the only copy that is left is not copied as it is, and never returned.
 set('difs.repair_delay', '1h');
