@@ -128,13 +128,13 @@ sub lacking
 	my $lacking = 0;
 	my $groups = 0;
 	foreach my $row (split /\n/, $cluster->sql(q{
-		SELECT g.id, array_to_string(g.members, ','), string_agg(m.segment::text, ',')
-		FROM difs.block_groups g JOIN difs.manifest m ON m.block_group = g.id WHERE g.state = 'sealed' GROUP BY 1, 2}))
+		SELECT g.id, g.replicas, array_to_string(g.members, ','), string_agg(m.segment::text, ',')
+		FROM difs.block_groups g JOIN difs.manifest m ON m.block_group = g.id WHERE g.state = 'sealed' GROUP BY 1, 2, 3}))
 	{
-		my ($group, $members, $segments) = split /\|/, $row;
+		my ($group, $replicas, $members, $segments) = split /\|/, $row;
 		my @members = map { $cluster->named($_) } split /,/, $members;
 		$groups++;
-		$lacking++ if @members != 2;
+		$lacking++ if @members != $replicas;
 		foreach my $member (@members)
 		{
 			my $found = $member ? segments_of($member, $group) : {};
@@ -267,6 +267,7 @@ redundant('after all that');
 set('difs.repair_delay', '1h');
 $cluster->sql("SELECT difs_volume_create('one')", "SELECT difs_put('one:/a/b', content(1), parents => true)",
 	"SELECT difs_copy('two:/file1', 'two:/copy')");
+ok(defined wait_redundant(30), 'nothing is missing');
 is($cluster->sql('SELECT count(*) FROM difs_files_to_repair()'), 0, 'no file is to be repaired');
 my ($first) = map { $_->{servers} } $cluster->segments('two:/file1');
 $first->[0]->kill;

@@ -237,6 +237,8 @@ drop_strangers(const DifsSealedGroup *group, const DifsCopies *copies, const Dif
 	DifsCopy   *found = difs_copies_find(copies, group->id, &count);
 	int64		dropped = 0;
 
+	if (group->members == 0)	/* somebody has changed the row by hand */
+		return 0;
 	for (int i = 0; i < group->members; i++)
 	{
 		if (judgement->verdict[i] != DIFS_COPY_GOOD && judgement->verdict[i] != DIFS_COPY_DRAINING)
