@@ -200,7 +200,9 @@ diag(sprintf('full redundancy is back %.1f s after the death of a server, %.1f s
 wait_written(20);
 usleep($SECONDS * 1_000_000);
 is(load_stop($load), 0, 'and no transaction has failed');
-is($cluster->sql("SELECT count(*) FROM difs.block_groups WHERE '/storage02' = ANY (members)"), 0, 'no group names it any more');
+ok(DifsCluster::poll_until(sub {
+			$cluster->sql("SELECT count(*) FROM difs.block_groups WHERE '/storage02' = ANY (members)") == 0;
+		}), 'no group names it any more, open ones neither');
 redundant('after a death');
 note(written() . ' files, ' . $cluster->sql('SELECT count(*) FROM difs.block_group') . ' block groups');
 
@@ -251,11 +253,17 @@ ok(DifsCluster::poll_until(sub {
 			  . ' = ANY (members)');
 			return $open ne '' && !grep { !glob(sprintf('%s/*/%016x.group', $server->{data}, $_)) } split /,/, $open;
 		}), 'groups are open on a server');
+set('difs.repair_interval', '0');
+set('difs.repair_delay', '1s');
 $server->kill;
 wait_written(10);
-$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM difs.block_group WHERE state = 'open' AND id IN ($open)");
+ok(DifsCluster::poll_until(sub {
+			$cluster->sql("SELECT count(*) FROM difs.block_group WHERE state = 'open' AND id IN ($open)") == 0;
+		}, 30), 'groups with a member that is down for long are sealed');
+set('difs.repair_delay', '1h');
 $server->start;
 $cluster->wait_until_alive;
+set('difs.repair_interval', '500ms');
 ok(DifsCluster::poll_until(sub {
 			$cluster->sql('SELECT difs_repair()');
 			return !grep { $file = $server->group_file($_); $file =~ s/group$/index/; !-e $file } split /,/, $open;
