@@ -10,7 +10,7 @@
  *	   |    file made   |   group is idle      |
  *	   '----------------'----------------------'--> FAILED, until somebody has been told
  *
- * Until the install begins nothing is changed but the file <group>.group.pull, which is removed at start like all that
+ * Until the install begins nothing is changed but the file <group>.pull.new, which is removed at start like all that
  * is not published.  So a pull that a crash interrupts, or that nobody asks about any more, has not happened.
  */
 #ifndef DIFS_PULL_H
@@ -78,7 +78,7 @@ extern void difs_pulls_free(struct DifsServer *server);
 /* Answers all who wait, and frees the pull unless it has failed and nobody has been told. */
 extern void difs_pull_end(DifsGroupPull *pull);
 
-/* The job: makes <group>.group.pull and pull->index. */
+/* The job: makes <group>.pull.new and pull->index. */
 extern void difs_pull_copy(DifsJob *job);
 
 /* True once the pull shall end; any thread. */
@@ -88,8 +88,8 @@ extern bool difs_pull_stopped(const DifsGroupPull *pull);
 extern void difs_pull_install_when_idle(DifsGroupPull *pull);
 extern void difs_group_install(DifsGroup *group);
 
-/* Names of a pull's file. */
-#define DIFS_PULL_SUFFIX ".group.pull"
+/* Of a pull's file: what ends in .new is removed at start (tenant_load.c). */
+#define DIFS_PULL_SUFFIX ".pull.new"
 
 /* A source, for one thread.  Functions that fail leave it broken, with the reason. */
 typedef struct DifsSource

@@ -8,7 +8,7 @@
  * A source that breaks half-way is followed by the next one.  What could have come from one that broke is never taken for
  * lost: the pull fails then.
  *
- * State: the file <group>.group.pull, which nobody looks at before it is installed.
+ * State: the file <group>.pull.new, which nobody looks at before it is installed.
  */
 #include <errno.h>
 #include <stdlib.h>

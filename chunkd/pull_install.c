@@ -1,7 +1,7 @@
 /*
  * pull_install.c - puts the file that a pull has made in the place of the group's (pull.h).
  *
- *	1. <group>.group.pull is synced and renamed to <group>.group
+ *	1. <group>.pull.new is synced and renamed to <group>.group
  *	2. an index that belongs to it is written and renamed
  *	3. <group>.failed, if there is one, is removed: it was about the old file
  *

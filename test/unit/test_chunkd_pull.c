@@ -3,6 +3,7 @@
  */
 #include "test_chunkd_harness.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -143,6 +144,25 @@ expect_copy(int number, uint64_t epoch, uint64_t first, uint64_t last)
 	assert_int_equal(get(clients[number], GROUP, last + 1, LENGTH), DIFS_ERROR_NO_SEGMENT);
 }
 
+/* No file but those that belong to a group, whatever it is called. */
+static void
+expect_no_leftover(int number)
+{
+	DIR		   *directory = opendir(servers[number].group_directory);
+	struct dirent *entry;
+
+	assert_non_null(directory);
+	while ((entry = readdir(directory)) != NULL)
+	{
+		const char *dot = strrchr(entry->d_name, '.');
+
+		if (dot != NULL && dot[1] != '\0' && entry->d_name[0] != '.' && strcmp(dot, ".group") != 0 &&
+			strcmp(dot, ".index") != 0 && strcmp(dot, ".failed") != 0)
+			fail_msg("\"%s\" is left in %s", entry->d_name, servers[number].group_directory);
+	}
+	closedir(directory);
+}
+
 static void
 expect_nothing(int number)
 {
@@ -152,8 +172,7 @@ expect_nothing(int number)
 	assert_false(find_group(clients[number], GROUP, &entry));
 	group_path(&servers[number], GROUP, ".group", path);
 	assert_int_equal(access(path, F_OK), -1);
-	group_path(&servers[number], GROUP, ".group.pull", path);
-	assert_int_equal(access(path, F_OK), -1);
+	expect_no_leftover(number);
 }
 
 /* Turns a bit in the stored form of a segment. */
@@ -163,7 +182,7 @@ damage(int number, uint64_t segment)
 	uint32_t	count;
 	DifsListEntry *entries = list_group(clients[number], GROUP, &count);
 	char		path[256];
-	uint8_t		byte;
+	uint8_t		byte = 0;
 	off_t		at = 0;
 	int			fd;
 
@@ -352,14 +371,12 @@ the_target_dies(void **state)
 		DifsPullProgress progress;
 		DifsGroupEntry entry;
 		DifsPull	pull = make_pull(epoch, 0, -1);
-		char		path[256];
 
 		client_send(clients[1], DIFS_MESSAGE_PULL, control, difs_pull_pack(&pull, control), NULL, 0);
 		(void) difs_conn_flush(clients[1]->conn);
 		pause_ms(round * 4);
 		restart(1, SIGKILL);
-		group_path(&servers[1], GROUP, ".group.pull", path);
-		assert_int_equal(access(path, F_OK), -1);
+		expect_no_leftover(1);
 		/* Before and after, all of a copy is there, or none. */
 		if (find_group(clients[1], GROUP, &entry))
 		{
