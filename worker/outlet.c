@@ -32,6 +32,7 @@ static int	wait_fd[DIFS_MAX_SERVERS];	/* a connection that tries its next addres
 
 static DifsOutlet *find(int32 server);
 static bool open_outlet(DifsOutlet *outlet);
+static bool has_moved(DifsOutlet *outlet);
 static void lose(DifsOutlet *outlet, const char *why);
 static void advance(DifsOutlet *outlet);
 static void build_wait_set(void);
@@ -52,8 +53,11 @@ difs_outlet_get(int32 server)
 	if (outlet == NULL)
 		return NULL;
 	if (outlet->conn != NULL && outlet->outstanding == 0 &&
-		outlet->generation != difs_streamer_database->servers_generation)
+		outlet->generation != difs_streamer_database->servers_generation && has_moved(outlet))
+	{
 		lose(outlet, "its address has changed");
+		outlet->retry_at = 0;	/* nothing is wrong with the new one */
+	}
 	if (outlet->conn == NULL && !open_outlet(outlet))
 		return NULL;
 	return outlet;
@@ -163,12 +167,26 @@ open_outlet(DifsOutlet *outlet)
 	if (outlet->conn == NULL)
 		elog(ERROR, "out of memory for a connection");
 	outlet->generation = difs_streamer_database->servers_generation;
+	strlcpy(outlet->name, shared.name, sizeof(outlet->name));
+	strlcpy(outlet->host, shared.host, sizeof(outlet->host));
+	outlet->port = shared.port;
 	outlet->outstanding = 0;
 	outlet->moved = 0;
 	outlet->moved_at = GetCurrentTimestamp();
 	wait_set_stale = true;
 	advance(outlet);
 	return outlet->conn != NULL;
+}
+
+/* Something about some server has changed: is it this one's address? */
+static bool
+has_moved(DifsOutlet *outlet)
+{
+	DifsSharedServer shared;
+
+	outlet->generation = difs_streamer_database->servers_generation;
+	return !difs_server_lookup(difs_streamer_database, outlet->server, &shared) || outlet->port != shared.port ||
+		strcmp(outlet->host, shared.host) != 0 || strcmp(outlet->name, shared.name) != 0;
 }
 
 /* Gives a connection up. */

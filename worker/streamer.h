@@ -32,6 +32,9 @@ typedef struct DifsOutlet
 {
 	int32		server;			/* 0 = entry not in use */
 	DifsConn   *conn;			/* NULL: down, until retry_at */
+	char		name[DIFS_NAME_SIZE];	/* to which it is connected */
+	char		host[256];
+	uint16		port;
 	uint32		generation;		/* servers_generation when it was made */
 	int			outstanding;	/* requests sent and not answered */
 	uint64		moved;			/* difs_conn_moved() when last looked at */
