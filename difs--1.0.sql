@@ -101,6 +101,8 @@ CREATE TABLE difs.manifest (
     PRIMARY KEY (ino, file_offset, from_version)
 );
 CREATE INDEX manifest_segment ON difs.manifest (segment);
+-- Is a group still named? Rows of one group lie side by side, so an index of their ranges costs nothing to keep.
+CREATE INDEX manifest_block_group ON difs.manifest USING brin (block_group) WITH (autosummarize = on);
 COMMENT ON TABLE difs.manifest IS 'byte ranges of files and the segments that hold them, for versions in [from_version, to_version)';
 
 CREATE SEQUENCE difs.block_group_id AS bigint;
@@ -115,10 +117,13 @@ CREATE TABLE difs.block_group (
     segments  bigint,
     bytes     bigint,
     created   timestamptz NOT NULL,
-    sealed    timestamptz
+    sealed    timestamptz,
+    generation bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX block_group_open ON difs.block_group (id) WHERE state <> 'sealed';
 COMMENT ON TABLE difs.block_group IS 'containers of segments and the servers that hold them; segments and bytes are filled in when a group is sealed';
+COMMENT ON COLUMN difs.block_group.epoch IS 'epoch of the claim under which the group was made, and of the copies that were made then';
+COMMENT ON COLUMN difs.block_group.generation IS 'raised before each copy that repair makes; that copy carries epoch + generation, so no two are the same';
 
 CREATE SEQUENCE difs.server_id AS integer;
 CREATE TABLE difs.server (
@@ -129,11 +134,13 @@ CREATE TABLE difs.server (
     zone      text COLLATE "C" NOT NULL,
     tier      text COLLATE "C" NOT NULL,
     weight    integer NOT NULL CHECK (weight > 0),
-    state     text COLLATE "C" NOT NULL CHECK (state IN ('active', 'draining', 'removed')),
+    state     text COLLATE "C" NOT NULL CHECK (state IN ('active', 'draining', 'drained', 'removed')),
     embedded  boolean NOT NULL,
-    created   timestamptz NOT NULL
+    created   timestamptz NOT NULL,
+    storage   uuid
 );
 COMMENT ON TABLE difs.server IS 'chunk servers; what they say of their health is in the view difs.servers';
+COMMENT ON COLUMN difs.server.storage IS 'identity of its data directory: one that goes by the same name with other data is not used; null for the memory tier';
 
 -- The range of segment ids that has been handed out; one nextval() is worth 8192 ids (src/ids.c).
 CREATE SEQUENCE difs.segment_id AS bigint;
@@ -144,10 +151,12 @@ CREATE TABLE difs.doomed (
     version  integer,
     xid      xid8 NOT NULL,
     lsn      pg_lsn NOT NULL,
-    doomed   timestamptz NOT NULL
+    doomed   timestamptz NOT NULL,
+    settled  boolean NOT NULL DEFAULT false
 );
 CREATE INDEX doomed_ino ON difs.doomed (ino);
 COMMENT ON TABLE difs.doomed IS 'content that a committed transaction let go of: one version, or (version null) a whole inode';
+COMMENT ON COLUMN difs.doomed.settled IS 'lsn and doomed are not those of the call, but lie behind the commit: the keeper has moved them there';
 
 INSERT INTO difs.cluster (uuid, epoch, created) VALUES (gen_random_uuid(), 1, now());
 
@@ -443,6 +452,496 @@ COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of t
 GRANT SELECT ON difs.block_groups TO pg_monitor;
 
 --
+-- Claim (src/claim.c): the right of one data directory to write to and delete from its segments.
+--
+
+CREATE FUNCTION difs_claim()
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_claim';
+COMMENT ON FUNCTION difs_claim()
+IS 'takes over the right to write to the files of this database, from whoever holds it; a majority of its chunk servers must answer; returns the new epoch';
+REVOKE ALL ON FUNCTION difs_claim() FROM PUBLIC;
+
+CREATE FUNCTION difs.claim_first()
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_claim_first';
+COMMENT ON FUNCTION difs.claim_first() IS 'part of CREATE EXTENSION: a new database holds the claim to its files';
+REVOKE ALL ON FUNCTION difs.claim_first() FROM PUBLIC;
+
+CREATE FUNCTION difs.claim_state(OUT held boolean, OUT problem text)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_claim_state';
+COMMENT ON FUNCTION difs.claim_state() IS 'does this database hold the claim to its files; null where no keeper runs';
+REVOKE ALL ON FUNCTION difs.claim_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.claim_state() TO pg_monitor;
+
+CREATE VIEW difs.claim AS
+SELECT cluster.uuid, cluster.epoch, state.held, state.problem
+FROM difs.cluster, difs.claim_state() AS state;
+COMMENT ON VIEW difs.claim IS 'who this database is to chunk servers, and whether it may write there; held is null where no keeper runs';
+GRANT SELECT ON difs.claim TO pg_monitor;
+
+SELECT difs.claim_first();
+
+CREATE FUNCTION difs.cluster_changed()
+RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_cluster_changed';
+COMMENT ON FUNCTION difs.cluster_changed() IS 'trigger function of difs.cluster: the workers start anew under another identity';
+REVOKE ALL ON FUNCTION difs.cluster_changed() FROM PUBLIC;
+
+CREATE TRIGGER cluster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON difs.cluster
+FOR EACH STATEMENT EXECUTE FUNCTION difs.cluster_changed();
+
+--
+-- Repair and placement (worker/repair.h, src/server_retire.c, src/repair_report.c).
+--
+
+-- Copies that are not as they should be.  Each survey of the keeper writes it anew, so it is not dumped.
+CREATE TABLE difs.missing (
+    block_group bigint NOT NULL,
+    server      integer NOT NULL,
+    reason      text COLLATE "C" NOT NULL,
+    found       timestamptz NOT NULL,
+    problem     text,
+    PRIMARY KEY (block_group, server)
+);
+COMMENT ON TABLE difs.missing IS
+'copies of sealed block groups to be made anew or moved. away: the server does not answer; lost: for longer than difs.repair_delay, or it was removed; absent: it does not have it; failed: its disk did not take it; short: it lacks segments; draining: good, to be moved';
+COMMENT ON COLUMN difs.missing.problem IS 'why the last try to make it anew failed';
+REVOKE ALL ON TABLE difs.missing FROM PUBLIC;
+
+CREATE FUNCTION difs_server_drain(name text, undo boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_server_drain';
+COMMENT ON FUNCTION difs_server_drain(text, boolean) IS
+'empties a chunk server: it gets no new block groups, and the copies that it has move to others, which difs.repair_progress shows; returns how many these are; its state is drained when none is left. undo makes it active again';
+REVOKE ALL ON FUNCTION difs_server_drain(text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_server_remove(name text, force boolean DEFAULT false)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_server_remove';
+COMMENT ON FUNCTION difs_server_remove(text, boolean) IS
+'forgets a chunk server that has no copies any more; with force also one that has: they are made anew from other members, and those that it has the only copy of are lost';
+REVOKE ALL ON FUNCTION difs_server_remove(text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_repair()
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_repair';
+COMMENT ON FUNCTION difs_repair() IS 'looks now at which chunk servers hold which block groups, and makes anew what is missing; returns the number of copies made';
+REVOKE ALL ON FUNCTION difs_repair() FROM PUBLIC;
+
+CREATE FUNCTION difs_rebalance()
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_rebalance';
+COMMENT ON FUNCTION difs_rebalance() IS
+'moves copies of block groups from fuller chunk servers to emptier ones until all of a tier are within a tenth; waits for that, and returns how many moved; who cancels it does not stop it';
+REVOKE ALL ON FUNCTION difs_rebalance() FROM PUBLIC;
+
+CREATE FUNCTION difs.repair_state(
+    OUT running boolean,
+    OUT started timestamptz,
+    OUT ended   timestamptz,
+    OUT done    bigint,
+    OUT total   bigint,
+    OUT copied  bigint,
+    OUT dropped bigint,
+    OUT problem text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1
+AS 'MODULE_PATHNAME', 'difs_repair_state';
+COMMENT ON FUNCTION difs.repair_state() IS 'the round of repair that runs or ran last; nothing where no keeper runs';
+REVOKE ALL ON FUNCTION difs.repair_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.repair_state() TO pg_monitor;
+
+CREATE VIEW difs.missing_copies AS
+SELECT missing.block_group,
+       coalesce(server.name, missing.server::pg_catalog.text) AS server,
+       missing.reason,
+       missing.found,
+       missing.problem,
+       block_group.bytes
+FROM difs.missing
+LEFT JOIN difs.server ON server.id OPERATOR(pg_catalog.=) missing.server
+LEFT JOIN difs.block_group ON block_group.id OPERATOR(pg_catalog.=) missing.block_group;
+COMMENT ON VIEW difs.missing_copies IS 'copies of block groups that are to be made anew or moved, why, and why that has not been possible';
+GRANT SELECT ON difs.missing_copies TO pg_monitor;
+
+CREATE VIEW difs.repair_progress AS
+SELECT counts.groups_missing,
+       counts.copies_missing,
+       counts.bytes_missing,
+       counts.copies_to_move,
+       counts.bytes_to_move,
+       state.running,
+       state.done,
+       state.total,
+       state.started,
+       state.ended,
+       state.copied,
+       state.dropped,
+       state.problem
+FROM (SELECT count(DISTINCT block_group) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining') AS groups_missing,
+             count(*) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining') AS copies_missing,
+             coalesce(sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining'), 0) AS bytes_missing,
+             count(*) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining') AS copies_to_move,
+             coalesce(sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining'), 0) AS bytes_to_move
+      FROM difs.missing_copies) AS counts
+LEFT JOIN difs.repair_state() AS state ON true;
+COMMENT ON VIEW difs.repair_progress IS
+'what repair and draining have to do, and the round that runs or ran last: groups looked at or worked on (done of total), copies made and dropped';
+GRANT SELECT ON difs.repair_progress TO pg_monitor;
+
+CREATE FUNCTION difs_files_to_repair()
+RETURNS TABLE (path text, ino bigint, volume text, missing integer, groups bigint[])
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH short AS (
+        SELECT block_group, count(*) AS copies FROM difs.missing WHERE reason <> 'draining' GROUP BY block_group
+    ), mapped AS (
+        SELECT DISTINCT manifest.ino, short.block_group, short.copies
+        FROM difs.manifest JOIN short USING (block_group)
+    ), files AS (
+        SELECT mapped.ino, mapped.block_group, mapped.copies FROM mapped
+        UNION
+        SELECT version.ino, mapped.block_group, mapped.copies
+        FROM mapped JOIN difs.version ON version.map_ino = mapped.ino
+    )
+    SELECT difs.path_of(files.ino), files.ino, volume.name, sum(files.copies)::integer,
+           array_agg(files.block_group ORDER BY files.block_group)
+    FROM files
+    LEFT JOIN difs.inode ON inode.ino = files.ino
+    LEFT JOIN difs.volume ON volume.id = inode.volume
+    GROUP BY files.ino, volume.name;
+END
+$$;
+COMMENT ON FUNCTION difs_files_to_repair() IS
+'files, versions and copies of them included, with bytes in block groups that have fewer good copies than they should; as the last survey has found. path is null for one that has no name any more';
+REVOKE ALL ON FUNCTION difs_files_to_repair() FROM PUBLIC;
+
+--
+-- Scrub and fsck (worker/scrub.c, src/scrub_path.c, src/fsck.c).
+--
+
+CREATE TABLE difs.scrub (
+    block_group  bigint NOT NULL,
+    server       integer NOT NULL,
+    scrubbed     timestamptz NOT NULL,
+    bytes        bigint NOT NULL,
+    bad          integer NOT NULL,
+    mended       integer NOT NULL,
+    PRIMARY KEY (block_group, server)
+);
+COMMENT ON TABLE difs.scrub IS 'when each copy of each block group was last read as a whole, and what was found: copies of segments that were bad, and how many of them were mended';
+
+CREATE TABLE difs.lost_segment (
+    segment      bigint PRIMARY KEY,
+    block_group  bigint NOT NULL,
+    found        timestamptz NOT NULL
+);
+COMMENT ON TABLE difs.lost_segment IS 'segments of which the scrub has found no good copy although every server has answered; see difs_lost_files()';
+REVOKE ALL ON TABLE difs.scrub, difs.lost_segment FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('difs.scrub', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.lost_segment', '');
+
+-- Two branches, as each has an index of its own.
+CREATE FUNCTION difs.segment_versions(segments bigint[])
+RETURNS TABLE (segment bigint, ino bigint, version integer)
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT m.segment, v.ino, v.version
+    FROM difs.manifest m
+    JOIN difs.version v ON v.ino = m.ino AND v.map_ino IS NULL AND m.from_version BETWEEN v.base AND v.version
+        AND (m.to_version IS NULL OR m.to_version > v.version)
+    WHERE m.segment = ANY (segment_versions.segments)
+      AND NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = v.ino AND (d.version IS NULL OR d.version = v.version))
+    UNION
+    SELECT m.segment, v.ino, v.version
+    FROM difs.manifest m
+    JOIN difs.version v ON v.map_ino = m.ino AND m.from_version BETWEEN v.base AND v.map_version
+        AND (m.to_version IS NULL OR m.to_version > v.map_version)
+    WHERE m.segment = ANY (segment_versions.segments)
+      AND NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = v.ino AND (d.version IS NULL OR d.version = v.version))
+$$;
+COMMENT ON FUNCTION difs.segment_versions(bigint[]) IS 'versions, copies included, that need segments';
+REVOKE ALL ON FUNCTION difs.segment_versions(bigint[]) FROM PUBLIC;
+
+CREATE FUNCTION difs.path_of(ino bigint)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE way (ino, path, depth) AS (
+        SELECT path_of.ino, ''::text COLLATE "C", 0
+        UNION ALL
+        SELECT above.parent, '/' || above.name || way.path, way.depth + 1
+        FROM way
+        CROSS JOIN LATERAL (SELECT parent, name FROM difs.dentry WHERE dentry.ino = way.ino ORDER BY parent, name LIMIT 1) AS above
+        WHERE way.depth < 4096)
+    SELECT volume.name || ':' || coalesce(nullif(way.path, ''), '/')
+    FROM way JOIN difs.volume ON volume.root = way.ino
+    ORDER BY way.depth DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION difs.path_of(bigint) IS 'path of an inode, the first of several; null if it cannot be reached';
+REVOKE ALL ON FUNCTION difs.path_of(bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_lost_files()
+RETURNS TABLE (path text, version integer, segment bigint, block_group bigint, servers text[], found timestamptz)
+LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(difs.path_of(v.ino), 'inode ' || v.ino), v.version, l.segment, l.block_group,
+           (SELECT g.members FROM difs.block_groups g WHERE g.id = l.block_group), l.found
+    FROM difs.lost_segment l
+    CROSS JOIN LATERAL difs.segment_versions(ARRAY[l.segment]) AS v
+    ORDER BY 1, 2, 3
+$$;
+COMMENT ON FUNCTION difs_lost_files() IS 'files and versions with segments of which no server has a good copy, as the scrub has found them';
+REVOKE ALL ON FUNCTION difs_lost_files() FROM PUBLIC;
+
+CREATE FUNCTION difs.scrub_state(
+    OUT running boolean,
+    OUT started timestamptz,
+    OUT ended   timestamptz,
+    OUT done    bigint,
+    OUT total   bigint,
+    OUT problem text,
+    OUT pace    bigint,
+    OUT within  interval)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_scrub_state';
+COMMENT ON FUNCTION difs.scrub_state() IS 'the scrub''s round that runs or ran last: block groups done and in all; and the settings, pace in bytes a second (null: unlimited), within what time (null: never)';
+REVOKE ALL ON FUNCTION difs.scrub_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.scrub_state() TO pg_monitor;
+
+CREATE VIEW difs.scrub_progress AS
+SELECT state.running,
+       state.started,
+       state.ended,
+       state.done AS groups_done,
+       state.total AS groups_total,
+       state.problem,
+       state.pace,
+       state.within,
+       copies.copies,
+       copies.overdue,
+       copies.oldest,
+       copies.bytes,
+       copies.bad,
+       copies.mended,
+       (SELECT pg_catalog.count(*) FROM difs.lost_segment) AS lost_segments
+FROM difs.scrub_state() AS state
+CROSS JOIN (
+    SELECT pg_catalog.count(*) AS copies,
+           pg_catalog.count(*) FILTER (WHERE coalesce(s.scrubbed, g.created) OPERATOR(pg_catalog.<)
+               (pg_catalog.now() OPERATOR(pg_catalog.-) setting.within)) AS overdue,
+           pg_catalog.min(coalesce(s.scrubbed, g.created)) AS oldest,
+           coalesce(pg_catalog.sum(s.bytes), 0)::pg_catalog.int8 AS bytes,
+           coalesce(pg_catalog.sum(s.bad), 0)::pg_catalog.int8 AS bad,
+           coalesce(pg_catalog.sum(s.mended), 0)::pg_catalog.int8 AS mended
+    FROM difs.block_group g
+    CROSS JOIN LATERAL pg_catalog.unnest(g.members) AS member (server)
+    CROSS JOIN difs.scrub_state() AS setting
+    LEFT JOIN difs.scrub s ON s.block_group OPERATOR(pg_catalog.=) g.id AND s.server OPERATOR(pg_catalog.=) member.server) AS copies;
+COMMENT ON VIEW difs.scrub_progress IS 'the scrub: its round, how many copies of block groups there are, how many have not been read within difs.scrub_interval, and what was found when each was last read';
+GRANT SELECT ON difs.scrub_progress TO pg_monitor;
+
+CREATE FUNCTION difs_scrub_all(
+    OUT copies      bigint,
+    OUT bytes       bigint,
+    OUT bad         bigint,
+    OUT mended      bigint,
+    OUT lost        bigint,
+    OUT unreachable bigint)
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_scrub_all';
+COMMENT ON FUNCTION difs_scrub_all() IS
+'has the keeper read every copy of every block group now, at difs.scrub_rate, and waits for it: copies and bytes read, bad copies of segments, how many were mended, segments lost, copies of groups that no server answered for';
+REVOKE ALL ON FUNCTION difs_scrub_all() FROM PUBLIC;
+
+CREATE FUNCTION difs_scrub(path text, recursive boolean DEFAULT false)
+RETURNS TABLE (path text, version integer, segment bigint, server text, outcome text)
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'difs_scrub';
+COMMENT ON FUNCTION difs_scrub(text, boolean) IS
+'reads every copy of every segment of all versions of a file, or with recursive of a tree, now, and mends what it can; outcome is good, mended, damaged, missing, unreachable or lost';
+REVOKE ALL ON FUNCTION difs_scrub(text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs.copy_outcome(server integer, block_group bigint, segment bigint)
+RETURNS text
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 100000
+AS 'MODULE_PATHNAME', 'difs_copy_outcome';
+COMMENT ON FUNCTION difs.copy_outcome(integer, bigint, bigint) IS 'reads a server''s copy of a segment on its disk: good, damaged, missing or unreachable';
+REVOKE ALL ON FUNCTION difs.copy_outcome(integer, bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_fsck(deep boolean DEFAULT false, digests boolean DEFAULT false)
+RETURNS TABLE (kind text, object text, detail text, hint text)
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'difs_fsck';
+COMMENT ON FUNCTION difs_fsck(boolean, boolean) IS
+'compares the tables with each other, with deep also with what every chunk server says it has, and with digests reads every version and compares its digest; a healthy store gives no row';
+REVOKE ALL ON FUNCTION difs_fsck(boolean, boolean) FROM PUBLIC;
+
+--
+-- Collection (worker/collect.c, worker/horizon.c, src/hold.c).
+--
+
+CREATE TABLE difs.hold (
+    name     text COLLATE "C" PRIMARY KEY,
+    lsn      pg_lsn,
+    since    timestamptz,
+    owner    oid NOT NULL,
+    created  timestamptz NOT NULL,
+    CHECK ((lsn IS NULL) <> (since IS NULL))
+);
+COMMENT ON TABLE difs.hold IS 'content let go of at or behind a place in WAL, or a time, is not collected';
+
+CREATE TABLE difs.inventory (
+    server       integer NOT NULL,
+    block_group  bigint NOT NULL,
+    file_bytes   bigint NOT NULL,
+    PRIMARY KEY (server, block_group)
+);
+CREATE INDEX inventory_block_group ON difs.inventory (block_group);
+COMMENT ON TABLE difs.inventory IS 'copies of block groups whose segments the keeper has all judged, and their size then';
+REVOKE ALL ON TABLE difs.hold, difs.inventory FROM PUBLIC;
+
+CREATE VIEW difs.holds AS
+SELECT name, lsn, since, owner::pg_catalog.regrole AS owner, created FROM difs.hold;
+COMMENT ON VIEW difs.holds IS 'named holds, by difs_hold()';
+GRANT SELECT ON difs.holds TO pg_monitor;
+
+CREATE FUNCTION difs_hold(name text, lsn pg_lsn DEFAULT NULL, since timestamptz DEFAULT NULL)
+RETURNS pg_lsn
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_hold';
+COMMENT ON FUNCTION difs_hold(text, pg_lsn, timestamptz)
+IS 'keeps content that is deleted at or behind a place in WAL (now, if neither is given) or a time, until difs_release(); returns the place';
+REVOKE ALL ON FUNCTION difs_hold(text, pg_lsn, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION difs_release(name text)
+RETURNS boolean
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_release';
+COMMENT ON FUNCTION difs_release(text) IS 'ends a hold; false if there is none of that name';
+REVOKE ALL ON FUNCTION difs_release(text) FROM PUBLIC;
+
+CREATE FUNCTION difs_collect(
+    OUT doomed   bigint,
+    OUT segments bigint,
+    OUT orphans  bigint,
+    OUT groups   bigint,
+    OUT bytes    bigint,
+    OUT waiting  bigint)
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_collect';
+COMMENT ON FUNCTION difs_collect()
+IS 'runs a round of collection now: files or versions and their segments that are gone, orphans, empty block groups, bytes given back on all servers; and how many files or versions had to wait, for which see difs.collection_blockers';
+REVOKE ALL ON FUNCTION difs_collect() FROM PUBLIC;
+
+-- Who keeps an item: see worker/horizon.c for the same in short.
+CREATE FUNCTION difs.collection_blockers()
+RETURNS TABLE (ino bigint, version integer, doomed timestamptz, kind text, holder text, detail text)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+    -- 32-bit xids as 64-bit ones, by their distance from the next
+    WITH next AS (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xid),
+    old (kind, holder, xid, detail) AS (
+        SELECT CASE backend_type WHEN 'walsender' THEN 'standby' ELSE 'transaction' END,
+               CASE backend_type WHEN 'walsender' THEN coalesce(nullif(application_name, ''), 'pid ' || pid) ELSE 'pid ' || pid END,
+               x,
+               format('%s in database %s of %s, since %s', coalesce(state, backend_type), coalesce(datname, '-'), coalesce(usename, '-'), xact_start)
+        FROM pg_stat_activity, LATERAL (VALUES (backend_xid), (backend_xmin)) AS pair (x)
+        UNION ALL
+        SELECT 'prepared transaction', gid, transaction, format('in database %s of %s, since %s', database, owner, prepared)
+        FROM pg_prepared_xacts
+        UNION ALL
+        SELECT 'replication slot', slot_name::text, x, format('%s slot, %s', slot_type, CASE WHEN active THEN 'active' ELSE 'not active' END)
+        FROM pg_replication_slots, LATERAL (VALUES (xmin), (catalog_xmin)) AS pair (x)
+    ),
+    snapshots (kind, holder, xid, detail) AS (
+        SELECT kind, holder, min((old.xid::text::bigint - (next.xid & 4294967295) + 6442450944) % 4294967296 - 2147483648 + next.xid), min(detail)
+        FROM old, next
+        WHERE old.xid IS NOT NULL
+        GROUP BY kind, holder
+    ),
+    places (kind, holder, lsn, detail) AS (
+        SELECT 'standby', coalesce(nullif(application_name, ''), 'pid ' || pid), replay_lsn, format('has replayed up to %s', replay_lsn)
+        FROM pg_stat_replication
+        WHERE replay_lsn IS NOT NULL
+        UNION ALL
+        SELECT 'replication slot', slot_name::text, restart_lsn, format('%s slot, %s, has passed %s', slot_type, CASE WHEN active THEN 'active' ELSE 'not active' END, restart_lsn)
+        FROM pg_replication_slots
+        WHERE restart_lsn IS NOT NULL AND wal_status IS DISTINCT FROM 'lost'
+        UNION ALL
+        SELECT 'hold', name, lsn, format('from %s on', lsn)
+        FROM difs.hold
+        WHERE lsn IS NOT NULL
+    ),
+    times (kind, holder, since, detail) AS (
+        SELECT 'hold', name, since, format('from %s on', since)
+        FROM difs.hold
+        WHERE since IS NOT NULL
+        UNION ALL
+        SELECT 'retention', 'difs.retain', clock_timestamp() - setting::bigint * interval '1 second', format('%s seconds', setting)
+        FROM pg_settings
+        WHERE pg_settings.name = 'difs.retain' AND setting <> '0'
+    ),
+    found AS (
+        SELECT item.*, holder.kind, holder.holder, holder.detail
+        FROM difs.doomed AS item JOIN snapshots AS holder ON holder.xid <= item.xid::text::bigint
+        UNION ALL
+        SELECT item.*, holder.kind, holder.holder, holder.detail
+        FROM difs.doomed AS item JOIN places AS holder ON holder.lsn <= item.lsn OR NOT item.settled
+        UNION ALL
+        SELECT item.*, holder.kind, holder.holder, holder.detail
+        FROM difs.doomed AS item JOIN times AS holder ON holder.since <= item.doomed OR NOT item.settled
+        UNION ALL
+        SELECT item.*, 'copy', 'inode ' || holder.ino, format('version %s shares its segments', holder.version)
+        FROM difs.doomed AS item JOIN difs.version AS holder ON holder.map_ino = item.ino AND holder.ino <> item.ino
+        UNION ALL
+        SELECT item.*, 'server', server.name, coalesce(health.problem, 'not reached')
+        FROM difs.doomed AS item
+        CROSS JOIN LATERAL (SELECT DISTINCT block_group FROM difs.manifest WHERE manifest.ino = item.ino) AS used
+        JOIN difs.block_group ON block_group.id = used.block_group
+        JOIN difs.server ON server.id = ANY (members) AND server.state <> 'removed'
+        LEFT JOIN difs.server_health() AS health ON health.id = server.id
+        WHERE health.alive IS NOT TRUE
+    )
+    SELECT found.ino, found.version, found.doomed, found.kind, found.holder, min(found.detail)
+    FROM found
+    GROUP BY found.ino, found.version, found.doomed, found.kind, found.holder
+    UNION ALL
+    SELECT item.ino, item.version, item.doomed, 'round', 'difs.collect_interval', 'nothing keeps it: it goes with the next round'
+    FROM difs.doomed AS item
+    WHERE NOT EXISTS (SELECT FROM found WHERE found.ino = item.ino AND found.version IS NOT DISTINCT FROM item.version)
+$$;
+COMMENT ON FUNCTION difs.collection_blockers() IS 'what the view difs.collection_blockers shows';
+REVOKE ALL ON FUNCTION difs.collection_blockers() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.collection_blockers() TO pg_monitor;
+
+CREATE VIEW difs.collection_blockers AS
+SELECT ino, version, doomed, kind, holder, detail FROM difs.collection_blockers();
+COMMENT ON VIEW difs.collection_blockers
+IS 'why deleted content is still there: one row for each item and each transaction, prepared transaction, replication slot, standby, hold, retention, copy or server that keeps it';
+GRANT SELECT ON difs.collection_blockers TO pg_monitor;
+
+--
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
 -- pristine ones make way.
 --
@@ -483,6 +982,8 @@ SELECT pg_catalog.pg_extension_config_dump('difs.manifest', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.block_group', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.server', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.doomed', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.hold', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.inventory', 'WHERE false'); -- what was restored is judged anew
 SELECT pg_catalog.pg_extension_config_dump('difs.volume_id', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.ino', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.block_group_id', '');

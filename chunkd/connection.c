@@ -270,12 +270,12 @@ advance(DifsConnection *connection)
 	}
 }
 
-/* Checks the header's limits before any memory is taken.  Only an authenticated PUT has a payload. */
+/* Checks the header's limits before any memory is taken.  Only an authenticated PUT or MEND has a payload. */
 static bool
 take_header(DifsConnection *connection)
 {
 	bool		ready = connection->phase == DIFS_PHASE_READY;
-	bool		put = ready && connection->header[16] == DIFS_MESSAGE_PUT;
+	bool		put = ready && (connection->header[16] == DIFS_MESSAGE_PUT || connection->header[16] == DIFS_MESSAGE_MEND);
 	DifsFrame	frame;
 	DifsError	error;
 	DifsRequest *request;

@@ -92,7 +92,8 @@ struct DifsConnection
 	DifsGreeting *greeting;		/* NULL once READY */
 	DifsRequest *greeting_request;	/* PROOF, while ATTACHING */
 	struct DifsTenant *tenant;
-	uint64_t	epoch;
+	uint64_t	epoch;			/* what it claims; claim all zeros: nothing */
+	uint8_t		claim[DIFS_CLAIM_SIZE];
 	uint64_t	accepted_ms;
 
 	/* in */

@@ -3,7 +3,9 @@
  *
  * The lock is an flock(), so it is gone with its holder however that dies.  The
  * identity is written once, durably, before anything else; a directory that holds
- * another name or tier is refused, as what it holds belongs to others.
+ * another name or tier is refused, as what it holds belongs to others.  It has 16
+ * random bytes, by which the owners of segments tell this storage from another one
+ * that goes by its name.  The memory tier keeps nothing that they could tell.
  */
 #include "directory.h"
 
@@ -16,19 +18,22 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/auth.h"
 #include "disk_format.h"
 #include "file_io.h"
 
 #define LOCK_FILE		"difsd.lock"
 #define IDENTITY_FILE	"identity"
+#define IDENTITY_SIZE	(DIFS_NAME_SIZE + 128)
 #define LOCK_WAIT_MS	10000
 #define LOCK_RETRY_MS	50
 
 static bool lock_directory(const DifsOptions *options, int directory_fd, DifsError *error);
-static bool check_identity(const DifsOptions *options, int directory_fd, DifsError *error);
+static bool check_identity(DifsOptions *options, int directory_fd, DifsError *error);
+static bool make_identity(const DifsOptions *options, int directory_fd, char *text, size_t size, DifsError *error);
 
 int
-difs_directory_open(const DifsOptions *options, DifsError *error)
+difs_directory_open(DifsOptions *options, DifsError *error)
 {
 	int			directory_fd;
 
@@ -88,25 +93,49 @@ lock_directory(const DifsOptions *options, int directory_fd, DifsError *error)
 }
 
 static bool
-check_identity(const DifsOptions *options, int directory_fd, DifsError *error)
+check_identity(DifsOptions *options, int directory_fd, DifsError *error)
 {
-	char		wanted[DIFS_NAME_SIZE + 64];
-	char		found[DIFS_NAME_SIZE + 64];
+	const char *wanted_tier = options->tier == DIFS_TIER_MEMORY ? "memory" : "disk";
+	char		found[IDENTITY_SIZE];
 	char		name[DIFS_NAME_SIZE];
 	char		tier[16];
+	char		digits[2 * DIFS_UUID_SIZE + 1];
+	uint8_t		storage[DIFS_UUID_SIZE];
 	int			version;
+	bool		whole;
 
-	snprintf(wanted, sizeof(wanted), "difs %d\nname %s\ntier %s\n", DIFS_DISK_VERSION, options->name,
-			 options->tier == DIFS_TIER_MEMORY ? "memory" : "disk");
-	if (!difs_file_read(directory_fd, IDENTITY_FILE, found, sizeof(found), error))
-		return error->system_errno == ENOENT && difs_file_replace(directory_fd, IDENTITY_FILE, wanted, error);
-	if (strcmp(found, wanted) == 0)
-		return true;
-	if (sscanf(found, "difs %d\nname %255s\ntier %15s\n", &version, name, tier) != 3)
+	if (!difs_file_read(directory_fd, IDENTITY_FILE, found, sizeof(found), error) &&
+		(error->system_errno != ENOENT || !make_identity(options, directory_fd, found, sizeof(found), error)))
+		return false;
+	whole = sscanf(found, "difs %d\nname %255s\ntier %15s\nstorage %32[0-9a-f]\n", &version, name, tier, digits) == 4 &&
+		strlen(digits) == 2 * DIFS_UUID_SIZE;
+	for (int i = 0; i < DIFS_UUID_SIZE && whole; i++)
+		whole = sscanf(digits + 2 * i, "%2hhx", &storage[i]) == 1;
+	if (!whole)
 		return difs_error_set(error, DIFS_ERROR_CORRUPT, "file \"%s/" IDENTITY_FILE "\" is damaged", options->data);
 	if (version != DIFS_DISK_VERSION)
 		return difs_error_set(error, DIFS_ERROR_VERSION, "data directory \"%s\" is of format %d, not %d", options->data,
 							  version, DIFS_DISK_VERSION);
-	return difs_error_set(error, DIFS_ERROR_REFUSED, "data directory \"%s\" belongs to storage \"%s\" of tier %s",
-						  options->data, name, tier);
+	if (strcmp(name, options->name) != 0 || strcmp(tier, wanted_tier) != 0)
+		return difs_error_set(error, DIFS_ERROR_REFUSED, "data directory \"%s\" belongs to storage \"%s\" of tier %s",
+							  options->data, name, tier);
+	if (options->tier != DIFS_TIER_MEMORY)
+		memcpy(options->storage, storage, sizeof(storage));
+	return true;
+}
+
+static bool
+make_identity(const DifsOptions *options, int directory_fd, char *text, size_t size, DifsError *error)
+{
+	uint8_t		storage[DIFS_UUID_SIZE];
+	int			length;
+
+	if (!difs_random(storage, sizeof(storage), error))
+		return false;
+	length = snprintf(text, size, "difs %d\nname %s\ntier %s\nstorage ", DIFS_DISK_VERSION, options->name,
+					  options->tier == DIFS_TIER_MEMORY ? "memory" : "disk");
+	for (int i = 0; i < DIFS_UUID_SIZE; i++)
+		length += snprintf(text + length, size - (size_t) length, "%02x", storage[i]);
+	snprintf(text + length, size - (size_t) length, "\n");
+	return difs_file_replace(directory_fd, IDENTITY_FILE, text, error);
 }

@@ -2,7 +2,7 @@
  * disk_format.h - everything that difsd writes to a data directory.
  *
  *	DATA/difsd.lock                 flock()ed by the running server; its text is the holder's process id
- *	DATA/identity                   text: format, storage name, tier (directory.c)
+ *	DATA/identity                   text: format, storage name, tier, random bytes (directory.c)
  *	DATA/<cluster uuid, 32 hex>/    one directory for each tenant (tenant.c)
  *		epoch                       text: the highest epoch seen
  *		<group, 16 hex>.group       the segments of a block group
@@ -20,7 +20,7 @@
  *	 16  u8[16] cluster uuid
  *	 32  u64    group
  *	 40  u64    epoch of the group
- *	 48  u64    capacity: the file's length never exceeds it
+ *	 48  u64    capacity: the file's length never exceeds it but by what is mended (group_mend.c), and never twice of it
  *	 56  u64    salt: random, never leaves the server
  *	 64  u64    generation: 0, and one more with each compaction
  *	 72  zeros

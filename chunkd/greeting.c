@@ -2,8 +2,8 @@
  * greeting.c - see greeting.h.
  *
  * Nothing is believed and nothing is changed before the peer's proof has been
- * checked: in particular HELLO's epoch counts only after PROOF, and WELCOME goes
- * out only after that epoch is durable.  Whoever fails hears why and is closed.
+ * checked: in particular HELLO's claim counts only after PROOF, and WELCOME goes
+ * out only after it is durable.  Whoever fails hears why and is closed.
  */
 #include "greeting.h"
 
@@ -59,7 +59,7 @@ difs_greeting_attached(DifsConnection *connection, const DifsError *error)
 	difs_tenant_hex(connection->tenant->cluster, cluster);
 	difs_log(DIFS_LOG_INFO, "connection %s authenticated: cluster %s, epoch %llu%s", connection->label, cluster,
 			 (unsigned long long) connection->epoch,
-			 connection->epoch < connection->tenant->epoch ? ", may only read" : "");
+			 difs_tenant_obeys(connection->tenant, connection) ? "" : ", may only read");
 	difs_tenant_status(connection->tenant, &status);
 	difs_request_reply(request, control, (uint32_t) difs_status_pack(&status, control), NULL, 0);
 }
@@ -105,6 +105,7 @@ handle_hello(DifsRequest *request)
 	memcpy(greeting->key, server->keyring.key[key], DIFS_KEY_SIZE);
 	memcpy(greeting->cluster, hello.cluster, DIFS_UUID_SIZE);
 	connection->epoch = hello.epoch;
+	memcpy(connection->claim, hello.claim, DIFS_CLAIM_SIZE);
 	memcpy(greeting->hello, request->control, request->frame.control_length);
 	greeting->hello_length = request->frame.control_length;
 	if (!send_challenge(request, &error))

@@ -14,6 +14,7 @@
 #include "group_jobs.h"
 #include "log.h"
 #include "memory.h"
+#include "pull.h"
 #include "server.h"
 #include "tenant.h"
 
@@ -32,6 +33,7 @@ difs_group_create(DifsTenant *tenant, uint64_t id)
 	STAILQ_INIT(&group->opening);
 	STAILQ_INIT(&group->puts);
 	STAILQ_INIT(&group->deletes);
+	STAILQ_INIT(&group->mends);
 	STAILQ_INIT(&group->seals);
 	STAILQ_INIT(&group->drops);
 	return group;
@@ -93,8 +95,12 @@ difs_group_schedule(DifsGroup *group)
 		difs_group_commit(group);
 	else if (deletes)
 		difs_group_delete(group);
+	else if (!STAILQ_EMPTY(&group->mends))
+		difs_group_mend(group);
 	else if (!STAILQ_EMPTY(&group->seals))
 		difs_group_seal(group);
+	else if (group->pull != NULL)
+		difs_group_install(group);
 	else if (may_drop(group))
 		difs_group_drop(group);
 	else if (group->compaction_due && !group->dropping)
@@ -171,6 +177,7 @@ difs_group_fail_queued(DifsGroup *group, const DifsError *error)
 {
 	difs_group_fail_puts(group, error);
 	fail_queue(&group->deletes, error);
+	fail_queue(&group->mends, error);
 	fail_queue(&group->seals, error);
 }
 
@@ -280,7 +287,8 @@ close_least_used(DifsServer *server)
 static bool
 may_close(const DifsGroup *group)
 {
-	return !group->busy && STAILQ_EMPTY(&group->puts) && STAILQ_EMPTY(&group->deletes) && STAILQ_EMPTY(&group->seals);
+	return !group->busy && STAILQ_EMPTY(&group->puts) && STAILQ_EMPTY(&group->deletes) && STAILQ_EMPTY(&group->mends) &&
+		STAILQ_EMPTY(&group->seals) && group->pull == NULL;
 }
 
 static bool

@@ -10,7 +10,7 @@
  * changes a group on disk is a job, and a group has one of them at a time:
  *
  *	       when_open()                schedule()
- *	closed ----------> open, idle <---------------> busy: commit, delete, seal, compact or drop
+ *	closed ----------> open, idle <---------------> busy: commit, delete, mend, seal, install, compact or drop
  *	       (busy: open, or recovery)
  */
 #ifndef DIFS_GROUP_H
@@ -25,6 +25,7 @@
 
 struct DifsTenant;
 struct DifsServer;
+struct DifsGroupPull;
 
 typedef TAILQ_HEAD(DifsGroupQueue, DifsGroup) DifsGroupQueue;
 
@@ -64,6 +65,7 @@ typedef struct DifsGroup
 	bool		compaction_due; /* its turn has come */
 	uint64_t	compaction_failed_at;	/* dead_bytes when compaction failed: not tried again before there are more */
 	TAILQ_ENTRY(DifsGroup) compaction_link;
+	struct DifsGroupPull *pull; /* its file is to take the place of this one's, or is about to */
 	int			readers;		/* jobs that use the group without changing it */
 	uint64_t	queued_bytes;	/* records of queued PUTs and of the running commit */
 	uint32_t	queued_puts;
@@ -71,6 +73,7 @@ typedef struct DifsGroup
 	DifsRequestQueue opening;	/* wait for the group to be open */
 	DifsRequestQueue puts;
 	DifsRequestQueue deletes;
+	DifsRequestQueue mends;
 	DifsRequestQueue seals;
 	DifsRequestQueue drops;		/* at most one */
 } DifsGroup;

@@ -62,11 +62,18 @@ static void compact_done(DifsJob *job);
 void
 difs_group_consider_compaction(DifsGroup *group)
 {
+	if (group->dead_bytes > group->live_bytes)
+		difs_group_want_compaction(group);
+}
+
+void
+difs_group_want_compaction(DifsGroup *group)
+{
 	DifsServer *server = difs_group_server(group);
 
 	if (!group->sealed || group->failed || group->dropping || group->compaction_queued || server->stopping)
 		return;
-	if (group->dead_bytes <= group->live_bytes || group->dead_bytes <= group->compaction_failed_at)
+	if (group->dead_bytes <= group->compaction_failed_at)
 		return;
 	group->compaction_queued = true;
 	TAILQ_INSERT_TAIL(&server->compactions, group, compaction_link);

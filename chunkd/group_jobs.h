@@ -25,12 +25,17 @@ extern void difs_group_fail_puts(DifsGroup *group, const DifsError *error);
 extern void difs_group_queue_delete(DifsRequest *request);	/* resume function */
 extern void difs_group_delete(DifsGroup *group);
 
+/* group_mend.c */
+extern void difs_group_queue_mend(DifsRequest *request);	/* resume function: a MEND, with request->segment set if it is of one */
+extern void difs_group_mend(DifsGroup *group);
+
 /* group_seal.c */
 extern void difs_group_queue_seal(DifsRequest *request);	/* resume function */
 extern void difs_group_seal(DifsGroup *group);
 
 /* group_compact.c */
 extern void difs_group_consider_compaction(DifsGroup *group);	/* queues it if it is worth it */
+extern void difs_group_want_compaction(DifsGroup *group);	/* queues it if there is anything to gain */
 extern void difs_group_next_compaction(struct DifsServer *server);
 extern void difs_group_compact(DifsGroup *group);
 extern void difs_group_forget_compaction(DifsGroup *group);
@@ -39,8 +44,21 @@ extern void difs_group_forget_compaction(DifsGroup *group);
 extern void difs_group_get(DifsRequest *request);
 extern void difs_group_list(DifsRequest *request);
 
-/* group_verify.c: resume function */
+/* group_verify.c: resume functions */
 extern void difs_group_verify(DifsRequest *request);
+extern void difs_group_verify_all(DifsRequest *request);
+
+/* group_check.c: in a job, by reading the disk.  False with DIFS_ERROR_CORRUPT if it is not what it should be. */
+#define DIFS_CHECK_BYTES (16 * DIFS_BLOCK_SIZE)
+typedef struct DifsCheckRoom	/* to read into */
+{
+	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
+	uint8_t		bytes[DIFS_CHECK_BYTES];
+} DifsCheckRoom;
+extern bool difs_group_check_record(const DifsGroupFile *file, const DifsListEntry *entry, DifsCheckRoom *room,
+									DifsError *error);
+extern bool difs_group_check_header(const DifsGroupFile *file, DifsError *error);
+extern bool difs_group_check_index(const DifsGroupFile *file, DifsError *error);
 
 /* group_recover.c: finds out, in a job, what a group file holds by walking its records. */
 typedef struct DifsRecovery

@@ -41,7 +41,11 @@ difs_group_queue_seal(DifsRequest *request)
 		difs_request_refuse(request, DIFS_ERROR_IO, "block group %016llx has failed and cannot be sealed",
 							(unsigned long long) group->id);
 	else if (group->sealed)
+	{
+		/* who asks again wants what deletions have left behind */
 		reply_sealed(request);
+		difs_group_want_compaction(group);
+	}
 	else
 	{
 		group->sealing = true;

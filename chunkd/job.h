@@ -21,10 +21,11 @@ typedef enum DifsLane
 	/* commit, delete, create, seal, drop, epoch: no limit but one at a time for each group */
 	DIFS_LANE_WRITE,
 	DIFS_LANE_READ,				/* cold reads, lists, opening of groups */
-	DIFS_LANE_SLOW				/* verification, compaction */
+	DIFS_LANE_SLOW,				/* verification, compaction */
+	DIFS_LANE_PULL				/* copies from other servers, which wait for these */
 } DifsLane;
 
-#define DIFS_LANES 3
+#define DIFS_LANES 4
 
 typedef struct DifsJob DifsJob;
 typedef STAILQ_HEAD(DifsJobQueue, DifsJob) DifsJobQueue;

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../common/wire.h"
+
 #define DIFS_TIER_DISK		0	/* as in DifsServerStatus */
 #define DIFS_TIER_MEMORY	1
 
@@ -20,6 +22,7 @@ typedef struct DifsOptions
 	const char *address_file;	/* NULL: none */
 	uint8_t		tier;
 	uint64_t	capacity_bytes; /* 0: what the file system has */
+	uint8_t		storage[DIFS_UUID_SIZE];	/* not an option: the data directory's identity, zeros for the memory tier */
 	int			max_connections;
 	bool		exit_with_stdin;
 } DifsOptions;

@@ -1,25 +1,27 @@
 /*
  * requests.c - what may be asked, and who answers.
  *
- * Everything that a request alone tells is checked here: its body, and whether a
- * connection of this epoch may ask for it, at each request, as a higher epoch may
- * have come meanwhile.  What concerns a group goes to it, once it is open.
+ * Everything that a request alone tells is checked here: its body, and whether its
+ * connection may ask for it, at each request, as another may have taken the claim
+ * meanwhile.  What concerns a group goes to it, once it is open.
  */
 #include "requests.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "../common/fault.h"
 #include "group_jobs.h"
 #include "log.h"
 #include "memory.h"
+#include "pull.h"
 #include "server.h"
 #include "tenant.h"
 
 typedef struct Handler
 {
 	void		(*handle) (DifsRequest *request);
-	bool		writes;			/* refused from an epoch that has been superseded */
+	bool		writes;			/* refused to those who do not hold the claim */
 } Handler;
 
 static void handle_create_group(DifsRequest *request);
@@ -32,7 +34,12 @@ static void handle_list(DifsRequest *request);
 static void handle_list_groups(DifsRequest *request);
 static void handle_stat(DifsRequest *request);
 static void handle_verify(DifsRequest *request);
+static void handle_pull(DifsRequest *request);
+static void handle_verify_group(DifsRequest *request);
+static void handle_mend(DifsRequest *request);
+static bool unpack_stored(DifsRequest *request);
 static void with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *request));
+static void refuse_fenced(DifsRequest *request);
 static void protocol_error(DifsRequest *request, const DifsError *error);
 
 static const Handler handlers[] = {
@@ -45,7 +52,10 @@ static const Handler handlers[] = {
 	[DIFS_MESSAGE_LIST] = {handle_list, false},
 	[DIFS_MESSAGE_LIST_GROUPS] = {handle_list_groups, false},
 	[DIFS_MESSAGE_STAT] = {handle_stat, false},
-	[DIFS_MESSAGE_VERIFY] = {handle_verify, false}
+	[DIFS_MESSAGE_VERIFY] = {handle_verify, false},
+	[DIFS_MESSAGE_PULL] = {handle_pull, true},
+	[DIFS_MESSAGE_VERIFY_GROUP] = {handle_verify_group, false},
+	[DIFS_MESSAGE_MEND] = {handle_mend, true}
 };
 
 void
@@ -61,9 +71,9 @@ difs_requests_handle(DifsRequest *request)
 		difs_error_set(&error, DIFS_ERROR_PROTOCOL, "message %u is not expected", message);
 		protocol_error(request, &error);
 	}
-	else if (handler->writes && connection->epoch < connection->tenant->epoch && !DIFS_FAULT_SKIP("chunkd.request.epoch"))
-		difs_request_refuse(request, DIFS_ERROR_FENCED, "epoch %llu has been superseded by epoch %llu",
-							(unsigned long long) connection->epoch, (unsigned long long) connection->tenant->epoch);
+	else if (handler->writes && !difs_tenant_obeys(connection->tenant, connection) &&
+			 !DIFS_FAULT_SKIP("chunkd.request.epoch"))
+		refuse_fenced(request);
 	else
 	{
 		request->writes = handler->writes;
@@ -142,20 +152,31 @@ handle_drop_group(DifsRequest *request)
 static void
 handle_put(DifsRequest *request)
 {
+	if (unpack_stored(request))
+		with_group(request, request->segment.group, difs_group_put);
+}
+
+/* Reads the segment header of a PUT or MEND; false if that has answered the request. */
+static bool
+unpack_stored(DifsRequest *request)
+{
 	DifsSegment *segment = &request->segment;
 	DifsError	error;
 
 	if (!difs_segment_unpack(request->control, request->frame.control_length, segment, &error))
-		difs_request_fail(request, &error);
-	else if (segment->dead || segment->synced != 0 || segment->stored_length != request->frame.payload_length ||
-			 difs_segment_packed_size(segment->stored_length) != request->frame.control_length)
 	{
-		difs_error_set(&error, DIFS_ERROR_PROTOCOL, "PUT of segment %llu does not fit its header",
-					   (unsigned long long) segment->segment);
-		protocol_error(request, &error);
+		difs_request_fail(request, &error);
+		return false;
 	}
-	else
-		with_group(request, segment->group, difs_group_put);
+	if (segment->dead || segment->synced != 0 || segment->stored_length != request->frame.payload_length ||
+		difs_segment_packed_size(segment->stored_length) != request->frame.control_length)
+	{
+		difs_error_set(&error, DIFS_ERROR_PROTOCOL, "%s of segment %llu does not fit its header",
+					   difs_message_name(request->frame.message), (unsigned long long) segment->segment);
+		protocol_error(request, &error);
+		return false;
+	}
+	return true;
 }
 
 static void
@@ -236,6 +257,44 @@ handle_verify(DifsRequest *request)
 }
 
 static void
+handle_pull(DifsRequest *request)
+{
+	DifsPull	pull;
+	DifsError	error;
+
+	if (!difs_pull_unpack(request->control, request->frame.control_length, &pull, &error))
+		protocol_error(request, &error);
+	else
+		difs_pull_handle(request, &pull);
+}
+
+static void
+handle_verify_group(DifsRequest *request)
+{
+	uint64_t	id;
+	uint64_t	cursor;
+	DifsError	error;
+
+	if (!difs_pair_unpack(request->control, request->frame.control_length, &id, &cursor, &error))
+		protocol_error(request, &error);
+	else
+		with_group(request, id, difs_group_verify_all);
+}
+
+/* Of a segment, or of the group's own header and index. */
+static void
+handle_mend(DifsRequest *request)
+{
+	uint64_t	id;
+
+	if (request->frame.payload_length == 0 &&
+		difs_group_unpack(request->control, request->frame.control_length, &id, NULL))
+		with_group(request, id, difs_group_queue_mend);
+	else if (unpack_stored(request))
+		with_group(request, request->segment.group, difs_group_queue_mend);
+}
+
+static void
 with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *request))
 {
 	DifsGroup  *group = difs_tenant_find(request->connection->tenant, id);
@@ -244,6 +303,22 @@ with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *reque
 		difs_request_refuse(request, DIFS_ERROR_NO_GROUP, "block group %016llx is not here", (unsigned long long) id);
 	else
 		difs_group_when_open(group, request, resume);
+}
+
+static void
+refuse_fenced(DifsRequest *request)
+{
+	static const uint8_t none[DIFS_CLAIM_SIZE];
+	const DifsConnection *connection = request->connection;
+	unsigned long long held = connection->tenant->epoch;
+
+	if (memcmp(connection->claim, none, DIFS_CLAIM_SIZE) == 0)
+		difs_request_refuse(request, DIFS_ERROR_FENCED, "this connection holds no claim and may only read");
+	else if (connection->epoch < held)
+		difs_request_refuse(request, DIFS_ERROR_FENCED, "epoch %llu has been superseded by epoch %llu",
+							(unsigned long long) connection->epoch, held);
+	else
+		difs_request_refuse(request, DIFS_ERROR_FENCED, "epoch %llu has been claimed by another", held);
 }
 
 /* The peer hears why, and is closed. */

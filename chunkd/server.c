@@ -21,6 +21,7 @@
 #include "file_io.h"
 #include "group_jobs.h"
 #include "log.h"
+#include "pull.h"
 #include "tenant.h"
 
 #define BACKLOG			1024
@@ -61,6 +62,7 @@ difs_server_start(DifsServer *server, uv_loop_t *loop, const DifsOptions *option
 	TAILQ_INIT(&server->tenants);
 	TAILQ_INIT(&server->open_groups);
 	TAILQ_INIT(&server->compactions);
+	TAILQ_INIT(&server->pulls);
 	atomic_init(&server->stopping, false);
 	server->listener.data = server->timer.data = server->terminate.data = server->interrupt.data = server->hangup.data = server;
 
@@ -123,6 +125,7 @@ difs_server_destroy(DifsServer *server)
 	uv_close((uv_handle_t *) &server->hangup, NULL);
 	/* stdin_closed stays, and with it the loop: the thread that reads standard input may use it at any time. */
 	uv_run(server->loop, UV_RUN_DEFAULT);
+	difs_pulls_free(server);
 	difs_tenant_free_all(server);
 	server->store->destroy(server->store);
 }
@@ -280,6 +283,7 @@ on_tick(uv_timer_t *timer)
 		else
 			difs_connection_tick(connection, now_ms);
 	}
+	difs_pulls_tick(server);
 	if (!server->stopping && !server->measuring && now_ms / TICK_MS % MEASURE_TICKS == 0)
 	{
 		Measure    *measure = difs_alloc(sizeof(*measure));

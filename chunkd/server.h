@@ -21,10 +21,13 @@
 #define DIFS_SURPLUS_CONNECTIONS	64	/* over --max-connections, to be told so */
 #define DIFS_MAX_TENANTS			1024
 #define DIFS_MAX_GROUPS				(1024 * 1024)	/* of all tenants */
+#define DIFS_MAX_PULLS				64	/* under way or waiting */
 #define DIFS_MAX_OPEN_FILES			512	/* groups with open descriptors, two each */
 
 typedef TAILQ_HEAD(DifsConnectionList, DifsConnection) DifsConnectionList;
 typedef TAILQ_HEAD(DifsTenantList, DifsTenant) DifsTenantList;
+
+struct DifsGroupPull;
 
 typedef struct DifsServer
 {
@@ -54,6 +57,7 @@ typedef struct DifsServer
 	int			open_group_count;
 	DifsGroupQueue compactions; /* groups that wait to be compacted */
 	bool		compacting;
+	TAILQ_HEAD(, DifsGroupPull) pulls;
 
 	uint64_t	used_bytes;		/* allocated by all groups */
 	uint64_t	queued_bytes;	/* records that wait to be written */

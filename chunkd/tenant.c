@@ -1,9 +1,10 @@
 /*
  * tenant.c - see tenant.h.
  *
- * State on disk: <cluster>/epoch, replaced whole.  An epoch is obeyed and answered
- * for only after it is durable, so a restarted server never obeys an owner that it
- * has already told of a higher one.  And it is answered for only after all that an
+ * State on disk: <cluster>/epoch, replaced whole: the highest epoch and the claim
+ * that came with it first.  They are obeyed and answered for only after they are
+ * durable, so a restarted server never obeys an owner that it has already told of a
+ * higher one.  A tenant that nobody has claimed is in memory only.  And a claim is answered for only after all that an
  * older owner had under way is done: behind WELCOME nothing of it happens any
  * more.
  */
@@ -27,13 +28,15 @@ typedef struct StoreEpoch
 	DifsJob		job;
 	DifsTenant *tenant;
 	uint64_t	epoch;
+	uint8_t		claim[DIFS_CLAIM_SIZE];
 	bool		ok;
 	DifsError	error;
 } StoreEpoch;
 
 static DifsTenant *find_tenant(DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE]);
 static void attach_waiting(DifsTenant *tenant);
-static void store_epoch(DifsTenant *tenant, uint64_t epoch);
+static bool claims_nothing(const DifsConnection *connection);
+static void store_epoch(DifsTenant *tenant, const DifsConnection *connection);
 static void store_epoch_run(DifsJob *job);
 static void store_epoch_done(DifsJob *job);
 static uint32_t position_of(const DifsTenant *tenant, uint64_t id);
@@ -83,8 +86,20 @@ difs_tenant_attach(DifsConnection *connection, const uint8_t cluster[DIFS_UUID_S
 	if (tenant == NULL)
 		tenant = difs_tenant_create(server, cluster);
 	connection->tenant = tenant;
+	if (claims_nothing(connection))
+	{
+		difs_greeting_attached(connection, NULL);
+		return;
+	}
 	STAILQ_INSERT_TAIL(&tenant->attaching, connection, tenant_link);
 	attach_waiting(tenant);
+}
+
+bool
+difs_tenant_obeys(const DifsTenant *tenant, const DifsConnection *connection)
+{
+	return !claims_nothing(connection) && tenant->durable && connection->epoch == tenant->epoch &&
+		memcmp(connection->claim, tenant->claim, DIFS_CLAIM_SIZE) == 0;
 }
 
 void
@@ -181,6 +196,8 @@ difs_tenant_status(const DifsTenant *tenant, DifsServerStatus *status)
 		.syncs = server->syncs,
 		.tier = server->options->tier
 	};
+	memcpy(status->claim, tenant->claim, DIFS_CLAIM_SIZE);
+	memcpy(status->storage, server->options->storage, DIFS_UUID_SIZE);
 	for (uint32_t i = 0; i < tenant->group_count; i++)
 	{
 		status->segments += tenant->groups[i]->live_segments;
@@ -208,7 +225,7 @@ find_tenant(DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE])
 	return NULL;
 }
 
-/* Lets those go on whose epoch is durable.  If the first one's is higher, that is stored; if it has just been, older
+/* Lets those go on whose epoch is durable, with the claim or without.  If the first one's is higher, that is stored; if it has just been, older
  * owners' writes come to their end first: no more of them begin. */
 static void
 attach_waiting(DifsTenant *tenant)
@@ -219,7 +236,7 @@ attach_waiting(DifsTenant *tenant)
 	{
 		if (!tenant->durable || connection->epoch > tenant->epoch)
 		{
-			store_epoch(tenant, connection->epoch);
+			store_epoch(tenant, connection);
 			return;
 		}
 		if (tenant->raised && tenant->writes_under_way > 0)
@@ -230,14 +247,23 @@ attach_waiting(DifsTenant *tenant)
 	}
 }
 
+static bool
+claims_nothing(const DifsConnection *connection)
+{
+	static const uint8_t none[DIFS_CLAIM_SIZE];
+
+	return memcmp(connection->claim, none, DIFS_CLAIM_SIZE) == 0;
+}
+
 static void
-store_epoch(DifsTenant *tenant, uint64_t epoch)
+store_epoch(DifsTenant *tenant, const DifsConnection *connection)
 {
 	StoreEpoch *job = difs_alloc(sizeof(*job));
 
 	tenant->storing = true;
 	job->tenant = tenant;
-	job->epoch = epoch > tenant->epoch ? epoch : tenant->epoch;
+	job->epoch = connection->epoch;
+	memcpy(job->claim, connection->claim, DIFS_CLAIM_SIZE);
 	difs_job_start(&tenant->server->pool, DIFS_LANE_WRITE, &job->job, store_epoch_run, store_epoch_done);
 }
 
@@ -249,12 +275,14 @@ store_epoch_run(DifsJob *job)
 	DifsStore  *store = tenant->server->store;
 	char		temporary[DIFS_PATH_SIZE];
 	char		path[DIFS_PATH_SIZE];
-	char		text[32];
+	char		claim[2 * DIFS_CLAIM_SIZE + 1];
+	char		text[DIFS_EPOCH_TEXT_SIZE];
 	int			fd;
 
 	snprintf(path, sizeof(path), "%s/epoch", tenant->directory);
 	snprintf(temporary, sizeof(temporary), "%s/epoch.tmp", tenant->directory);
-	snprintf(text, sizeof(text), "%" PRIu64 "\n", storing->epoch);
+	difs_tenant_hex(storing->claim, claim);
+	snprintf(text, sizeof(text), "%" PRIu64 " %s\n", storing->epoch, claim);
 	if (!store->make_directory(store, tenant->directory, &storing->error))
 		return;
 	fd = store->create(store, temporary, &storing->error);
@@ -280,6 +308,7 @@ store_epoch_done(DifsJob *job)
 	{
 		tenant->durable = tenant->raised = true;
 		tenant->epoch = storing->epoch;
+		memcpy(tenant->claim, storing->claim, DIFS_CLAIM_SIZE);
 		difs_log(DIFS_LOG_INFO, "cluster %s: epoch %" PRIu64, tenant->directory, tenant->epoch);
 		attach_waiting(tenant);
 	}

@@ -1,11 +1,15 @@
 /*
- * tenant.h - the clusters that keep segments here, each with a directory and an epoch.
+ * tenant.h - the clusters that keep segments here, each with a directory and a claim.
  */
 #ifndef DIFS_TENANT_H
 #define DIFS_TENANT_H
 
 #include "connection.h"
 #include "group.h"
+
+#define DIFS_EPOCH_TEXT_SIZE 64	/* of the file "epoch": the epoch, a space, the claim in hexadecimal, a line end */
+
+_Static_assert(DIFS_CLAIM_SIZE == DIFS_UUID_SIZE, "claims are written as cluster uuids are");
 
 typedef struct DifsTenant
 {
@@ -14,9 +18,10 @@ typedef struct DifsTenant
 	uint8_t		cluster[DIFS_UUID_SIZE];	/* these two never change */
 	char		directory[2 * DIFS_UUID_SIZE + 1];
 
-	bool		durable;		/* directory and epoch file are on disk */
-	uint64_t	epoch;			/* highest seen, durable */
-	bool		storing;		/* a job makes an epoch durable */
+	bool		durable;		/* somebody has claimed: directory and epoch file are on disk */
+	uint64_t	epoch;			/* highest claimed, durable, */
+	uint8_t		claim[DIFS_CLAIM_SIZE]; /* and who claimed it first */
+	bool		storing;		/* a job makes a claim durable */
 	bool		raised;			/* one has become durable, and nobody has been told of it yet */
 	uint32_t	writes_under_way;	/* requests that change something and are not answered */
 	STAILQ_HEAD(, DifsConnection) attaching;
@@ -33,9 +38,12 @@ extern DifsTenant *difs_tenant_create(struct DifsServer *server, const uint8_t c
 extern bool difs_tenant_load_all(struct DifsServer *server, DifsError *error);
 extern void difs_tenant_free_all(struct DifsServer *server);
 
-/* Gives a connection whose peer has proved itself its tenant; difs_greeting_attached() is called when the connection's
- * epoch is durable, or cannot be made so. */
+/* Gives a connection whose peer has proved itself its tenant; difs_greeting_attached() is called when it is settled whether
+ * the connection's claim holds, durably, or when it cannot be made durable. */
 extern void difs_tenant_attach(DifsConnection *connection, const uint8_t cluster[DIFS_UUID_SIZE]);
+
+/* Does the connection hold the claim now? */
+extern bool difs_tenant_obeys(const DifsTenant *tenant, const DifsConnection *connection);
 
 /* A request that changes something begins, and has been answered. */
 extern void difs_tenant_write_begun(DifsTenant *tenant);

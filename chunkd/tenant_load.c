@@ -47,7 +47,7 @@ static bool survey_index(DifsGroup *group, int fd);
 static bool survey_file(DifsGroup *group, int fd);
 static bool remove_leftover(DifsTenant *tenant, const char *name, DifsError *error);
 static bool parse_group(const char *name, uint64_t *id, const char **suffix);
-static bool parse_cluster(const char *name, uint8_t cluster[DIFS_UUID_SIZE]);
+static bool parse_bytes(const char *digits, uint8_t bytes[DIFS_UUID_SIZE]);
 static void collect_name(void *context, const char *name);
 static int	compare_names(const void *a, const void *b);
 
@@ -60,7 +60,7 @@ difs_tenant_load_all(DifsServer *server, DifsError *error)
 
 	for (uint32_t i = 0; i < names.count && ok; i++)
 	{
-		if (parse_cluster(names.names[i], cluster))
+		if (parse_bytes(names.names[i], cluster))
 			ok = load_tenant(difs_tenant_create(server, cluster), error);
 	}
 	DIFS_FAULT("chunkd.start.loaded");
@@ -88,13 +88,14 @@ load_tenant(DifsTenant *tenant, DifsError *error)
 	return ok;
 }
 
-/* A directory without an epoch is one whose first HELLO was never answered. */
+/* A directory without an epoch is one whose first claim was never answered. */
 static bool
 load_epoch(DifsTenant *tenant, DifsError *error)
 {
 	DifsStore  *store = tenant->server->store;
 	char		path[DIFS_PATH_SIZE];
-	char		text[32];
+	char		text[DIFS_EPOCH_TEXT_SIZE];
+	char		claim[2 * DIFS_CLAIM_SIZE + 1];
 	ssize_t		length;
 	int			end = 0;
 	int			fd;
@@ -108,7 +109,8 @@ load_epoch(DifsTenant *tenant, DifsError *error)
 	if (length < 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not read file \"%s\"", path);
 	text[length] = '\0';
-	if (sscanf(text, "%" SCNu64 "\n%n", &tenant->epoch, &end) != 1 || end == 0 || text[length - 1] != '\n')
+	if (sscanf(text, "%" SCNu64 " %32[0-9a-f]\n%n", &tenant->epoch, claim, &end) != 2 || end != length ||
+		text[length - 1] != '\n' || !parse_bytes(claim, tenant->claim))
 		return difs_error_set(error, DIFS_ERROR_CORRUPT,
 							  "file \"%s\" is damaged; it holds the highest epoch of the cluster",
 							  path);
@@ -252,20 +254,21 @@ parse_group(const char *name, uint64_t *id, const char **suffix)
 	return true;
 }
 
+/* A uuid or claim from its 32 digits. */
 static bool
-parse_cluster(const char *name, uint8_t cluster[DIFS_UUID_SIZE])
+parse_bytes(const char *digits, uint8_t bytes[DIFS_UUID_SIZE])
 {
 	char		hex[CLUSTER_DIGITS + 1];
 
-	if (strlen(name) != CLUSTER_DIGITS)
+	if (strlen(digits) != CLUSTER_DIGITS)
 		return false;
 	for (int i = 0; i < DIFS_UUID_SIZE; i++)
 	{
-		if (sscanf(name + 2 * i, "%2hhx", &cluster[i]) != 1)
+		if (sscanf(digits + 2 * i, "%2hhx", &bytes[i]) != 1)
 			return false;
 	}
-	difs_tenant_hex(cluster, hex);
-	return strcmp(hex, name) == 0;
+	difs_tenant_hex(bytes, hex);
+	return strcmp(hex, digits) == 0;
 }
 
 static void

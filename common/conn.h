@@ -57,6 +57,7 @@ typedef struct DifsPeer
 	uint16_t	port;
 	uint8_t		cluster[DIFS_UUID_SIZE];
 	uint64_t	epoch;
+	uint8_t		claim[DIFS_CLAIM_SIZE]; /* all zeros: only to read */
 	uint8_t		key[DIFS_KEY_SIZE];
 } DifsPeer;
 

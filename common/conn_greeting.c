@@ -25,6 +25,7 @@ difs_conn_hello(DifsConn *conn)
 	if (!difs_key_id(conn->peer.key, hello.key_id))
 		return difs_conn_break(conn, DIFS_ERROR_MEMORY, "could not compute the id of the key");
 	memcpy(hello.cluster, conn->peer.cluster, sizeof(hello.cluster));
+	memcpy(hello.claim, conn->peer.claim, sizeof(hello.claim));
 	memcpy(hello.name, conn->peer.name, sizeof(hello.name));
 	put_greeting(conn, DIFS_MESSAGE_HELLO, difs_hello_pack(&hello, conn->greeting + DIFS_WIRE_HEADER_SIZE));
 	return true;

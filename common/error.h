@@ -20,7 +20,7 @@ typedef enum DifsErrorCode
 	DIFS_OK = 0,
 	DIFS_ERROR_PROTOCOL = 1,	/* the peer sent bytes that make no sense; the connection is closed */
 	DIFS_ERROR_REFUSED = 2,		/* the peer does not hold the key, or may not do this */
-	DIFS_ERROR_FENCED = 3,		/* a higher epoch has been seen: this owner may only read */
+	DIFS_ERROR_FENCED = 3,		/* another holds the claim: this connection may only read */
 	DIFS_ERROR_ARGUMENT = 4,	/* a well-formed request with impossible values */
 	DIFS_ERROR_NO_GROUP = 5,	/* the server does not hold this block group */
 	DIFS_ERROR_NO_SEGMENT = 6,	/* the block group does not hold this segment */

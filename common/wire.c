@@ -99,6 +99,12 @@ difs_message_name(uint8_t message)
 			return "STAT";
 		case DIFS_MESSAGE_VERIFY:
 			return "VERIFY";
+		case DIFS_MESSAGE_PULL:
+			return "PULL";
+		case DIFS_MESSAGE_VERIFY_GROUP:
+			return "VERIFY_GROUP";
+		case DIFS_MESSAGE_MEND:
+			return "MEND";
 		default:
 			return "unknown";
 	}

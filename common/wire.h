@@ -20,7 +20,8 @@
  *	message        sender  control                                      payload   reply's control              reply's payload
  *	HELLO          client  u16 protocol version, u8[8] key id,          -         CHALLENGE:                   -
  *	                       u8[16] cluster uuid, u64 epoch,                        u16 version, u8[32] server nonce,
- *	                       u8[32] client nonce, name wanted                       u8[32] server proof, u16 name length, name
+ *	                       u8[16] claim, u8[32] client nonce,                     u8[32] server proof, u16 name length, name
+ *	                       name wanted
  *	PROOF          client  u8[32] client proof                          -         WELCOME: DifsServerStatus    -
  *	CREATE_GROUP   client  u64 group, u64 epoch, u64 capacity           -         -                            -
  *	SEAL_GROUP     client  u64 group                                    -         u64 segments, u64 bytes      -
@@ -33,14 +34,39 @@
  *	LIST_GROUPS    client  u64 greater than this group id               -         -                            DifsGroupEntry []
  *	STAT           client  -                                            -         DifsServerStatus             -
  *	VERIFY         client  u64 group, u64 segment                       -         -                            -
+ *	PULL           client  DifsPull                                     -         DifsPullProgress             -
+ *	VERIFY_GROUP   client  u64 group, u64 cursor (0 to begin)           -         u64 next cursor (0 = done),  DifsListEntry []
+ *	                                                                              u64 bytes read               of what is bad
+ *	MEND           client  packed segment header (group in it)          stored    -                            -
+ *	               or      u64 group                                    -         -                            -
  *
  * Before WELCOME a server takes no other message than HELLO and PROOF, and no
  * frame with more control than DIFS_WIRE_MAX_GREETING.  PUT, CREATE_GROUP,
- * SEAL_GROUP, DROP_GROUP and DELETE of a connection whose epoch is lower than
- * the highest that the server has seen for that cluster are refused with
- * DIFS_ERROR_FENCED.  PUT is acknowledged after its group's file has been
+ * SEAL_GROUP, DROP_GROUP, DELETE, PULL and MEND are refused with DIFS_ERROR_FENCED, but for
+ * connections that hold the cluster's claim.  PUT is acknowledged after its group's file has been
  * synced; CREATE_GROUP after file and directory have been; DELETE after the
- * deletion is durable.  The handshake's proofs are in auth.h.
+ * deletion is durable.  SEAL_GROUP of a group that is sealed already has it
+ * rewritten without what is deleted.  The handshake's proofs are in auth.h.
+ *
+ * The claim.  A server keeps, for each cluster uuid, the highest epoch that a
+ * proved HELLO has brought, and the claim (16 random bytes) that came with it
+ * first.  WELCOME goes out after both are durable, and says what they are: a
+ * client that finds its own there holds the claim at this server until another
+ * brings a higher epoch, and two that bring the same epoch cannot both.  A HELLO
+ * whose claim is all zeros asks for nothing: such a connection reads, and the
+ * epoch that it names does not count.
+ *
+ * PULL makes the server a client of others: it copies a whole block group from them, sealed, in the place of a copy with a
+ * lower epoch if it has one.  It answers within a second or two with how far it is; the requester asks again, which joins the
+ * pull that is under way, until "done" says that all of it is durable.  A pull that nobody asks about any more is given up.
+ *
+ * VERIFY_GROUP reads the next live segments of a group from the disk, DIFS_VERIFY_BYTES of them or a little more, and answers
+ * which are bad.  From cursor 0 it begins with the group's own header and index, and with places without a readable record:
+ * entries of segment 0, at offset 0 if it is header or index.
+ *
+ * MEND writes a good copy of a segment over a bad one, which must have the same id, xid and lengths, whatever the group's state
+ * is, or puts back one that the group has lost; it is acknowledged after the file has been synced.  With a group alone, the
+ * server makes the group's header and index right from what it holds in memory and in the records.
  *
  * Offsets and lengths of GET are in the stored form, whatever its codec; the server
  * widens them to whole blocks and says which one is first.
@@ -61,9 +87,11 @@
 #define DIFS_WIRE_MAX_GREETING	512
 #define DIFS_WIRE_MAX_DELETE	4096
 #define DIFS_WIRE_REPLY			0x80
+#define DIFS_VERIFY_BYTES		(16 * 1024 * 1024)
 
 #define DIFS_NAME_SIZE			256	/* storage name with its terminator */
 #define DIFS_UUID_SIZE			16
+#define DIFS_CLAIM_SIZE			16
 #define DIFS_NONCE_SIZE			32
 #define DIFS_PROOF_SIZE			32
 #define DIFS_KEY_ID_SIZE		8
@@ -81,7 +109,10 @@ typedef enum DifsMessage
 	DIFS_MESSAGE_LIST = 16,
 	DIFS_MESSAGE_LIST_GROUPS = 17,
 	DIFS_MESSAGE_STAT = 18,
-	DIFS_MESSAGE_VERIFY = 19
+	DIFS_MESSAGE_VERIFY = 19,
+	DIFS_MESSAGE_PULL = 20,
+	DIFS_MESSAGE_VERIFY_GROUP = 22,
+	DIFS_MESSAGE_MEND = 23
 } DifsMessage;
 
 /* A frame without its bytes: what a header says. */
@@ -116,6 +147,7 @@ typedef struct DifsHello
 	uint8_t		key_id[DIFS_KEY_ID_SIZE];
 	uint8_t		cluster[DIFS_UUID_SIZE];
 	uint64_t	epoch;
+	uint8_t		claim[DIFS_CLAIM_SIZE]; /* all zeros: only to read */
 	uint8_t		nonce[DIFS_NONCE_SIZE];
 	char		name[DIFS_NAME_SIZE];	/* storage name that the client means to talk to; empty: any */
 } DifsHello;
@@ -128,7 +160,7 @@ typedef struct DifsChallenge
 	char		name[DIFS_NAME_SIZE];	/* the server's storage name */
 } DifsChallenge;
 
-typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8 tier */
+typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8 tier, u8[16] claim, u8[16] storage */
 {
 	uint64_t	epoch;			/* highest seen for this cluster */
 	uint64_t	capacity_bytes; /* 0 = what the file system has */
@@ -141,6 +173,8 @@ typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8
 	uint64_t	gets;
 	uint64_t	syncs;			/* fdatasync calls since start */
 	uint8_t		tier;			/* 0 disk, 1 memory */
+	uint8_t		claim[DIFS_CLAIM_SIZE]; /* that holds the epoch; all zeros: nobody has claimed yet */
+	uint8_t		storage[DIFS_UUID_SIZE];	/* of the data directory, made with it; all zeros: memory without one */
 } DifsServerStatus;
 
 typedef struct DifsCreateGroup
@@ -198,6 +232,37 @@ typedef enum DifsGroupState		/* of one server's copy of a block group */
 	DIFS_GROUP_FAILED = 2		/* a write or sync failed: readable, takes nothing more, to be repaired elsewhere */
 } DifsGroupState;
 
+/* On the wire: u64 group, epoch, capacity, rate; u8 flags, u8 sources; for each source u16 port, u8 length and bytes of host and
+ * of name. */
+#define DIFS_PULL_MAX_SOURCES	8
+#define DIFS_PULL_DAMAGED		1	/* a segment that no source has right is left out, marked as damaged, instead of failing */
+typedef struct DifsPullSource
+{
+	char		name[DIFS_NAME_SIZE];
+	char		host[256];
+	uint16_t	port;
+} DifsPullSource;
+
+typedef struct DifsPull
+{
+	uint64_t	group;
+	uint64_t	epoch;			/* of the new copy; higher than that of any other */
+	uint64_t	capacity;
+	uint64_t	rate;			/* bytes a second that it may copy; 0 = no bound */
+	uint8_t		flags;
+	uint8_t		count;			/* 1 .. DIFS_PULL_MAX_SOURCES */
+	DifsPullSource sources[DIFS_PULL_MAX_SOURCES];	/* the first that has a good copy of a segment gives it */
+} DifsPull;
+
+typedef struct DifsPullProgress	/* u64 segments, bytes, total; u32 damaged; u8 done */
+{
+	uint64_t	segments;		/* copied so far */
+	uint64_t	bytes;			/* their stored bytes */
+	uint64_t	total;			/* stored bytes of all; 0 = not known yet */
+	uint32_t	damaged;		/* segments that no source had right */
+	bool		done;			/* the copy is durable, and what the server has from now on */
+} DifsPullProgress;
+
 extern size_t difs_hello_pack(const DifsHello *hello, uint8_t *out);
 extern bool difs_hello_unpack(const uint8_t *in, size_t length, DifsHello *hello, DifsError *error);
 extern size_t difs_challenge_pack(const DifsChallenge *challenge, uint8_t *out);
@@ -208,12 +273,16 @@ extern size_t difs_create_group_pack(const DifsCreateGroup *create, uint8_t *out
 extern bool difs_create_group_unpack(const uint8_t *in, size_t length, DifsCreateGroup *create, DifsError *error);
 extern size_t difs_group_pack(uint64_t group, uint8_t *out);	/* SEAL_GROUP, DROP_GROUP, LIST_GROUPS: one u64 */
 extern bool difs_group_unpack(const uint8_t *in, size_t length, uint64_t *group, DifsError *error);
-extern size_t difs_pair_pack(uint64_t first, uint64_t second, uint8_t *out);	/* LIST, VERIFY, SEAL_GROUP's reply: two u64 */
+extern size_t difs_pair_pack(uint64_t first, uint64_t second, uint8_t *out);	/* LIST, VERIFY, VERIFY_GROUP, replies: two u64 */
 extern bool difs_pair_unpack(const uint8_t *in, size_t length, uint64_t *first, uint64_t *second, DifsError *error);
 extern size_t difs_get_pack(const DifsGet *get, uint8_t *out);
 extern bool difs_get_unpack(const uint8_t *in, size_t length, DifsGet *get, DifsError *error);
 extern size_t difs_delete_pack(uint64_t group, const uint64_t *ids, uint32_t count, uint8_t *out);
 extern bool difs_delete_unpack(const uint8_t *in, size_t length, DifsDelete *delete, DifsError *error);
+extern size_t difs_pull_pack(const DifsPull *pull, uint8_t *out);
+extern bool difs_pull_unpack(const uint8_t *in, size_t length, DifsPull *pull, DifsError *error);
+extern size_t difs_pull_progress_pack(const DifsPullProgress *progress, uint8_t *out);
+extern bool difs_pull_progress_unpack(const uint8_t *in, size_t length, DifsPullProgress *progress, DifsError *error);
 extern void difs_list_entry_pack(const DifsListEntry *entry, uint8_t out[DIFS_LIST_ENTRY_SIZE]);
 extern void difs_list_entry_unpack(const uint8_t in[DIFS_LIST_ENTRY_SIZE], DifsListEntry *entry);
 extern void difs_group_entry_pack(const DifsGroupEntry *entry, uint8_t out[DIFS_GROUP_ENTRY_SIZE]);

@@ -9,17 +9,26 @@
 
 #include "bytes.h"
 
-#define HELLO_FIXED_SIZE		(2 + DIFS_KEY_ID_SIZE + DIFS_UUID_SIZE + 8 + DIFS_NONCE_SIZE)
+#define HELLO_FIXED_SIZE		(2 + DIFS_KEY_ID_SIZE + DIFS_UUID_SIZE + 8 + DIFS_CLAIM_SIZE + DIFS_NONCE_SIZE)
 #define CHALLENGE_FIXED_SIZE	(2 + DIFS_NONCE_SIZE + DIFS_PROOF_SIZE + 2)
-#define STATUS_SIZE				(10 * 8 + 1)
+#define STATUS_SIZE				(10 * 8 + 1 + DIFS_CLAIM_SIZE + DIFS_UUID_SIZE)
 #define CREATE_GROUP_SIZE		24
 #define GET_SIZE				24
+#define PULL_FIXED_SIZE			34
+#define PULL_SOURCE_SIZE		(4 + DIFS_NAME_SIZE - 1 + 255)
+#define PULL_PROGRESS_SIZE		29
 
 _Static_assert(HELLO_FIXED_SIZE + DIFS_NAME_SIZE <= DIFS_WIRE_MAX_GREETING, "HELLO fits into a greeting");
 _Static_assert(CHALLENGE_FIXED_SIZE + DIFS_NAME_SIZE <= DIFS_WIRE_MAX_GREETING, "CHALLENGE fits into a greeting");
 _Static_assert(8 + 8 * DIFS_WIRE_MAX_DELETE <= DIFS_WIRE_MAX_CONTROL, "the largest DELETE fits into a control");
 _Static_assert(4 + DIFS_MAX_PACKED_SIZE <= DIFS_WIRE_MAX_CONTROL, "the largest segment header fits into a control");
 
+_Static_assert(PULL_FIXED_SIZE + DIFS_PULL_MAX_SOURCES * PULL_SOURCE_SIZE <= DIFS_WIRE_MAX_CONTROL,
+			   "the largest PULL fits into a control");
+
+static bool unpack_source(const uint8_t *in, size_t length, size_t *at, DifsPullSource *source, DifsError *error);
+static size_t pack_text(const char *text, uint8_t *out);
+static bool unpack_text(const uint8_t *in, size_t length, size_t *at, char text[DIFS_NAME_SIZE], DifsError *error);
 static bool wrong_length(const char *body, size_t length, DifsError *error);
 static bool unpack_name(const uint8_t *in, size_t length, char name[DIFS_NAME_SIZE], DifsError *error);
 
@@ -32,7 +41,8 @@ difs_hello_pack(const DifsHello *hello, uint8_t *out)
 	memcpy(out + 2, hello->key_id, DIFS_KEY_ID_SIZE);
 	memcpy(out + 10, hello->cluster, DIFS_UUID_SIZE);
 	difs_put64(out + 26, hello->epoch);
-	memcpy(out + 34, hello->nonce, DIFS_NONCE_SIZE);
+	memcpy(out + 34, hello->claim, DIFS_CLAIM_SIZE);
+	memcpy(out + 50, hello->nonce, DIFS_NONCE_SIZE);
 	memcpy(out + HELLO_FIXED_SIZE, hello->name, name_length);
 	return HELLO_FIXED_SIZE + name_length;
 }
@@ -46,7 +56,8 @@ difs_hello_unpack(const uint8_t *in, size_t length, DifsHello *hello, DifsError 
 	memcpy(hello->key_id, in + 2, DIFS_KEY_ID_SIZE);
 	memcpy(hello->cluster, in + 10, DIFS_UUID_SIZE);
 	hello->epoch = difs_get64(in + 26);
-	memcpy(hello->nonce, in + 34, DIFS_NONCE_SIZE);
+	memcpy(hello->claim, in + 34, DIFS_CLAIM_SIZE);
+	memcpy(hello->nonce, in + 50, DIFS_NONCE_SIZE);
 	return unpack_name(in + HELLO_FIXED_SIZE, length - HELLO_FIXED_SIZE, hello->name, error);
 }
 
@@ -88,6 +99,8 @@ difs_status_pack(const DifsServerStatus *status, uint8_t *out)
 	difs_put64(out + 64, status->gets);
 	difs_put64(out + 72, status->syncs);
 	out[80] = status->tier;
+	memcpy(out + 81, status->claim, DIFS_CLAIM_SIZE);
+	memcpy(out + 97, status->storage, DIFS_UUID_SIZE);
 	return STATUS_SIZE;
 }
 
@@ -107,6 +120,8 @@ difs_status_unpack(const uint8_t *in, size_t length, DifsServerStatus *status, D
 	status->gets = difs_get64(in + 64);
 	status->syncs = difs_get64(in + 72);
 	status->tier = in[80];
+	memcpy(status->claim, in + 81, DIFS_CLAIM_SIZE);
+	memcpy(status->storage, in + 97, DIFS_UUID_SIZE);
 	if (status->tier > 1)
 		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "server status has the unknown tier %u", status->tier);
 	return true;
@@ -211,6 +226,76 @@ difs_delete_unpack(const uint8_t *in, size_t length, DifsDelete *delete, DifsErr
 	return true;
 }
 
+size_t
+difs_pull_pack(const DifsPull *pull, uint8_t *out)
+{
+	size_t		length = PULL_FIXED_SIZE;
+
+	difs_put64(out, pull->group);
+	difs_put64(out + 8, pull->epoch);
+	difs_put64(out + 16, pull->capacity);
+	difs_put64(out + 24, pull->rate);
+	out[32] = pull->flags;
+	out[33] = pull->count;
+	for (int i = 0; i < pull->count && i < DIFS_PULL_MAX_SOURCES; i++)
+	{
+		difs_put16(out + length, pull->sources[i].port);
+		length += 2;
+		length += pack_text(pull->sources[i].host, out + length);
+		length += pack_text(pull->sources[i].name, out + length);
+	}
+	return length;
+}
+
+bool
+difs_pull_unpack(const uint8_t *in, size_t length, DifsPull *pull, DifsError *error)
+{
+	size_t		at = PULL_FIXED_SIZE;
+
+	if (length < PULL_FIXED_SIZE)
+		return wrong_length("PULL", length, error);
+	pull->group = difs_get64(in);
+	pull->epoch = difs_get64(in + 8);
+	pull->capacity = difs_get64(in + 16);
+	pull->rate = difs_get64(in + 24);
+	pull->flags = in[32];
+	pull->count = in[33];
+	if (pull->count < 1 || pull->count > DIFS_PULL_MAX_SOURCES || (pull->flags & ~DIFS_PULL_DAMAGED) != 0)
+		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "PULL has %u sources and the flags %u", pull->count, pull->flags);
+	for (int i = 0; i < pull->count; i++)
+	{
+		if (!unpack_source(in, length, &at, &pull->sources[i], error))
+			return false;
+	}
+	return at == length || wrong_length("PULL", length, error);
+}
+
+size_t
+difs_pull_progress_pack(const DifsPullProgress *progress, uint8_t *out)
+{
+	difs_put64(out, progress->segments);
+	difs_put64(out + 8, progress->bytes);
+	difs_put64(out + 16, progress->total);
+	difs_put32(out + 24, progress->damaged);
+	out[28] = progress->done;
+	return PULL_PROGRESS_SIZE;
+}
+
+bool
+difs_pull_progress_unpack(const uint8_t *in, size_t length, DifsPullProgress *progress, DifsError *error)
+{
+	if (length != PULL_PROGRESS_SIZE)
+		return wrong_length("PULL's reply", length, error);
+	progress->segments = difs_get64(in);
+	progress->bytes = difs_get64(in + 8);
+	progress->total = difs_get64(in + 16);
+	progress->damaged = difs_get32(in + 24);
+	progress->done = in[28] == 1;
+	if (in[28] > 1)
+		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "PULL's reply is neither done nor not");
+	return true;
+}
+
 void
 difs_list_entry_pack(const DifsListEntry *entry, uint8_t out[DIFS_LIST_ENTRY_SIZE])
 {
@@ -249,6 +334,38 @@ difs_group_entry_unpack(const uint8_t in[DIFS_GROUP_ENTRY_SIZE], DifsGroupEntry 
 	entry->file_bytes = difs_get64(in + 16);
 	entry->live_bytes = difs_get64(in + 24);
 	entry->state = difs_get64(in + 32);
+}
+
+static bool
+unpack_source(const uint8_t *in, size_t length, size_t *at, DifsPullSource *source, DifsError *error)
+{
+	if (length - *at < 2)
+		return wrong_length("PULL", length, error);
+	source->port = difs_get16(in + *at);
+	*at += 2;
+	return unpack_text(in, length, at, source->host, error) && unpack_text(in, length, at, source->name, error);
+}
+
+static size_t
+pack_text(const char *text, uint8_t *out)
+{
+	size_t		length = strnlen(text, DIFS_NAME_SIZE - 1);
+
+	out[0] = (uint8_t) length;
+	memcpy(out + 1, text, length);
+	return 1 + length;
+}
+
+static bool
+unpack_text(const uint8_t *in, size_t length, size_t *at, char text[DIFS_NAME_SIZE], DifsError *error)
+{
+	size_t		size;
+
+	if (length == *at || length - *at - 1 < in[*at])
+		return wrong_length("PULL", length, error);
+	size = in[*at];
+	*at += 1 + size;
+	return unpack_name(in + *at - size, size, text, error);
 }
 
 static bool

@@ -6,9 +6,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+
 #include "src/call.h"
 #include "src/link.h"
 
+static pg_noinline DifsLink *open_link(int32 server, DifsError *error);
 static bool converse(DifsLink *link, const DifsFrame *request, int timeout_ms, DifsReply *reply, DifsError *error);
 static void take_head(DifsLink *link, const DifsFrame *frame, DifsReply *reply);
 static bool take_reply(DifsLink *link, const DifsFrame *frame, DifsReply *reply, DifsError *error);
@@ -28,8 +31,7 @@ difs_call(int32 server, DifsMessage message, const void *control, uint32 control
 	DifsLink   *link;
 	bool		done = false;
 
-	difs_link_begin();
-	link = difs_link_open(server, error);
+	link = open_link(server, error);
 	if (link == NULL)
 		return false;
 	PG_TRY();
@@ -45,6 +47,24 @@ difs_call(int32 server, DifsMessage message, const void *control, uint32 control
 	}
 	PG_END_TRY();
 	return done;
+}
+
+/* To connect is to read tables. A duty calls outside of transactions, so that no snapshot is held while it waits; it gets one for that. */
+static DifsLink *
+open_link(int32 server, DifsError *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		own_transaction = !IsTransactionState();
+	DifsLink   *link;
+
+	if (own_transaction)
+		StartTransactionCommand();
+	difs_link_begin();
+	link = difs_link_open(server, error);
+	if (own_transaction)
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return link;
 }
 
 static bool

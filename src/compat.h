@@ -62,6 +62,11 @@ typedef bool TU_UpdateIndexes;
 #define difs_owns_database(database, role) object_ownercheck(DatabaseRelationId, (database), (role))
 #endif
 
+/* 16: the record that tells standbys of rows that nobody may see any more says of which table they are */
+#if PG_VERSION_NUM < 160000
+#define gistXLogPageReuse(index, table, block, xid) (gistXLogPageReuse) ((index), (block), (xid))
+#endif
+
 /* 18: a tuple that does not count as a conflict */
 #if PG_VERSION_NUM < 180000
 #define ExecCheckIndexConstraints(info, slot, estate, conflict, tuple, arbiters) \

@@ -9,8 +9,10 @@
  * transaction, since the database's lock does too, and the launcher gets a hint to
  * look again.  Workers are only disturbed for who may run the statement.
  *
- * After CREATE EXTENSION the launcher, after a DROP that may have taken the
- * extension with it the keeper, has to look as soon as that is committed.
+ * After CREATE EXTENSION the launcher has to look as soon as that is committed.
+ * Before a DROP that takes the extension or a database with it is committed, what
+ * will be left on chunk servers is written down (worker/legacy.h); after a DROP of
+ * the extension its workers are told to exit.
  *
  * State: what the end of the transaction has to do, in this backend; the block, in
  * shared memory.  A backend that dies in between ends its block in an exit hook.
@@ -21,6 +23,7 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -32,6 +35,7 @@
 #include "src/compat.h"
 #include "src/ddl.h"
 #include "src/shmem.h"
+#include "worker/legacy.h"
 
 #define STOP_TIMEOUT_MS 10000	/* for workers to exit; then PostgreSQL says who is in the way */
 #define DEFAULT_TEMPLATE "template1"
@@ -41,7 +45,7 @@ static ProcessUtility_hook_type previous_hook = NULL;
 /* what the end of this transaction has to do */
 static Oid	blocked = InvalidOid;
 static Oid	to_look_at = InvalidOid;	/* a database for the launcher, if we commit */
-static bool wake_keeper = false;
+static bool dropped = false;	/* the extension */
 
 static void utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
 					ParamListInfo parameters, QueryEnvironment *environment, DestReceiver *destination,
@@ -50,8 +54,9 @@ static const char *database_to_clear(Node *statement);
 static const char *database_to_look_at(Node *statement);
 static bool may_drop_extension(Node *statement);
 static const char *option_string(List *options, const char *name);
-static void clear_database(const char *name);
+static void clear_database(const char *name, bool drops);
 static bool block(Oid database);
+static void stop_workers(Oid database);
 static bool has_workers(Oid database);
 static void unblock(void);
 static void at_end_of_transaction(XactEvent event, void *arg);
@@ -73,14 +78,14 @@ utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessU
 	const char *to_clear = database_to_clear(node);
 	const char *new_database = database_to_look_at(node);
 	bool		creates = IsA(node, CreateExtensionStmt);
-	bool		drops = may_drop_extension(node);
+	bool		drops = may_drop_extension(node) && OidIsValid(get_extension_oid("difs", true));
 
 	/* the statement may be freed while it runs (a ROLLBACK, say): no look at it after that */
 	if (new_database != NULL)
 		new_database = pstrdup(new_database);
 
 	if (to_clear != NULL)
-		clear_database(to_clear);
+		clear_database(to_clear, IsA(node, DropdbStmt));
 
 	if (previous_hook != NULL)
 		previous_hook(statement, query, read_only_tree, context, parameters, environment, destination, completion);
@@ -88,6 +93,13 @@ utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessU
 		standard_ProcessUtility(statement, query, read_only_tree, context, parameters, environment, destination,
 								completion);
 
+	if (drops)
+	{
+		CommandCounterIncrement();
+		drops = !OidIsValid(get_extension_oid("difs", true));
+		if (drops)
+			difs_legacy_write(MyDatabaseId);
+	}
 	if (new_database != NULL)
 	{
 		CommandCounterIncrement();
@@ -95,7 +107,7 @@ utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessU
 	}
 	else if (creates)
 		to_look_at = MyDatabaseId;
-	wake_keeper = wake_keeper || drops;
+	dropped = dropped || drops;
 }
 
 /* The database that no worker may be connected to while a statement runs. */
@@ -158,15 +170,17 @@ option_string(List *options, const char *name)
 	return NULL;
 }
 
-/* Has the workers of a database exit, if it has any. If they do not, PostgreSQL's own check finds them and says so. */
+/* Has the workers of a database exit, if it has any; before it is dropped, what they know is written down. If they do not, PostgreSQL's own check finds them and says so. */
 static void
-clear_database(const char *name)
+clear_database(const char *name, bool drops)
 {
 	Oid			database = get_database_oid(name, true);
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), STOP_TIMEOUT_MS);
 
 	if (!OidIsValid(database) || !has_workers(database) || !difs_owns_database(database, GetUserId()))
 		return;
+	if (drops)
+		difs_legacy_write(database);
 	ConditionVariablePrepareToSleep(&difs_shared->changed);
 	while (!block(database) || has_workers(database))
 	{
@@ -198,20 +212,27 @@ block(Oid database)
 	{
 		difs_shared->blocked_database = blocked = database;
 		difs_shared->blocked_by = DIFS_MY_PROC_NUMBER;
-		for (int i = 0; i < difs_shared->database_count; i++)
-		{
-			DifsDatabase *entry = &difs_shared->databases[i];
-
-			if (entry->state == DIFS_DATABASE_UNUSED || entry->database != database)
-				continue;
-			entry->state = DIFS_DATABASE_STOPPING;
-			difs_wake(entry->keeper);
-			difs_wake(entry->streamer);
-			difs_wake(difs_shared->launcher);
-		}
+		stop_workers(database);
 	}
 	LWLockRelease(&difs_shared->lock);
 	return OidIsValid(blocked);
+}
+
+/* Under the lock. */
+static void
+stop_workers(Oid database)
+{
+	for (int i = 0; i < difs_shared->database_count; i++)
+	{
+		DifsDatabase *entry = &difs_shared->databases[i];
+
+		if (entry->state == DIFS_DATABASE_UNUSED || entry->database != database)
+			continue;
+		entry->state = DIFS_DATABASE_STOPPING;
+		difs_wake(entry->keeper);
+		difs_wake(entry->streamer);
+		difs_wake(difs_shared->launcher);
+	}
 }
 
 static bool
@@ -244,18 +265,22 @@ unblock(void)
 static void
 at_end_of_transaction(XactEvent event, void *arg)
 {
-	DifsDatabase *database;
-
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	if (OidIsValid(blocked))
 		unblock();
 	if (OidIsValid(to_look_at) && event == XACT_EVENT_COMMIT)
 		difs_database_hint(to_look_at);
-	if (wake_keeper && event == XACT_EVENT_COMMIT && (database = difs_database_find(MyDatabaseId)) != NULL)
-		difs_wake(database->keeper);
+	if (dropped && event == XACT_EVENT_COMMIT)
+	{
+		/* our locks keep others from the tables of another extension that we may have made: they find no workers until there are new ones */
+		LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+		stop_workers(MyDatabaseId);
+		LWLockRelease(&difs_shared->lock);
+		difs_database_hint(MyDatabaseId);
+	}
 	to_look_at = InvalidOid;
-	wake_keeper = false;
+	dropped = false;
 }
 
 static void

@@ -32,6 +32,7 @@ difs_doom_inode(int64 ino)
 	values[DIFS_DOOMED_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[DIFS_DOOMED_LSN - 1] = LSNGetDatum(GetXLogInsertRecPtr());
 	values[DIFS_DOOMED_DOOMED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[DIFS_DOOMED_SETTLED - 1] = BoolGetDatum(false);
 	difs_row_insert(DIFS_REL_DOOMED, values, nulls);
 	DIFS_FAULT("backend.delete.doomed");
 }

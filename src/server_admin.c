@@ -17,14 +17,17 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "src/compat.h"
 #include "src/link.h"
 #include "src/report.h"
+#include "src/server_admin.h"
 #include "src/servers.h"
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "src/table.h"
+#include "worker/duties.h"
 
 /* The arguments of difs_server_add(). */
 typedef struct NewServer
@@ -35,6 +38,7 @@ typedef struct NewServer
 	char	   *zone;
 	char	   *tier;
 	int32		weight;
+	pg_uuid_t	storage;		/* identity of its data directory; all zeros: it has none */
 } NewServer;
 
 enum HealthColumn
@@ -53,15 +57,15 @@ enum HealthColumn
 };
 
 static bool wake_keeper = false;	/* at commit */
+static bool want_repair = false;
 
 static void get_arguments(FunctionCallInfo fcinfo, NewServer *server);
 static void check_length(const char *what, const char *value, Size size);
 static void check_is_new(const NewServer *server);
-static void meet(const NewServer *server);
-static void check_meeting(const NewServer *server, const DifsConn *conn);
+static void meet(NewServer *server);
+static void check_meeting(NewServer *server, const DifsConn *conn);
 pg_noreturn static void report_no_meeting(const NewServer *server, const DifsConn *conn);
 static int32 insert_server(const NewServer *server);
-static void wake_keeper_at_commit(void);
 static void on_transaction(XactEvent event, void *arg);
 static int	copy_servers(DifsSharedServer *copies);
 static void put_health(ReturnSetInfo *result, const DifsSharedServer *server);
@@ -141,7 +145,7 @@ check_is_new(const NewServer *server)
 
 /* Connects, so that only what answers as it should is added. */
 static void
-meet(const NewServer *server)
+meet(NewServer *server)
 {
 	DifsPeer	peer = {0};
 	DifsConn   *conn;
@@ -166,7 +170,7 @@ meet(const NewServer *server)
 }
 
 static void
-check_meeting(const NewServer *server, const DifsConn *conn)
+check_meeting(NewServer *server, const DifsConn *conn)
 {
 	static const char *const tiers[] = {"disk", "memory"};
 	int			tier;
@@ -178,6 +182,7 @@ check_meeting(const NewServer *server, const DifsConn *conn)
 				(errcode(DIFS_ERRCODE_ARGUMENT),
 				 errmsg("chunk server at %s:%d is \"%s\", not \"%s\"",
 						server->host, server->port, difs_conn_name(conn), server->name)));
+	memcpy(server->storage.data, difs_conn_status(conn)->storage, DIFS_UUID_SIZE);
 	tier = difs_conn_status(conn)->tier;
 	if (tier < lengthof(tiers) && (strcmp(server->tier, "memory") == 0) != (tier == 1))
 		ereport(ERROR,
@@ -212,6 +217,7 @@ static int32
 insert_server(const NewServer *server)
 {
 	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_SERVER);
+	static const pg_uuid_t no_storage;
 	Datum		values[DIFS_SERVER_COLUMNS];
 	bool		nulls[DIFS_SERVER_COLUMNS] = {false};
 
@@ -225,12 +231,14 @@ insert_server(const NewServer *server)
 	values[DIFS_SERVER_STATE - 1] = CStringGetTextDatum("active");
 	values[DIFS_SERVER_EMBEDDED - 1] = BoolGetDatum(false);
 	values[DIFS_SERVER_CREATED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[DIFS_SERVER_STORAGE - 1] = UUIDPGetDatum(&server->storage);
+	nulls[DIFS_SERVER_STORAGE - 1] = memcmp(server->storage.data, no_storage.data, DIFS_UUID_SIZE) == 0;
 	difs_row_insert(DIFS_REL_SERVER, values, nulls);
 	return id;
 }
 
-static void
-wake_keeper_at_commit(void)
+void
+difs_wake_keeper_at_commit(bool repair)
 {
 	static bool registered = false;
 
@@ -238,6 +246,7 @@ wake_keeper_at_commit(void)
 		RegisterXactCallback(on_transaction, NULL);
 	registered = true;
 	wake_keeper = true;
+	want_repair = want_repair || repair;
 }
 
 static void
@@ -247,9 +256,13 @@ on_transaction(XactEvent event, void *arg)
 
 	if (!wake_keeper || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
 		return;
-	wake_keeper = false;
 	if (event == XACT_EVENT_COMMIT && (database = difs_database_find(MyDatabaseId)) != NULL)
+	{
 		difs_wake(database->keeper);
+		if (want_repair)
+			difs_duty_want(database, DIFS_DUTY_REPAIR);
+	}
+	wake_keeper = want_repair = false;
 }
 
 /* Copies what the keeper knows into an array of DIFS_MAX_SERVERS; returns how many there are. */
@@ -309,12 +322,12 @@ difs_server_add(PG_FUNCTION_ARGS)
 				 errmsg("must be superuser to add a chunk server")));
 	difs_shmem_require();
 	get_arguments(fcinfo, &server);
-	difs_write_begin("difs_server_add");
+	difs_admin_begin("difs_server_add");
 	check_is_new(&server);
 	meet(&server);
 	id = insert_server(&server);
 	difs_write_end();
-	wake_keeper_at_commit();
+	difs_wake_keeper_at_commit(false);
 	PG_RETURN_INT32(id);
 }
 

@@ -18,6 +18,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -27,6 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
+#include "src/claim.h"
 #include "src/report.h"
 #include "src/servers.h"
 #include "src/settings.h"
@@ -110,6 +112,7 @@ void
 difs_servers_identity(DifsPeer *peer)
 {
 	read_cluster(peer);
+	difs_claim_introduce(difs_database_find(MyDatabaseId), peer);
 	memcpy(peer->key, difs_cluster_key(), DIFS_KEY_SIZE);
 }
 
@@ -232,7 +235,7 @@ read_server(int32 server, CachedServer *entry)
 	return true;
 }
 
-/* Who this database is to its servers: read each time, since a claim raises the epoch.  The table has one row. */
+/* Who this database is to its servers.  The table has one row. */
 static void
 read_cluster(DifsPeer *peer)
 {
@@ -247,7 +250,6 @@ read_cluster(DifsPeer *peer)
 				 errmsg("table difs.cluster is empty")));
 	slot_getallattrs(slot);
 	memcpy(peer->cluster, DatumGetUUIDP(slot->tts_values[DIFS_CLUSTER_UUID - 1])->data, DIFS_UUID_SIZE);
-	peer->epoch = (uint64) DatumGetInt64(slot->tts_values[DIFS_CLUSTER_EPOCH - 1]);
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);

@@ -23,7 +23,7 @@ typedef struct DifsMembers
 /* Members of a block group, from the cache or the table. False if there is no such group. */
 extern bool difs_group_members(uint64 group, DifsMembers *members);
 
-/* The name, address, cluster uuid, epoch and key with which this database talks to a server: what
+/* The name, address, cluster uuid, claim and key with which this database talks to a server: what
  * difs_conn_create() wants. False if there is no such server. Errors out if the key file cannot be read (58030,
  * with the hint where it is looked for). */
 extern bool difs_server_peer(int32 server, DifsPeer *peer);

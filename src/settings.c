@@ -18,13 +18,23 @@ char	   *difs_key_file = "";
 char	   *difs_server_program = "";
 char	   *difs_advertise_address = "";
 int			difs_block_group_size = 256 * 1024;
+bool		difs_auto_claim = false;
 int			difs_health_interval = 2000;
+int			difs_repair_interval = 60 * 1000;
+int			difs_repair_delay = 10 * 60 * 1000;
+int			difs_repair_rate = 100 * 1024;
+int			difs_scrub_interval = 14 * 24 * 3600;
+int			difs_scrub_rate = 64 * 1024;
+int			difs_scrub_pause_ms = 60 * 1000;
+int			difs_collect_interval = 60 * 1000;
+int			difs_retain = 0;
 char	   *difs_volume = "main";
 int			difs_server_timeout = 10000;
 
 static void define_fixed_at_start(void);
 static void define_on_reload(void);
 static void define_of_session(void);
+static void assign_scrub_interval(int interval_s, void *extra);
 
 void
 difs_settings_define(bool preloading)
@@ -102,11 +112,51 @@ define_on_reload(void)
 							NULL,
 							&difs_block_group_size, 256 * 1024, 16 * 1024, 4 * 1024 * 1024 - 1,
 							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomBoolVariable("difs.auto_claim",
+							 "Take over the right to write to files after promotion of a standby or restore of a backup.",
+							 "Whoever held it before can only read from then on. Never taken back from a server that has taken it.",
+							 &difs_auto_claim, false,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("difs.health_interval",
 							"Time between two looks at each chunk server.",
 							NULL,
 							&difs_health_interval, 2000, 100, 600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.repair_interval",
+							"Time between two looks at which chunk servers hold which block groups.",
+							"0 looks only when asked to.",
+							&difs_repair_interval, 60 * 1000, 0, 24 * 3600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.repair_delay",
+							"Time after which the copies on a chunk server that does not answer are made anew on others.",
+							NULL,
+							&difs_repair_delay, 10 * 60 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.repair_rate",
+							"Bytes a second that repair, draining and rebalancing copy.",
+							"0 means as fast as the chunk servers can.",
+							&difs_repair_rate, 100 * 1024, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.scrub_interval",
+							"Time within which every byte on chunk servers is read again and checked.",
+							"0 turns that off.",
+							&difs_scrub_interval, 14 * 24 * 3600, 0, 10 * 365 * 24 * 3600,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, assign_scrub_interval, NULL);
+	DefineCustomIntVariable("difs.scrub_rate",
+							"Bytes a second that are read to check them, from all chunk servers together.",
+							"0 means unlimited.",
+							&difs_scrub_rate, 64 * 1024, 0, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.collect_interval",
+							"Time between two rounds of collection.",
+							"0 means that only difs_collect() runs one.",
+							&difs_collect_interval, 60 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.retain",
+							"Time for which deleted content is kept for a restore to an earlier point.",
+							"0 keeps it only as long as a snapshot, standby, slot or hold may want it.",
+							&difs_retain, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 static void
@@ -122,4 +172,11 @@ define_of_session(void)
 							"A server that is silent for half of it is given up and another one is tried.",
 							&difs_server_timeout, 10000, 200, 3600 * 1000,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+/* A twentieth of the interval, between a second and a minute. */
+static void
+assign_scrub_interval(int interval_s, void *extra)
+{
+	difs_scrub_pause_ms = interval_s == 0 ? 0 : interval_s >= 1200 ? 60000 : Max(interval_s * 50, 1000);
 }

@@ -18,7 +18,16 @@ extern char *difs_key_file;				/* difs.key_file: '' = <local directory>/cluster.
 extern char *difs_server_program;		/* difs.server_program: '' = difsd beside the postgres program */
 extern char *difs_advertise_address;	/* difs.advertise_address: what embedded servers announce and listen on */
 extern int	difs_block_group_size;		/* difs.block_group_size, in kB */
+extern bool difs_auto_claim;			/* difs.auto_claim: take the claim after promotion or restore */
 extern int	difs_health_interval;		/* difs.health_interval, in ms */
+extern int	difs_repair_interval;		/* difs.repair_interval, in ms */
+extern int	difs_repair_delay;			/* difs.repair_delay, in ms */
+extern int	difs_repair_rate;			/* difs.repair_rate, in kB a second; 0 = no bound */
+extern int	difs_scrub_interval;		/* difs.scrub_interval, in s: everything is read again within this; 0 = never */
+extern int	difs_scrub_rate;			/* difs.scrub_rate, in kB a second; 0 = unlimited */
+extern int	difs_scrub_pause_ms;		/* follows from difs.scrub_interval: between two looks at what is due */
+extern int	difs_collect_interval;		/* difs.collect_interval, in ms; 0 = only when asked to */
+extern int	difs_retain;				/* difs.retain, in s: how long deleted content is kept */
 
 /* of a session */
 extern char *difs_volume;				/* difs.volume: volume of paths that name none */

@@ -112,6 +112,25 @@ difs_database_hint(Oid database)
 }
 
 void
+difs_database_restart(DifsDatabase *database)
+{
+	Oid			oid = InvalidOid;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	if (database->state == DIFS_DATABASE_RUNNING)
+	{
+		oid = database->database;
+		database->state = DIFS_DATABASE_STOPPING;
+		difs_wake(database->keeper);
+		difs_wake(database->streamer);
+	}
+	LWLockRelease(&difs_shared->lock);
+	ConditionVariableBroadcast(&difs_shared->changed);
+	if (OidIsValid(oid))
+		difs_database_hint(oid);
+}
+
+void
 difs_wake(int proc_number)
 {
 	if (proc_number >= 0)

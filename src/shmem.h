@@ -67,12 +67,15 @@ typedef struct DifsSharedServer
 	bool		accepts_groups; /* state is 'active': neither draining nor removed */
 	bool		alive;			/* answered the last health check */
 	TimestampTz last_seen;
+	TimestampTz down_since;		/* while it is not alive; counted from when this was first known of it */
 	uint64		capacity_bytes;
 	uint64		used_bytes;
 	uint64		free_bytes;
 	uint64		puts;			/* segments written, read, and syncs, since it started */
 	uint64		gets;
 	uint64		syncs;
+	uint8		storage[DIFS_UUID_SIZE];	/* identity of its data directory, by its row; all zeros: not known */
+	uint8		seen_storage[DIFS_UUID_SIZE];	/* the same as it says itself */
 	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why it is not alive, for messages */
 } DifsSharedServer;
 
@@ -112,6 +115,7 @@ typedef enum DifsDutyKind
 	DIFS_DUTY_REPAIR,			/* gives block groups back the members that they lost; drains servers */
 	DIFS_DUTY_SCRUB,			/* reads everything again */
 	DIFS_DUTY_UNSTAGE,			/* moves staged segments to chunk servers */
+	DIFS_DUTY_CLAIM,			/* takes the claim, with difs.auto_claim */
 	DIFS_DUTIES
 } DifsDutyKind;
 
@@ -122,6 +126,7 @@ typedef struct DifsDutyState
 {
 	bool		wanted;			/* run as soon as possible; set by anybody, cleared by the keeper when it starts a round */
 	int			proc;			/* proc number of the process that runs a round, or -1 */
+	bool		asked;			/* somebody has wanted the round that runs or ran last */
 	uint64		round;			/* number of the round that runs or ran last; raised by the keeper when it starts one */
 	uint64		ended_round;	/* the last round that has ended, well or not */
 	TimestampTz started;		/* of the round that runs or ran last */
@@ -146,6 +151,9 @@ typedef struct DifsDatabase
 	Oid			database;
 	uint8		cluster[DIFS_UUID_SIZE];
 	uint64		epoch;
+	bool		claimed;		/* holds the claim (claim.h); set by the keeper before RUNNING, and constant while that lasts */
+	uint8		claim[DIFS_CLAIM_SIZE];
+	char		claim_problem[DIFS_ERROR_TEXT_SIZE];	/* why it does not hold it, a sentence */
 	int			keeper;			/* proc number, or -1 */
 	int			streamer;		/* proc number, or -1 */
 	uint32		servers_generation; /* raised whenever an address in servers[] changes */
@@ -154,6 +162,8 @@ typedef struct DifsDatabase
 	DifsWantedClass classes[DIFS_MAX_CLASSES];
 
 	DifsDutyState duties[DIFS_DUTIES];
+	bool		rebalance_wanted;	/* set by difs_rebalance(), taken by a round of DIFS_DUTY_REPAIR */
+	uint64		rebalanced;		/* copies that have moved by that since the start */
 
 	/* segment ids: [next, limit) may be handed out; refilled from a sequence by the keeper (at start and below the low mark)
 	 * and by any backend that finds it empty. */
@@ -174,6 +184,7 @@ typedef struct DifsLocalServer
 	char		host[256];		/* address to announce */
 	uint16		port;			/* 0 until it listens */
 	int			pid;			/* 0 while it is down */
+	uint8		storage[DIFS_UUID_SIZE];	/* identity of its data directory, once it listens */
 } DifsLocalServer;
 
 typedef struct DifsShared
@@ -219,6 +230,9 @@ extern DifsDatabase *difs_database_find(Oid database);
 
 /* Asks the launcher to look for the extension in a database, now. */
 extern void difs_database_hint(Oid database);
+
+/* Has the workers of a database end and start anew; until then calls that need them wait. */
+extern void difs_database_restart(DifsDatabase *database);
 
 /* Sets the latch of the process with that proc number, if it is not -1. */
 extern void difs_wake(int proc_number);

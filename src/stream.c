@@ -18,6 +18,7 @@
 #include "storage/spin.h"
 #include "utils/timestamp.h"
 
+#include "src/claim.h"
 #include "src/compat.h"
 #include "src/ids.h"
 #include "src/report.h"
@@ -92,6 +93,7 @@ difs_stream_begin(const DifsClass *class, uint32 room_bytes, void **room)
 	DifsDatabase *database = difs_database_require();
 	DifsSlot   *slot;
 
+	difs_claim_require();
 	difs_segment_refill(database);
 	Assert(filling == -1);
 	filling = take_slot();

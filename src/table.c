@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "src/claim.h"
 #include "src/compat.h"
 #include "src/table.h"
 
@@ -55,6 +56,7 @@ static const struct
 	[DIFS_REL_DENTRY_INO] = {"dentry_ino"},
 	[DIFS_REL_VERSION] = {"version", DIFS_VERSION_COLUMNS},
 	[DIFS_REL_VERSION_PKEY] = {"version_pkey"},
+	[DIFS_REL_VERSION_MAP] = {"version_map"},
 	[DIFS_REL_MANIFEST] = {"manifest", DIFS_MANIFEST_COLUMNS},
 	[DIFS_REL_MANIFEST_PKEY] = {"manifest_pkey"},
 	[DIFS_REL_MANIFEST_SEGMENT] = {"manifest_segment"},
@@ -63,6 +65,8 @@ static const struct
 	[DIFS_REL_SERVER] = {"server", DIFS_SERVER_COLUMNS},
 	[DIFS_REL_SERVER_PKEY] = {"server_pkey"},
 	[DIFS_REL_DOOMED] = {"doomed", DIFS_DOOMED_COLUMNS},
+	[DIFS_REL_HOLD] = {"hold", DIFS_HOLD_COLUMNS},
+	[DIFS_REL_HOLD_PKEY] = {"hold_pkey"},
 	[DIFS_REL_SEQ_INO] = {"ino"},
 	[DIFS_REL_SEQ_VOLUME] = {"volume_id"},
 	[DIFS_REL_SEQ_SERVER] = {"server_id"},
@@ -117,6 +121,14 @@ difs_table_open(DifsRelation table, LOCKMODE lock)
 
 void
 difs_write_begin(const char *function)
+{
+	difs_admin_begin(function);
+	if (function != NULL)
+		difs_claim_require();
+}
+
+void
+difs_admin_begin(const char *function)
 {
 	if (function != NULL)
 	{

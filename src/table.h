@@ -50,7 +50,8 @@ extern Relation difs_table_open(DifsRelation table, LOCKMODE lock);
  * write_begin: the newest snapshot that the isolation level allows, as each statement of a volatile SQL function
  * has it, so READ COMMITTED sees what others have just committed.  Refuses read-only transactions, standbys and
  * parallel mode; the function's SQL name ("difs_put") is for that message.  NULL: no such check, for rows that
- * complete what an earlier call was allowed to do (PRE_COMMIT).
+ * complete what an earlier call was allowed to do (PRE_COMMIT).  And refuses a database that does not hold the claim to
+ * its files (claim.h), which admin_begin does not: for what concerns servers and policies.
  *
  * read_begin: the snapshot of the statement that calls, if this transaction has written nothing since it was taken.
  * If it has ("SELECT difs_put('/a', …), difs_get('/a')"), what write_begin would take: the statement's snapshot
@@ -60,6 +61,7 @@ extern Relation difs_table_open(DifsRelation table, LOCKMODE lock);
  * The snapshot that they push belongs to nobody else, so difs_command_done() may change its command id.
  */
 extern void difs_write_begin(const char *function);
+extern void difs_admin_begin(const char *function);
 extern void difs_write_end(void);
 extern void difs_read_begin(void);
 extern void difs_read_end(void);

@@ -323,7 +323,7 @@ difs_volume_create(PG_FUNCTION_ARGS)
 
 	volume.digest = digest_of(text_to_cstring(PG_GETARG_TEXT_PP(6)));
 
-	difs_write_begin("difs_volume_create");
+	difs_admin_begin("difs_volume_create");
 	id = insert(&volume);
 	difs_write_end();
 

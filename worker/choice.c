@@ -4,8 +4,8 @@
  *
  * The keeper opens and seals groups; the streamer chooses among the open ones,
  * keeps count of what is on its way to each, and says when one is full or has
- * failed.  Only the streamer takes a group from OPEN to FULL or FAILED, and the
- * keeper does not touch it before nothing is on its way any more, so an index
+ * failed.  Beside it only the keeper takes a group from OPEN to FULL, when a
+ * member is to be drained or has been gone for long.  The keeper does not touch the rest of it before nothing is on its way any more, so an index
  * into groups[] stays good for as long as a try uses it.
  */
 #include "postgres.h"

@@ -3,7 +3,8 @@
  *
  * State: DifsDutyState in shared memory, under difs_shared->lock.  The keeper
  * raises "round" and starts a process; the process says how it went and raises
- * "ended_round" in its exit hook, so a round that dies has ended too.
+ * "ended_round" in its exit hook, so a round that dies has ended too.  Without the
+ * claim (src/claim.h) no duty runs but the one that takes it.
  */
 #include "postgres.h"
 
@@ -13,15 +14,26 @@
 #include "storage/condition_variable.h"
 #include "utils/memutils.h"
 
+#include "src/claim.h"
 #include "src/report.h"
+#include "src/settings.h"
+#include "worker/claim_watch.h"
+#include "worker/collect.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
 #include "worker/process.h"
+#include "worker/repair.h"
+#include "worker/scrub.h"
 
 #define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
 
+static const int only_when_wanted = 0;
+
 const DifsDuty difs_duties[DIFS_DUTIES] = {
-	[DIFS_DUTY_COLLECT] = {"collect", NULL, NULL},
+	[DIFS_DUTY_CLAIM] = {"claim", &only_when_wanted, difs_claim_round},
+	[DIFS_DUTY_REPAIR] = {"repair", &difs_repair_interval, difs_repair_round},
+	[DIFS_DUTY_SCRUB] = {"scrub", &difs_scrub_pause_ms, difs_scrub_round},
+	[DIFS_DUTY_COLLECT] = {"collect", &difs_collect_interval, difs_collect_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];
@@ -36,7 +48,7 @@ difs_duties_turn(TimestampTz *next)
 {
 	for (int kind = 0; kind < DIFS_DUTIES; kind++)
 	{
-		if (difs_duties[kind].round == NULL)
+		if (difs_duties[kind].round == NULL || (kind != DIFS_DUTY_CLAIM && !difs_keeper_database->claimed))
 			continue;
 		if (handles[kind] != NULL && !has_ended(kind))
 			continue;			/* its end sets our latch */
@@ -74,6 +86,7 @@ difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
 	uint64		awaited;
 	bool		stopped = false;
 
+	difs_claim_require();
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	awaited = database->duties[kind].round + 1;
 	LWLockRelease(&difs_shared->lock);
@@ -139,6 +152,7 @@ start(DifsDutyKind kind)
 	request.bgw_notify_pid = MyProcPid;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	state->asked = state->wanted;
 	state->wanted = false;
 	state->round++;
 	state->started = GetCurrentTimestamp();

@@ -9,6 +9,8 @@
  * workers are to stop; whatever it was doing is taken up again by the next round.
  *
  *	collect.c    doomed content and orphans
+ *	repair.c     copies of block groups: lost ones are replaced, servers drained and rebalanced
+ *	scrub.c      reads everything again, and mends it
  *	…            one file each; the table is in duties.c
  */
 #ifndef DIFS_DUTIES_H
@@ -41,6 +43,7 @@ extern PGDLLEXPORT void difs_duty_main(Datum arg);
 extern DifsDatabase *difs_duty_database;
 extern bool difs_duty_begin(void);
 extern void difs_duty_commit(void);
+extern bool difs_duty_asked(void);	/* somebody has asked for this round */
 extern void difs_duty_progress(int64 done, int64 total);
 extern void difs_duty_result(int index, int64 value);
 

@@ -38,7 +38,7 @@ static void remember_problem(void);
 void
 difs_duty_main(Datum arg)
 {
-	int			kind = DatumGetInt32(arg) % DIFS_DUTIES;
+	volatile int kind = DatumGetInt32(arg) % DIFS_DUTIES;	/* must outlive a longjmp */
 	Oid			database;
 
 	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(database));
@@ -98,6 +98,17 @@ difs_duty_commit(void)
 	CommitTransactionCommand();
 	pgstat_report_stat(true);
 	MemoryContextSwitchTo(round_context);
+}
+
+bool
+difs_duty_asked(void)
+{
+	bool		asked;
+
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	asked = state->asked;
+	LWLockRelease(&difs_shared->lock);
+	return asked;
 }
 
 void

@@ -12,7 +12,8 @@
  * it reads the end (--exit-with-stdin), even if launcher and postmaster were
  * killed, and our wait set fires when the child has gone.  A child that ends is
  * started again, after a growing pause.  What it left on disk is its own to
- * repair; nobody else reads it.
+ * repair; nobody else reads it.  A directory of another data directory that is
+ * still there is left alone (embedded_owner.c).
  */
 #include "postgres.h"
 
@@ -66,6 +67,7 @@ pg_noreturn static void become_server(int input, char **arguments);
 static char *program_path(void);
 static char *file_path(int index, const char *suffix);
 static bool read_address(int index, uint16 *port);
+static bool read_storage(int index);
 static void look_whether_listening(int index);
 static void look_whether_ended(int index);
 static void wait_for_end(DifsChild *child, TimestampTz deadline);
@@ -207,7 +209,9 @@ prepare_files(int index, DifsError *error)
 
 	if (access(program, X_OK) != 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not execute \"%s\" (difs.server_program)", program);
-	if (!make_directory(difs_settings_local_directory(), error) || !make_directory(file_path(index, ""), error))
+	if (!make_directory(difs_settings_local_directory(), error) ||
+		!difs_embedded_own(difs_settings_local_directory(), error) ||
+		!make_directory(file_path(index, ""), error))
 		return false;
 	if (difs_key_file[0] == '\0' && access(key_file, F_OK) != 0 &&
 		!difs_keyring_create(key_file, error) && error->code != DIFS_ERROR_EXISTS)
@@ -332,12 +336,42 @@ read_address(int index, uint16 *port)
 	return true;
 }
 
+/* The identity of its data directory, which the server has written before it listens. */
+static bool
+read_storage(int index)
+{
+	char		text[DIFS_NAME_SIZE + 256];
+	uint8		storage[DIFS_UUID_SIZE];
+	char	   *digits;
+	ssize_t		length;
+	int			fd = open(file_path(index, "/identity"), O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[Max(length, 0)] = '\0';
+	digits = strstr(text, "\nstorage ");
+	if (digits == NULL)
+		return false;
+	digits += strlen("\nstorage ");
+	for (int i = 0; i < DIFS_UUID_SIZE; i++)
+	{
+		if (sscanf(digits + 2 * i, "%2hhx", &storage[i]) != 1)
+			return false;
+	}
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	memcpy(difs_shared->local[index].storage, storage, DIFS_UUID_SIZE);
+	LWLockRelease(&difs_shared->lock);
+	return true;
+}
+
 static void
 look_whether_listening(int index)
 {
 	DifsChild  *child = &children[index];
 
-	if (!read_address(index, &child->port))
+	if (!read_address(index, &child->port) || !read_storage(index))
 		return;
 	child->listens = true;
 	child->port_failures = 0;

@@ -13,6 +13,8 @@
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 
+#include "common/error.h"
+
 /* Fills in difs_shared->local[]. Once, before the first turn. */
 extern void difs_embedded_begin(void);
 
@@ -22,6 +24,9 @@ extern void difs_embedded_turn(TimestampTz *next);
 
 /* Adds one event for each child, which fires when it dies. At most DIFS_MAX_LOCAL_SERVERS. */
 extern void difs_embedded_wait_for(WaitEventSet *set);
+
+/* Makes their directory this data directory's own; false if it is another's (embedded_owner.c). */
+extern bool difs_embedded_own(const char *directory, DifsError *error);
 
 /* Stops them all; waits for that, but not for long. */
 extern void difs_embedded_stop(void);

@@ -74,6 +74,9 @@ reset_entry(DifsDatabase *database)
 	database->state = DIFS_DATABASE_UNUSED;
 	database->database = InvalidOid;
 	database->epoch = 0;
+	database->claimed = false;
+	database->claim_problem[0] = '\0';
+	memset(database->claim, 0, sizeof(database->claim));
 	database->keeper = -1;
 	database->streamer = -1;
 	database->servers_generation++;

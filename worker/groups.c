@@ -37,6 +37,7 @@ static bool adopting = false;
 static uint64 adopted_up_to = 0;
 
 static void avoid_the_dead(void);
+static void leave_the_lost(void);
 static bool adopt_some(void);
 static bool is_known(uint64 group);
 static bool conclude_jobs(void);
@@ -65,6 +66,7 @@ difs_groups_turn(TimestampTz *next)
 	}
 	if (!conclude_jobs() || (adopting && !adopt_some()))
 		return false;
+	leave_the_lost();
 	seal_published();
 	if (!difs_group_stock_fill(next))
 		return false;
@@ -92,6 +94,38 @@ avoid_the_dead(void)
 			for (int k = 0; database->servers[j].alive && k < group->class.replicas; k++)
 				alive += database->servers[j].id != 0 && group->member[k] == database->servers[j].id;
 		group->avoided = alive < group->class.replicas;
+	}
+	LWLockRelease(&difs_shared->lock);
+}
+
+/* A group that is not sealed cannot be moved or repaired: so it is, once a member is to be drained, is gone, or has not answered for so
+ * long that it is not waited for any more. */
+static void
+leave_the_lost(void)
+{
+	DifsDatabase *database = difs_keeper_database;
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
+	{
+		DifsOpenGroup *group = &database->groups[i];
+		int			usable = 0;
+
+		if (group->state != DIFS_OPEN_GROUP_OPEN)
+			continue;
+		for (int j = 0; j < DIFS_MAX_SERVERS; j++)
+		{
+			const DifsSharedServer *server = &database->servers[j];
+
+			if (server->id == 0 || !server->accepts_groups ||
+				(!server->alive && TimestampDifferenceExceeds(server->down_since, now, difs_repair_delay)))
+				continue;
+			for (int k = 0; k < group->class.replicas; k++)
+				usable += group->member[k] == server->id;
+		}
+		if (usable < group->class.replicas)
+			group->state = DIFS_OPEN_GROUP_FULL;
 	}
 	LWLockRelease(&difs_shared->lock);
 }

@@ -21,7 +21,9 @@
 #include "utils/memutils.h"
 
 #include "common/conn.h"
+#include "src/claim.h"
 #include "src/settings.h"
+#include "worker/claim_watch.h"
 #include "worker/health.h"
 #include "worker/keeper.h"
 #include "worker/process.h"
@@ -65,6 +67,7 @@ static void take_reply(DifsHealthLink *link, const DifsFrame *frame);
 static DifsAsk *find_ask(DifsHealthLink *link, uint64 request);
 static void send_stat(DifsHealthLink *link);
 static uint64 send_request(DifsHealthLink *link, DifsMessage message, const void *control, uint32 length);
+static void take_status(DifsHealthLink *link, const DifsServerStatus *status);
 static void say_up(DifsHealthLink *link, const DifsServerStatus *status);
 static void say_down(DifsHealthLink *link, const DifsError *error);
 static const char *without_label(const DifsHealthLink *link, const char *text);
@@ -300,7 +303,7 @@ make_peer(const DifsHealthLink *link, DifsPeer *peer, DifsError *error)
 	strlcpy(peer->host, link->host, sizeof(peer->host));
 	peer->port = link->port;
 	memcpy(peer->cluster, difs_keeper_database->cluster, DIFS_UUID_SIZE);
-	peer->epoch = difs_keeper_database->epoch;
+	difs_claim_introduce(difs_keeper_database, peer);
 	return true;
 }
 
@@ -319,7 +322,7 @@ read_link(DifsHealthLink *link)
 			case DIFS_EVENT_READY:
 				link->answer_by = 0;
 				link->stat_at = difs_process_in(difs_health_interval);
-				say_up(link, difs_conn_status(link->conn));
+				take_status(link, difs_conn_status(link->conn));
 				break;
 			case DIFS_EVENT_HEAD:
 				difs_conn_payload_into(link->conn, frame.payload_length <= PAYLOAD_SIZE ? link->payload : NULL);
@@ -351,7 +354,7 @@ take_reply(DifsHealthLink *link, const DifsFrame *frame)
 		if (frame->status != DIFS_OK || !difs_status_unpack(control, frame->control_length, &status, &error))
 			say_down(link, &error);
 		else
-			say_up(link, &status);
+			take_status(link, &status);
 		return;
 	}
 	if (ask == NULL)			/* forgotten */
@@ -406,6 +409,18 @@ send_request(DifsHealthLink *link, DifsMessage message, const void *control, uin
 	return frame.request;
 }
 
+/* One that must not be used is as good as down. */
+static void
+take_status(DifsHealthLink *link, const DifsServerStatus *status)
+{
+	DifsError	error;
+
+	if (difs_claim_watch_server(link->server, link->name, status, &error))
+		say_up(link, status);
+	else
+		say_down(link, &error);
+}
+
 static void
 say_up(DifsHealthLink *link, const DifsServerStatus *status)
 {
@@ -454,6 +469,8 @@ say_down(DifsHealthLink *link, const DifsError *error)
 
 		if (entry->id != link->server)
 			continue;
+		if (entry->alive)
+			entry->down_since = GetCurrentTimestamp();
 		entry->alive = false;
 		strlcpy(entry->problem, problem, sizeof(entry->problem));
 	}

@@ -10,6 +10,7 @@
  *	health.c   are they alive?
  *	groups.c   block groups opened and sealed
  *	duties.c   slow duties, each in a process of its own
+ *	claim_watch.c   the right to do all this: without it only roster.c and health.c have their turn
  *
  * It exits when the extension is gone, or is another one than it was when the
  * keeper began, or when the state is STOPPING.  The launcher empties the entry.
@@ -41,10 +42,12 @@
 
 #include "src/compat.h"
 #include "src/ids.h"
+#include "worker/claim_watch.h"
 #include "worker/duties.h"
 #include "worker/groups.h"
 #include "worker/health.h"
 #include "worker/keeper.h"
+#include "worker/legacy.h"
 #include "worker/process.h"
 #include "worker/roster.h"
 
@@ -73,6 +76,7 @@ static bool give_way(void);
 static void run(void);
 static bool refill_ids(void);
 static void wait_for_events(TimestampTz next);
+static bool is_gone(void);
 pg_noreturn static void end_service(void);
 
 void
@@ -91,6 +95,8 @@ difs_keeper_main(Datum arg)
 	MemoryContextSwitchTo(turn_context);
 	if (begin_service() && begin_running())
 		run();
+	if (is_gone())
+		difs_legacy_judge(NULL);
 	end_service();
 }
 
@@ -191,10 +197,12 @@ begin_service(void)
 	if (!difs_keeper_begin())
 		return false;
 	strlcpy(database_name, get_database_name(MyDatabaseId), sizeof(database_name));
-	(void) difs_roster_identity(difs_keeper_database->state == DIFS_DATABASE_PROBING);
+	if (difs_roster_identity(difs_keeper_database->state == DIFS_DATABASE_PROBING))
+		difs_claim_watch_begin();
 	difs_keeper_commit();
+	difs_legacy_judge(difs_keeper_database->cluster);
 	wait_for_embedded();
-	return read_roster() && refill_ids();
+	return read_roster() && (!difs_keeper_database->claimed || refill_ids());
 }
 
 /* So that whoever waits for RUNNING finds servers that listen; but not for long, since others may be there. */
@@ -238,6 +246,8 @@ read_roster(void)
 		(void) difs_roster_publish();
 	}
 	difs_keeper_commit();
+	if (!same)					/* to be served under its new identity */
+		difs_database_hint(MyDatabaseId);
 	return same;
 }
 
@@ -319,11 +329,10 @@ run(void)
 			woken = false;
 		}
 		difs_process_by(&next, roster_at);
-		if (!refill_ids())
-			return;
 		difs_health_turn(&next);
-		if (!difs_groups_turn(&next))
+		if (difs_keeper_database->claimed && (!refill_ids() || !difs_groups_turn(&next)))
 			return;
+		difs_claim_watch_turn();
 		difs_duties_turn(&next);
 		wait_for_events(next);
 		woken = woken || MyLatch->is_set;
@@ -361,6 +370,19 @@ wait_for_events(TimestampTz next)
 	difs_health_wait_for(set);
 	WaitEventSetWait(set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
 	FreeWaitEventSet(set);
+}
+
+/* Is there no extension at all? (One that has been made anew is judged by its own keeper.) */
+static bool
+is_gone(void)
+{
+	bool		gone;
+
+	StartTransactionCommand();
+	gone = !OidIsValid(get_extension_oid("difs", true));
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(turn_context);
+	return gone;
 }
 
 /* There is nothing to keep here any more, or there is something new: the launcher empties the entry and then looks

@@ -44,6 +44,7 @@
 #include "worker/entries.h"
 #include "worker/launcher.h"
 #include "worker/process.h"
+#include "worker/remover.h"
 
 #define RESTART_S			5	/* of the launcher itself, by the postmaster */
 #define IDLE_TURN_MS		10000
@@ -126,6 +127,7 @@ difs_launcher_main(Datum arg)
 		difs_embedded_turn(&next);
 		for (int i = 0; i < difs_shared->database_count; i++)
 			tend_entry(i, &next);
+		difs_remover_turn(&next);
 		probe_next(&next);
 		wait_for_events(next);
 	}

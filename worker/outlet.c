@@ -15,6 +15,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "src/claim.h"
 #include "src/compat.h"
 #include "src/servers.h"
 #include "src/settings.h"
@@ -160,7 +161,7 @@ open_outlet(DifsOutlet *outlet)
 	strlcpy(peer.host, shared.host, sizeof(peer.host));
 	peer.port = shared.port;
 	memcpy(peer.cluster, difs_streamer_database->cluster, sizeof(peer.cluster));
-	peer.epoch = difs_streamer_database->epoch;
+	difs_claim_introduce(difs_streamer_database, &peer);
 	memcpy(peer.key, difs_cluster_key(), sizeof(peer.key));
 
 	outlet->conn = difs_conn_create(&peer);

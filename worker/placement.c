@@ -30,30 +30,41 @@ difs_placement_choose(const DifsClass *class, uint64 capacity_bytes, const DifsS
 {
 	for (int chosen = 0; chosen < class->replicas; chosen++)
 	{
-		int			best = -1;
-		bool		best_is_near = false;
-
-		for (int i = 0; i < count; i++)
-		{
-			bool		near;
-
-			if (!is_usable(class, capacity_bytes, &servers[i], &load[i]) || is_chosen(servers[i].id, member, chosen))
-				continue;
-			near = zone_is_taken(servers[i].zone, servers, count, member, chosen);
-			if (best == -1 || (best_is_near && !near) ||
-				(best_is_near == near && burden(&servers[i], &load[i]) < burden(&servers[best], &load[best])))
-			{
-				best = i;
-				best_is_near = near;
-			}
-		}
-		if (best == -1)
-		{
-			describe(class, capacity_bytes, servers, load, count, chosen, problem);
+		if (!difs_placement_choose_one(class, capacity_bytes, servers, load, count, member, chosen, &member[chosen],
+									   problem))
 			return false;
-		}
-		member[chosen] = servers[best].id;
 	}
+	return true;
+}
+
+bool
+difs_placement_choose_one(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *servers,
+						  const DifsLoad *load, int count, const int32 *others, int other_count, int32 *chosen,
+						  DifsError *problem)
+{
+	int			best = -1;
+	bool		best_is_near = false;
+
+	for (int i = 0; i < count; i++)
+	{
+		bool		near;
+
+		if (!is_usable(class, capacity_bytes, &servers[i], &load[i]) || is_chosen(servers[i].id, others, other_count))
+			continue;
+		near = zone_is_taken(servers[i].zone, servers, count, others, other_count);
+		if (best == -1 || (best_is_near && !near) ||
+			(best_is_near == near && burden(&servers[i], &load[i]) < burden(&servers[best], &load[best])))
+		{
+			best = i;
+			best_is_near = near;
+		}
+	}
+	if (best == -1)
+	{
+		describe(class, capacity_bytes, servers, load, count, other_count, problem);
+		return false;
+	}
+	*chosen = servers[best].id;
 	return true;
 }
 

@@ -21,6 +21,11 @@ typedef struct DifsLoad
 extern bool difs_placement_choose(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *servers,
 								  const DifsLoad *load, int count, int32 *member, DifsError *problem);
 
+/* The same for one more member beside others that the group has already; others may be gone from servers[]. */
+extern bool difs_placement_choose_one(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *servers,
+									  const DifsLoad *load, int count, const int32 *others, int other_count,
+									  int32 *chosen, DifsError *problem);
+
 /* Servers of the class's tier that take groups, usable now or not. */
 extern int	difs_placement_servers(const DifsClass *class, const DifsSharedServer *servers, int count);
 

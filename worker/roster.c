@@ -25,8 +25,12 @@
 #include "worker/keeper.h"
 #include "worker/roster.h"
 
+static const uint8 unknown[DIFS_UUID_SIZE];
+
 static void announce_one(const DifsLocalServer *local);
 static void read_row(int number, DifsSharedServer *server);
+static void read_storage(int number, uint8 *storage);
+static void note_storages(void);
 static char *column(int number, const char *name);
 static bool publish_one(const DifsSharedServer *row);
 static bool withdraw_others(const DifsSharedServer *rows, int count);
@@ -81,7 +85,8 @@ difs_roster_publish(void)
 	bool		changed = false;
 	int			count;
 
-	if (SPI_execute("SELECT id, name, host, port, zone, tier, weight, state = 'active' AS accepts_groups "
+	note_storages();
+	if (SPI_execute("SELECT id, name, host, port, zone, tier, weight, state = 'active' AS accepts_groups, storage "
 					"FROM difs.server WHERE state <> 'removed' ORDER BY id", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.server");
 	count = Min(SPI_processed, DIFS_MAX_SERVERS);
@@ -120,32 +125,36 @@ difs_roster_copy(int *count)
 	return copy;
 }
 
-/* A row for a server that listens: there is none, or it must follow the address, or it is somebody else's. */
+/* A row for a server that listens: there is none, or it must follow the address, or it is somebody else's.  A restored
+ * or copied database has rows of embedded servers whose data are elsewhere: these stay as they are. */
 static void
 announce_one(const DifsLocalServer *local)
 {
 	static bool reported = false;
-	Oid			types[] = {TEXTOID, TEXTOID, INT4OID};
+	Oid			types[] = {TEXTOID, TEXTOID, INT4OID, UUIDOID};
 	Datum		values[] = {
-		CStringGetTextDatum(local->name), CStringGetTextDatum(local->host), Int32GetDatum(local->port)
+		CStringGetTextDatum(local->name), CStringGetTextDatum(local->host), Int32GetDatum(local->port),
+		UUIDPGetDatum((pg_uuid_t *) local->storage)
 	};
 
-	SPI_execute_with_args("UPDATE difs.server SET host = $2, port = $3 "
-						  "WHERE name = $1 AND embedded AND (host <> $2 OR port <> $3)",
-						  3, types, values, NULL, false, 0);
+	SPI_execute_with_args("UPDATE difs.server SET host = $2, port = $3, storage = $4 "
+						  "WHERE name = $1 AND embedded AND (storage IS NULL OR storage = $4) "
+						  "AND (host <> $2 OR port <> $3 OR storage IS NULL)",
+						  4, types, values, NULL, false, 0);
 	SPI_execute_with_args("INSERT INTO difs.server "
-						  "(id, name, host, port, zone, tier, weight, state, embedded, created) "
+						  "(id, name, host, port, zone, tier, weight, state, embedded, created, storage) "
 						  "SELECT pg_catalog.nextval('difs.server_id'), $1, $2, $3, "
-						  "'local', 'disk', 100, 'active', true, pg_catalog.now() "
+						  "'local', 'disk', 100, 'active', true, pg_catalog.now(), $4 "
 						  "WHERE NOT EXISTS (SELECT FROM difs.server WHERE name = $1)",
-						  3, types, values, NULL, false, 0);
-	SPI_execute_with_args("SELECT FROM difs.server WHERE name = $1 AND NOT embedded", 1, types, values, NULL, false, 1);
+						  4, types, values, NULL, false, 0);
+	SPI_execute_with_args("SELECT FROM difs.server WHERE name = $1 AND storage IS DISTINCT FROM $4", 4, types, values,
+						  NULL, false, 1);
 	if (SPI_processed > 0 && !reported)
 	{
 		reported = true;
 		ereport(WARNING,
 				(errmsg("difs: embedded chunk server %s is not used in this database", local->name),
-				 errdetail("Another chunk server has been added under that name.")));
+				 errdetail("Another chunk server, with other data, goes by that name.")));
 	}
 }
 
@@ -160,6 +169,39 @@ read_row(int number, DifsSharedServer *server)
 	strlcpy(server->tier, column(number, "tier"), sizeof(server->tier));
 	server->weight = atoi(column(number, "weight"));
 	server->accepts_groups = column(number, "accepts_groups")[0] == 't';
+	read_storage(number, server->storage);
+}
+
+static void
+read_storage(int number, uint8 *storage)
+{
+	TupleDesc	description = SPI_tuptable->tupdesc;
+	bool		null;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[number], description, SPI_fnumber(description, "storage"), &null);
+
+	if (null)
+		memset(storage, 0, DIFS_UUID_SIZE);
+	else
+		memcpy(storage, DatumGetUUIDP(value)->data, DIFS_UUID_SIZE);
+}
+
+/* A row that has come without it, from a server that could not be asked then. */
+static void
+note_storages(void)
+{
+	int			count;
+	DifsSharedServer *servers = difs_roster_copy(&count);
+
+	for (int i = 0; i < count; i++)
+	{
+		Oid			types[] = {INT4OID, UUIDOID};
+		Datum		values[] = {Int32GetDatum(servers[i].id), UUIDPGetDatum((pg_uuid_t *) servers[i].seen_storage)};
+
+		if (memcmp(servers[i].storage, unknown, DIFS_UUID_SIZE) == 0 &&
+			memcmp(servers[i].seen_storage, unknown, DIFS_UUID_SIZE) != 0)
+			SPI_execute_with_args("UPDATE difs.server SET storage = $2 WHERE id = $1 AND storage IS NULL",
+								  2, types, values, NULL, false, 0);
+	}
 }
 
 static char *
@@ -181,12 +223,15 @@ publish_one(const DifsSharedServer *row)
 	if (entry == NULL)
 		entry = find_entry(0);
 	moved = entry->id != row->id || entry->port != row->port || strcmp(entry->host, row->host) != 0 ||
-		strcmp(entry->name, row->name) != 0;
+		strcmp(entry->name, row->name) != 0 ||
+		(memcmp(entry->storage, row->storage, DIFS_UUID_SIZE) != 0 &&
+		 memcmp(entry->storage, unknown, DIFS_UUID_SIZE) != 0);
 	changed = moved || entry->accepts_groups != row->accepts_groups || entry->weight != row->weight ||
 		strcmp(entry->zone, row->zone) != 0 || strcmp(entry->tier, row->tier) != 0;
 	if (moved)
 	{
 		*entry = *row;
+		entry->down_since = GetCurrentTimestamp();
 		strlcpy(entry->problem, "it has not answered yet", sizeof(entry->problem));
 	}
 	else if (changed)
@@ -196,6 +241,7 @@ publish_one(const DifsSharedServer *row)
 		entry->weight = row->weight;
 		entry->accepts_groups = row->accepts_groups;
 	}
+	memcpy(entry->storage, row->storage, DIFS_UUID_SIZE);
 	return changed;
 }
 

@@ -82,6 +82,8 @@ try_request(uint8_t message, const uint8_t *in, size_t length)
 {
 	static uint8_t out[DIFS_WIRE_MAX_CONTROL];
 	static uint64_t ids[DIFS_WIRE_MAX_DELETE];
+	static DifsPull pull;
+	DifsPullProgress progress;
 	DifsCreateGroup create;
 	DifsGet		get;
 	DifsDelete	delete;
@@ -102,6 +104,10 @@ try_request(uint8_t message, const uint8_t *in, size_t length)
 		require((uint64_t) get.offset + get.length <= DIFS_MAX_SEGMENT_SIZE);
 		require_same(in, length, out, difs_get_pack(&get, out));
 	}
+	if (message == DIFS_MESSAGE_PULL && difs_pull_unpack(in, length, &pull, &error))
+		require_same(in, length, out, difs_pull_pack(&pull, out));
+	if (message == REPLY(DIFS_MESSAGE_PULL) && difs_pull_progress_unpack(in, length, &progress, &error))
+		require_same(in, length, out, difs_pull_progress_pack(&progress, out));
 	if (message == DIFS_MESSAGE_DELETE && difs_delete_unpack(in, length, &delete, &error))
 	{
 		require(delete.count >= 1 && delete.count <= DIFS_WIRE_MAX_DELETE);

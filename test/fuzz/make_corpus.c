@@ -58,6 +58,11 @@ make_requests(void)
 {
 	DifsCreateGroup create = {.group = 1, .epoch = 1, .capacity = 1 << 30};
 	DifsGet		get = {.group = 1, .segment = 2, .offset = DIFS_BLOCK_SIZE, .length = 100};
+	DifsPull	pull = {
+		.group = 1, .epoch = 2, .capacity = 1 << 30, .count = 1,
+		.sources = {{.name = "/storage02", .host = "10.0.0.2", .port = 7070}}
+	};
+	DifsPullProgress progress = {.segments = 1, .bytes = 4096, .total = 8192};
 	const uint64_t ids[] = {1, 2, 3};
 	uint8_t		out[512];
 
@@ -68,6 +73,8 @@ make_requests(void)
 	save_tagged("wire/delete", DIFS_MESSAGE_DELETE, out, difs_delete_pack(1, ids, 3, out));
 	save_tagged("wire/list", DIFS_MESSAGE_LIST, out, difs_pair_pack(1, 0, out));
 	save_tagged("wire/list_groups", DIFS_MESSAGE_LIST_GROUPS, out, difs_group_pack(0, out));
+	save_tagged("wire/pull", DIFS_MESSAGE_PULL, out, difs_pull_pack(&pull, out));
+	save_tagged("wire/pulling", REPLY(DIFS_MESSAGE_PULL), out, difs_pull_progress_pack(&progress, out));
 	save_tagged("wire/verify", DIFS_MESSAGE_VERIFY, out, difs_pair_pack(1, 2, out));
 }
 

@@ -392,6 +392,7 @@ older_epochs_may_only_read(void **state)
 	assert_int_equal(put(client, GROUP, 10, 10000), DIFS_OK);
 
 	newer.epoch = 5;
+	memset(newer.claim, 5, sizeof(newer.claim));
 	owner = client_connect_as(&newer);
 	assert_int_equal(difs_conn_status(owner->conn)->epoch, 5);
 	assert_int_equal(put(client, GROUP, 11, 10000), DIFS_ERROR_FENCED);
@@ -418,6 +419,50 @@ older_epochs_may_only_read(void **state)
 	assert_int_equal(status.epoch, 5);
 	assert_int_equal(get(late, GROUP, 11, 10000), DIFS_OK);
 	client_close(late);
+}
+
+/* Who brings an epoch first has it; another with the same epoch, and one that claims nothing, may only read. */
+static void
+one_claim_holds_an_epoch(void **state)
+{
+	DifsPeer	copy = server.peer;
+	DifsPeer	reader = server.peer;
+	Client	   *owner = client_connect(&server);
+	Client	   *other;
+
+	(void) state;
+	memset(copy.claim, 9, sizeof(copy.claim));
+	memset(reader.claim, 0, sizeof(reader.claim));
+	reader.epoch = 99;
+	assert_int_equal(create_group(owner, GROUP, GROUP_BYTES), DIFS_OK);
+	assert_int_equal(put(owner, GROUP, 10, 10000), DIFS_OK);
+
+	other = client_connect_as(&copy);
+	assert_memory_equal(difs_conn_status(other->conn)->claim, server.peer.claim, DIFS_CLAIM_SIZE);
+	assert_int_equal(put(other, GROUP, 11, 10000), DIFS_ERROR_FENCED);
+	assert_int_equal(drop_group(other, GROUP), DIFS_ERROR_FENCED);
+	assert_int_equal(get(other, GROUP, 10, 10000), DIFS_OK);
+	client_close(other);
+
+	other = client_connect_as(&reader);
+	assert_int_equal(difs_conn_status(other->conn)->epoch, 1);
+	assert_int_equal(put(other, GROUP, 11, 10000), DIFS_ERROR_FENCED);
+	assert_int_equal(get(other, GROUP, 10, 10000), DIFS_OK);
+	client_close(other);
+
+	assert_int_equal(put(owner, GROUP, 11, 10000), DIFS_OK);
+	client_close(owner);
+	if (tier != NULL)
+		return;
+	server_end(&server, SIGKILL);
+	server_start(&server, tier);
+	copy.port = server.peer.port;
+	other = client_connect_as(&copy);
+	assert_int_equal(create_group(other, GROUP + 1, GROUP_BYTES), DIFS_ERROR_FENCED);
+	client_close(other);
+	owner = client_connect(&server);
+	assert_int_equal(create_group(owner, GROUP + 1, GROUP_BYTES), DIFS_OK);
+	client_close(owner);
 }
 
 static void
@@ -533,6 +578,7 @@ main(void)
 		ON_DISK(requests_can_be_pipelined),
 		ON_DISK(many_groups_take_turns),
 		ON_DISK(older_epochs_may_only_read),
+		ON_DISK(one_claim_holds_an_epoch),
 		ON_DISK(clusters_do_not_see_each_other),
 		ON_DISK(signals_end_it_cleanly),
 		ON_DISK(a_directory_has_one_server_and_one_name),
@@ -543,7 +589,8 @@ main(void)
 		IN_MEMORY(lists_are_complete_and_sorted),
 		IN_MEMORY(deleted_segments_are_gone),
 		IN_MEMORY(dropped_groups_are_gone),
-		IN_MEMORY(older_epochs_may_only_read)
+		IN_MEMORY(older_epochs_may_only_read),
+		IN_MEMORY(one_claim_holds_an_epoch)
 	};
 
 	signal(SIGPIPE, SIG_IGN);

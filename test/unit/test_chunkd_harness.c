@@ -52,6 +52,7 @@ server_prepare(Server *server, const char *directory)
 	strcpy(server->peer.host, "127.0.0.1");
 	memset(server->peer.cluster, 1, DIFS_UUID_SIZE);
 	server->peer.epoch = 1;
+	memset(server->peer.claim, 1, DIFS_CLAIM_SIZE);
 	memcpy(server->peer.key, keyring.key[0], DIFS_KEY_SIZE);
 }
 

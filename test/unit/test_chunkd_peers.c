@@ -169,7 +169,7 @@ strangers_are_refused(void **state)
 	expect_log(&server, "refused: this is storage \"/storage01\", not \"/storage02\"");
 	/* The right key's id, but not the key. */
 	{
-		DifsHello	hello = {.version = DIFS_WIRE_VERSION, .epoch = 99};
+		DifsHello	hello = {.version = DIFS_WIRE_VERSION, .epoch = 99, .claim = {99}};
 		uint8_t		control[DIFS_WIRE_MAX_GREETING];
 		uint8_t		header[DIFS_WIRE_HEADER_SIZE];
 		DifsFrame	frame = {.message = DIFS_MESSAGE_HELLO};
@@ -245,7 +245,7 @@ wrong_requests_close_only_their_own_connection(void **state)
 		{DIFS_MESSAGE_HELLO, 100}, {DIFS_MESSAGE_PROOF, 32}, {77, 0}, {0, 0}, {255, 0},
 		{DIFS_MESSAGE_GET, 23}, {DIFS_MESSAGE_DELETE, 8}, {DIFS_MESSAGE_LIST, 7}, {DIFS_MESSAGE_CREATE_GROUP, 0},
 		{DIFS_MESSAGE_SEAL_GROUP, 1}, {DIFS_MESSAGE_DROP_GROUP, 9}, {DIFS_MESSAGE_LIST_GROUPS, 0},
-		{DIFS_MESSAGE_VERIFY, 8}, {DIFS_MESSAGE_STAT, DIFS_WIRE_MAX_CONTROL}
+		{DIFS_MESSAGE_VERIFY, 8}, {DIFS_MESSAGE_VERIFY_GROUP, 8}, {DIFS_MESSAGE_STAT, DIFS_WIRE_MAX_CONTROL}
 	};
 	static uint8_t control[DIFS_WIRE_MAX_CONTROL];
 	uint8_t		packed[DIFS_MAX_PACKED_SIZE];

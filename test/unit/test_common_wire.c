@@ -148,13 +148,14 @@ hello_round_trips(void **state)
 	(void) state;
 	memset(hello.key_id, 1, sizeof(hello.key_id));
 	memset(hello.cluster, 2, sizeof(hello.cluster));
+	memset(hello.claim, 4, sizeof(hello.claim));
 	memset(hello.nonce, 3, sizeof(hello.nonce));
 	size = difs_hello_pack(&hello, out);
-	assert_int_equal(size, 66 + 10);
+	assert_int_equal(size, 82 + 10);
 	memset(&again, 0, sizeof(again));
 	assert_true(difs_hello_unpack(out, size, &again, &problem));
 	assert_memory_equal(&hello, &again, sizeof(hello));
-	for (size_t cut = 0; cut < 66; cut++)
+	for (size_t cut = 0; cut < 82; cut++)
 		assert_false(difs_hello_unpack(out, cut, &again, &problem));
 
 	/* any server */
@@ -165,7 +166,7 @@ hello_round_trips(void **state)
 	/* the longest name, and one byte more */
 	memset(hello.name, 'n', sizeof(hello.name));
 	size = difs_hello_pack(&hello, out);
-	assert_int_equal(size, 66 + 255);
+	assert_int_equal(size, 82 + 255);
 	assert_true(size <= DIFS_WIRE_MAX_GREETING);
 	assert_true(difs_hello_unpack(out, size, &again, &problem));
 	assert_int_equal(strlen(again.name), 255);
@@ -174,9 +175,9 @@ hello_round_trips(void **state)
 	assert_int_equal(problem.code, DIFS_ERROR_PROTOCOL);
 
 	/* terminators and control characters in it */
-	out[70] = '\0';
+	out[86] = '\0';
 	assert_false(difs_hello_unpack(out, size, &again, &problem));
-	out[70] = '\n';
+	out[86] = '\n';
 	assert_false(difs_hello_unpack(out, size, &again, &problem));
 }
 
@@ -234,11 +235,13 @@ status_round_trips(void **state)
 	status.gets = 9;
 	status.syncs = UINT64_MAX;
 	status.tier = 1;
+	memset(status.claim, 11, sizeof(status.claim));
+	memset(status.storage, 12, sizeof(status.storage));
 	size = difs_status_pack(&status, out);
-	assert_int_equal(size, 81);
+	assert_int_equal(size, 113);
 	assert_true(difs_status_unpack(out, size, &again, &problem));
 	assert_memory_equal(&status, &again, sizeof(status));
-	assert_other_lengths_refused(out, size, 100, difs_status_unpack(in, length, &again, &error));
+	assert_other_lengths_refused(out, size, 140, difs_status_unpack(in, length, &again, &error));
 	out[80] = 2;
 	assert_false(difs_status_unpack(out, size, &again, &problem));
 	assert_int_equal(problem.code, DIFS_ERROR_PROTOCOL);
@@ -333,6 +336,62 @@ delete_round_trips(void **state)
 }
 
 static void
+pull_round_trips(void **state)
+{
+	static DifsPull pull = {.group = 9, .epoch = 8, .capacity = 7, .rate = 6, .flags = DIFS_PULL_DAMAGED};
+	static DifsPull again;
+	uint8_t    *out = calloc(1, DIFS_WIRE_MAX_CONTROL);
+	DifsError	problem;
+	size_t		size;
+
+	(void) state;
+	assert_non_null(out);
+	pull.count = DIFS_PULL_MAX_SOURCES;
+	for (int i = 0; i < DIFS_PULL_MAX_SOURCES; i++)
+	{
+		pull.sources[i].port = (uint16_t) (65535 - i);
+		memset(pull.sources[i].name, 'n', (size_t) i);
+		memset(pull.sources[i].host, 'h', sizeof(pull.sources[i].host) - 1);
+	}
+	size = difs_pull_pack(&pull, out);
+	assert_true(difs_pull_unpack(out, size, &again, &problem));
+	assert_memory_equal(&pull, &again, sizeof(pull));
+
+	/* What is cut short, goes on, or says more than there is, is refused. */
+	for (size_t length = 0; length < size; length++)
+		assert_false(difs_pull_unpack(out, length, &again, &problem));
+	assert_false(difs_pull_unpack(out, size + 1, &again, &problem));
+	assert_int_equal(problem.code, DIFS_ERROR_PROTOCOL);
+	out[33] = DIFS_PULL_MAX_SOURCES + 1;
+	assert_false(difs_pull_unpack(out, size, &again, &problem));
+	out[33] = 0;
+	assert_false(difs_pull_unpack(out, 34, &again, &problem));
+	out[33] = DIFS_PULL_MAX_SOURCES;
+	out[32] = 2;
+	assert_false(difs_pull_unpack(out, size, &again, &problem));
+	free(out);
+}
+
+static void
+pull_progress_round_trips(void **state)
+{
+	DifsPullProgress progress = {.segments = 1, .bytes = 2, .total = 3, .damaged = 4, .done = true};
+	DifsPullProgress again = {0};
+	uint8_t		out[64];
+	DifsError	problem;
+	size_t		size = difs_pull_progress_pack(&progress, out);
+
+	(void) state;
+	assert_true(difs_pull_progress_unpack(out, size, &again, &problem));
+	assert_true(again.segments == 1 && again.bytes == 2 && again.total == 3 && again.damaged == 4 && again.done);
+	assert_false(difs_pull_progress_unpack(out, size - 1, &again, &problem));
+	assert_false(difs_pull_progress_unpack(out, size + 1, &again, &problem));
+	out[28] = 2;
+	assert_false(difs_pull_progress_unpack(out, size, &again, &problem));
+	assert_int_equal(problem.code, DIFS_ERROR_PROTOCOL);
+}
+
+static void
 entries_round_trip(void **state)
 {
 	DifsListEntry entry = {1, 2, 3, 4, DIFS_LIST_DEAD | DIFS_LIST_DAMAGED};
@@ -377,6 +436,8 @@ main(void)
 		cmocka_unit_test(group_bodies_round_trip),
 		cmocka_unit_test(get_round_trips),
 		cmocka_unit_test(delete_round_trips),
+		cmocka_unit_test(pull_round_trips),
+		cmocka_unit_test(pull_progress_round_trips),
 		cmocka_unit_test(entries_round_trip),
 		cmocka_unit_test(messages_have_names),
 	};

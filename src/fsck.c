@@ -1,0 +1,203 @@
+/*
+ * fsck.c - difs_fsck(): the tables against each other.
+ *
+ * Each check is a query over whole tables that returns what is wrong; a healthy store
+ * gives no row.  Rows of doomed content are what the keeper has yet to collect: they are
+ * complete or not, and nobody's problem.
+ *
+ * No state.  Nothing is changed.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+#include "src/fsck.h"
+#include "src/report.h"
+
+#define FETCH_ROWS	1000
+
+#define NOT_DOOMED(version) \
+	" NOT EXISTS (SELECT FROM difs.doomed WHERE doomed.ino = " version ".ino" \
+	" AND (doomed.version IS NULL OR doomed.version = " version ".version))"
+#define INODE(ino) "'inode ' || " ino " || coalesce(' (' || difs.path_of(" ino ") || ')', '')"
+#define VERSION(v) "'version ' || " v ".version || ' of inode ' || " v ".ino || coalesce(' (' || difs.path_of(" v ".ino) || ')', '')"
+#define MAPPED(m, v) m ".ino = coalesce(" v ".map_ino, " v ".ino)" \
+	" AND " m ".from_version BETWEEN " v ".base AND coalesce(" v ".map_version, " v ".version)" \
+	" AND (" m ".to_version IS NULL OR " m ".to_version > coalesce(" v ".map_version, " v ".version))"
+
+/* Ids have an epoch in front (src/ids.h). */
+#define NUMBER_OF(id) "(" id " & ((1::bigint << 41) - 1))"
+
+static const DifsCheck checks[] = {
+	{"entry without inode",
+		"SELECT 'entry \"' || d.name || '\" of inode ' || d.parent, 'inode ' || d.ino || ' does not exist'"
+		" FROM difs.dentry d WHERE NOT EXISTS (SELECT FROM difs.inode i WHERE i.ino = d.ino)",
+	"Delete the row of difs.dentry."},
+	{"entry without directory",
+		"SELECT 'entry \"' || d.name || '\" of inode ' || d.parent, CASE WHEN i.ino IS NULL"
+		" THEN 'the directory does not exist' ELSE 'that is not a directory' END"
+		" FROM difs.dentry d LEFT JOIN difs.inode i ON i.ino = d.parent WHERE i.kind IS DISTINCT FROM 'd'",
+	"Give the row of difs.dentry a directory that exists as its parent, or delete it."},
+	{"inode without entry",
+		"SELECT 'inode ' || i.ino, 'no directory names it; it has version ' || i.version || ' and ' || i.size || ' bytes'"
+		" FROM difs.inode i WHERE NOT EXISTS (SELECT FROM difs.dentry d WHERE d.ino = i.ino)"
+		" AND NOT EXISTS (SELECT FROM difs.volume v WHERE v.root = i.ino)",
+	"Insert a row into difs.dentry that names it, or delete the inode and insert it into difs.doomed."},
+	{"unreachable inode",
+		"WITH RECURSIVE reached (ino) AS (SELECT root FROM difs.volume"
+		" UNION SELECT d.ino FROM reached JOIN difs.dentry d ON d.parent = reached.ino)"
+		" SELECT 'inode ' || i.ino, 'no way leads from the root of a volume to it'"
+		" FROM difs.inode i WHERE NOT EXISTS (SELECT FROM reached WHERE reached.ino = i.ino)"
+		" AND EXISTS (SELECT FROM difs.dentry d WHERE d.ino = i.ino)",
+	"A directory above it is below itself, or has no entry: give its row of difs.dentry another parent."},
+	{"wrong link count",
+		"SELECT " INODE("i.ino") ", 'nlink is ' || i.nlink || ', entries are ' || n.entries"
+		" FROM difs.inode i CROSS JOIN LATERAL (SELECT count(*) AS entries FROM difs.dentry d WHERE d.ino = i.ino) AS n"
+		" WHERE n.entries > 0 AND (i.kind <> 'd' AND i.nlink <> n.entries OR i.kind = 'd' AND n.entries > 1)",
+	"Update difs.inode.nlink; a directory may have one entry only."},
+	{"inode without volume",
+		"SELECT " INODE("i.ino") ", 'volume ' || i.volume || ' does not exist' FROM difs.inode i"
+		" WHERE NOT EXISTS (SELECT FROM difs.volume v WHERE v.id = i.volume)",
+	"Update difs.inode.volume."},
+	{"volume without root",
+		"SELECT 'volume \"' || v.name || '\"', 'its root, inode ' || v.root || ', ' || CASE WHEN i.ino IS NULL"
+		" THEN 'does not exist' WHEN i.kind <> 'd' THEN 'is not a directory' ELSE 'is in another volume' END"
+		" FROM difs.volume v LEFT JOIN difs.inode i ON i.ino = v.root"
+		" WHERE i.kind IS DISTINCT FROM 'd' OR i.volume <> v.id",
+	"Insert a directory with this number and volume into difs.inode."},
+	{"version without inode",
+		"SELECT 'version ' || v.version || ' of inode ' || v.ino, 'the inode does not exist, and nothing says that it was deleted'"
+		" FROM difs.version v WHERE NOT EXISTS (SELECT FROM difs.inode i WHERE i.ino = v.ino) AND" NOT_DOOMED("v"),
+	"Insert the inode into difs.doomed, so that the keeper collects it."},
+	{"inode without current version",
+		"SELECT " INODE("i.ino") ", 'version ' || i.version || ' does not exist' FROM difs.inode i"
+		" WHERE i.kind = 'f' AND NOT EXISTS (SELECT FROM difs.version v WHERE v.ino = i.ino AND v.version = i.version)",
+	"Update version and size of difs.inode to those of its newest row of difs.version."},
+	{"wrong size",
+		"SELECT " INODE("i.ino") ", 'the inode has ' || i.size || ' bytes, its current version ' || v.size"
+		" FROM difs.inode i JOIN difs.version v ON v.ino = i.ino AND v.version = i.version WHERE i.kind = 'f' AND i.size <> v.size",
+	"Update difs.inode.size."},
+	{"copy of nothing",
+		"SELECT " VERSION("v") ", 'its bytes are those of inode ' || v.map_ino || ', which has none'"
+		" FROM difs.version v WHERE v.map_ino IS NOT NULL AND v.segments > 0 AND" NOT_DOOMED("v")
+		" AND NOT EXISTS (SELECT FROM difs.manifest m WHERE m.ino = v.map_ino)",
+	"The content is lost: restore it from a backup, or delete the version."},
+	{"wrong manifest",
+		"SELECT " VERSION("v") ", concat_ws('; ',"
+		" CASE WHEN n.segments <> v.segments THEN n.segments || ' rows of the manifest instead of ' || v.segments END,"
+		" CASE WHEN n.overlaps THEN 'rows overlap' END,"
+		" CASE WHEN n.past > v.size THEN 'rows reach to ' || n.past || ' of ' || v.size || ' bytes' END,"
+		" CASE WHEN n.bytes < v.size THEN 'rows cover ' || n.bytes || ' of ' || v.size || ' bytes' END)"
+		" FROM difs.version v CROSS JOIN LATERAL ("
+		"  SELECT count(*) AS segments, coalesce(sum(length), 0) AS bytes, coalesce(max(file_offset + length), 0) AS past,"
+		"   coalesce(bool_or(file_offset < before), false) AS overlaps FROM ("
+		"   SELECT m.file_offset, m.length, lag(m.file_offset + m.length) OVER (ORDER BY m.file_offset) AS before"
+		"   FROM difs.manifest m WHERE " MAPPED("m", "v") ") AS extent) AS n"
+		" WHERE (n.segments <> v.segments OR n.overlaps OR n.past > v.size OR n.bytes < v.size) AND" NOT_DOOMED("v")
+		" AND (v.map_ino IS NULL OR n.segments > 0)",
+	"What no row covers is lost: restore the version from a backup, or delete it."},
+	{"manifest without version",
+		"SELECT 'segment ' || m.segment || ' of inode ' || m.ino, 'no version has its ' || m.length || ' bytes at ' || m.file_offset"
+		" FROM difs.manifest m WHERE NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = m.ino)"
+		" AND NOT EXISTS (SELECT FROM difs.version v WHERE v.ino = m.ino AND v.map_ino IS NULL AND " MAPPED("m", "v") ")"
+		" AND NOT EXISTS (SELECT FROM difs.version v WHERE v.map_ino = m.ino AND " MAPPED("m", "v") ")",
+	"Delete the row of difs.manifest; the keeper collects the segment."},
+	{"unknown block group",
+		"SELECT 'segment ' || m.segment || ' of inode ' || m.ino, 'block group ' || m.block_group || ' does not exist'"
+		" FROM difs.manifest m WHERE NOT EXISTS (SELECT FROM difs.block_group g WHERE g.id = m.block_group)"
+		" AND NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = m.ino)",
+	"If a server still has the group, insert it into difs.block_group with the servers that have it; difs_fsck(deep => true) names them."},
+	{"unknown server",
+		"SELECT 'block group ' || g.id, 'member ' || coalesce(member.server::text, 'null') || ' is not a server'"
+		" FROM difs.block_group g CROSS JOIN LATERAL unnest(g.members) AS member (server)"
+		" WHERE NOT EXISTS (SELECT FROM difs.server s WHERE s.id = member.server AND s.state <> 'removed')",
+	"Add the server again, or take it out of difs.block_group.members, so that the keeper finds another."},
+	{"wrong members",
+		"SELECT 'block group ' || g.id, n.different || ' different members instead of ' || g.replicas FROM difs.block_group g"
+		" CROSS JOIN LATERAL (SELECT count(DISTINCT server) AS different, count(*) AS entries FROM unnest(g.members) AS member (server)) AS n"
+		" WHERE n.different < g.replicas AND g.state <> 'repairing' OR n.different <> n.entries",
+	"The keeper repairs it when there are enough servers; take out what stands there twice."},
+	{"sequence behind",
+		"SELECT 'sequence difs.' || name, 'it has come to ' || reached || ', and ' || used || ' is in use' FROM ("
+		" SELECT 'ino', last_value - (NOT is_called)::int, (SELECT max(ino) FROM difs.inode) FROM difs.ino"
+		" UNION ALL SELECT 'volume_id', last_value - (NOT is_called)::int, (SELECT max(id) FROM difs.volume) FROM difs.volume_id"
+		" UNION ALL SELECT 'server_id', last_value - (NOT is_called)::int, (SELECT max(id) FROM difs.server) FROM difs.server_id"
+		" UNION ALL SELECT 'block_group_id', last_value - (NOT is_called)::int, (SELECT max(" NUMBER_OF("id") ") FROM difs.block_group,"
+		"  difs.cluster WHERE id >> 41 = cluster.epoch) FROM difs.block_group_id"
+		" UNION ALL SELECT 'segment_id', last_value - (NOT is_called)::int, (SELECT max(" NUMBER_OF("segment") ") / 8192"
+		"  FROM difs.manifest, difs.cluster WHERE segment >> 41 = cluster.epoch) FROM difs.segment_id) AS s (name, reached, used)"
+		" WHERE used > reached",
+	"Move it on with setval(), at once: numbers must not be used twice."},
+	{"doomed and alive",
+		"SELECT " INODE("i.ino") ", CASE WHEN d.version IS NULL THEN 'the inode' ELSE 'its current version, ' || d.version || ',' END"
+		" || ' is to be collected' FROM difs.doomed d JOIN difs.inode i ON i.ino = d.ino"
+		" WHERE d.version IS NULL OR i.kind = 'f' AND d.version = i.version",
+	"Delete the row of difs.doomed, before the keeper acts."},
+	{"lost segment",
+		"SELECT 'segment ' || segment || ' of version ' || version || ' of ' || path,"
+		" 'no good copy in block group ' || block_group || ' on ' || array_to_string(servers, ', ')"
+		" FROM (SELECT l.segment, v.version, coalesce(difs.path_of(v.ino), 'inode ' || v.ino) AS path, l.block_group,"
+		"  (SELECT g.members FROM difs.block_groups g WHERE g.id = l.block_group) AS servers"
+		"  FROM difs.lost_segment l CROSS JOIN LATERAL difs.segment_versions(ARRAY[l.segment]) AS v) AS lost",
+	"Bring back a server or disk that has a good copy and scrub again, or restore the file from a backup."}
+};
+
+void
+difs_fsck_run(ReturnSetInfo *result, const DifsCheck *wanted, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		Portal		portal = SPI_cursor_open_with_args(NULL, wanted[i].query, 0, NULL, NULL, NULL, false, 0);
+
+		for (;;)
+		{
+			SPI_cursor_fetch(portal, true, FETCH_ROWS);
+			if (SPI_processed == 0)
+				break;
+			for (uint64 row = 0; row < SPI_processed; row++)
+			{
+				bool		null;
+				Datum		object = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &null);
+				Datum		detail = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 2, &null);
+
+				difs_fsck_report(result, wanted[i].kind, object, detail, wanted[i].hint);
+			}
+			SPI_freetuptable(SPI_tuptable);
+		}
+		SPI_cursor_close(portal);
+	}
+}
+
+/* object and detail are texts; detail may be 0. */
+void
+difs_fsck_report(ReturnSetInfo *result, const char *kind, Datum object, Datum detail, const char *hint)
+{
+	Datum		values[] = {CStringGetTextDatum(kind), object, detail, CStringGetTextDatum(hint)};
+	bool		nulls[] = {false, object == 0, detail == 0, false};
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+PG_FUNCTION_INFO_V1(difs_fsck);
+
+Datum
+difs_fsck(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	DIFS_ARG_NOT_NULL(0, "deep");
+	DIFS_ARG_NOT_NULL(1, "digests");
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	difs_fsck_run(result, checks, lengthof(checks));
+	if (PG_GETARG_BOOL(0))
+		difs_fsck_deep(result);
+	if (PG_GETARG_BOOL(1))
+		difs_fsck_digests(result);
+	SPI_finish();
+	return (Datum) 0;
+}

@@ -1,0 +1,28 @@
+/*
+ * drain.c - the end of draining and removing a server (repair.h).
+ *
+ *	active --difs_server_drain()--> draining --no row names it--> drained
+ *	any    --difs_server_remove()--> removed --no row names it--> no row
+ *
+ * The copies on a draining server are moved like lost ones, only that they are still good
+ * to copy from.  The row of an embedded server that has been removed stays: without it the keeper would announce the
+ * server anew.
+ *
+ * State: difs.server.state.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+
+#include "worker/repair.h"
+
+void
+difs_drain_settle(void)
+{
+	difs_repair_begin();
+	SPI_execute("UPDATE difs.server SET state = 'drained' WHERE state = 'draining' AND "
+				"NOT EXISTS (SELECT FROM difs.block_group WHERE server.id = ANY (members))", false, 0);
+	SPI_execute("DELETE FROM difs.server WHERE state = 'removed' AND NOT embedded AND "
+				"NOT EXISTS (SELECT FROM difs.block_group WHERE server.id = ANY (members))", false, 0);
+	difs_repair_commit();
+}
