@@ -73,6 +73,22 @@ sub load_stop
 	return 4 - $left;
 }
 
+# The control: a statement that fails is counted.
+sub load_is_watched
+{
+	my $load = load_start();
+	ok(DifsCluster::poll_until(sub {
+				$cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'}) == 4;
+			}), 'four clients are at work');
+	$cluster->sql('ALTER FUNCTION content(bigint) RENAME TO content_away');
+	ok(DifsCluster::poll_until(sub {
+				$cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'}) == 0;
+			}, 20), 'control: clients whose statements fail are missed');
+	$cluster->sql('ALTER FUNCTION content_away(bigint) RENAME TO content');
+	cmp_ok(load_stop($load), '>', 0, 'and counted');
+	return;
+}
+
 sub written { return $cluster->sql('SELECT count(*) FROM written'); }
 
 sub wait_written
@@ -92,13 +108,14 @@ sub all_right
 	return;
 }
 
-# Until nothing is missing: the seconds that it took, undef if it did not happen.
+# Until nothing is missing: the seconds that it took, undef if it did not happen.  alone: nobody asks for a round of repair,
+# the keeper has to think of it itself.
 sub wait_redundant
 {
-	my ($timeout_s) = @_;
+	my ($timeout_s, $alone) = @_;
 	my $began = time;
 	my $done = DifsCluster::poll_until(sub {
-			$cluster->sql('SELECT difs_repair()');
+			$cluster->sql('SELECT difs_repair()') unless $alone;
 			return $cluster->sql(q{SELECT NOT EXISTS (SELECT FROM difs.missing AS m JOIN difs.block_group AS g ON g.id = m.block_group
 			   WHERE replicas = 2) AND NOT EXISTS
 			  (SELECT FROM difs.block_group AS g, unnest(members) AS m LEFT JOIN difs.server_health() AS h ON h.id = m
@@ -181,6 +198,7 @@ sub add_server
 # One of three servers dies for good under load.
 $cluster->sql(q{INSERT INTO written SELECT nextval('number') FROM generate_series(1, 700)},
 	q{SELECT count(difs_put('two:/file' || number, content(number))) FROM written});
+load_is_watched();
 my $load = load_start();
 my $dead = $cluster->server(1);
 wait_written(20);
@@ -194,7 +212,7 @@ wait_written(20);
 is($cluster->sql("SELECT count(*) > 1 FROM difs.block_groups WHERE state = 'sealed' AND '/storage02' = ANY (members)"),
 	't', 'control: without repair, groups keep the dead member');
 set('difs.repair_interval', '500ms');
-my $seconds = wait_redundant(60);
+my $seconds = wait_redundant(60, 'alone');
 ok(defined $seconds, 'a server died under load: full redundancy is back without a person');
 diag(sprintf('full redundancy is back %.1f s after the death of a server, %.1f s after repair was allowed', time - $died, $seconds // -1));
 wait_written(20);
@@ -324,6 +342,11 @@ sub spread
 	return map { (split /\|/)[1] } split /\n/, $cluster->sql(q{SELECT s.name, coalesce(sum(g.bytes), 0) FROM difs.server s
 	  LEFT JOIN difs.block_group g ON s.id = ANY (g.members) AND g.state = 'sealed' WHERE s.state = 'active' GROUP BY 1 ORDER BY 1});
 }
+# Groups that were sealed while nobody answered have no sizes: they must not count as full ones.
+$cluster->sql(q{UPDATE difs.block_group SET segments = NULL, bytes = NULL WHERE state = 'sealed'
+	  AND id IN (SELECT id FROM difs.block_group WHERE state = 'sealed' AND replicas = 2 ORDER BY bytes LIMIT 3)});
+$cluster->sql('SELECT difs_repair()');
+is($cluster->sql("SELECT count(*) FROM difs.block_group WHERE state = 'sealed' AND bytes IS NULL"), 0, 'sizes that nobody knew are asked for');
 my @before = spread();
 my $largest = $cluster->sql('SELECT max(bytes) FROM difs.block_group');
 my $moved = $cluster->sql('SELECT difs_rebalance()');

@@ -3,7 +3,7 @@
  *
  * Within each tier, copies of sealed groups go from the fullest server to the emptiest one that may have
  * them, one at a time, until no two servers differ by more than a tenth of their mean, or no copy that would bring them nearer
- * is left.  How full a server is, is what the copies of this database take there, for its weight.
+ * is left.  A group whose size nobody knows stays where it is; the survey asks for sizes first.  How full a server is, is what the copies of this database take there, for its weight.
  *
  * State: none that lasts: what a round that dies has moved has moved.
  */
@@ -98,7 +98,7 @@ copied_bytes(int32 server)
 	bool		null;
 
 	difs_repair_begin();
-	SPI_execute_with_args("SELECT coalesce(sum(coalesce(bytes, capacity)), 0)::pg_catalog.float8 FROM difs.block_group "
+	SPI_execute_with_args("SELECT coalesce(sum(bytes), 0)::pg_catalog.float8 FROM difs.block_group "
 						  "WHERE $1 = ANY (members) AND state = 'sealed'", 1, types, values, NULL, true, 1);
 	bytes = DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 	difs_repair_commit();
@@ -188,9 +188,9 @@ find_candidates(const Load *from, const Load *to, double limit, uint64 *ids, dou
 	int			count;
 
 	difs_repair_begin();
-	SPI_execute_with_args("SELECT id, coalesce(bytes, capacity)::pg_catalog.float8 FROM difs.block_group "
+	SPI_execute_with_args("SELECT id, bytes::pg_catalog.float8 FROM difs.block_group "
 						  "WHERE state = 'sealed' AND $1 = ANY (members) AND NOT $2 = ANY (members) "
-						  "AND coalesce(bytes, capacity) > 0 AND coalesce(bytes, capacity) <= $3 "
+						  "AND bytes > 0 AND bytes <= $3 "
 						  "AND NOT EXISTS (SELECT FROM difs.missing WHERE block_group = id) "
 						  "ORDER BY 2 DESC, 1", 3, types, values, NULL, true, CANDIDATES);
 	count = (int) SPI_processed;

@@ -31,6 +31,7 @@ typedef struct DifsSealedGroup
 	uint64		epoch;			/* of the claim */
 	uint64		generation;
 	uint64		capacity_bytes;
+	bool		sizes_known;	/* the row has them: somebody answered when it was sealed */
 } DifsSealedGroup;
 
 /* What a server says of a copy. */
@@ -113,6 +114,7 @@ extern bool difs_repair_rows_find(uint64 id, DifsSealedGroup *group);	/* false: 
 extern int64 difs_repair_rows_count(void);
 extern bool difs_repair_rows_generation(const DifsSealedGroup *group, uint64 generation);
 extern bool difs_repair_rows_move(const DifsSealedGroup *group, int place, int32 target);
+extern void difs_repair_rows_sizes(uint64 group, uint64 segments, uint64 bytes);
 extern void difs_missing_replace(uint64 after, uint64 last, const DifsSealedGroup *groups,
 								 const DifsJudgement *judgements, int count);
 extern void difs_missing_settle(uint64 group, int32 server);

@@ -14,7 +14,7 @@
 #include "worker/repair.h"
 
 #define SELECT_GROUPS \
-	"SELECT id, replicas::pg_catalog.int4, tier::pg_catalog.text, members, epoch, generation, capacity " \
+	"SELECT id, replicas::pg_catalog.int4, tier::pg_catalog.text, members, epoch, generation, capacity, bytes IS NOT NULL " \
 	"FROM difs.block_group WHERE state = 'sealed' AND "
 #define MAX_WORK	100000	/* groups of one round; the next round sees the others */
 
@@ -88,6 +88,16 @@ difs_repair_rows_move(const DifsSealedGroup *group, int place, int32 target)
 	execute("UPDATE difs.block_group SET members = $4 WHERE id = $1 AND generation = $2 AND members = $3 AND state = 'sealed'",
 			lengthof(types), types, values);
 	return SPI_processed == 1;
+}
+
+void
+difs_repair_rows_sizes(uint64 group, uint64 segments, uint64 bytes)
+{
+	Oid			types[] = {INT8OID, INT8OID, INT8OID};
+	Datum		values[] = {Int64GetDatum((int64) group), Int64GetDatum((int64) segments), Int64GetDatum((int64) bytes)};
+
+	execute("UPDATE difs.block_group SET segments = $2, bytes = $3 WHERE id = $1 AND bytes IS NULL",
+			lengthof(types), types, values);
 }
 
 /* What the survey has found of the groups in (after, last] replaces what was known of them. */
@@ -167,6 +177,7 @@ read_row(HeapTuple row, TupleDesc description, DifsSealedGroup *group)
 	group->epoch = (uint64) DatumGetInt64(SPI_getbinval(row, description, 5, &null));
 	group->generation = (uint64) DatumGetInt64(SPI_getbinval(row, description, 6, &null));
 	group->capacity_bytes = (uint64) DatumGetInt64(SPI_getbinval(row, description, 7, &null));
+	group->sizes_known = DatumGetBool(SPI_getbinval(row, description, 8, &null));
 }
 
 static Datum

@@ -22,6 +22,8 @@ static DifsVerdict judge_member(const DifsSealedGroup *group, int32 id, const Di
 								const DifsCopies *copies);
 static bool is_gone(const DifsSharedServer *server);
 static bool seal_copy(DifsCopy *copy);
+static bool ask_sizes(int32 server, uint64 group, uint64 *segments, uint64 *bytes);
+static void learn_sizes(const DifsSealedGroup *group, const DifsJudgement *judgement);
 static void compare_members(const DifsSealedGroup *group, const DifsCopies *copies, DifsJudgement *judgement);
 static void find_holders(const DifsSealedGroup *group, const DifsCopies *copies, DifsJudgement *judgement);
 static int64 survey_batch(const DifsSealedGroup *groups, int count, uint64 after, uint64 last);
@@ -135,21 +137,46 @@ is_gone(const DifsSharedServer *server)
 static bool
 seal_copy(DifsCopy *copy)
 {
-	DifsReply	reply;
-	DifsError	error;
 	uint64		segments;
-	uint8		control[8];
 
-	if (!difs_repair_call(copy->server, DIFS_MESSAGE_SEAL_GROUP, control, difs_group_pack(copy->entry.group, control),
-						  &reply, &error) ||
-		!difs_pair_unpack(reply.control, reply.control_length, &segments, &copy->entry.live_bytes, &error))
-	{
-		ereport(LOG,
-				(errmsg("difs repair: could not seal block group " UINT64_FORMAT ": %s", copy->entry.group, error.text)));
+	if (!ask_sizes(copy->server, copy->entry.group, &segments, &copy->entry.live_bytes))
 		return false;
-	}
 	copy->entry.state = DIFS_GROUP_SEALED;
 	return true;
+}
+
+/* By sealing it, which does nothing to a copy that is sealed. */
+static bool
+ask_sizes(int32 server, uint64 group, uint64 *segments, uint64 *bytes)
+{
+	DifsReply	reply;
+	DifsError	error;
+	uint8		control[8];
+
+	if (difs_repair_call(server, DIFS_MESSAGE_SEAL_GROUP, control, difs_group_pack(group, control), &reply, &error) &&
+		difs_pair_unpack(reply.control, reply.control_length, segments, bytes, &error))
+		return true;
+	ereport(LOG,
+			(errmsg("difs repair: could not seal block group " UINT64_FORMAT ": %s", group, error.text)));
+	return false;
+}
+
+/* No member answered when the row was sealed. */
+static void
+learn_sizes(const DifsSealedGroup *group, const DifsJudgement *judgement)
+{
+	for (int i = 0; i < group->members; i++)
+	{
+		uint64		segments;
+		uint64		bytes;
+
+		if (judgement->verdict[i] != DIFS_COPY_GOOD || !ask_sizes(group->member[i], group->id, &segments, &bytes))
+			continue;
+		difs_repair_begin();
+		difs_repair_rows_sizes(group->id, segments, bytes);
+		difs_repair_commit();
+		return;
+	}
 }
 
 /* Copies of the same size are taken to be the same: acknowledged segments are on all members. */
@@ -226,6 +253,11 @@ survey_batch(const DifsSealedGroup *groups, int count, uint64 after, uint64 last
 	difs_missing_replace(after, last, groups, judgements, count);
 	difs_repair_commit();
 
+	for (int i = 0; i < count; i++)
+	{
+		if (!groups[i].sizes_known)
+			learn_sizes(&groups[i], &judgements[i]);
+	}
 	for (int i = 0; i < count; i++)
 		dropped += drop_strangers(&groups[i], copies, &judgements[i]);
 	return dropped;
