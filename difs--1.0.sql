@@ -942,6 +942,47 @@ IS 'why deleted content is still there: one row for each item and each transacti
 GRANT SELECT ON difs.collection_blockers TO pg_monitor;
 
 --
+-- Staging (src/staging.c, worker/unstage.c).
+--
+
+CREATE TABLE difs.staging (
+    segment        bigint PRIMARY KEY,
+    replicas       smallint NOT NULL,
+    tier           text COLLATE "C" NOT NULL,
+    raw_length     integer NOT NULL,
+    stored_length  integer NOT NULL,
+    codec          smallint NOT NULL,
+    crc            integer NOT NULL,
+    staged         timestamptz NOT NULL,
+    packed         bytea NOT NULL,
+    bytes          bytea NOT NULL
+);
+ALTER TABLE difs.staging ALTER COLUMN packed SET STORAGE EXTERNAL, ALTER COLUMN bytes SET STORAGE EXTERNAL;
+COMMENT ON TABLE difs.staging IS
+'segments that could not be stored on chunk servers yet; their manifest rows say block group 0';
+COMMENT ON COLUMN difs.staging.packed IS 'header of the segment, with the checksum of each block';
+COMMENT ON COLUMN difs.staging.bytes IS 'stored form of the segment: compressed already, or not worth it';
+REVOKE ALL ON TABLE difs.staging FROM PUBLIC;
+
+CREATE VIEW difs.staged AS
+SELECT pg_catalog.count(*) AS segments,
+       coalesce(pg_catalog.sum(stored_length), 0)::bigint AS bytes,
+       pg_catalog.min(staged) AS oldest
+FROM difs.staging;
+COMMENT ON VIEW difs.staged IS 'how much waits in the database to be moved to chunk servers, and since when';
+GRANT SELECT ON difs.staged TO pg_monitor;
+
+SELECT pg_catalog.pg_extension_config_dump('difs.staging', '');
+
+CREATE FUNCTION difs_unstage()
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_unstage';
+COMMENT ON FUNCTION difs_unstage() IS
+'moves staged segments to chunk servers now, as happens by itself; returns how many were moved';
+REVOKE ALL ON FUNCTION difs_unstage() FROM PUBLIC;
+
+--
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
 -- pristine ones make way.
 --

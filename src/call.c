@@ -60,6 +60,7 @@ open_link(int32 server, DifsError *error)
 	if (own_transaction)
 		StartTransactionCommand();
 	difs_link_begin();
+	difs_link_close_busy();		/* they owe replies that nobody wants any more (fetch.c), which would only wake us */
 	link = difs_link_open(server, error);
 	if (own_transaction)
 		CommitTransactionCommand();

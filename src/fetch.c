@@ -8,7 +8,8 @@
  *
  * State lives in the call.  What outlasts it are the connections (link.c): after
  * an error or a cancel, those with requests in flight are closed, so that nothing
- * is ever received for a call that is over.
+ * is ever received for a call that is over.  After a call that ended well, slower
+ * ones may still owe replies (fetch_hedge.c), which the next call throws away.
  */
 #include "postgres.h"
 
@@ -34,23 +35,21 @@ typedef struct Fetch
 	DifsLane	lanes[MAX_LANES];
 } Fetch;
 
-static uint64 last_request = 0;
-
 static void run(Fetch *fetch);
 static void begin_pieces(Fetch *fetch);
 static void begin_piece(Fetch *fetch, DifsLane *lane);
 static bool fits_window(const Fetch *fetch);
 static void move_lanes(Fetch *fetch);
 static void send_lane(DifsLane *lane);
+static void drop_debtors(Fetch *fetch);
 static bool advance_links(Fetch *fetch);
 static void take_event(Fetch *fetch, DifsLink *link, DifsEvent event, const DifsFrame *frame);
-static void take_head(DifsLink *link, DifsLane *lane, const DifsFrame *frame);
-static void take_frame(Fetch *fetch, DifsLink *link, DifsLane *lane, const DifsFrame *frame);
+static void take_head(Fetch *fetch, DifsLink *link, const DifsFrame *frame);
+static void take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame);
+static bool take_payload(DifsLane *lane, int member, bool *done, DifsError *error);
 static void link_lost(Fetch *fetch, DifsLink *link, const DifsError *error, bool again);
 static void lane_done(Fetch *fetch, DifsLane *lane);
-static void release_link(DifsLane *lane);
-static void lane_failed(DifsLane *lane, const DifsError *error);
-static DifsLane *find_lane(Fetch *fetch, const DifsLink *link, uint64 request);
+static void try_failed(DifsLane *lane, int member, bool answered, const DifsError *error);
 static void wait_for_links(Fetch *fetch);
 static int64 lane_deadline(const DifsLane *lane);
 static void give_up_silent(Fetch *fetch);
@@ -84,6 +83,7 @@ difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int
 static void
 run(Fetch *fetch)
 {
+	drop_debtors(fetch);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -126,6 +126,11 @@ begin_piece(Fetch *fetch, DifsLane *lane)
 	difs_lane_begin(lane, &fetch->next_piece, fetch->path);
 	if (lane->piece.chunked && difs_lane_begin_chunks(lane))
 		lane_done(fetch, lane);
+	else if (lane->piece.stored.group == 0)
+	{
+		difs_lane_take_staged(lane);
+		lane_done(fetch, lane);
+	}
 	else
 		send_lane(lane);
 }
@@ -154,32 +159,22 @@ move_lanes(Fetch *fetch)
 static void
 send_lane(DifsLane *lane)
 {
-	const DifsPiece *piece = &lane->piece;
-	DifsGet		get = {.group = piece->stored.group, .segment = piece->stored.segment,
-	.offset = piece->get_offset, .length = piece->get_length};
-	DifsFrame	frame = {.message = DIFS_MESSAGE_GET};
-	uint8		control[64];
-	DifsError	error;
+	if (!difs_lane_ask(lane))
+		difs_lane_round_over(lane);
+}
 
-	while (difs_lane_choose(lane))
+/* Throws away what earlier calls have left, and closes connections that have owed replies for too long. */
+static void
+drop_debtors(Fetch *fetch)
+{
+	(void) advance_links(fetch);
+	for (int i = 0; i < difs_link_count(); i++)
 	{
-		DifsLink   *link = difs_link_open(lane->members.server[lane->member], &error);
+		DifsLink   *link = difs_link_at(i);
 
-		if (link == NULL)
-		{
-			difs_lane_note_failure(lane, &error);
-			continue;
-		}
-		lane->state = DIFS_LANE_SENT;
-		lane->link = link;
-		lane->request = frame.request = ++last_request;
-		lane->sent_ms = difs_link_clock_ms();
-		frame.control_length = difs_get_pack(&get, control);
-		link->in_flight++;
-		difs_conn_send(link->conn, &frame, control, NULL);
-		return;
+		if (link->in_flight > 0 && link->heard_ms + difs_server_timeout / 2 < difs_link_clock_ms())
+			difs_link_close(link, difs_server_timeout);
 	}
-	difs_lane_round_over(lane);
 }
 
 /* Takes whatever can be had without waiting. True if something happened. */
@@ -212,9 +207,9 @@ take_event(Fetch *fetch, DifsLink *link, DifsEvent event, const DifsFrame *frame
 {
 	link->heard_ms = difs_link_clock_ms();
 	if (event == DIFS_EVENT_HEAD)
-		take_head(link, find_lane(fetch, link, frame->request), frame);
+		take_head(fetch, link, frame);
 	else if (event == DIFS_EVENT_FRAME)
-		take_frame(fetch, link, find_lane(fetch, link, frame->request), frame);
+		take_frame(fetch, link, frame);
 	else if (event == DIFS_EVENT_BROKEN)
 	{
 		DifsError	error = *difs_conn_error(link->conn);
@@ -225,46 +220,72 @@ take_event(Fetch *fetch, DifsLink *link, DifsEvent event, const DifsFrame *frame
 
 /* A reply that nobody waits for any more is received into nowhere. */
 static void
-take_head(DifsLink *link, DifsLane *lane, const DifsFrame *frame)
+take_head(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
 {
 	void	   *payload_into = NULL;
+	DifsLane   *lane;
+	int			member;
 	DifsError	error;
 
-	if (lane != NULL && !difs_lane_take_head(lane, frame, difs_conn_control(link->conn), &payload_into, &error))
+	if (difs_lanes_find(fetch->lanes, MAX_LANES, link, frame->request, &lane, &member))
 	{
-		payload_into = NULL;
-		lane_failed(lane, &error);
+		difs_try_note_pace(&lane->tries[member]);
+		if (!difs_lane_take_head(lane, member, frame, difs_conn_control(link->conn), &payload_into, &error))
+		{
+			payload_into = NULL;
+			try_failed(lane, member, false, &error);
+		}
 	}
 	difs_conn_payload_into(link->conn, payload_into);
 }
 
 static void
-take_frame(Fetch *fetch, DifsLink *link, DifsLane *lane, const DifsFrame *frame)
+take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
 {
+	DifsLane   *lane;
+	int			member;
 	DifsError	error;
 	bool		done;
 
 	link->proven = true;
 	link->suspect_until_ms = 0;
-	if (lane == NULL)
+	if (!difs_lanes_find(fetch->lanes, MAX_LANES, link, frame->request, &lane, &member))
+	{
+		link->in_flight--;
 		return;
+	}
 	if (frame->status != DIFS_OK)
 		difs_conn_reply_error(link->conn, frame, &error);
-	else if (lane->packed == NULL)
+	else if (lane->tries[member].packed == NULL)
 	{
 		errno = 0;
 		difs_error_set(&error, DIFS_ERROR_CORRUPT, "%s: sent no bytes", difs_conn_label(link->conn));
 	}
-	else if (difs_lane_take_payload(lane, &done, &error))
+	else if (take_payload(lane, member, &done, &error))
 	{
-		release_link(lane);
+		difs_lane_drop_try(lane, member, true);
 		if (done)
 			lane_done(fetch, lane);
 		else
 			difs_lane_begin_round(lane);
 		return;
 	}
-	lane_failed(lane, &error);
+	try_failed(lane, member, true, &error);
+}
+
+/* The others are dropped before anything is put into place: one of them may be writing there. */
+static bool
+take_payload(DifsLane *lane, int member, bool *done, DifsError *error)
+{
+	DifsError	reason;
+
+	if (!difs_lane_check_payload(lane, member, error))
+		return false;
+	difs_lane_drop_others(lane, member);
+	if (difs_lane_deliver(lane, member, done, &reason))
+		return true;
+	errno = 0;
+	return difs_error_set(error, reason.code, "%s: %s", difs_conn_label(lane->tries[member].link->conn), reason.text);
 }
 
 /* All bytes of its piece are in place. */
@@ -292,48 +313,26 @@ link_lost(Fetch *fetch, DifsLink *link, const DifsError *error, bool again)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 
-		if (lane->state != DIFS_LANE_SENT || lane->link != link)
-			continue;
-		if (!again)
-			difs_lane_note_failure(lane, error);
-		release_link(lane);
-		lane->state = DIFS_LANE_TO_SEND;
+		for (int j = 0; lane->state == DIFS_LANE_SENT && j < lane->members.count; j++)
+			if (lane->tries[j].link == link)
+				try_failed(lane, j, false, again ? NULL : error);
 	}
 	difs_link_close(link, again ? 0 : difs_server_timeout);
 }
 
+/* A member does not answer, or not with what is wanted. error NULL: it is to be asked again. */
 static void
-release_link(DifsLane *lane)
+try_failed(DifsLane *lane, int member, bool answered, const DifsError *error)
 {
-	difs_lane_drop_reply(lane);
-	lane->link->in_flight--;
-	lane->link = NULL;
+	if (error != NULL)
+		difs_lane_note_failure(lane, member, error);
+	difs_lane_drop_try(lane, member, answered);
+	if (lane->awaited == 0)
+		lane->state = DIFS_LANE_TO_SEND;
 }
 
-/* The server answered, but not with what is wanted. */
-static void
-lane_failed(DifsLane *lane, const DifsError *error)
-{
-	difs_lane_note_failure(lane, error);
-	release_link(lane);
-	lane->state = DIFS_LANE_TO_SEND;
-}
-
-static DifsLane *
-find_lane(Fetch *fetch, const DifsLink *link, uint64 request)
-{
-	for (int i = 0; i < MAX_LANES; i++)
-	{
-		DifsLane   *lane = &fetch->lanes[i];
-
-		if (lane->state == DIFS_LANE_SENT && lane->link == link && lane->request == request)
-			return lane;
-	}
-	return NULL;
-}
-
-/* Nothing can be done now: waits for a socket, for the end of a pause, or until a server has been silent for too
- * long. */
+/* Nothing can be done now: waits for a socket, for the end of a pause, or until a server has been silent for so long that another one is to be asked
+ * as well, or instead. */
 static void
 wait_for_links(Fetch *fetch)
 {
@@ -356,9 +355,15 @@ wait_for_links(Fetch *fetch)
 static int64
 lane_deadline(const DifsLane *lane)
 {
+	int64		deadline_ms;
+
 	if (lane->state == DIFS_LANE_PAUSED)
 		return lane->resume_ms;
-	return Max(lane->link->heard_ms, lane->sent_ms) + lane->patience_ms;
+	deadline_ms = difs_lane_hedge_ms(lane);
+	for (int i = 0; i < lane->members.count; i++)
+		if (lane->tries[i].link != NULL)
+			deadline_ms = Min(deadline_ms, difs_try_deadline_ms(&lane->tries[i]));
+	return deadline_ms;
 }
 
 /* Waiting has just noted which sockets have something to say, so who is late now is silent. */
@@ -372,11 +377,18 @@ give_up_silent(Fetch *fetch)
 		DifsLane   *lane = &fetch->lanes[i];
 		DifsError	error;
 
-		if (lane->state != DIFS_LANE_SENT || lane_deadline(lane) > now_ms)
-			continue;
-		errno = 0;
-		difs_error_set(&error, DIFS_ERROR_NETWORK, "%s: no answer for %lld ms",
-					   difs_conn_label(lane->link->conn), (long long) lane->patience_ms);
-		link_lost(fetch, lane->link, &error, false);
+		for (int j = 0; lane->state == DIFS_LANE_SENT && j < lane->members.count; j++)
+		{
+			DifsTry    *try = &lane->tries[j];
+
+			if (try->link == NULL || difs_try_deadline_ms(try) > now_ms)
+				continue;
+			errno = 0;
+			difs_error_set(&error, DIFS_ERROR_NETWORK, "%s: no answer for %lld ms",
+						   difs_conn_label(try->link->conn), (long long) try->patience_ms);
+			link_lost(fetch, try->link, &error, false);
+		}
+		if (lane->state == DIFS_LANE_SENT && difs_lane_hedge_ms(lane) <= now_ms)
+			(void) difs_lane_ask(lane); /* if there is nobody else, the lane goes on to wait */
 	}
 }

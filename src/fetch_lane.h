@@ -3,13 +3,18 @@
  *
  *	FREE -> TO_SEND -> SENT -> FREE          the bytes are where they belong
  *	           ^         |
- *	           |         |  that member failed, or there is another chunk to come
+ *	           |         |  all that were asked have failed, or there is another chunk to come
  *	           +---------+
  *	           |         |  all members have failed, but not for good
  *	           +- PAUSED <
  *
- * fetch.c moves lanes on, fetch_member.c chooses members and decides when there is
- * no hope, fetch_reply.c checks what came and puts it into place.
+ * A SENT lane has asked one member, or, when that was silent for difs.hedge_delay,
+ * more: one try for each.  The first good answer counts; the other tries are
+ * dropped, and what still comes of them goes to nowhere.
+ *
+ * fetch.c moves lanes on, fetch_hedge.c begins and drops tries, fetch_member.c
+ * chooses members and decides when there is no hope, fetch_reply.c checks what came
+ * and puts it into place, fetch_staged.c takes what is not on any server.
  */
 #ifndef DIFS_FETCH_LANE_H
 #define DIFS_FETCH_LANE_H
@@ -28,6 +33,20 @@ typedef enum DifsLaneState
 	DIFS_LANE_SENT,
 	DIFS_LANE_PAUSED
 } DifsLaneState;
+
+/* A member that has been asked and has not answered. */
+typedef struct DifsTry
+{
+	DifsLink   *link;			/* NULL: nothing is awaited */
+	uint64		request;
+	int64		sent_ms;
+	int64		sent_us;		/* the same, for pace.h */
+	int			ahead;			/* requests that the server had to answer before */
+	int64		patience_ms;	/* silence that is borne */
+	uint8	   *packed;			/* header of the segment, once it is there */
+	uint32		first_block;
+	char	   *scratch;		/* where the payload goes, unless it goes straight to piece.out */
+} DifsTry;
 
 typedef struct DifsLane
 {
@@ -48,14 +67,9 @@ typedef struct DifsLane
 	int64		resume_ms;		/* PAUSED: until then */
 
 	/* SENT */
-	int			member;			/* index of who was asked */
-	DifsLink   *link;
-	uint64		request;
-	int64		sent_ms;
-	int64		patience_ms;	/* silence that is borne */
-	uint8	   *packed;			/* header of the segment, once it is there */
-	uint32		first_block;
-	char	   *scratch;		/* where the payload goes, unless it goes straight to piece.out */
+	DifsTry		tries[DIFS_MAX_REPLICAS];	/* one for each member */
+	uint32		awaited;		/* set of those that are under way */
+	int			direct;			/* the one whose payload goes straight to piece.out, or -1 */
 } DifsLane;
 
 /* fetch_member.c */
@@ -66,14 +80,40 @@ extern void difs_lane_begin(DifsLane *lane, const DifsPiece *piece, const char *
 /* Another request for the same piece: no member has been asked yet. */
 extern void difs_lane_begin_round(DifsLane *lane);
 
-/* Sets member (and patience_ms) to who is to be asked now; false if all have failed in this round. */
-extern bool difs_lane_choose(DifsLane *lane);
+/* Who is to be asked now, and how long it may be silent; false if all have failed, or are being asked. */
+extern bool difs_lane_choose(const DifsLane *lane, int *member, int64 *patience_ms);
 
-/* The member that was asked failed. */
-extern void difs_lane_note_failure(DifsLane *lane, const DifsError *error);
+/* A member that was asked failed. */
+extern void difs_lane_note_failure(DifsLane *lane, int member, const DifsError *error);
 
 /* All have failed: goes into PAUSED for another round, or errors out if that is hopeless or the time is over. */
 extern void difs_lane_round_over(DifsLane *lane);
+
+/* fetch_hedge.c */
+
+/* Asks the next member that can be asked; false if there is none. */
+extern bool difs_lane_ask(DifsLane *lane);
+
+/* When a member that is silent will be helped by another, PG_INT64_MAX for never; and when a try is given up. */
+extern int64 difs_lane_hedge_ms(const DifsLane *lane);
+extern int64 difs_try_deadline_ms(const DifsTry *try);
+
+/* The lane and member that await the reply to a request; false if nobody does any more. */
+extern bool difs_lanes_find(DifsLane *lanes, int count, const DifsLink *link, uint64 request, DifsLane **lane, int *member);
+
+/* A try is over. answered: its whole reply has come. */
+extern void difs_lane_drop_try(DifsLane *lane, int member, bool answered);
+
+/* All tries but that of one member are over. */
+extern void difs_lane_drop_others(DifsLane *lane, int member);
+
+/* The head of a reply, or a reply without a payload, has come: notes how long it took. */
+extern void difs_try_note_pace(const DifsTry *try);
+
+/* fetch_staged.c */
+
+/* Takes the bytes of a piece from difs.staging. Errors out (XX001) if they are not there. */
+extern void difs_lane_take_staged(DifsLane *lane);
 
 /* fetch_reply.c */
 
@@ -81,13 +121,17 @@ extern void difs_lane_round_over(DifsLane *lane);
 extern bool difs_lane_begin_chunks(DifsLane *lane);
 
 /* The head of the reply is there: checks it and says where the payload goes. */
-extern bool difs_lane_take_head(DifsLane *lane, const DifsFrame *frame, const uint8 *control,
+extern bool difs_lane_take_head(DifsLane *lane, int member, const DifsFrame *frame, const uint8 *control,
 								void **payload_into, DifsError *error);
 
-/* The payload is there: checks it and puts it into place. *done is false if there is another chunk to be asked for. */
-extern bool difs_lane_take_payload(DifsLane *lane, bool *done, DifsError *error);
+/* Is a packed header that of the lane's segment? label is who sent it. */
+extern bool difs_lane_check_header(const DifsLane *lane, const char *label, const uint8 *packed, size_t size,
+								   DifsError *error);
 
-/* Frees what the two have allocated. */
-extern void difs_lane_drop_reply(DifsLane *lane);
+/* The payload is there: checks it. */
+extern bool difs_lane_check_payload(const DifsLane *lane, int member, DifsError *error);
+
+/* Puts it into place; no other try may be under way. *done is false if there is another chunk to be asked for. */
+extern bool difs_lane_deliver(DifsLane *lane, int member, bool *done, DifsError *error);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * fetch_member.c - which member of a block group is asked next, and when to stop asking.
  *
- * The first is chosen by the segment's id, so that readers spread over all members;
- * those that the keeper has found dead, or that failed this backend lately, come
- * last.  Each is asked once a round.  A member that answered without a good copy
+ * The first is chosen by chance, where those are more likely that answer quickly and
+ * from which this backend awaits little, so that the load spreads over all members as
+ * they can bear it; those that the keeper has found dead, or that failed this backend
+ * lately, come last.  Each is asked once a round.  A member that answered without a good copy
  * (its bytes are bad, or it does not have the segment) is not asked again: when all
  * have, and the table names no others, the segment is lost.  Members that do not
  * answer are asked in round after round until difs.server_timeout is over, so that
@@ -11,12 +12,16 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
+#include "common/pg_prng.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 
 #include "src/compat.h"
 #include "src/fetch_lane.h"
+#include "src/pace.h"
 #include "src/report.h"
 #include "src/settings.h"
 #include "src/shmem.h"
@@ -27,6 +32,7 @@ static int64 choose_patience(const DifsLane *lane);
 static int64 time_left_ms(const DifsLane *lane);
 static void find_members(DifsLane *lane);
 static void put_in_order(DifsLane *lane);
+static double draw(int32 server);
 static bool seems_alive(DifsDatabase *database, int32 server);
 static bool refresh_members(DifsLane *lane);
 static char *list_failures(const DifsLane *lane);
@@ -36,7 +42,9 @@ pg_noreturn static void report_silence(const DifsLane *lane);
 void
 difs_lane_begin(DifsLane *lane, const DifsPiece *piece, const char *path)
 {
-	*lane = (DifsLane) {.piece = *piece, .path = path, .window_bytes = piece->get_length};
+	*lane = (DifsLane) {.piece = *piece, .path = path, .window_bytes = piece->get_length, .direct = -1};
+	if (piece->stored.group == 0)
+		return;					/* staged */
 	find_members(lane);
 	difs_lane_begin_round(lane);
 }
@@ -51,37 +59,35 @@ difs_lane_begin_round(DifsLane *lane)
 }
 
 bool
-difs_lane_choose(DifsLane *lane)
+difs_lane_choose(const DifsLane *lane, int *member, int64 *patience_ms)
 {
 	for (int i = 0; i < lane->members.count; i++)
 	{
-		int			member = lane->order[i];
-
-		if ((lane->tried & (1u << member)) != 0)
+		*member = lane->order[i];
+		if (((lane->tried | lane->awaited) & (1u << *member)) != 0)
 			continue;
-		lane->member = member;
-		lane->patience_ms = choose_patience(lane);
+		*patience_ms = choose_patience(lane);
 		return true;
 	}
 	return false;
 }
 
 void
-difs_lane_note_failure(DifsLane *lane, const DifsError *error)
+difs_lane_note_failure(DifsLane *lane, int member, const DifsError *error)
 {
 	const DifsStored *stored = &lane->piece.stored;
 
 	if (lane->why == NULL)
 		lane->why = palloc0(sizeof(DifsError) * DIFS_MAX_REPLICAS);
-	lane->why[lane->member] = *error;
-	lane->tried |= 1u << lane->member;
+	lane->why[member] = *error;
+	lane->tried |= 1u << member;
 	if (error->code != DIFS_ERROR_CORRUPT && error->code != DIFS_ERROR_NO_SEGMENT && error->code != DIFS_ERROR_NO_GROUP)
 		return;
-	lane->bad |= 1u << lane->member;
+	lane->bad |= 1u << member;
 	ereport(LOG,
 			(errcode(DIFS_ERRCODE_CORRUPT),
 			 errmsg("chunk server %d has no good copy of segment %llu of block group %llu",
-					lane->members.server[lane->member],
+					lane->members.server[member],
 					(unsigned long long) stored->segment, (unsigned long long) stored->group),
 			 errdetail_internal("%s", error->text),
 			 errcontext("while reading file \"%s\" at offset %lld", lane->path, (long long) lane->piece.file_offset)));
@@ -138,21 +144,30 @@ put_in_order(DifsLane *lane)
 {
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
 	int			count = lane->members.count;
-	uint32		later = 0;
-	int			n = 0;
+	double		lots[DIFS_MAX_REPLICAS];
 
-	for (int i = 0; i < count; i++)
-	{
-		int			member = (lane->piece.stored.segment + i) % count;
-
-		if (count == 1 || seems_alive(database, lane->members.server[member]))
-			lane->order[n++] = member;
-		else
-			later |= 1u << member;
-	}
 	for (int member = 0; member < count; member++)
-		if ((later & (1u << member)) != 0)
-			lane->order[n++] = member;
+	{
+		int32		server = lane->members.server[member];
+		int			place = member;
+
+		lots[member] = count == 1 ? 0 : draw(server);
+		if (count > 1 && !seems_alive(database, server))
+			lots[member] += 1e30;	/* more than any draw */
+		for (; place > 0 && lots[lane->order[place - 1]] > lots[member]; place--)
+			lane->order[place] = lane->order[place - 1];
+		lane->order[place] = member;
+	}
+}
+
+/* A lot: of several servers, the chance to draw the smallest is inverse to the square of the time in which each would answer. The square keeps
+ * the slow ones out of all but a few reads, which is enough to notice when they are quick again. */
+static double
+draw(int32 server)
+{
+	double		time_us = difs_pace_of(server) * (1.0 + difs_link_in_flight(server));
+
+	return -log(1.0 - pg_prng_double(&pg_global_prng_state)) * time_us * time_us;
 }
 
 /* What the keeper and this backend know; on a standby, where no keeper runs, all are presumed to live. */

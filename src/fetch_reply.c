@@ -13,11 +13,9 @@
 #include "common/fault.h"
 #include "src/fetch_lane.h"
 
-static bool check_header(const DifsLane *lane, const uint8 *packed, size_t size, DifsError *error);
-static bool is_direct(const DifsPiece *piece);
-static bool deliver(DifsLane *lane, bool *done, DifsError *error);
-static bool deliver_part(DifsLane *lane, DifsError *error);
-static bool deliver_chunk(DifsLane *lane, bool *done, DifsError *error);
+static bool may_be_direct(const DifsPiece *piece);
+static bool deliver_part(DifsLane *lane, const char *scratch, DifsError *error);
+static bool deliver_chunk(DifsLane *lane, const char *scratch, bool *done, DifsError *error);
 static void ask_for_chunk(DifsLane *lane);
 
 bool
@@ -36,60 +34,72 @@ difs_lane_begin_chunks(DifsLane *lane)
 }
 
 bool
-difs_lane_take_head(DifsLane *lane, const DifsFrame *frame, const uint8 *control,
+difs_lane_take_head(DifsLane *lane, int member, const DifsFrame *frame, const uint8 *control,
 					void **payload_into, DifsError *error)
 {
 	const DifsPiece *piece = &lane->piece;
+	DifsTry    *try = &lane->tries[member];
+	const char *label = difs_conn_label(try->link->conn);
 	size_t		packed_size = difs_segment_packed_size(piece->stored.stored_length);
 
 	errno = 0;
 	if (frame->control_length != 4 + packed_size || frame->payload_length != piece->get_length ||
 		difs_get32(control) != piece->get_offset / DIFS_BLOCK_SIZE)
-		return difs_error_set(error, DIFS_ERROR_CORRUPT, "%s: sent another part than was asked for",
-							  difs_conn_label(lane->link->conn));
-	if (!check_header(lane, control + 4, packed_size, error))
+		return difs_error_set(error, DIFS_ERROR_CORRUPT, "%s: sent another part than was asked for", label);
+	if (!difs_lane_check_header(lane, label, control + 4, packed_size, error))
 		return false;
 
-	lane->first_block = difs_get32(control);
-	lane->packed = palloc(packed_size);
-	memcpy(lane->packed, control + 4, packed_size);
-	if (!is_direct(piece))
-		lane->scratch = palloc(piece->get_length);
-	*payload_into = lane->scratch != NULL ? lane->scratch : piece->out;
+	try->first_block = difs_get32(control);
+	try->packed = palloc(packed_size);
+	memcpy(try->packed, control + 4, packed_size);
+	if (lane->direct == -1 && may_be_direct(piece))
+		lane->direct = member;
+	else
+		try->scratch = palloc(piece->get_length);
+	*payload_into = try->scratch != NULL ? try->scratch : piece->out;
 	return true;
 }
 
 bool
-difs_lane_take_payload(DifsLane *lane, bool *done, DifsError *error)
+difs_lane_check_payload(const DifsLane *lane, int member, DifsError *error)
 {
-	const DifsPiece *piece = &lane->piece;
-	const char *bytes = lane->scratch != NULL ? lane->scratch : piece->out;
+	const DifsTry *try = &lane->tries[member];
+	const char *bytes = try->scratch != NULL ? try->scratch : lane->piece.out;
 	DifsError	reason;
 
-	if ((DIFS_FAULT_SKIP("backend.read.checksum") ||
-		 difs_segment_verify(lane->packed, lane->first_block, bytes, piece->get_length, &reason)) &&
-		deliver(lane, done, &reason))
+	if (DIFS_FAULT_SKIP("backend.read.checksum") ||
+		difs_segment_verify(try->packed, try->first_block, bytes, lane->piece.get_length, &reason))
 		return true;
 	errno = 0;
-	return difs_error_set(error, reason.code, "%s: %s", difs_conn_label(lane->link->conn), reason.text);
+	return difs_error_set(error, reason.code, "%s: %s", difs_conn_label(try->link->conn), reason.text);
 }
 
-void
-difs_lane_drop_reply(DifsLane *lane)
+bool
+difs_lane_deliver(DifsLane *lane, int member, bool *done, DifsError *error)
 {
-	if (lane->packed != NULL)
-		pfree(lane->packed);
-	if (lane->scratch != NULL)
-		pfree(lane->scratch);
-	lane->packed = NULL;
-	lane->scratch = NULL;
+	const DifsPiece *piece = &lane->piece;
+	const DifsStored *stored = &piece->stored;
+	const char *scratch = lane->tries[member].scratch;
+
+	*done = true;
+	if (scratch == NULL)
+		return true;
+	if (piece->chunked)
+		return deliver_chunk(lane, scratch, done, error);
+	if (stored->codec == DIFS_CODEC_RAW)
+		memcpy(piece->out, scratch + (piece->raw_offset - piece->get_offset), piece->length);
+	else if (piece->length < stored->raw_length)
+		return deliver_part(lane, scratch, error);
+	else
+		return difs_segment_decode(stored->codec, scratch, stored->stored_length,
+								   piece->out, stored->raw_length, error);
+	return true;
 }
 
-static bool
-check_header(const DifsLane *lane, const uint8 *packed, size_t size, DifsError *error)
+bool
+difs_lane_check_header(const DifsLane *lane, const char *label, const uint8 *packed, size_t size, DifsError *error)
 {
 	const DifsStored *stored = &lane->piece.stored;
-	const char *label = difs_conn_label(lane->link->conn);
 	DifsSegment header;
 	DifsError	reason;
 
@@ -111,41 +121,20 @@ check_header(const DifsLane *lane, const uint8 *packed, size_t size, DifsError *
 
 /* Can the payload be received where it is wanted? */
 static bool
-is_direct(const DifsPiece *piece)
+may_be_direct(const DifsPiece *piece)
 {
 	return piece->stored.codec == DIFS_CODEC_RAW &&
 		piece->get_offset == piece->raw_offset && piece->get_length == piece->length;
 }
 
-static bool
-deliver(DifsLane *lane, bool *done, DifsError *error)
-{
-	const DifsPiece *piece = &lane->piece;
-	const DifsStored *stored = &piece->stored;
-
-	*done = true;
-	if (lane->scratch == NULL)
-		return true;
-	if (piece->chunked)
-		return deliver_chunk(lane, done, error);
-	if (stored->codec == DIFS_CODEC_RAW)
-		memcpy(piece->out, lane->scratch + (piece->raw_offset - piece->get_offset), piece->length);
-	else if (piece->length < stored->raw_length)
-		return deliver_part(lane, error);
-	else
-		return difs_segment_decode(stored->codec, lane->scratch, stored->stored_length,
-								   piece->out, stored->raw_length, error);
-	return true;
-}
-
 /* Some bytes of a compressed segment. */
 static bool
-deliver_part(DifsLane *lane, DifsError *error)
+deliver_part(DifsLane *lane, const char *scratch, DifsError *error)
 {
 	const DifsPiece *piece = &lane->piece;
 	const DifsStored *stored = &piece->stored;
 	char	   *raw = palloc(stored->raw_length);
-	bool		ok = difs_segment_decode(stored->codec, lane->scratch, stored->stored_length,
+	bool		ok = difs_segment_decode(stored->codec, scratch, stored->stored_length,
 										 raw, stored->raw_length, error);
 
 	if (ok)
@@ -157,10 +146,10 @@ deliver_part(DifsLane *lane, DifsError *error)
 /* A stored form whose checksum is right but which cannot be decompressed was made so, and what has come out of it
  * is of no use. */
 static bool
-deliver_chunk(DifsLane *lane, bool *done, DifsError *error)
+deliver_chunk(DifsLane *lane, const char *scratch, bool *done, DifsError *error)
 {
 	const DifsPiece *piece = &lane->piece;
-	bool		ok = difs_inflate_feed(lane->inflate, lane->scratch, piece->get_length,
+	bool		ok = difs_inflate_feed(lane->inflate, scratch, piece->get_length,
 									   piece->raw_offset, piece->length, piece->out, done, error);
 
 	if (ok && !*done && difs_inflate_stored_at(lane->inflate) >= piece->stored.stored_length)

@@ -108,9 +108,16 @@ static const DifsCheck checks[] = {
 	"Delete the row of difs.manifest; the keeper collects the segment."},
 	{"unknown block group",
 		"SELECT 'segment ' || m.segment || ' of inode ' || m.ino, 'block group ' || m.block_group || ' does not exist'"
-		" FROM difs.manifest m WHERE NOT EXISTS (SELECT FROM difs.block_group g WHERE g.id = m.block_group)"
+		" FROM difs.manifest m WHERE m.block_group <> 0 AND NOT EXISTS (SELECT FROM difs.block_group g WHERE g.id = m.block_group)"
 		" AND NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = m.ino)",
 	"If a server still has the group, insert it into difs.block_group with the servers that have it; difs_fsck(deep => true) names them."},
+	{"missing staged segment",
+		"SELECT 'segment ' || m.segment || ' of inode ' || m.ino, CASE WHEN s.segment IS NULL THEN 'difs.staging does not have it'"
+		" ELSE 'difs.staging has ' || octet_length(s.bytes) || ' bytes of it instead of ' || m.stored_length END"
+		" FROM difs.manifest m LEFT JOIN difs.staging s ON s.segment = m.segment WHERE m.block_group = 0"
+		" AND (s.segment IS NULL OR octet_length(s.bytes) <> m.stored_length)"
+		" AND NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = m.ino)",
+	"Its bytes are lost: restore the file from a backup, or delete it."},
 	{"unknown server",
 		"SELECT 'block group ' || g.id, 'member ' || coalesce(member.server::text, 'null') || ' is not a server'"
 		" FROM difs.block_group g CROSS JOIN LATERAL unnest(g.members) AS member (server)"

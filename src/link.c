@@ -126,6 +126,14 @@ difs_link_suspect(int32 server)
 }
 
 int
+difs_link_in_flight(int32 server)
+{
+	DifsLink   *link = find_link(server);
+
+	return link != NULL ? link->in_flight : 0;
+}
+
+int
 difs_link_count(void)
 {
 	return link_count;

@@ -4,7 +4,8 @@
  * A link is a server with a DifsConn (common/conn.h) that stays open from call to
  * call and over transactions.  It counts the requests that wait for a reply: a
  * call that is torn off by an error closes the links that have some, so that no
- * late reply can write to memory that is gone.
+ * late reply can write to memory that is gone.  A call that ends well may leave
+ * requests behind, because another server was quicker; their replies go to nowhere.
  */
 #ifndef DIFS_LINK_H
 #define DIFS_LINK_H
@@ -17,7 +18,7 @@ typedef struct DifsLink
 {
 	int32		server;			/* id; 0 = entry not in use */
 	DifsConn   *conn;			/* NULL: closed */
-	int			in_flight;		/* requests without a reply */
+	int			in_flight;		/* requests without a reply, those included whose reply nobody wants any more */
 	bool		proven;			/* connected, or heard of, since difs_link_begin() */
 	int64		heard_ms;		/* when bytes were last seen to move, or are waiting to be received */
 	uint64		moved;			/* difs_conn_moved() then */
@@ -41,6 +42,9 @@ extern void difs_link_close_busy(void);
 
 /* Has the server failed lately? */
 extern bool difs_link_suspect(int32 server);
+
+/* Requests to the server without a reply. */
+extern int	difs_link_in_flight(int32 server);
 
 /* The links, open or not: 0 .. count - 1. */
 extern int	difs_link_count(void);

@@ -177,6 +177,10 @@ read_group(uint64 id, MapGroup *group)
 	ArrayType  *members;
 	bool		null;
 
+	group->id = id;
+	group->count = 0;
+	if (id == 0)
+		return;					/* staged: no storage has it */
 	DIFS_KEY(&key, DIFS_BLOCK_GROUP_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum((int64) id));
 	row = difs_row_find(DIFS_REL_BLOCK_GROUP, DIFS_REL_BLOCK_GROUP_PKEY, 1, &key);
 	if (row == NULL)
@@ -186,7 +190,6 @@ read_group(uint64 id, MapGroup *group)
 	members = DatumGetArrayTypeP(heap_getattr(row, DIFS_BLOCK_GROUP_MEMBERS, RelationGetDescr(table), &null));
 	table_close(table, NoLock);
 
-	group->id = id;
 	group->count = Min(ArrayGetNItems(ARR_NDIM(members), ARR_DIMS(members)), DIFS_MAX_REPLICAS);
 	memcpy(group->member, ARR_DATA_PTR(members), group->count * sizeof(int32));
 }

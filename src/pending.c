@@ -21,12 +21,16 @@
 
 #include "common/fault.h"
 #include "src/pending.h"
+#include "src/staging.h"
 #include "src/stream.h"
 #include "src/table.h"
 #include "src/version.h"
+#include "worker/duties.h"
 
 /* Rows of segments that are stored are written early when this many have gathered. */
 #define WRITE_BATCH 256
+
+#define UNSTAGE_PAUSE_MS 1000
 
 typedef struct DifsPending
 {
@@ -34,6 +38,7 @@ typedef struct DifsPending
 	int64		ino;
 	int32		version;
 	DifsExtent	extent;
+	DifsStaged *staged;			/* to be staged: its bytes, until its rows share its fate; NULL otherwise */
 	int			level;			/* nesting level that made it */
 	int			written;		/* nesting level that wrote its row, 0 = not written */
 } DifsPending;
@@ -42,6 +47,7 @@ static DifsPending *entries = NULL;
 static int	entry_count = 0;
 static int	entry_room = 0;
 static int	reaped_count = 0;	/* entries that are reaped and not written */
+static DifsClass staged_class;	/* of a segment that this transaction, or a part of it that was rolled back, has staged; replicas 0: none */
 
 static void on_transaction(XactEvent event, void *arg);
 static void on_subtransaction(SubXactEvent event, SubTransactionId my, SubTransactionId parent, void *arg);
@@ -49,9 +55,11 @@ static void settle_all(void);
 static bool resume_statement_timeout(void);
 static void settle(int64 ino);
 static void reap(DifsPending *entry);
-static void reap_some(void);
+static void reap_some(bool wait);
 static void write_row(DifsPending *entry);
+static void drop_staged(DifsPending *entry);
 static void compact(void);
+static void want_unstage(void);
 static void abort_level(int level);
 static void commit_level(int level);
 static void forget_all(void);
@@ -86,6 +94,11 @@ difs_pending_add(int slot, int64 ino, int32 version, int64 file_offset, int32 le
 	entry->extent.file_offset = file_offset;
 	entry->extent.length = length;
 	entry->level = GetCurrentTransactionNestLevel();
+	if (difs_stream_is_kept(slot))
+	{
+		reap(entry);			/* so that it holds no pool memory */
+		entry_count -= entry->written == entry->level;
+	}
 }
 
 void
@@ -117,6 +130,10 @@ on_transaction(XactEvent event, void *arg)
 			forget_all();
 			break;
 		case XACT_EVENT_COMMIT:
+			if (staged_class.replicas > 0)
+				want_unstage();
+			forget_all();
+			break;
 		case XACT_EVENT_PREPARE:
 			DIFS_FAULT(event == XACT_EVENT_COMMIT ? "backend.commit.done" : "backend.prepare.done");
 			forget_all();
@@ -177,19 +194,32 @@ settle(int64 ino)
 	compact();
 }
 
+/* What is to be staged is written at once, so that no more than one segment is in this process's memory. It stays there, though, if an inner
+ * subtransaction writes it: that may be rolled back. */
 static void
 reap(DifsPending *entry)
 {
+	bool		stored;
+
 	if (entry->slot == -1)
 		return;
-	difs_stream_reap(entry->slot, &entry->extent.stored);
+	stored = difs_stream_reap(entry->slot, &entry->extent.stored);
+	if (!stored)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+		entry->staged = difs_staging_take(entry->slot, &entry->extent.stored);
+		MemoryContextSwitchTo(old);
+	}
 	entry->slot = -1;
 	reaped_count++;
+	if (!stored)
+		write_row(entry);
 }
 
-/* This backend needs a slot and shall not take another: reaps what has ended, or waits for the oldest. */
+/* This backend needs a slot or memory and shall not take another: reaps what has ended, or waits for the oldest. */
 static void
-reap_some(void)
+reap_some(bool wait)
 {
 	bool		any = false;
 
@@ -200,7 +230,7 @@ reap_some(void)
 		reap(&entries[i]);
 		any = true;
 	}
-	for (int i = 0; i < entry_count && !any; i++)
+	for (int i = 0; i < entry_count && !any && wait; i++)
 	{
 		any = entries[i].slot != -1;
 		reap(&entries[i]);
@@ -218,9 +248,24 @@ write_row(DifsPending *entry)
 {
 	if (entry->written != 0)
 		return;
+	if (entry->staged != NULL)
+	{
+		staged_class = entry->staged->class;
+		difs_staging_insert(entry->staged, &entry->extent.stored);
+	}
 	difs_manifest_insert(entry->ino, entry->version, &entry->extent);
 	entry->written = GetCurrentTransactionNestLevel();
 	reaped_count--;
+	if (entry->written == entry->level)
+		drop_staged(entry);
+}
+
+static void
+drop_staged(DifsPending *entry)
+{
+	if (entry->staged != NULL)
+		difs_staging_drop(entry->staged);
+	entry->staged = NULL;
 }
 
 /* Drops entries whose row lives and dies with them. */
@@ -230,8 +275,12 @@ compact(void)
 	int			kept = 0;
 
 	for (int i = 0; i < entry_count; i++)
+	{
 		if (entries[i].written != entries[i].level)
 			entries[kept++] = entries[i];
+		else
+			drop_staged(&entries[i]);
+	}
 	entry_count = kept;
 }
 
@@ -250,6 +299,7 @@ abort_level(int level)
 		{
 			if (entry->slot != -1)
 				difs_stream_abandon(entry->slot);
+			drop_staged(entry);
 			continue;
 		}
 		if (entry->written >= level)
@@ -272,9 +322,22 @@ commit_level(int level)
 	compact();
 }
 
+/* Servers may be there already: difs.staging = always, or they have come back. If they are not, the keeper says so when they are. Must not error. */
+static void
+want_unstage(void)
+{
+	DifsDatabase *database = difs_database_find(MyDatabaseId);
+
+	/* one round after the other would cost more than it is worth: what comes just after one waits for difs.unstage_interval */
+	if (database != NULL && !difs_staging_is_stuck(database, &staged_class) &&
+		TimestampDifferenceExceeds(database->duties[DIFS_DUTY_UNSTAGE].ended, GetCurrentTimestamp(), UNSTAGE_PAUSE_MS))
+		difs_duty_want(database, DIFS_DUTY_UNSTAGE);
+}
+
 static void
 forget_all(void)
 {
 	entries = NULL;
 	entry_count = entry_room = reaped_count = 0;
+	staged_class.replicas = 0;
 }

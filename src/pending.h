@@ -11,6 +11,10 @@
  * its entries; an entry of an outer level whose row it had written becomes
  * unwritten again.  One that ends well hands everything to its parent's level.
  *
+ * A segment that could not be stored and may be staged is written to difs.staging
+ * (staging.h) with its manifest row; its bytes stay in this process as long as an
+ * inner subtransaction that wrote them may be rolled back.
+ *
  * A rollback abandons what is still on its way: the streamer frees those slots,
  * and their segments are orphans, recognised by the xid in their headers.
  */

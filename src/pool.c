@@ -67,7 +67,7 @@ difs_pool_bytes(void)
 }
 
 DifsRun
-difs_pool_take(Size bytes)
+difs_pool_take(Size bytes, void (*meanwhile) (void))
 {
 	uint32		count = (bytes + DIFS_POOL_UNIT - 1) / DIFS_POOL_UNIT;
 	DifsRun		run;
@@ -88,6 +88,7 @@ difs_pool_take(Size bytes)
 		/* room for many small waiters may never be room for a large one: after a while it goes first */
 		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), PATIENCE_MS))
 			become_patient();
+		meanwhile();
 		ConditionVariableTimedSleep(&pool->room, PATIENCE_MS, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
@@ -121,6 +122,17 @@ void *
 difs_pool_address(DifsRun run)
 {
 	return units + (Size) run.first * DIFS_POOL_UNIT;
+}
+
+bool
+difs_pool_is_scarce(void)
+{
+	bool		scarce;
+
+	SpinLockAcquire(&pool->lock);
+	scarce = pool->patient != -1;
+	SpinLockRelease(&pool->lock);
+	return scarce;
 }
 
 void

@@ -20,6 +20,7 @@
 #include "src/path.h"
 #include "src/report.h"
 #include "src/settings.h"
+#include "src/staging.h"
 #include "src/table.h"
 #include "worker/duties.h"
 #include "worker/mend.h"
@@ -61,6 +62,7 @@ static const char *const query =
 
 static void scrub_rows(ReturnSetInfo *result, const DifsWalk *walk, const char *path, bool recursive);
 static void scrub_row(ReturnSetInfo *result, HeapTuple row, TupleDesc desc);
+static void scrub_staged(ReturnSetInfo *result, HeapTuple row, TupleDesc desc, const DifsMend *mend);
 static void set_members(DifsMend *mend, HeapTuple row, TupleDesc desc, Datum **names);
 
 static void
@@ -104,6 +106,8 @@ scrub_row(ReturnSetInfo *result, HeapTuple row, TupleDesc desc)
 	mend.group = (uint64) DatumGetInt64(SPI_getbinval(row, desc, ROW_GROUP, &null));
 	mend.stored_length = (uint32) DatumGetInt32(SPI_getbinval(row, desc, ROW_STORED_LENGTH, &null));
 	mend.crc = (uint32) DatumGetInt32(SPI_getbinval(row, desc, ROW_CRC, &null));
+	if (mend.group == 0)
+		return scrub_staged(result, row, desc, &mend);
 	set_members(&mend, row, desc, &names);
 	for (int i = 0; i < mend.count; i++)
 		mend.copy[i] = difs_mend_look(mend.server[i], mend.group, mend.segment, &mend.error);
@@ -121,6 +125,28 @@ scrub_row(ReturnSetInfo *result, HeapTuple row, TupleDesc desc)
 		values[4] = CStringGetTextDatum(difs_mend_is_lost(&mend) ? "lost" : difs_copy_state_name(mend.copy[i]));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+}
+
+/* What is staged has one copy, in difs.staging; no server is named for it. */
+static void
+scrub_staged(ReturnSetInfo *result, HeapTuple row, TupleDesc desc, const DifsMend *mend)
+{
+	DifsStaged *staged = difs_staging_find(mend->segment);
+	DifsSegment header;
+	DifsError	error;
+	bool		good;
+	bool		null;
+	Datum		values[SCRUB_COLUMNS] = {
+		SPI_getbinval(row, desc, ROW_PATH, &null),
+		SPI_getbinval(row, desc, ROW_VERSION, &null),
+		SPI_getbinval(row, desc, ROW_SEGMENT, &null)
+	};
+	bool		nulls[SCRUB_COLUMNS] = {[3] = true};
+
+	good = staged != NULL && difs_staging_verified(staged, &header, &error) != NULL &&
+		header.stored_length == mend->stored_length && header.crc == mend->crc;
+	values[4] = CStringGetTextDatum(good ? difs_copy_state_name(DIFS_COPY_GOOD) : "lost");
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
 /* None if there is no such group. */

@@ -8,6 +8,7 @@
 
 #include "src/settings.h"
 #include "src/shmem.h"
+#include "src/staging.h"
 
 int			difs_local_servers = 1;
 char	   *difs_local_directory = "";
@@ -30,6 +31,17 @@ int			difs_collect_interval = 60 * 1000;
 int			difs_retain = 0;
 char	   *difs_volume = "main";
 int			difs_server_timeout = 10000;
+int			difs_hedge_delay = 100;
+int			difs_staging = DIFS_STAGING_AUTO;
+int			difs_staging_limit = 16 * 1024;
+int			difs_unstage_interval = 30 * 1000;
+
+static const struct config_enum_entry staging_modes[] = {
+	{"never", DIFS_STAGING_NEVER, false},
+	{"auto", DIFS_STAGING_AUTO, false},
+	{"always", DIFS_STAGING_ALWAYS, false},
+	{NULL, 0, false}
+};
 
 static void define_fixed_at_start(void);
 static void define_on_reload(void);
@@ -157,6 +169,16 @@ define_on_reload(void)
 							"0 keeps it only as long as a snapshot, standby, slot or hold may want it.",
 							&difs_retain, 0, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.staging_limit",
+							"Bytes that may be staged in the database.",
+							"Beyond it, writes fail until chunk servers can be reached.",
+							&difs_staging_limit, 16 * 1024, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.unstage_interval",
+							"Time between two attempts to move staged segments to chunk servers.",
+							"It is also done as soon as chunk servers can be reached again. 0: only then.",
+							&difs_unstage_interval, 30 * 1000, 0, 24 * 3600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 }
 
 static void
@@ -172,6 +194,16 @@ define_of_session(void)
 							"A server that is silent for half of it is given up and another one is tried.",
 							&difs_server_timeout, 10000, 200, 3600 * 1000,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.hedge_delay",
+							"Silence of a chunk server after which a read is asked of another one too.",
+							"The first good answer counts. -1 never asks two.",
+							&difs_hedge_delay, 100, -1, 3600 * 1000,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomEnumVariable("difs.staging",
+							 "Whether writes go to the database's own tables when chunk servers cannot be reached.",
+							 "\"auto\": then; \"always\": without trying chunk servers first; \"never\": they fail instead.",
+							 &difs_staging, DIFS_STAGING_AUTO, staging_modes,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 }
 
 /* A twentieth of the interval, between a second and a minute. */

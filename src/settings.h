@@ -28,10 +28,14 @@ extern int	difs_scrub_rate;			/* difs.scrub_rate, in kB a second; 0 = unlimited 
 extern int	difs_scrub_pause_ms;		/* follows from difs.scrub_interval: between two looks at what is due */
 extern int	difs_collect_interval;		/* difs.collect_interval, in ms; 0 = only when asked to */
 extern int	difs_retain;				/* difs.retain, in s: how long deleted content is kept */
+extern int	difs_staging_limit;			/* difs.staging_limit, in MB */
+extern int	difs_unstage_interval;		/* difs.unstage_interval, in ms */
 
 /* of a session */
 extern char *difs_volume;				/* difs.volume: volume of paths that name none */
 extern int	difs_server_timeout;		/* difs.server_timeout, in ms */
+extern int	difs_hedge_delay;			/* difs.hedge_delay, in ms; -1 = off */
+extern int	difs_staging;				/* difs.staging: DifsStagingMode */
 
 /* Defines them all; reserves the prefix. preloading: also those that are fixed at server start. */
 extern void difs_settings_define(bool preloading);

@@ -164,6 +164,8 @@ typedef struct DifsDatabase
 	DifsDutyState duties[DIFS_DUTIES];
 	bool		rebalance_wanted;	/* set by difs_rebalance(), taken by a round of DIFS_DUTY_REPAIR */
 	uint64		rebalanced;		/* copies that have moved by that since the start */
+	pg_atomic_uint64 staged_bytes;	/* about as many are in difs.staging (src/staging.c) */
+	pg_atomic_uint64 paces[DIFS_MAX_SERVERS];	/* how quickly servers answer (src/pace.c) */
 
 	/* segment ids: [next, limit) may be handed out; refilled from a sequence by the keeper (at start and below the low mark)
 	 * and by any backend that finds it empty. */

@@ -5,8 +5,8 @@
  *
  * The free list has a spinlock of its own; the queue of a database has another
  * (shmem.h).  A slot's state moves without a lock: each state has one writer, and
- * only the step to FREE can be taken by two (the streamer that ends a slot, and a
- * backend that abandons it), so that one is a compare-and-exchange.
+ * only the steps to FREE and out of KEPT can be taken by two (the streamer, and
+ * the backend), so those are a compare-and-exchange.
  */
 #include "postgres.h"
 
@@ -23,6 +23,7 @@
 #include "src/ids.h"
 #include "src/report.h"
 #include "src/settings.h"
+#include "src/staging.h"
 #include "src/stream.h"
 
 /* The streamer's own message about a slot that waited too long is better than ours: let it come first. */
@@ -39,7 +40,7 @@ typedef struct DifsStream
 	DifsSlot	slots[FLEXIBLE_ARRAY_MEMBER];
 } DifsStream;
 
-void		(*difs_stream_reap_hook) (void) = NULL;
+void		(*difs_stream_reap_hook) (bool wait) = NULL;
 
 static DifsStream *stream = NULL;
 static int	held = 0;			/* slots of this backend */
@@ -48,7 +49,9 @@ static int	filling = -1;		/* the one that begin has returned and finish has not 
 static int	take_slot(void);
 static bool try_take_slot(int *slot);
 static void free_slot(int slot);
-static bool leave_for(DifsSlot *slot, DifsSlotState from);
+static bool leave(DifsSlot *slot, DifsSlotState from, DifsSlotState to);
+static void give_back(int slot);
+static void reap_ended(void);
 static void enqueue(DifsDatabase *database, int slot);
 static void wait_for_end(DifsSlot *slot);
 pg_noreturn static void report_failed(const DifsSlot *slot);
@@ -105,7 +108,8 @@ difs_stream_begin(const DifsClass *class, uint32 room_bytes, void **room)
 	slot->timeout_ms = difs_server_timeout;
 	slot->payload_offset = difs_segment_packed_size(room_bytes);
 	slot->run.units = 0;
-	slot->run = difs_pool_take(slot->payload_offset + (Size) room_bytes);
+	slot->stages = difs_staging_allowed(database, class);
+	slot->run = difs_pool_take(slot->payload_offset + (Size) room_bytes, reap_ended);
 	*room = (char *) difs_pool_address(slot->run) + slot->payload_offset;
 	return filling;
 }
@@ -131,7 +135,10 @@ difs_stream_finish(int number, uint32 raw_length, uint32 stored_length, DifsCode
 
 	slot->queued_at = GetCurrentTimestamp();
 	filling = -1;
-	enqueue(&difs_shared->databases[slot->database], number);
+	if (slot->stages && difs_staging_at_once(&difs_shared->databases[slot->database], &slot->class))
+		difs_stream_end(number, DIFS_SLOT_KEPT);
+	else
+		enqueue(&difs_shared->databases[slot->database], number);
 }
 
 bool
@@ -140,24 +147,42 @@ difs_stream_ended(int number)
 	return ended(pg_atomic_read_u32(&difs_stream_slot(number)->state));
 }
 
-void
+bool
+difs_stream_is_kept(int number)
+{
+	return pg_atomic_read_u32(&difs_stream_slot(number)->state) == DIFS_SLOT_KEPT;
+}
+
+bool
 difs_stream_reap(int number, DifsStored *stored)
 {
 	DifsSlot   *slot = difs_stream_slot(number);
+	bool		kept;
 
 	wait_for_end(slot);
 	pg_read_barrier();
+	kept = leave(slot, DIFS_SLOT_KEPT, DIFS_SLOT_FILLING);
+	if (!kept)
+		wait_for_end(slot);		/* the streamer may be taking the memory of a kept one back */
 	if (pg_atomic_read_u32(&slot->state) == DIFS_SLOT_FAILED)
 		report_failed(slot);
-	stored->segment = slot->segment;
-	stored->group = slot->group;
+	stored->segment = kept ? 0 : slot->segment;
+	stored->group = kept ? 0 : slot->group;
 	stored->raw_length = slot->raw_length;
 	stored->stored_length = slot->stored_length;
 	stored->crc = slot->crc;
 	stored->codec = slot->codec;
+	if (!kept)
+		difs_stream_release(number);
+	return !kept;
+}
+
+void
+difs_stream_release(int number)
+{
 	held--;
-	pg_atomic_write_u32(&slot->state, DIFS_SLOT_FREE);
-	free_slot(number);
+	pg_atomic_write_u32(&difs_stream_slot(number)->state, DIFS_SLOT_FREE);
+	give_back(number);
 }
 
 void
@@ -165,20 +190,19 @@ difs_stream_abandon(int number)
 {
 	DifsSlot   *slot = difs_stream_slot(number);
 
-	held--;
 	if (number == filling)
-	{
 		filling = -1;
-		if (slot->run.units > 0)
-			difs_pool_return(slot->run);
-		pg_atomic_write_u32(&slot->state, DIFS_SLOT_FREE);
-		free_slot(number);
+	if (pg_atomic_read_u32(&slot->state) == DIFS_SLOT_FILLING)
+	{
+		difs_stream_release(number);
 		return;
 	}
+	held--;
 	pg_atomic_write_u32(&slot->abandoned, 1);
 	pg_memory_barrier();
-	if (leave_for(slot, DIFS_SLOT_STORED) || leave_for(slot, DIFS_SLOT_FAILED))
-		free_slot(number);
+	if (leave(slot, DIFS_SLOT_STORED, DIFS_SLOT_FREE) || leave(slot, DIFS_SLOT_FAILED, DIFS_SLOT_FREE) ||
+		leave(slot, DIFS_SLOT_KEPT, DIFS_SLOT_FREE))
+		give_back(number);
 }
 
 void
@@ -235,18 +259,44 @@ difs_stream_end(int number, DifsSlotState state)
 	DifsSlot   *slot = difs_stream_slot(number);
 	int			owner = slot->owner;
 
-	difs_pool_return(slot->run);
-	slot->run.units = 0;
+	if (state == DIFS_SLOT_KEPT)
+		slot->kept_at = GetCurrentTimestamp();
+	else
+	{
+		difs_pool_return(slot->run);
+		slot->run.units = 0;
+	}
 	pg_write_barrier();
 	pg_atomic_write_u32(&slot->state, state);
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&slot->abandoned))
 	{
-		if (leave_for(slot, state))
-			free_slot(number);
+		if (leave(slot, state, DIFS_SLOT_FREE))
+			give_back(number);
 	}
 	else if (pg_atomic_read_u32(&slot->wake))
 		difs_wake(owner);
+}
+
+/* Idle transactions must not hold memory for ever that others wait for. */
+void
+difs_stream_revoke_kept(DifsDatabase *database)
+{
+	int			mine = database - difs_shared->databases;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!difs_pool_is_scarce())
+		return;
+	for (int i = 0; i < stream->slot_count; i++)
+	{
+		DifsSlot   *slot = &stream->slots[i];
+
+		if (pg_atomic_read_u32(&slot->state) != DIFS_SLOT_KEPT || slot->database != mine ||
+			!TimestampDifferenceExceeds(slot->kept_at, now, slot->timeout_ms))
+			continue;
+		if (leave(slot, DIFS_SLOT_KEPT, DIFS_SLOT_SENT))
+			difs_stream_end(i, DIFS_SLOT_FAILED);
+	}
 }
 
 /* Takes a free slot, by the rule at the head of stream.h. */
@@ -259,7 +309,7 @@ take_slot(void)
 	{
 		if (held > 0)
 		{
-			difs_stream_reap_hook();
+			difs_stream_reap_hook(true);
 			continue;
 		}
 		/* all are on their way for backends that no longer want them, or taken by guaranteed shares: they come back */
@@ -306,13 +356,33 @@ free_slot(int slot)
 		ConditionVariableBroadcast(&stream->freed);
 }
 
-/* Takes a slot from a state to FREE; false if somebody else did, or it is in another state. */
+/* Takes a slot from a state to another; false if somebody else did, or it is in another state. */
 static bool
-leave_for(DifsSlot *slot, DifsSlotState from)
+leave(DifsSlot *slot, DifsSlotState from, DifsSlotState to)
 {
 	uint32		expected = from;
 
-	return pg_atomic_compare_exchange_u32(&slot->state, &expected, DIFS_SLOT_FREE);
+	return pg_atomic_compare_exchange_u32(&slot->state, &expected, to);
+}
+
+/* A slot that is FREE, but not among the free ones yet. */
+static void
+give_back(int number)
+{
+	DifsSlot   *slot = &stream->slots[number];
+
+	if (slot->run.units > 0)
+		difs_pool_return(slot->run);
+	slot->run.units = 0;
+	free_slot(number);
+}
+
+/* While we wait for pool memory, segments of ours that are to be staged may hold it. */
+static void
+reap_ended(void)
+{
+	if (held > 1)
+		difs_stream_reap_hook(false);
 }
 
 static void
@@ -369,7 +439,7 @@ wait_for_end(DifsSlot *slot)
 static bool
 ended(uint32 state)
 {
-	return state == DIFS_SLOT_STORED || state == DIFS_SLOT_FAILED;
+	return state == DIFS_SLOT_STORED || state == DIFS_SLOT_FAILED || state == DIFS_SLOT_KEPT;
 }
 
 static void

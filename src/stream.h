@@ -8,14 +8,18 @@
  *	     -> SENT       the streamer has taken it and sends it to the members of a block group
  *	     -> STORED     all members have acknowledged: group and segment are in the slot    -> FREE by its backend
  *	     -> FAILED     it could not be stored in time: the reason is in the slot           -> FREE by its backend
+ *	     -> KEPT       the same, but its backend may stage it: the pool memory is still there
+ *	                   -> FILLING (its backend has claimed it) -> FREE
  *
  *	A slot whose backend no longer wants it (ROLLBACK, exit) gets "abandoned" set: the streamer frees it instead.
  *
  * Who may write what: FILLING belongs to the backend, QUEUED and SENT to the
- * streamer (but for "abandoned"), STORED and FAILED to the backend again.  The
- * state is written last, with a barrier.  Pool memory is given back by the
+ * streamer (but for "abandoned"), STORED, FAILED and KEPT to the backend again.
+ * The state is written last, with a barrier.  Pool memory is given back by the
  * streamer just before it says STORED or FAILED, so an idle transaction holds no
- * pool memory, only small slots.
+ * pool memory, only small slots.  The exception is KEPT: a backend that waits for
+ * pool memory stages its own first, and the streamer takes the memory back, and
+ * lets the segment fail, if others wait for it while its backend is idle.
  *
  * Slots are shared out so that idle transactions cannot starve others: a backend
  * that already holds its guaranteed share takes another slot only while more
@@ -41,7 +45,8 @@ typedef enum DifsSlotState
 	DIFS_SLOT_QUEUED,
 	DIFS_SLOT_SENT,
 	DIFS_SLOT_STORED,
-	DIFS_SLOT_FAILED
+	DIFS_SLOT_FAILED,
+	DIFS_SLOT_KEPT
 } DifsSlotState;
 
 typedef struct DifsSlot
@@ -58,6 +63,8 @@ typedef struct DifsSlot
 	uint64		xid;
 	TimestampTz queued_at;
 	int32		timeout_ms;		/* how long it may wait for a group: the backend's difs.server_timeout */
+	bool		stages;			/* rather than FAILED it shall be KEPT, if staging helps against the reason */
+	TimestampTz kept_at;
 
 	/* the segment, and where it went */
 	uint32		raw_length;
@@ -67,7 +74,7 @@ typedef struct DifsSlot
 	uint64		segment;
 	uint64		group;
 
-	/* why it FAILED */
+	/* why it FAILED, or is KEPT */
 	int32		error_code;		/* DifsErrorCode */
 	char		error_text[DIFS_ERROR_TEXT_SIZE];
 } DifsSlot;
@@ -99,8 +106,13 @@ extern void difs_stream_finish(int slot, uint32 raw_length, uint32 stored_length
 extern bool difs_stream_ended(int slot);
 
 /* Waits until the slot has ended; interruptible; errors out if it failed, or if the streamer is gone for longer than difs.server_timeout.
- * On success fills in *stored and frees the slot; after an error the slot is still the caller's. */
-extern void difs_stream_reap(int slot, DifsStored *stored);
+ * True: it is stored, *stored is filled in and the slot is free. False: it is to be staged; segment and group in *stored are 0, and the slot and
+ * its memory are the caller's until difs_stream_release(). After an error, the slot is still the caller's. */
+extern bool difs_stream_reap(int slot, DifsStored *stored);
+extern void difs_stream_release(int slot);
+
+/* Is it to be staged? Without waiting. */
+extern bool difs_stream_is_kept(int slot);
 
 /* No longer wanted, whatever its state. Never errors. */
 extern void difs_stream_abandon(int slot);
@@ -108,14 +120,16 @@ extern void difs_stream_abandon(int slot);
 /* After an error: drops a slot that begin has returned and finish has not seen. Never errors. */
 extern void difs_stream_cleanup(void);
 
-/* Called when this backend must wait for one of its own slots: their holder (pending.c) reaps at least one. */
-extern void (*difs_stream_reap_hook) (void);
+/* Called when this backend must wait for one of its own slots (their holder, pending.c, reaps at least one), or, with wait false, for pool memory
+ * (it reaps what has ended). */
+extern void (*difs_stream_reap_hook) (bool wait);
 
 /* Streamer's side: used by worker/streamer.c only. */
 extern DifsSlot *difs_stream_slot(int slot);
 extern int	difs_stream_slot_count(void);
 extern int	difs_stream_pop(DifsDatabase *database);	/* oldest queued slot, or -1 */
 extern bool difs_stream_queue_empty(DifsDatabase *database);
-extern void difs_stream_end(int slot, DifsSlotState state);	/* gives the memory back, publishes, wakes the owner or frees */
+extern void difs_stream_end(int slot, DifsSlotState state);	/* gives the memory back (but for KEPT), publishes, wakes the owner or frees */
+extern void difs_stream_revoke_kept(DifsDatabase *database);	/* KEPT too long while others need the memory: FAILED */
 
 #endif

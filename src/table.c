@@ -67,6 +67,8 @@ static const struct
 	[DIFS_REL_DOOMED] = {"doomed", DIFS_DOOMED_COLUMNS},
 	[DIFS_REL_HOLD] = {"hold", DIFS_HOLD_COLUMNS},
 	[DIFS_REL_HOLD_PKEY] = {"hold_pkey"},
+	[DIFS_REL_STAGING] = {"staging", DIFS_STAGING_COLUMNS},
+	[DIFS_REL_STAGING_PKEY] = {"staging_pkey"},
 	[DIFS_REL_SEQ_INO] = {"ino"},
 	[DIFS_REL_SEQ_VOLUME] = {"volume_id"},
 	[DIFS_REL_SEQ_SERVER] = {"server_id"},

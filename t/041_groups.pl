@@ -13,7 +13,7 @@ my $cluster = DifsCluster->new(
 	'groups',
 	servers => 4,
 	add => 0,
-	conf => "difs.server_timeout = '3s'\ndifs.block_group_size = '16MB'\n");
+	conf => "difs.server_timeout = '3s'\ndifs.block_group_size = '16MB'\ndifs.staging = never\n");
 my $node = $cluster->node;
 my @zones = ('a', 'a', 'b', 'b');
 my $files = 0;

@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "common/segment.h"
+#include "src/staging.h"
 #include "worker/streamer.h"
 
 typedef struct DifsStraggler
@@ -197,8 +198,13 @@ straggler_left(DifsStraggler *straggler)
 static void
 end(int number)
 {
+	DifsSlot   *slot = difs_stream_slot(number);
+
 	if (attempts[number].stragglers > 0)
 		return;
 	attempts[number].taken = false;
-	difs_stream_end(number, difs_stream_slot(number)->error_code == DIFS_OK ? DIFS_SLOT_STORED : DIFS_SLOT_FAILED);
+	if (slot->error_code == DIFS_OK)
+		difs_stream_end(number, DIFS_SLOT_STORED);
+	else
+		difs_stream_end(number, slot->stages && difs_staging_helps(slot->error_code) ? DIFS_SLOT_KEPT : DIFS_SLOT_FAILED);
 }

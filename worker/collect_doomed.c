@@ -4,9 +4,9 @@
  * Batch by batch, each in three steps:
  *
  *	1. a transaction: which items are behind the horizon, which of their segments may die
- *	2. outside of it: all members of those segments' block groups delete them
- *	3. a transaction: the manifest rows of segments that are gone everywhere; and when an item has none left, its
- *	   version rows and the row of difs.doomed
+ *	2. outside of it: all members of those segments' block groups delete them; what is staged has none
+ *	3. a transaction: the manifest rows of segments that are gone everywhere, and what is staged of them; and when an
+ *	   item has none left, its version rows and the row of difs.doomed
  *
  * Settling.  A row of difs.doomed has place and time of the call, but what
  * standbys, holds and retention are about is the commit.  So if there are any of
@@ -81,6 +81,7 @@ static int	compare_groups(const void *a, const void *b);
 static void delete_run(Row *rows, int count);
 static bool delete_rows(Batch *batch);
 static void delete_manifest_rows(Batch *batch);
+static void keep_staged_items(Batch *batch);
 static void delete_item(const Doomed *item);
 static Datum item_version(const Doomed *item, char *null);
 
@@ -337,7 +338,7 @@ delete_run(Row *rows, int count)
 	if (gone)
 	{
 		difs_collect_count(DIFS_COLLECTED_SEGMENTS, count);
-		difs_collect_count(DIFS_COLLECTED_BYTES, (int64) bytes * members.count);
+		difs_collect_count(DIFS_COLLECTED_BYTES, (int64) bytes * (rows[0].group == 0 ? 1 : members.count));
 	}
 	pfree(segments);
 }
@@ -364,13 +365,18 @@ delete_rows(Batch *batch)
 	return true;
 }
 
-/* Those whose segments are gone. Their groups are to be listed again: there may be little left in them. */
+/*
+ * Those whose segments are gone.  Their groups are to be listed again: there may be little left in them.
+ *
+ * A staged segment may have been moved to chunk servers since (worker/unstage.c): its row names another segment now, and so
+ * waits for the next round with its item.
+ */
 static void
 delete_manifest_rows(Batch *batch)
 {
-	Oid			types[] = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID};
-	Datum	   *columns[4];
-	Datum		values[4];
+	Oid			types[] = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+	Datum	   *columns[5];
+	Datum		values[5];
 	int			count = 0;
 
 	for (int i = 0; i < lengthof(columns); i++)
@@ -384,19 +390,34 @@ delete_manifest_rows(Batch *batch)
 		columns[0][count] = Int64GetDatum(row->item->ino);
 		columns[1][count] = Int64GetDatum(row->offset);
 		columns[2][count] = Int32GetDatum(row->from_version);
-		columns[3][count++] = Int64GetDatum((int64) row->group);
+		columns[3][count] = Int64GetDatum((int64) row->segment);
+		columns[4][count++] = Int64GetDatum((int64) row->group);
 	}
 	for (int i = 0; i < lengthof(columns); i++)
 		values[i] = PointerGetDatum(types[i] == INT4ARRAYOID ?
 									construct_array(columns[i], count, INT4OID, sizeof(int32), true, TYPALIGN_INT) :
 									construct_array(columns[i], count, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
 	SPI_execute_with_args("DELETE FROM difs.manifest AS manifest USING ROWS FROM "
-						  "(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS gone (ino, file_offset, version) "
+						  "(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) "
+						  "AS gone (ino, file_offset, version, segment) "
 						  "WHERE manifest.ino = gone.ino AND manifest.file_offset = gone.file_offset "
-						  "AND manifest.from_version = gone.version",
-						  3, types, values, NULL, false, 0);
-	SPI_execute_with_args("DELETE FROM difs.inventory WHERE block_group = ANY ($1)",
+						  "AND manifest.from_version = gone.version AND manifest.segment = gone.segment",
+						  4, types, values, NULL, false, 0);
+	if (SPI_processed < (uint64) count)
+		keep_staged_items(batch);
+	SPI_execute_with_args("DELETE FROM difs.staging WHERE segment = ANY ($1) "
+						  "AND NOT EXISTS (SELECT FROM difs.manifest WHERE manifest.segment = staging.segment)",
 						  1, &types[3], &values[3], NULL, false, 0);
+	SPI_execute_with_args("DELETE FROM difs.inventory WHERE block_group = ANY ($1)",
+						  1, &types[4], &values[4], NULL, false, 0);
+}
+
+/* We do not know which of them have rows left. */
+static void
+keep_staged_items(Batch *batch)
+{
+	for (int i = 0; i < batch->row_count; i++)
+		batch->rows[i].item->kept += batch->rows[i].group == 0;
 }
 
 static void

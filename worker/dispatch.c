@@ -19,10 +19,12 @@
 
 #include "common/fault.h"
 #include "src/settings.h"
+#include "src/staging.h"
 #include "worker/streamer.h"
 
 #define MAX_TRIES		16
 #define FULL_TIMEOUT_MS 1000	/* waiting rarely helps against full disks */
+#define STAGING_PATIENCE_MS 1000	/* no server can be had, and there is another way: staging */
 
 static dlist_head waiting = DLIST_STATIC_INIT(waiting);
 static dlist_head active = DLIST_STATIC_INIT(active);
@@ -149,8 +151,12 @@ difs_dispatch_tick(TimestampTz now)
 		int			number = difs_attempt_slot(dlist_container(DifsAttempt, node, iter.cur));
 		DifsSlot   *slot = difs_stream_slot(number);
 		DifsError	why = difs_choice_problem(&slot->class);
-		int			limit_ms = why.code == DIFS_ERROR_FULL ? Min(slot->timeout_ms, FULL_TIMEOUT_MS) : slot->timeout_ms;
+		int			limit_ms = slot->timeout_ms;
 
+		if (why.code == DIFS_ERROR_FULL)
+			limit_ms = Min(limit_ms, FULL_TIMEOUT_MS);
+		else if (why.code != DIFS_OK && slot->stages && difs_staging_helps(why.code))
+			limit_ms = Min(limit_ms, STAGING_PATIENCE_MS);
 		if (!TimestampDifferenceExceeds(slot->queued_at, now, limit_ms))
 			continue;
 		if (why.code == DIFS_OK && difs_attempt(number)->problem.code != DIFS_OK)

@@ -24,6 +24,7 @@
 #include "worker/process.h"
 #include "worker/repair.h"
 #include "worker/scrub.h"
+#include "worker/unstage.h"
 
 #define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
 
@@ -34,6 +35,7 @@ const DifsDuty difs_duties[DIFS_DUTIES] = {
 	[DIFS_DUTY_REPAIR] = {"repair", &difs_repair_interval, difs_repair_round},
 	[DIFS_DUTY_SCRUB] = {"scrub", &difs_scrub_pause_ms, difs_scrub_round},
 	[DIFS_DUTY_COLLECT] = {"collect", &difs_collect_interval, difs_collect_round},
+	[DIFS_DUTY_UNSTAGE] = {"unstage", &difs_unstage_interval, difs_unstage_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];

@@ -11,6 +11,7 @@
  *	collect.c    doomed content and orphans
  *	repair.c     copies of block groups: lost ones are replaced, servers drained and rebalanced
  *	scrub.c      reads everything again, and mends it
+ *	unstage.c    staged segments, to chunk servers
  *	…            one file each; the table is in duties.c
  */
 #ifndef DIFS_DUTIES_H

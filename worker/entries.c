@@ -86,6 +86,7 @@ reset_entry(DifsDatabase *database)
 	memset(database->servers, 0, sizeof(database->servers));
 	memset(database->groups, 0, sizeof(database->groups));
 	memset(database->classes, 0, sizeof(database->classes));
+	pg_atomic_write_u64(&database->staged_bytes, 0);
 }
 
 /* Segments that no streamer will take any more: who waits for one learns so, and those that nobody wants are freed. */

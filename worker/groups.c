@@ -21,6 +21,7 @@
 
 #include "common/fault.h"
 #include "src/settings.h"
+#include "worker/duties.h"
 #include "worker/group_jobs.h"
 #include "worker/group_rows.h"
 #include "worker/group_stock.h"
@@ -323,6 +324,7 @@ publish(const DifsOpenGroup *group)
 {
 	DifsDatabase *database = difs_keeper_database;
 	DifsOpenGroup *entry = NULL;
+	bool		relieved = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS && entry == NULL; i++)
@@ -339,12 +341,15 @@ publish(const DifsOpenGroup *group)
 		{
 			if (!difs_class_equal(&database->classes[i].class, &group->class))
 				continue;
+			relieved = database->classes[i].problem.code != DIFS_OK;
 			database->classes[i].wanted = false;
 			database->classes[i].problem.code = DIFS_OK;
 		}
 	}
 	LWLockRelease(&difs_shared->lock);
 	difs_wake(database->streamer);
+	if (relieved && pg_atomic_read_u64(&database->staged_bytes) > 0)
+		difs_duty_want(database, DIFS_DUTY_UNSTAGE);
 	return entry != NULL;
 }
 

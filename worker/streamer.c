@@ -62,6 +62,7 @@ difs_streamer_main(Datum arg)
 		{
 			difs_outlets_tick(now);
 			difs_dispatch_tick(now);
+			difs_stream_revoke_kept(difs_streamer_database);
 			next_tick = TimestampTzPlusMilliseconds(now, TICK_MS);
 		}
 		rest();
