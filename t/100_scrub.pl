@@ -19,6 +19,7 @@ my $SEED = $ENV{DIFS_SEED} // 1;
 my $cluster = DifsCluster->new('scrub', servers => 2, conf => <<'CONF');
 difs.scrub_interval = 0
 difs.scrub_rate = 0
+difs.collect_interval = 0
 difs.block_group_size = '16MB'
 CONF
 my $node = $cluster->node;
@@ -251,7 +252,8 @@ ok($seconds > $due / 3, 'the rate is bounded');
 # Resumed after a crash: what has been read is not due, what has not been is.
 $cluster->sql("DELETE FROM difs.scrub", "UPDATE difs.block_group SET created = created - interval '1 day'",
 	"ALTER SYSTEM SET difs.scrub_rate = '4MB'", "ALTER SYSTEM SET difs.scrub_interval = '100s'", 'SELECT pg_reload_conf()');
-my $copies = $cluster->sql('SELECT count(*) FROM difs.block_group, unnest(members)');
+my $old = q{SELECT count(*) FROM difs.block_group g, unnest(g.members) AS member (server) WHERE created < now() - interval '12 h'};
+my $copies = $cluster->sql($old);
 $node->poll_query_until('postgres', 'SELECT count(*) > 1 FROM difs.scrub') or die 'the scrub does not begin by itself';
 like($cluster->sql('SELECT running, groups_total > 2, overdue > 0 FROM difs.scrub_progress'), qr/^t\|t\|t$/, 'progress is shown');
 kill('KILL', slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/);
@@ -263,7 +265,7 @@ my $before = $cluster->sql('SELECT block_group, server, scrubbed FROM difs.scrub
 my $done = () = $before =~ /\n/g;
 $done++;
 ok($done < $copies, "killed after $done of $copies copies");
-ok($node->poll_query_until('postgres', "SELECT count(*) = $copies FROM difs.scrub"), 'the others are read after the restart');
+ok($node->poll_query_until('postgres', "SELECT ($old AND EXISTS (SELECT FROM difs.scrub WHERE block_group = g.id AND server = member.server)) = $copies"), 'the others are read after the restart');
 $node->poll_query_until('postgres', 'SELECT NOT running AND overdue = 0 FROM difs.scrub_progress') or die 'the round does not end';
 my %after = map { /^(.*)\|(.*)$/; $1 => $2 } split /\n/, $cluster->sql('SELECT block_group, server, scrubbed FROM difs.scrub');
 is(join(' ', grep { /^(.*)\|(.*)$/ && $after{$1} ne $2 } split /\n/, $before), '', 'and those are not read again');

@@ -192,10 +192,15 @@ reads_only($original, 'the old cluster');
 sql($other, 'CREATE DATABASE again');
 $other->command_ok([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-d', $other->connstr('again'), '-f', $dump ], 'restored a second time');
 is(sql($other, q{SELECT md5(difs_get('/a')) = (SELECT digest FROM kept WHERE path = '/a')}, 'again'), 't', 'its files can be read');
-sql($other, 'DROP DATABASE restored');
+reads_only($other, 'the second copy, while the first holds the claim', 'again');
+sql($other, 'DROP DATABASE restored');	# with its claim, and so with all files of that uuid
 fails($other, q{SELECT difs_put('/x', 'x')}, 'again');	# which asks for its workers
 held_is($other, 'false', 'it does not inherit the claim of a database that is dropped', 'again');
-reads_only($other, 'the second copy', 'again');
+my ($state, $message) = fails($other, q{SELECT difs_put('/x', 'x')}, 'again');
+is($state, '55000', 'and cannot write');
+ok(DifsCluster::poll_until(sub { (($state, $message) = fails($other, q{SELECT difs_get('/a')}, 'again'))[0] eq 'XX001' }),
+	'who drops the database that holds the claim drops the files of all copies');
+like($message, qr{file "/a" is damaged}, 'the error names the file');
 $other->stop;
 
 # --- a storage that is not the one that it says it is

@@ -72,7 +72,7 @@ sub keep
 
 # --- outside servers
 
-my $cluster = DifsCluster->new('standby', servers => 2, init => { allows_streaming => 1 });
+my $cluster = DifsCluster->new('standby', servers => 2, conf => "difs.collect_interval = 0\n", init => { allows_streaming => 1 });
 my $primary = $cluster->node;
 sql($primary, 'CREATE TABLE kept (path text, digest text)');
 keep($primary, "/f$_", 100_000 * $_) for 1 .. 5;
@@ -120,6 +120,13 @@ like($message, qr/Another server has claimed the files/, 'with a clear error');
 $primary->restart;
 held_is($primary, 'false', 'also after a restart');
 all_readable($primary, 'the old primary');
+
+# what the old primary wrote after the others had left is of a future that was not: the holder of the claim collects it
+ok(DifsCluster::poll_until(sub { sql($standby, 'SELECT difs_collect()'); (fails($primary, q{SELECT difs_get('/of_the_old_primary')}))[0] eq 'XX001' }),
+	'collection by the new primary takes what only the old one knows');
+sql($primary, q{SELECT difs_get(path) FROM kept WHERE path <> '/of_the_old_primary'});
+pass('and nothing else');
+all_readable($standby, 'the new primary, after collection');
 is(sql($standby, q{SELECT count(*) FROM difs.manifest GROUP BY segment HAVING count(*) > 1}), '', 'no segment id twice');
 $primary->stop;
 
