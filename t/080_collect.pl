@@ -234,6 +234,15 @@ foreach my $database ('postgres', 'other')
 	});
 }
 
+# Two deleted files, each with a version that is a copy of the other, do not keep one another.
+{
+	my ($one, $two) = (put(), put());
+	$cluster->sql("SELECT difs_copy('$one', '$two')", "SELECT difs_copy('$two', '$one', version => 1)");
+	is($cluster->sql("SELECT count(*) FROM difs.version AS a JOIN difs.version AS b ON a.map_ino = b.ino AND b.map_ino = a.ino"), 2, 'a ring of copies');
+	delete_file($_) foreach $one, $two;
+	collect_all('a ring of copies');
+}
+
 # A server that is away keeps its files in the tables, and they go when it is back.
 {
 	my $path = put();

@@ -44,6 +44,7 @@ typedef struct Doomed
 	bool		settled;
 	bool		ended;			/* its rows have been read to the end */
 	int64		kept;			/* rows that had to stay, in this round */
+	bool		released;		/* no snapshot can see it */
 	int64		after_offset;	/* where to go on reading rows */
 	int32		after_version;
 } Doomed;
@@ -82,6 +83,7 @@ static void delete_run(Row *rows, int count);
 static bool delete_rows(Batch *batch);
 static void delete_manifest_rows(Batch *batch);
 static void keep_staged_items(Batch *batch);
+static void delete_copies(const Doomed *item);
 static void delete_item(const Doomed *item);
 static Datum item_version(const Doomed *item, char *null);
 
@@ -177,6 +179,7 @@ read_items(Batch *batch, const Doomed *after)
 		if (!after->ended && item->ino == after->ino && item->version == after->version)
 		{
 			item->kept = after->kept;
+			item->released = after->released;
 			item->after_offset = after->after_offset;
 			item->after_version = after->after_version;
 		}
@@ -245,6 +248,7 @@ gather_rows(Batch *batch, Doomed *item, DifsLiveness *liveness)
 		item->ended = true;
 		return;
 	}
+	item->released = true;
 	if (SPI_execute_with_args("SELECT file_offset, from_version, segment, block_group, stored_length FROM difs.manifest "
 							  "WHERE ino = $1 AND (file_offset, from_version) > ($2, $3) "
 							  "ORDER BY file_offset, from_version LIMIT $4",
@@ -359,6 +363,8 @@ delete_rows(Batch *batch)
 
 		if (item->ended && item->kept == 0)
 			delete_item(item);
+		else if (item->released && item->version == 0)
+			delete_copies(item);
 		difs_collect_count(item->kept == 0 ? DIFS_COLLECTED_DOOMED : DIFS_COLLECTED_WAITING, item->ended);
 	}
 	difs_duty_commit();
@@ -418,6 +424,19 @@ keep_staged_items(Batch *batch)
 {
 	for (int i = 0; i < batch->row_count; i++)
 		batch->rows[i].item->kept += batch->rows[i].group == 0;
+}
+
+/*
+ * Versions that are copies of others' need no rows of this inode, and nobody can see them: they go at once.  Or two deleted files of which
+ * each has a copy of the other would keep one another for ever.
+ */
+static void
+delete_copies(const Doomed *item)
+{
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(item->ino)};
+
+	SPI_execute_with_args("DELETE FROM difs.version WHERE ino = $1 AND map_ino IS NOT NULL", lengthof(types), types, values, NULL, false, 0);
 }
 
 static void
