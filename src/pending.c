@@ -130,12 +130,13 @@ on_transaction(XactEvent event, void *arg)
 			forget_all();
 			break;
 		case XACT_EVENT_COMMIT:
+			DIFS_FAULT("backend.commit.done");
 			if (staged_class.replicas > 0)
 				want_unstage();
 			forget_all();
 			break;
 		case XACT_EVENT_PREPARE:
-			DIFS_FAULT(event == XACT_EVENT_COMMIT ? "backend.commit.done" : "backend.prepare.done");
+			DIFS_FAULT("backend.prepare.done");
 			forget_all();
 			break;
 		default:
