@@ -62,7 +62,11 @@ difs_claim_require(void)
 		LWLockRelease(&difs_shared->lock);
 	}
 	if (!running)
+	{
 		claimed = read_claim(problem);
+		if (difs_shared != NULL)
+			difs_database_hint(MyDatabaseId);
+	}
 	if (!claimed)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -71,7 +75,7 @@ difs_claim_require(void)
 				 errhint("If no other server is to write to these files any more, call difs_claim().")));
 }
 
-/* What the keeper will find when it begins. */
+/* What the keeper will find when it begins; the launcher is asked to start it. */
 static bool
 read_claim(char *problem)
 {
