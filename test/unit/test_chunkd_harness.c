@@ -80,6 +80,15 @@ server_start_under(Server *server, const char *const *prefix, const char *const 
 	}
 }
 
+bool
+have_strace(void)
+{
+	if (system("strace -o /dev/null true 2>/dev/null") == 0)
+		return true;
+	print_message("strace cannot be used here\n");
+	return false;
+}
+
 int
 server_start_fails(Server *server, const char *const *options)
 {

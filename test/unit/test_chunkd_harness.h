@@ -56,6 +56,9 @@ extern void server_prepare(Server *server, const char *directory);
 extern void server_start(Server *server, const char *const *options);
 extern void server_start_under(Server *server, const char *const *prefix, const char *const *options);
 
+/* Whether system calls can be made to fail here; says so if not. */
+extern bool have_strace(void);
+
 /* Starts it and expects that it ends by itself; returns its exit code. */
 extern int	server_start_fails(Server *server, const char *const *options);
 
