@@ -92,7 +92,8 @@ extern DifsErrorCode call(Client *client, uint8_t message, const void *control, 
 
 extern DifsErrorCode create_group(Client *client, uint64_t group, uint64_t capacity);
 extern DifsErrorCode seal_group(Client *client, uint64_t group);
-extern DifsErrorCode drop_group(Client *client, uint64_t group);
+extern DifsErrorCode drop_group(Client *client, uint64_t group);	/* of whatever epoch */
+extern DifsErrorCode drop_group_up_to(Client *client, uint64_t group, uint64_t epoch);
 
 /* A segment's bytes follow from its id and length, so that a reader needs nothing else to check them. */
 extern void fill(uint64_t segment, uint8_t *bytes, size_t length);
