@@ -123,7 +123,7 @@ CREATE TABLE difs.block_group (
 CREATE INDEX block_group_open ON difs.block_group (id) WHERE state <> 'sealed';
 COMMENT ON TABLE difs.block_group IS 'containers of segments and the servers that hold them; segments and bytes are filled in when a group is sealed';
 COMMENT ON COLUMN difs.block_group.epoch IS 'epoch of the claim under which the group was made, and of the copies that were made then';
-COMMENT ON COLUMN difs.block_group.generation IS 'raised before each copy that repair makes; that copy carries epoch + generation, so no two are the same';
+COMMENT ON COLUMN difs.block_group.generation IS 'raised before each copy that is made anew; that copy carries epoch + generation, which has the epoch of the claim in its upper bits, so no two are the same';
 
 CREATE SEQUENCE difs.server_id AS integer;
 CREATE TABLE difs.server (

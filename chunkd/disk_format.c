@@ -10,6 +10,7 @@
 
 #define CRC_AT		12
 #define GROUP_AT	16			/* the group's description, in both headers */
+#define SYNCED_AT	72			/* behind it, in a group header */
 
 static const char group_magic[8] = "DIFSGRP1";
 static const char index_magic[8] = "DIFSIDX1";
@@ -26,6 +27,7 @@ difs_group_header_pack(const DifsGroupHeader *header, uint8_t out[DIFS_GROUP_HEA
 	memcpy(out, group_magic, sizeof(group_magic));
 	difs_put32(out + 8, DIFS_DISK_VERSION);
 	pack_group(header, out + GROUP_AT);
+	difs_put64(out + SYNCED_AT, header->synced);
 	difs_put32(out + CRC_AT, header_crc(out, DIFS_GROUP_HEADER_SIZE));
 }
 
@@ -36,6 +38,7 @@ difs_group_header_unpack(const uint8_t in[DIFS_GROUP_HEADER_SIZE], const char *l
 	if (!check_header(in, DIFS_GROUP_HEADER_SIZE, group_magic, label, error))
 		return false;
 	unpack_group(in + GROUP_AT, header);
+	header->synced = difs_get64(in + SYNCED_AT);
 	return true;
 }
 
@@ -52,6 +55,7 @@ difs_index_header_pack(const DifsIndexHeader *header, uint8_t out[DIFS_INDEX_HEA
 	difs_put64(out + 96, header->live_bytes);
 	difs_put64(out + 104, header->dead_bytes);
 	difs_put32(out + 112, header->entries_crc);
+	difs_put32(out + 116, header->incomplete);
 	difs_put32(out + CRC_AT, header_crc(out, DIFS_INDEX_HEADER_SIZE));
 }
 
@@ -68,6 +72,7 @@ difs_index_header_unpack(const uint8_t in[DIFS_INDEX_HEADER_SIZE], const char *l
 	header->live_bytes = difs_get64(in + 96);
 	header->dead_bytes = difs_get64(in + 104);
 	header->entries_crc = difs_get32(in + 112);
+	header->incomplete = difs_get32(in + 116) != 0;
 	return true;
 }
 
@@ -158,4 +163,5 @@ unpack_group(const uint8_t *at, DifsGroupHeader *header)
 	header->capacity = difs_get64(at + 32);
 	header->salt = difs_get64(at + 40);
 	header->generation = difs_get64(at + 48);
+	header->synced = 0;
 }

@@ -23,7 +23,9 @@
  *	 48  u64    capacity: the file's length never exceeds it but by what is mended (group_mend.c), and never twice of it
  *	 56  u64    salt: random, never leaves the server
  *	 64  u64    generation: 0, and one more with each compaction
- *	 72  zeros
+ *	 72  u64    synced: the last recovery has found the file to be durable up to here; 0: there has been none.  It is
+ *	            rewritten in place, in one sector
+ *	 80  zeros
  *
  *	record: packed segment header (segment.h), stored form, zeros up to the next multiple of 64.
  *		`synced` in it is exclusive-ored with difs_record_mask(salt, offset of the record).  So a record is one only at
@@ -46,7 +48,9 @@
  *	 96  u64    their stored bytes
  *	104  u64    bytes of dead records that have not gone back to the file system
  *	112  u32    CRC-32C of the entries, their flags taken as 0
- *	116  zeros
+ *	116  u32    1: some of the group file could not be read when the entries were collected, so that records may be missing
+ *	            that a place is listed for; 0: they are all
+ *	120  zeros
  *
  * The header is rewritten in place by deletions; it lies in one sector.  Counts
  * may be older than the flags after a crash: they are counted anew when the index
@@ -73,6 +77,7 @@ typedef struct DifsGroupHeader
 	uint64_t	capacity;
 	uint64_t	salt;
 	uint64_t	generation;
+	uint64_t	synced;			/* not in index headers */
 } DifsGroupHeader;
 
 typedef struct DifsIndexHeader
@@ -84,6 +89,7 @@ typedef struct DifsIndexHeader
 	uint64_t	live_bytes;
 	uint64_t	dead_bytes;
 	uint32_t	entries_crc;
+	bool		incomplete;
 } DifsIndexHeader;
 
 /* Bytes of a group file that the record of a segment takes. */

@@ -51,6 +51,7 @@ typedef struct Compact
 } Compact;
 
 static void compact_run(DifsJob *job);
+static bool is_complete(Compact *compact);
 static void collect_live(Compact *compact);
 static int	compare_offsets(const void *a, const void *b);
 static bool write_group(Compact *compact);
@@ -121,6 +122,7 @@ difs_group_compact(DifsGroup *group)
 	compact->file = difs_alloc(sizeof(*compact->file));
 	*compact->file = (DifsGroupFile) {.refs = 1, .fd = -1, .map.fd = -1, .header = group->file->header};
 	compact->file->header.generation++;
+	compact->file->header.synced = 0;
 	difs_job_start(&server->pool, DIFS_LANE_SLOW, &compact->job, compact_run, compact_done);
 }
 
@@ -134,6 +136,9 @@ compact_run(DifsJob *job)
 
 	difs_group_path(compact->group, ".group.new", temporary);
 	difs_group_path(compact->group, ".group", path);
+	compact->ok = is_complete(compact);
+	if (!compact->ok)
+		return;
 	collect_live(compact);
 	compact->file->fd = store->create(store, temporary, &compact->error);
 	compact->ok = compact->file->fd >= 0 && write_group(compact);
@@ -156,6 +161,14 @@ compact_run(DifsJob *job)
 		if (!store->remove(store, paths, NULL))
 			difs_log(DIFS_LOG_WARNING, "file \"%s\" could not be removed", temporary);
 	}
+}
+
+/* What could not be read may be readable the next time: it must not be left behind. */
+static bool
+is_complete(Compact *compact)
+{
+	return !compact->old->map.incomplete ||
+		difs_error_set(&compact->error, DIFS_ERROR_IO, "some of the group file could not be read");
 }
 
 /* In the order of the file, as that is how they are read and written. */

@@ -116,7 +116,8 @@ collect_targets(Delete *deletion)
 		.live_segments = group->live_segments,
 		.live_bytes = group->live_bytes,
 		.dead_bytes = group->dead_bytes,
-		.entries_crc = deletion->file->map.entries_crc
+		.entries_crc = deletion->file->map.entries_crc,
+		.incomplete = deletion->file->map.incomplete
 	};
 	STAILQ_FOREACH(request, &deletion->requests, next)
 	{

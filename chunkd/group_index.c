@@ -309,6 +309,7 @@ check_header(const char *path, const DifsGroupHeader *group, DifsIndexMap *map, 
 	map->size = length;
 	map->count = (uint32_t) header->count;
 	map->entries_crc = header->entries_crc;
+	map->incomplete = header->incomplete;
 	return true;
 }
 

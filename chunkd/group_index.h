@@ -27,6 +27,7 @@ typedef struct DifsIndexMap
 	size_t		size;
 	uint32_t	count;
 	uint32_t	entries_crc;
+	bool		incomplete;		/* see disk_format.h */
 } DifsIndexMap;
 
 /* What the entries say about the group. */

@@ -68,10 +68,12 @@ typedef struct DifsRecovery
 	uint64_t	dead_bytes;
 	uint64_t	cut_bytes;		/* torn tail that was cut off */
 	uint32_t	damaged;		/* places that were skipped, or whose bytes are bad */
+	bool		unreadable;		/* the disk has refused to give some of the file: there may be more in it */
 } DifsRecovery;
 
-/* writable: it is an open group, whose tail is checked and cut; otherwise nothing is changed. */
-extern bool difs_group_recover(DifsStore *store, int fd, const DifsGroupHeader *header, bool writable,
+/* writable: it is an open group, whose tail is checked and cut, and header->synced is raised to where it ends, in the file too;
+ * otherwise nothing is changed. */
+extern bool difs_group_recover(DifsStore *store, int fd, DifsGroupHeader *header, bool writable,
 							   DifsRecovery *recovery, DifsError *error);
 
 #endif

@@ -96,7 +96,8 @@ difs_group_mend(DifsGroup *group)
 		.live_segments = group->live_segments,
 		.live_bytes = group->live_bytes,
 		.dead_bytes = group->dead_bytes,
-		.entries_crc = mend->file->map.entries_crc
+		.entries_crc = mend->file->map.entries_crc,
+		.incomplete = mend->file->map.incomplete
 	};
 	difs_job_start(&server->pool, DIFS_LANE_WRITE, &mend->job, mend_run, mend_done);
 }

@@ -3,8 +3,9 @@
  *
  *	not sealed, first time since start    its records are walked, its torn tail is cut (group_recover.c)
  *	not sealed, closed meanwhile          its index is in memory: only the file is opened
- *	sealed, first time                    its index is checked and mapped; if it is damaged or belongs to another
- *	                                      generation of the group file, it is written anew from the records
+ *	sealed, first time                    its index is checked and mapped; if it is damaged, belongs to another
+ *	                                      generation of the group file, or was made when some of that could not be
+ *	                                      read, it is written anew from the records
  *	sealed, closed meanwhile              its index is mapped
  *
  * State: none but the job's.  A crash in the middle is a crash before.
@@ -43,6 +44,7 @@ typedef struct Open
 static void open_run(DifsJob *job);
 static bool open_group_file(Open *opening);
 static bool open_sealed(Open *opening);
+static bool map_index(Open *opening, const char *path);
 static bool rebuild_index(Open *opening, const char *path);
 static void open_done(DifsJob *job);
 static void take_over(Open *opening);
@@ -119,7 +121,7 @@ open_sealed(Open *opening)
 	char		path[DIFS_PATH_SIZE];
 
 	difs_group_path(opening->group, ".index", path);
-	if (!difs_index_map(store, path, &file->header, !opening->known, &file->map, &opening->header, &opening->error))
+	if (!map_index(opening, path))
 	{
 		if (opening->error.code != DIFS_ERROR_CORRUPT && opening->error.system_errno != ENOENT &&
 			opening->error.system_errno != EIO)
@@ -131,6 +133,22 @@ open_sealed(Open *opening)
 	if (!opening->known)
 		difs_index_map_count(&file->map, &opening->totals);
 	return true;
+}
+
+/* An index that may lack records will do for as long as the process lives; then the disk is asked again. */
+static bool
+map_index(Open *opening, const char *path)
+{
+	DifsGroupFile *file = opening->file;
+
+	if (!difs_index_map(opening->server->store, path, &file->header, !opening->known, &file->map, &opening->header,
+						&opening->error))
+		return false;
+	if (opening->known || !opening->header.incomplete)
+		return true;
+	difs_index_unmap(&file->map);
+	return difs_error_set(&opening->error, DIFS_ERROR_CORRUPT,
+						  "some of the group file could not be read when file \"%s\" was made", path);
 }
 
 static bool
@@ -151,6 +169,7 @@ rebuild_index(Open *opening, const char *path)
 	header.live_segments = totals.live_segments;
 	header.live_bytes = totals.live_bytes;
 	header.dead_bytes = opening->recovery.dead_bytes;
+	header.incomplete = opening->recovery.unreadable;
 	return difs_index_write(store, path, &header, &opening->recovery.index, &opening->error);
 }
 

@@ -42,7 +42,7 @@ difs_pull_handle(DifsRequest *request, const DifsPull *asked)
 							asked->group, group->epoch);
 	else if (pull == NULL)
 		start(request, asked);
-	else if (pull->asked.epoch == asked->epoch)
+	else if (pull->asked.epoch == asked->epoch && pull->epoch == request->connection->epoch)
 	{
 		STAILQ_INSERT_TAIL(&pull->requests, request, next);
 		pull->forgotten_ticks = 0;
@@ -51,8 +51,8 @@ difs_pull_handle(DifsRequest *request, const DifsPull *asked)
 	}
 	else
 	{
-		/* It has been superseded, or has been superseded by it. */
-		if (pull->asked.epoch < asked->epoch)
+		/* It has been superseded, by a later request or owner, or has been superseded by it. */
+		if (pull->asked.epoch < asked->epoch || pull->epoch < request->connection->epoch)
 			atomic_store(&pull->given_up, true);
 		difs_request_refuse(request, DIFS_ERROR_REFUSED, "block group %016" PRIx64 " is being pulled with epoch %" PRIu64,
 							asked->group, pull->asked.epoch);

@@ -2,9 +2,9 @@
  * group_recover.c - finds out what a group file holds by walking the headers of
  * its records.
  *
- * Each record says how many bytes of the file were durable when it was written. So
- * the records themselves tell the two kinds of damage apart: let S be the greatest
- * such number of all records that are found.
+ * Each record says how many bytes of the file were durable when it was written, and
+ * the file's header how many the last recovery found durable. That tells the two kinds
+ * of damage apart: let S be the greatest such number of all that are found.
  *
  *	0      header    records known to be durable           S   last commit, perhaps torn     end
  *	|--------|----------------|XXX|-------------------------|---------|XXXX|---------|XXXXXXX|
@@ -17,18 +17,24 @@
  * From S on are the records of the last commit, of which nobody knows whether it
  * was acknowledged.  Their bytes are checked, and the file ends behind the last
  * one that is right.  One that is wrong in front of that is kept and listed as
- * damaged if its header can be read: it is either nobody's or somebody's whose
- * bytes rotted.
+ * damaged: it is either nobody's or somebody's whose bytes rotted.
+ *
+ * What is cut off may have been all that said S.  So before anything is cut, the end
+ * goes into the header, durably: whatever rots in front of it from now on is rot, after
+ * the next crash too.  A file that is shorter than its header says has lost its end,
+ * which is listed like any other place; an open one gets its length back, so that
+ * nothing new is written there.
  *
  * What cannot be read is neither torn nor rotten: an open group fails then, and its
- * file is left as it is, so that nothing is cut, and no index is written that leaves
- * out what can be read the next time.
+ * file is left as it is, so that nothing is cut.  In one that is sealed or has failed,
+ * a record whose header can still be read is listed as damaged, and where none can, the
+ * place is; "unreadable" then says that another attempt may find more.
  *
  * The check of the tail reads the disk and not what the page cache believes: what
  * a process before us wrote is synced first, then dropped from the cache.
  *
  * A crash in the middle is repeated by the next recovery: nothing is changed but
- * the end of the file.
+ * the header and the end of the file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -49,13 +55,13 @@
 typedef struct Walk
 {
 	int			fd;
-	const DifsGroupHeader *header;
+	DifsGroupHeader *header;
 	DifsRecovery *recovery;
 	DifsError  *error;
 	bool		writable;
-	uint64_t	file_bytes;
+	uint64_t	file_bytes;		/* or S, if that is more */
 	uint64_t	synced;			/* S */
-	bool		unreadable;		/* the disk has refused a read */
+	uint64_t	unreadable_at;	/* the last record read ended here, as the disk refused to give more; or UINT64_MAX */
 	DifsListEntry places[MAX_DAMAGED_PLACES];	/* without a valid record */
 	uint32_t	place_count;
 	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
@@ -64,20 +70,23 @@ typedef struct Walk
 
 static bool walk_records(Walk *walk);
 static bool read_record(Walk *walk, uint64_t offset, DifsSegment *segment, bool *valid);
+static ssize_t read_pages(Walk *walk, uint64_t offset);
 static bool next_record(Walk *walk, uint64_t offset, uint64_t *found);
 static uint64_t dead_bytes(const Walk *walk, uint64_t offset, uint32_t stored_length);
 static void add_place(Walk *walk, uint64_t offset, uint64_t end);
 static void remove_repeated(Walk *walk);
 static bool check_tail(Walk *walk, uint64_t *end);
 static bool check_bytes(Walk *walk, const DifsListEntry *entry, bool *right);
-static bool cut_tail(Walk *walk, DifsStore *store, uint64_t end);
-static void list_places(Walk *walk);
+static bool mark_end(Walk *walk, DifsStore *store, uint64_t end);
+static bool cut_tail(Walk *walk, DifsStore *store, uint64_t length, uint64_t end);
+static void list_places(Walk *walk, uint64_t end);
 
 bool
-difs_group_recover(DifsStore *store, int fd, const DifsGroupHeader *header, bool writable, DifsRecovery *recovery,
+difs_group_recover(DifsStore *store, int fd, DifsGroupHeader *header, bool writable, DifsRecovery *recovery,
 				   DifsError *error)
 {
 	Walk	   *walk = difs_alloc(sizeof(*walk));
+	uint64_t	length = 0;
 	uint64_t	allocated;
 	uint64_t	end;
 	bool		ok;
@@ -88,22 +97,26 @@ difs_group_recover(DifsStore *store, int fd, const DifsGroupHeader *header, bool
 	walk->recovery = recovery;
 	walk->error = error;
 	walk->writable = writable;
-	walk->synced = DIFS_GROUP_HEADER_SIZE;
+	walk->synced = header->synced > DIFS_GROUP_HEADER_SIZE ? header->synced : DIFS_GROUP_HEADER_SIZE;
 
-	ok = difs_file_size(fd, &walk->file_bytes, &allocated, error) && walk_records(walk);
-	end = walk->file_bytes;
+	ok = difs_file_size(fd, &length, &allocated, error);
+	walk->file_bytes = header->synced > length ? header->synced : length;
+	ok = ok && walk_records(walk);
+	end = length;
 	if (ok && writable)
 	{
 		ok = store->sync(store, fd, error) && check_tail(walk, &end);
 		DIFS_FAULT("chunkd.recover.checked");
-		ok = ok && cut_tail(walk, store, end);
+		ok = ok && mark_end(walk, store, end);
+		DIFS_FAULT("chunkd.recover.marked");
+		ok = ok && cut_tail(walk, store, length, end);
 		DIFS_FAULT("chunkd.recover.cut");
 	}
 	if (ok)
 	{
-		recovery->cut_bytes = walk->file_bytes - end;
+		recovery->cut_bytes = length > end ? length - end : 0;
 		recovery->file_bytes = end;
-		list_places(walk);
+		list_places(walk, end);
 		difs_index_sort(&recovery->index);
 		remove_repeated(walk);
 	}
@@ -141,6 +154,11 @@ walk_records(Walk *walk)
 			.stored_length = segment.stored_length,
 			.flags = segment.dead ? DIFS_LIST_DEAD : 0
 		});
+		if (!segment.dead && walk->unreadable_at < offset + difs_record_size(segment.stored_length))
+		{
+			walk->recovery->index.entries[walk->recovery->index.count - 1].flags |= DIFS_LIST_DAMAGED;
+			walk->recovery->damaged++;
+		}
 		if (segment.synced > walk->synced)
 			walk->synced = segment.synced;
 		if (segment.dead)
@@ -150,44 +168,82 @@ walk_records(Walk *walk)
 	return true;
 }
 
-/* False only if the disk cannot be read at all; a bad sector is an invalid record like any other damage. */
+/* False only if the disk cannot be read at all; a bad sector is an invalid record like any other damage, unless the record's
+ * header lies in front of it. */
 static bool
 read_record(Walk *walk, uint64_t offset, DifsSegment *segment, bool *valid)
 {
 	ssize_t		got = difs_pread(walk->fd, walk->packed, sizeof(walk->packed), offset);
 
 	*valid = false;
-	if (got < 0 && errno != EIO)
-		return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
-	if (got < 0)
+	walk->unreadable_at = UINT64_MAX;
+	if (got < 0 && errno == EIO)
 	{
-		walk->unreadable = true;
-		got = difs_pread(walk->fd, walk->packed, DIFS_SEGMENT_HEADER_SIZE, offset);
+		walk->recovery->unreadable = true;
+		got = read_pages(walk, offset);
 	}
+	if (got < 0)
+		return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
 	*valid = got > 0 && difs_record_unpack(walk->packed, (size_t) got, walk->header, offset, segment, NULL) &&
 		difs_record_size(segment->stored_length) <= walk->file_bytes - offset;
 	return true;
 }
 
-/* Looks for the next valid record; *found is the end of the file if there is none. */
+/* Reads into walk->packed what there is up to the first page that the disk refuses. */
+static ssize_t
+read_pages(Walk *walk, uint64_t offset)
+{
+	size_t		done = 0;
+
+	while (done < sizeof(walk->packed))
+	{
+		size_t		page = DIFS_PAGE_BYTES - (offset + done) % DIFS_PAGE_BYTES;
+		size_t		size = sizeof(walk->packed) - done < page ? sizeof(walk->packed) - done : page;
+		ssize_t		got = difs_pread(walk->fd, walk->packed + done, size, offset + done);
+
+		if (got < 0 && errno != EIO)
+			return -1;
+		if (got < 0)
+			walk->unreadable_at = offset + done;
+		else
+			done += (size_t) got;
+		if (got < (ssize_t) size)
+			break;
+	}
+	return (ssize_t) done;
+}
+
+/* Looks for the next valid record; *found is the end of the file if there is none.  Where the disk refuses to read, it is asked
+ * for one page at a time. */
 static bool
 next_record(Walk *walk, uint64_t offset, uint64_t *found)
 {
 	DifsSegment segment;
+	uint64_t	pages_until = 0;
+	size_t		size;
 	bool		valid;
 
 	*found = walk->file_bytes;
-	for (; offset < walk->file_bytes; offset += SCAN_SIZE)
+	for (; offset < walk->file_bytes; offset += size)
 	{
-		ssize_t		got = difs_pread(walk->fd, walk->buffer, SCAN_SIZE, offset);
+		ssize_t		got;
 
+		size = offset < pages_until ? DIFS_PAGE_BYTES - offset % DIFS_PAGE_BYTES : SCAN_SIZE;
+		got = difs_pread(walk->fd, walk->buffer, size, offset);
 		if (got < 0 && errno == EIO)
 		{
-			walk->unreadable = true;
+			walk->recovery->unreadable = true;
+			if (size == SCAN_SIZE)
+			{
+				pages_until = offset + SCAN_SIZE;
+				size = 0;
+			}
 			continue;
 		}
 		if (got < 0)
 			return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
+		if (got == 0)
+			break;
 		for (size_t at = 0; at + DIFS_SEGMENT_HEADER_SIZE <= (size_t) got; at += DIFS_RECORD_ALIGNMENT)
 		{
 			uint32_t	magic = difs_get32(walk->buffer + at);
@@ -235,7 +291,8 @@ add_place(Walk *walk, uint64_t offset, uint64_t end)
 	};
 }
 
-/* Checks the bytes of the records from S on, and sets *end to where the last right one ends. */
+/* Checks the bytes of the records from S on, and sets *end to where the last right one ends. S lies between two records, unless
+ * one of those that say so is false: then the one that reaches beyond it stays whole. */
 static bool
 check_tail(Walk *walk, uint64_t *end)
 {
@@ -248,6 +305,12 @@ check_tail(Walk *walk, uint64_t *end)
 	*end = walk->synced < walk->file_bytes ? walk->synced : walk->file_bytes;
 	while (first > 0 && index->entries[first - 1].offset >= walk->synced)
 		first--;
+	if (first > 0)
+	{
+		uint64_t	before = index->entries[first - 1].offset + difs_record_size(index->entries[first - 1].stored_length);
+
+		*end = before > *end ? before : *end;
+	}
 	keep = first;
 	for (uint32_t i = first; i < index->count; i++)
 	{
@@ -264,7 +327,7 @@ check_tail(Walk *walk, uint64_t *end)
 		keep = i + 1;
 		*end = entry->offset + difs_record_size(entry->stored_length);
 	}
-	if (walk->unreadable)
+	if (walk->recovery->unreadable)
 	{
 		errno = EIO;
 		return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read all of the group file");
@@ -301,31 +364,50 @@ check_bytes(Walk *walk, const DifsListEntry *entry, bool *right)
 	return true;
 }
 
+/* All in front of the end has been synced; what of it was not known to be durable before has been checked. */
 static bool
-cut_tail(Walk *walk, DifsStore *store, uint64_t end)
+mark_end(Walk *walk, DifsStore *store, uint64_t end)
 {
-	if (end == walk->file_bytes)
+	DifsGroupHeader header = *walk->header;
+	uint8_t		packed[DIFS_GROUP_HEADER_SIZE];
+
+	if (end == header.synced || end == DIFS_GROUP_HEADER_SIZE)
+		return true;
+	header.synced = end;
+	difs_group_header_pack(&header, packed);
+	if (!difs_pwrite(walk->fd, packed, sizeof(packed), 0))
+		return difs_error_set(walk->error, DIFS_ERROR_IO, "could not write the header of the group file");
+	if (!store->sync(store, walk->fd, walk->error))
+		return false;
+	*walk->header = header;
+	return true;
+}
+
+/* Or gives a file that has lost its end its length back. */
+static bool
+cut_tail(Walk *walk, DifsStore *store, uint64_t length, uint64_t end)
+{
+	if (end == length)
 		return true;
 	if (ftruncate(walk->fd, (off_t) end) != 0)
 		return difs_error_set(walk->error, DIFS_ERROR_IO, "could not cut off the torn tail");
 	return store->sync(store, walk->fd, walk->error);
 }
 
-/* Bit rot is listed; what a crash tore is nobody's.  A group that is not open has no last commit: all of it was
- * durable. */
+/* What a crash tore is nobody's, and has been cut off; what is left has rotted, or may have. */
 static void
-list_places(Walk *walk)
+list_places(Walk *walk, uint64_t end)
 {
 	for (uint32_t i = 0; i < walk->place_count; i++)
 	{
-		if (walk->writable && walk->places[i].offset >= walk->synced)
+		if (walk->writable && walk->places[i].offset >= end)
 			continue;
 		difs_index_append(&walk->recovery->index, &walk->places[i]);
 		walk->recovery->damaged++;
 	}
 }
 
-/* An id is never written twice; should a disk say so, the first one counts. */
+/* An id is written twice only if it is mended while its record cannot be read: the first one that is right counts. */
 static void
 remove_repeated(Walk *walk)
 {
@@ -336,6 +418,8 @@ remove_repeated(Walk *walk)
 	{
 		if (kept > 0 && index->entries[i].segment != 0 && index->entries[i].segment == index->entries[kept - 1].segment)
 		{
+			if (index->entries[kept - 1].flags & DIFS_LIST_DAMAGED)
+				index->entries[kept - 1] = index->entries[i];
 			walk->recovery->damaged++;
 			continue;
 		}

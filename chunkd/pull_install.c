@@ -33,7 +33,10 @@ difs_pull_install_when_idle(DifsGroupPull *pull)
 	DifsGroup  *group = difs_tenant_find(pull->tenant, pull->asked.group);
 
 	pull->ok = false;
-	if (group == NULL && server->group_count >= DIFS_MAX_GROUPS)
+	if (pull->epoch < pull->tenant->epoch)
+		difs_error_set(&pull->error, DIFS_ERROR_FENCED, "epoch %llu has been superseded by epoch %llu",
+					   (unsigned long long) pull->epoch, (unsigned long long) pull->tenant->epoch);
+	else if (group == NULL && server->group_count >= DIFS_MAX_GROUPS)
 		difs_error_set(&pull->error, DIFS_ERROR_FULL, "there are %u block groups already", server->group_count);
 	else if (group != NULL && (group->dropping || group->pull != NULL))
 		difs_error_set(&pull->error, DIFS_ERROR_REFUSED, "block group %016llx is being changed", (unsigned long long) group->id);

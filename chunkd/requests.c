@@ -37,6 +37,7 @@ static void handle_verify(DifsRequest *request);
 static void handle_pull(DifsRequest *request);
 static void handle_verify_group(DifsRequest *request);
 static void handle_mend(DifsRequest *request);
+static bool is_newer(const DifsGroup *group, uint64_t epoch);
 static bool unpack_stored(DifsRequest *request);
 static void with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *request));
 static void refuse_fenced(DifsRequest *request);
@@ -125,15 +126,16 @@ handle_seal_group(DifsRequest *request)
 		with_group(request, id, difs_group_queue_seal);
 }
 
-/* The group need not be open for this, and may be past opening. */
+/* The group need not be open for this, and may be past opening.  What cannot be read any more has no epoch. */
 static void
 handle_drop_group(DifsRequest *request)
 {
 	uint64_t	id;
+	uint64_t	epoch;
 	DifsGroup  *group;
 	DifsError	error;
 
-	if (!difs_group_unpack(request->control, request->frame.control_length, &id, &error))
+	if (!difs_pair_unpack(request->control, request->frame.control_length, &id, &epoch, &error))
 	{
 		protocol_error(request, &error);
 		return;
@@ -144,9 +146,22 @@ handle_drop_group(DifsRequest *request)
 		difs_request_refuse(request, DIFS_ERROR_NO_GROUP, "block group %016llx is not here", (unsigned long long) id);
 		return;
 	}
+	if (is_newer(group, epoch))
+	{
+		difs_request_refuse(request, DIFS_ERROR_EXISTS, "block group %016llx has been made anew, with an epoch above %llu",
+							(unsigned long long) id, (unsigned long long) epoch);
+		return;
+	}
 	group->dropping = true;
 	STAILQ_INSERT_TAIL(&group->drops, request, next);
 	difs_group_schedule(group);
+}
+
+/* A copy that is about to take this one's place counts: nobody has been told of it, but it would go, too. */
+static bool
+is_newer(const DifsGroup *group, uint64_t epoch)
+{
+	return group->epoch > epoch || (group->pull != NULL && group->pull->asked.epoch > epoch);
 }
 
 static void

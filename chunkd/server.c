@@ -69,6 +69,10 @@ difs_server_start(DifsServer *server, uv_loop_t *loop, const DifsOptions *option
 	/* Before anybody learns from the address file that it may be signalled. These cannot fail for a loop that works, but for memory. */
 	(void) uv_signal_init(loop, &server->hangup);
 	(void) uv_signal_start(&server->hangup, on_hangup, SIGHUP);
+	(void) uv_signal_init(loop, &server->terminate);
+	(void) uv_signal_start(&server->terminate, on_signal, SIGTERM);
+	(void) uv_signal_init(loop, &server->interrupt);
+	(void) uv_signal_start(&server->interrupt, on_signal, SIGINT);
 	if (!difs_keyring_load(options->key_file, &server->keyring, error) ||
 		!store->free_space(store, &server->free_bytes, error) ||
 		!difs_tenant_load_all(server, error) ||
@@ -79,10 +83,6 @@ difs_server_start(DifsServer *server, uv_loop_t *loop, const DifsOptions *option
 
 	(void) uv_timer_init(loop, &server->timer);
 	(void) uv_timer_start(&server->timer, on_tick, TICK_MS, TICK_MS);
-	(void) uv_signal_init(loop, &server->terminate);
-	(void) uv_signal_start(&server->terminate, on_signal, SIGTERM);
-	(void) uv_signal_init(loop, &server->interrupt);
-	(void) uv_signal_start(&server->interrupt, on_signal, SIGINT);
 	return true;
 }
 

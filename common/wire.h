@@ -25,7 +25,7 @@
  *	PROOF          client  u8[32] client proof                          -         WELCOME: DifsServerStatus    -
  *	CREATE_GROUP   client  u64 group, u64 epoch, u64 capacity           -         -                            -
  *	SEAL_GROUP     client  u64 group                                    -         u64 segments, u64 bytes      -
- *	DROP_GROUP     client  u64 group                                    -         -                            -
+ *	DROP_GROUP     client  u64 group, u64 epoch                         -         -                            -
  *	PUT            client  packed segment header (group in it)          stored    -                            -
  *	GET            client  u64 group, u64 segment, u32 offset,          -         u32 first block, packed      blocks
  *	                       u32 length (0 = to the end)                            segment header
@@ -59,6 +59,12 @@
  * PULL makes the server a client of others: it copies a whole block group from them, sealed, in the place of a copy with a
  * lower epoch if it has one.  It answers within a second or two with how far it is; the requester asks again, which joins the
  * pull that is under way, until "done" says that all of it is durable.  A pull that nobody asks about any more is given up.
+ *
+ * What arrives late.  A request may be obeyed long after its sender has given it up.  A copy of a block group carries an epoch,
+ * which every copy that is made anew raises.  DROP_GROUP says up to which one it means, and a copy of a higher one is
+ * kept (DIFS_ERROR_EXISTS): it was made after the sender had looked.  The others need no such bound.  CREATE_GROUP and PULL never take the
+ * place of a copy with the same or a higher epoch; ids are never used twice, so what DELETE was right about it is right about for ever;
+ * MEND writes what has been in that place; and SEAL_GROUP only ends what nobody writes to any more.
  *
  * VERIFY_GROUP reads the next live segments of a group from the disk, DIFS_VERIFY_BYTES of them or a little more, and answers
  * which are bad.  From cursor 0 it begins with the group's own header and index, and with places without a readable record:
@@ -271,9 +277,9 @@ extern size_t difs_status_pack(const DifsServerStatus *status, uint8_t *out);
 extern bool difs_status_unpack(const uint8_t *in, size_t length, DifsServerStatus *status, DifsError *error);
 extern size_t difs_create_group_pack(const DifsCreateGroup *create, uint8_t *out);
 extern bool difs_create_group_unpack(const uint8_t *in, size_t length, DifsCreateGroup *create, DifsError *error);
-extern size_t difs_group_pack(uint64_t group, uint8_t *out);	/* SEAL_GROUP, DROP_GROUP, LIST_GROUPS: one u64 */
+extern size_t difs_group_pack(uint64_t group, uint8_t *out);	/* SEAL_GROUP, LIST_GROUPS, MEND: one u64 */
 extern bool difs_group_unpack(const uint8_t *in, size_t length, uint64_t *group, DifsError *error);
-extern size_t difs_pair_pack(uint64_t first, uint64_t second, uint8_t *out);	/* LIST, VERIFY, VERIFY_GROUP, replies: two u64 */
+extern size_t difs_pair_pack(uint64_t first, uint64_t second, uint8_t *out);	/* DROP_GROUP, LIST, VERIFY, VERIFY_GROUP, replies: two u64 */
 extern bool difs_pair_unpack(const uint8_t *in, size_t length, uint64_t *first, uint64_t *second, DifsError *error);
 extern size_t difs_get_pack(const DifsGet *get, uint8_t *out);
 extern bool difs_get_unpack(const uint8_t *in, size_t length, DifsGet *get, DifsError *error);

@@ -468,7 +468,8 @@ inline send_drop(o, g, s)
 			PULLING(o, g) == 0;
 		/* [2] no copy is newer than its owner's row, or no DROP_GROUP would ever reach it */
 		assert(COPY_EPOCH(s, g) <= GROUP_EPOCH(o, g));
-		DROP(s, g) = GROUP_EPOCH(o, g) * 2 + o;
+		/* it means the copy that the server has listed, and none that is made later */
+		DROP(s, g) = COPY_EPOCH(s, g) * 2 + o;
 	}
 }
 

@@ -18,11 +18,13 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "src/claim_round.h"
 #include "src/compat.h"
 #include "src/report.h"
+#include "src/settings.h"
 #include "src/table.h"
 
 static bool restart_at_commit = false;
@@ -91,20 +93,24 @@ read_claim(char *problem)
 	return held;
 }
 
-/* A server is only alive if it obeys (claim_watch.c). */
+/* A server is only alive if it obeys (claim_watch.c), and what it said counts for as long as a keeper that runs may take to ask again. */
 bool
 difs_claim_confirmed(DifsDatabase *database)
 {
 	int			servers = 0;
 	int			obey = 0;
 	bool		claimed;
+	TimestampTz now = GetCurrentTimestamp();
+	int			valid_ms = difs_server_timeout + 2 * difs_health_interval;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	claimed = database->claimed && database->state == DIFS_DATABASE_RUNNING;
 	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
 	{
-		servers += database->servers[i].id != 0;
-		obey += database->servers[i].id != 0 && database->servers[i].alive;
+		const DifsSharedServer *server = &database->servers[i];
+
+		servers += server->id != 0;
+		obey += server->id != 0 && server->alive && !TimestampDifferenceExceeds(server->last_seen, now, valid_ms);
 	}
 	LWLockRelease(&difs_shared->lock);
 	return claimed && 2 * obey > servers;

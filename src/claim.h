@@ -59,7 +59,8 @@ extern void difs_claim_file_write(const uint8 *cluster, const DifsClaim *claim, 
 extern char *difs_claim_birth(const char *file);
 
 /* Is it certain that nobody else holds the claim? Only while a majority of the servers obeys us: for what cannot be
- * taken back, such as deleting segments. */
+ * taken back, such as deleting segments.  What the keeper last heard counts for difs.server_timeout and two of
+ * difs.health_interval: ARCHITECTURE.md says why that is enough. */
 extern bool difs_claim_confirmed(DifsDatabase *database);
 
 /* Errors out (55000) without the claim. While the workers do not run yet, file and table are read. */

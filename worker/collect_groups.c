@@ -35,8 +35,17 @@
 typedef struct Candidate
 {
 	uint64		group;
+	uint64		epoch;			/* the highest of any copy */
 	DifsMembers members;
 } Candidate;
+
+/* What servers have of a group. */
+typedef struct Listed
+{
+	uint64		group;
+	uint64		epoch;			/* the highest of any copy */
+	bool		live;			/* one has a live segment */
+} Listed;
 
 static struct
 {
@@ -52,7 +61,7 @@ static bool is_open(uint64 group);
 static Candidate *read_candidates(int *count);
 static void read_candidate(HeapTuple tuple, TupleDesc desc, Candidate *candidate);
 static void rule_out_live(Candidate *candidates, int *count);
-static bool list_live(int32 server, HTAB *live);
+static bool list_groups(int32 server, HTAB *groups);
 static bool all_listed(const Candidate *candidate, const int32 *servers, const bool *listed, int count);
 static bool rule_out_named(Candidate *candidates, int *count);
 static bool drop(const Candidate *candidate);
@@ -189,28 +198,31 @@ read_candidate(HeapTuple tuple, TupleDesc desc, Candidate *candidate)
 static void
 rule_out_live(Candidate *candidates, int *count)
 {
-	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(uint64), .hcxt = CurrentMemoryContext};
-	HTAB	   *live = hash_create("difs live groups", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(Listed), .hcxt = CurrentMemoryContext};
+	HTAB	   *groups = hash_create("difs groups on servers", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	const int32 *servers;
 	int			server_count = difs_collect_servers(&servers);
 	bool		listed[DIFS_MAX_SERVERS];
 	int			kept = 0;
 
 	for (int i = 0; i < server_count; i++)
-		listed[i] = list_live(servers[i], live);
+		listed[i] = list_groups(servers[i], groups);
 	for (int i = 0; i < *count; i++)
 	{
-		if (hash_search(live, &candidates[i].group, HASH_FIND, NULL) == NULL &&
-			all_listed(&candidates[i], servers, listed, server_count))
-			candidates[kept++] = candidates[i];
+		const Listed *found = hash_search(groups, &candidates[i].group, HASH_FIND, NULL);
+
+		if ((found != NULL && found->live) || !all_listed(&candidates[i], servers, listed, server_count))
+			continue;
+		candidates[i].epoch = found != NULL ? found->epoch : 0;
+		candidates[kept++] = candidates[i];
 	}
 	*count = kept;
-	hash_destroy(live);
+	hash_destroy(groups);
 }
 
-/* Notes the groups in which a server has live segments. */
+/* Notes which groups a server has, and in which of them are live segments. */
 static bool
-list_live(int32 server, HTAB *live)
+list_groups(int32 server, HTAB *groups)
 {
 	uint64		after = 0;
 	uint32		count;
@@ -226,13 +238,16 @@ list_live(int32 server, HTAB *live)
 		for (uint32 i = 0; i < count; i++)
 		{
 			DifsGroupEntry entry;
+			Listed	   *listed;
+			bool		known;
 
 			difs_group_entry_unpack(reply.payload + i * DIFS_GROUP_ENTRY_SIZE, &entry);
 			if (entry.group <= after)
 				return false;	/* not in order: the list would not end */
 			after = entry.group;
-			if (entry.live_bytes > 0)
-				(void) hash_search(live, &entry.group, HASH_ENTER, NULL);
+			listed = hash_search(groups, &entry.group, HASH_ENTER, &known);
+			listed->live = (known && listed->live) || entry.live_bytes > 0;
+			listed->epoch = known ? Max(listed->epoch, entry.epoch) : entry.epoch;
 		}
 		if (reply.payload != NULL)
 			pfree(reply.payload);
@@ -293,12 +308,12 @@ drop(const Candidate *candidate)
 {
 	Oid			type = INT8OID;
 	Datum		value = Int64GetDatum((int64) candidate->group);
-	uint8		control[8];
+	uint8		control[16];
 	bool		dropped = true;
 
 	for (int i = 0; i < candidate->members.count; i++)
 		dropped = difs_collect_call(candidate->members.server[i], DIFS_MESSAGE_DROP_GROUP, control,
-									difs_group_pack(candidate->group, control), NULL) && dropped;
+									difs_pair_pack(candidate->group, candidate->epoch, control), NULL) && dropped;
 	if (!dropped)
 		return true;
 	if (!difs_duty_begin())

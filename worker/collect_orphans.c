@@ -24,6 +24,7 @@
 #include "src/ids.h"
 #include "src/liveness.h"
 #include "worker/collect.h"
+#include "worker/copy_epoch.h"
 #include "worker/duties.h"
 #include "worker/horizon.h"
 
@@ -196,14 +197,15 @@ find_copy(Copy *copies, int count, uint64 group)
 static void
 drop_stranger(int32 server, const Copy *copy)
 {
-	uint8		control[8];
+	uint8		control[16];
 
-	if (copy->entry.epoch > difs_duty_database->epoch)
+	if (difs_copy_owner(copy->entry.epoch) > difs_duty_database->epoch)
 		return;					/* of an owner who came after us: the server would refuse anyway */
 	ereport(LOG,
 			(errmsg("difs: dropping block group " UINT64_FORMAT " on server %d: it belongs to nobody",
 					copy->entry.group, server)));
-	if (difs_collect_call(server, DIFS_MESSAGE_DROP_GROUP, control, difs_group_pack(copy->entry.group, control), NULL))
+	if (difs_collect_call(server, DIFS_MESSAGE_DROP_GROUP, control,
+						  difs_pair_pack(copy->entry.group, copy->entry.epoch, control), NULL))
 		difs_collect_count(DIFS_COLLECTED_BYTES, copy->entry.live_bytes);
 }
 

@@ -133,11 +133,12 @@ difs_mend_group(int32 server, uint64 group, DifsError *error)
 bool
 difs_mend_make_group(int32 server, const DifsCreateGroup *create, bool damaged, DifsError *error)
 {
+	/* create->epoch is above that of every copy that there is */
 	uint8		control[DIFS_WIRE_MAX_GREETING];
 
 	if (damaged &&
 		!difs_mend_ask(server, create->group, DIFS_MESSAGE_DROP_GROUP, control,
-					   difs_group_pack(create->group, control), NULL, 0, NULL, error) &&
+					   difs_pair_pack(create->group, create->epoch - 1, control), NULL, 0, NULL, error) &&
 		error->code != DIFS_ERROR_NO_GROUP)
 		return false;
 	return difs_mend_ask(server, create->group, DIFS_MESSAGE_CREATE_GROUP, control,

@@ -32,7 +32,8 @@ static bool is_served(const DifsLegacy *legacy);
 static bool clear_server(const DifsLegacy *legacy, int index);
 static void current_address(DifsPeer *peer);
 static bool drop_groups(DifsConn *conn, DifsError *error);
-static bool request(DifsConn *conn, DifsMessage message, uint64 group, uint8 *payload, uint32 *length, DifsError *error);
+static bool request(DifsConn *conn, DifsMessage message, const uint8 *control, uint32 control_length, uint8 *payload,
+					uint32 *length, DifsError *error);
 static void wait_for(DifsConn *conn, int64 timeout_ms);
 
 void
@@ -168,13 +169,14 @@ static bool
 drop_groups(DifsConn *conn, DifsError *error)
 {
 	uint8	   *entries = palloc(DIFS_GROUPS_MAX_ENTRIES * DIFS_GROUP_ENTRY_SIZE);
+	uint8		control[16];
 	uint32		length;
 	uint64		after = 0;
 
 	do
 	{
 		length = DIFS_GROUPS_MAX_ENTRIES * DIFS_GROUP_ENTRY_SIZE;
-		if (!request(conn, DIFS_MESSAGE_LIST_GROUPS, after, entries, &length, error))
+		if (!request(conn, DIFS_MESSAGE_LIST_GROUPS, control, difs_group_pack(after, control), entries, &length, error))
 			return false;
 		for (uint32 i = 0; i < length / DIFS_GROUP_ENTRY_SIZE; i++)
 		{
@@ -185,7 +187,8 @@ drop_groups(DifsConn *conn, DifsError *error)
 			if (entry.group <= after)
 				return difs_error_set(error, DIFS_ERROR_PROTOCOL, "%s: groups are not in order", difs_conn_label(conn));
 			after = entry.group;
-			if (!request(conn, DIFS_MESSAGE_DROP_GROUP, entry.group, NULL, &none, error) &&
+			if (!request(conn, DIFS_MESSAGE_DROP_GROUP, control, difs_pair_pack(entry.group, entry.epoch, control),
+						 NULL, &none, error) &&
 				error->code != DIFS_ERROR_NO_GROUP)
 				return false;
 		}
@@ -196,12 +199,12 @@ drop_groups(DifsConn *conn, DifsError *error)
 
 /* One request about a group, and its reply, whose payload has room for *length bytes. */
 static bool
-request(DifsConn *conn, DifsMessage message, uint64 group, uint8 *payload, uint32 *length, DifsError *error)
+request(DifsConn *conn, DifsMessage message, const uint8 *control, uint32 control_length, uint8 *payload, uint32 *length,
+		DifsError *error)
 {
 	static uint64 last_request = 0;
-	uint8		control[8];
 	DifsFrame	frame = {
-		.control_length = difs_group_pack(group, control), .request = ++last_request, .message = message
+		.control_length = control_length, .request = ++last_request, .message = message
 	};
 	int64		deadline_ms = difs_link_clock_ms() + difs_server_timeout;
 

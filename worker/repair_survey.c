@@ -282,12 +282,12 @@ drop_strangers(const DifsSealedGroup *group, const DifsCopies *copies, const Dif
 	for (int i = 0; i < count; i++)
 	{
 		DifsError	error;
-		uint8		control[8];
+		uint8		control[16];
 
 		if (is_member(group, found[i].server))
 			continue;
-		if (difs_repair_call(found[i].server, DIFS_MESSAGE_DROP_GROUP, control, difs_group_pack(group->id, control), NULL,
-							 &error))
+		if (difs_repair_call(found[i].server, DIFS_MESSAGE_DROP_GROUP, control,
+							 difs_pair_pack(group->id, found[i].entry.epoch, control), NULL, &error))
 			dropped++;
 		else
 			ereport(LOG,

@@ -1,7 +1,8 @@
 /*
  * replace.c - makes one copy of a block group and enters it into the row (repair.h).
  *
- *	1. the row's generation is raised and committed: no other copy carries this number
+ *	1. the row's generation is raised and committed: no other copy carries this number, not even one that an older
+ *	   owner of the database makes on a server that has not heard of the newer one yet
  *	2. the target pulls the group from those that have it, and says so when all of it is durable
  *	3. the row names the target
  *
@@ -15,6 +16,8 @@
 #include "utils/timestamp.h"
 
 #include "src/settings.h"
+#include "worker/copy_epoch.h"
+#include "worker/duties.h"
 #include "worker/repair.h"
 
 #define NO_PROGRESS_MS	60000	/* of a pull, while its target answers */
@@ -56,9 +59,12 @@ difs_replace_copy(DifsSealedGroup *group, int place, int32 target, const DifsJud
 static bool
 raise_generation(DifsSealedGroup *group, uint64 highest_epoch, DifsError *error)
 {
-	uint64		generation = Max(highest_epoch, group->epoch + group->generation) + 1 - group->epoch;
+	uint64		epoch = difs_copy_epoch_next(difs_duty_database->epoch, Max(highest_epoch, group->epoch + group->generation));
+	uint64		generation = epoch - group->epoch;
 	bool		raised;
 
+	if (epoch == 0)
+		return difs_error_set(error, DIFS_ERROR_FENCED, "a later owner has made a copy of block group " UINT64_FORMAT, group->id);
 	difs_repair_begin();
 	raised = difs_repair_rows_generation(group, generation);
 	difs_repair_commit();

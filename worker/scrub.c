@@ -42,7 +42,7 @@ static int64 results[DIFS_SCRUB_RESULTS];
 
 static bool scrub_group(DifsScrubGroup *group);
 static void read_copies(const DifsScrubGroup *group, DifsScrubCopy *copies);
-static void make_anew(const DifsScrubGroup *group, const DifsExpected *expected, int count, DifsScrubCopy *copies);
+static bool make_anew(const DifsScrubGroup *group, const DifsExpected *expected, int count, DifsScrubCopy *copies);
 static bool has_all(const DifsScrubCopy *copy, const DifsExpected *expected, int count);
 static uint64 *find_bad(const DifsScrubGroup *group, const DifsExpected *expected, int count,
 						const DifsScrubCopy *copies, int *bad_count);
@@ -105,7 +105,8 @@ scrub_group(DifsScrubGroup *group)
 	if (group->count == 0)
 		return true;
 	read_copies(group, copies);
-	make_anew(group, expected, count, copies);
+	if (!make_anew(group, expected, count, copies))
+		return false;
 	candidates = find_bad(group, expected, count, copies, &candidate_count);
 	if (candidate_count > 0)
 	{
@@ -135,22 +136,27 @@ read_copies(const DifsScrubGroup *group, DifsScrubCopy *copies)
 	}
 }
 
-static void
+/* False if the extension is gone. */
+static bool
 make_anew(const DifsScrubGroup *group, const DifsExpected *expected, int count, DifsScrubCopy *copies)
 {
-	DifsCreateGroup create = {.group = group->id, .epoch = group->epoch, .capacity = group->capacity_bytes};
+	DifsCreateGroup create = {.group = group->id, .capacity = group->capacity_bytes};
 	bool		whole = false;
 
 	for (int i = 0; i < group->count; i++)
 		whole |= has_all(&copies[i], expected, count);
 	if (!group->sealed || !whole)
-		return;
+		return true;
 	for (int i = 0; i < group->count; i++)
 	{
 		DifsScrubCopy *copy = &copies[i];
 
 		if (copy->outcome != DIFS_SCRUB_GONE && copy->outcome != DIFS_SCRUB_UNREADABLE)
 			continue;
+		if (!difs_scrub_rows_raise(group, &create.epoch))
+			return false;
+		if (create.epoch == 0)
+			return true;		/* the next round sees how it is */
 		if (!difs_mend_make_group(copy->server, &create, copy->outcome == DIFS_SCRUB_UNREADABLE, &copy->error))
 		{
 			ereport(LOG,
@@ -162,6 +168,7 @@ make_anew(const DifsScrubGroup *group, const DifsExpected *expected, int count, 
 		copy->outcome = DIFS_SCRUB_READ;
 		copy->count = 0;
 	}
+	return true;
 }
 
 static bool

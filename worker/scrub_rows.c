@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "src/settings.h"
+#include "worker/copy_epoch.h"
 #include "worker/duties.h"
 #include "worker/scrub_rows.h"
 
@@ -47,7 +48,7 @@ difs_scrub_rows_due(bool all, int *count)
 				"WHERE id = scrub.block_group AND scrub.server = ANY (members))", false, 0);
 	SPI_execute("DELETE FROM difs.lost_segment WHERE NOT EXISTS (SELECT FROM difs.manifest "
 				"WHERE manifest.segment = lost_segment.segment)", false, 0);
-	SPI_execute_with_args("SELECT id, epoch, capacity, state = 'sealed', members, due FROM difs.block_group, LATERAL ("
+	SPI_execute_with_args("SELECT id, capacity, state = 'sealed', members, due FROM difs.block_group, LATERAL ("
 						  "SELECT array_agg(coalesce(scrubbed, created) < $1 ORDER BY place) AS due,"
 						  " min(coalesce(scrubbed, created)) AS oldest "
 						  "FROM unnest(members) WITH ORDINALITY AS member (server, place) "
@@ -156,6 +157,28 @@ difs_scrub_rows_done(const DifsScrubGroup *group, const DifsScrubCopy *copies, c
 	return true;
 }
 
+bool
+difs_scrub_rows_raise(const DifsScrubGroup *group, uint64 *epoch)
+{
+	Oid			types[] = {INT8OID, INT8OID};
+	Datum		values[] = {Int64GetDatum((int64) group->id), 0};
+	bool		null;
+
+	*epoch = 0;
+	if (!difs_duty_begin())
+		return false;
+	SPI_execute_with_args("SELECT epoch + generation FROM difs.block_group WHERE id = $1 AND state = 'sealed' FOR UPDATE",
+						  1, types, values, NULL, false, 0);
+	if (SPI_processed == 1)
+		*epoch = difs_copy_epoch_next(difs_duty_database->epoch,
+									  (uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)));
+	values[1] = Int64GetDatum((int64) *epoch);
+	if (*epoch != 0)
+		SPI_execute_with_args("UPDATE difs.block_group SET generation = $2 - epoch WHERE id = $1", 2, types, values, NULL, false, 0);
+	difs_duty_commit();
+	return true;
+}
+
 static void
 refresh_group(DifsScrubGroup *group)
 {
@@ -163,7 +186,7 @@ refresh_group(DifsScrubGroup *group)
 	Datum		values[] = {Int64GetDatum((int64) group->id)};
 	DifsScrubGroup now = {0};
 
-	SPI_execute_with_args("SELECT id, epoch, capacity, state = 'sealed', members, array_fill(false, ARRAY[cardinality(members)]) "
+	SPI_execute_with_args("SELECT id, capacity, state = 'sealed', members, array_fill(false, ARRAY[cardinality(members)]) "
 						  "FROM difs.block_group WHERE id = $1 AND state <> 'repairing' AND cardinality(members) > 0",
 						  lengthof(types), types, values, NULL, true, 0);
 	if (SPI_processed == 1)
@@ -206,12 +229,11 @@ decode_group(HeapTuple row, TupleDesc desc, DifsScrubGroup *group)
 	int			due_count;
 
 	group->id = (uint64) DatumGetInt64(SPI_getbinval(row, desc, 1, &null));
-	group->epoch = (uint64) DatumGetInt64(SPI_getbinval(row, desc, 2, &null));
-	group->capacity_bytes = (uint64) DatumGetInt64(SPI_getbinval(row, desc, 3, &null));
-	group->sealed = DatumGetBool(SPI_getbinval(row, desc, 4, &null));
-	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 5, &null)), INT4OID, sizeof(int32), true,
+	group->capacity_bytes = (uint64) DatumGetInt64(SPI_getbinval(row, desc, 2, &null));
+	group->sealed = DatumGetBool(SPI_getbinval(row, desc, 3, &null));
+	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 4, &null)), INT4OID, sizeof(int32), true,
 					  TYPALIGN_INT, &members, &member_nulls, &group->count);
-	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 6, &null)), BOOLOID, sizeof(bool), true,
+	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 5, &null)), BOOLOID, sizeof(bool), true,
 					  TYPALIGN_CHAR, &due, &due_nulls, &due_count);
 	group->count = Min(Min(group->count, due_count), DIFS_MAX_REPLICAS);
 	for (int i = 0; i < group->count; i++)

@@ -14,7 +14,6 @@
 typedef struct DifsScrubGroup
 {
 	uint64		id;
-	uint64		epoch;
 	uint64		capacity_bytes;
 	bool		sealed;
 	int			count;			/* of members */
@@ -47,8 +46,11 @@ extern DifsScrubGroup *difs_scrub_rows_due(bool all, int *count);
  * scrub any more. Then the segments that it must have, sorted. NULL if the extension is gone. */
 extern DifsExpected *difs_scrub_rows_expected(DifsScrubGroup *group, int *count);
 
-/* Fills in all of *bad but lost. This and the next return false if the extension is gone. */
+/* Fills in all of *bad but lost. This and those below return false if the extension is gone. */
 extern bool difs_scrub_rows_needed(const uint64 *segments, int count, DifsBad *bad);
+
+/* Raises the group's generation for a copy that is to be made anew, and says its epoch (copy_epoch.h); 0 if there is none to be had. */
+extern bool difs_scrub_rows_raise(const DifsScrubGroup *group, uint64 *epoch);
 
 /* Writes down what was found; nothing if the members are others by now. */
 extern bool difs_scrub_rows_done(const DifsScrubGroup *group, const DifsScrubCopy *copies, const DifsBad *bad);

@@ -103,6 +103,14 @@ client_group(Client *client, uint8_t message, uint64_t group)
 	return client_call(client, message, control, difs_group_pack(group, control), NULL, 0);
 }
 
+int
+client_drop(Client *client, uint64_t group)
+{
+	uint8_t		control[16];
+
+	return client_call(client, DIFS_MESSAGE_DROP_GROUP, control, difs_pair_pack(group, UINT64_MAX, control), NULL, 0);
+}
+
 size_t
 client_pack_put(uint64_t group, uint64_t segment, uint32_t length, uint8_t *bytes, uint8_t *control)
 {

@@ -35,6 +35,7 @@ extern int	client_call(Client *client, uint8_t message, const void *control, siz
 
 extern int	client_create(Client *client, uint64_t group, uint64_t epoch);
 extern int	client_group(Client *client, uint8_t message, uint64_t group);
+extern int	client_drop(Client *client, uint64_t group);	/* of whatever epoch */
 extern int	client_put(Client *client, uint64_t group, uint64_t segment, uint32_t length);
 extern int	client_delete(Client *client, uint64_t group, uint64_t segment);
 

@@ -137,7 +137,7 @@ take(const Step *step, bool *wrong)
 		case SEAL:
 			return client_group(&client, DIFS_MESSAGE_SEAL_GROUP, step->group);
 		case DROP:
-			return client_group(&client, DIFS_MESSAGE_DROP_GROUP, step->group);
+			return client_drop(&client, step->group);
 		case COMPACTED:
 			return wait_until_smaller(step->group);
 		default:

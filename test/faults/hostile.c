@@ -124,7 +124,7 @@ make_request(Frame *frame, uint64_t group, uint64_t segment)
 			make_frame(frame, DIFS_MESSAGE_SEAL_GROUP, control, difs_group_pack(group, control), NULL, 0);
 			break;
 		case 2:
-			make_frame(frame, DIFS_MESSAGE_DROP_GROUP, control, difs_group_pack(group, control), NULL, 0);
+			make_frame(frame, DIFS_MESSAGE_DROP_GROUP, control, difs_pair_pack(group, UINT64_MAX, control), NULL, 0);
 			break;
 		case 3:
 			make_frame(frame, DIFS_MESSAGE_DELETE, control, difs_delete_pack(group, &segment, 1, control), NULL, 0);

@@ -1,8 +1,8 @@
 /*
  * fuzz_group.c - the reader of group and index files: difs_group_recover() and difs_index_map().
  *
- * An input is a list of steps that write a group file behind a right header, so that mutations reach what stands behind
- * the checksums:
+ * An input is a byte of flags (1: the group is open; 2: u16 says in units of 64 bytes what the header knows to be durable) and a
+ * list of steps that write a group file behind a right header, so that mutations reach what stands behind the checksums:
  *
  *	0 length synced     append a right record of u16 bytes, when all in front of record number u16 was durable
  *	1 length bytes      append raw bytes
@@ -11,9 +11,9 @@
  *	4 record            mark a record as dead
  *	5 place value       change a byte of the index file, which is written after recovery
  *
- * Whatever the file, recovery must end, list nothing that is not there, and, if it has cut nothing off, find the same a second
- * time (what it cuts off may have been all that said how much was durable).  An index that was written must be read back as it
- * was, and one that was changed is refused or read without harm.
+ * Whatever the file, recovery must end, list nothing that is not there, cut nothing that is known to be durable, and find the same a
+ * second time, when nothing is left to be cut.  An index that was written must be read back as it was, and one that was changed
+ * is refused or read without harm.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@
 
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const DifsGroupHeader header = {.group = 7, .epoch = 1, .capacity = 1 << 20, .salt = 0x1234567890ABCDEF};
+static const DifsGroupHeader fresh_header = {.group = 7, .epoch = 1, .capacity = 1 << 20, .salt = 0x1234567890ABCDEF};
 
 typedef struct Input
 {
@@ -40,6 +40,7 @@ typedef struct Input
 	size_t		left;
 } Input;
 
+static DifsGroupHeader header;
 static uint8_t image[MAX_FILE];
 static size_t length;
 static uint64_t records[MAX_RECORDS];
@@ -134,11 +135,16 @@ step(Input *input)
 
 /* Everything that recovery lists lies in the file, in order, and what is neither dead nor damaged has a right header there. */
 static void
-check_recovery(int fd, const DifsRecovery *recovery)
+check_recovery(int fd, const DifsRecovery *recovery, uint64_t synced, bool writable)
 {
 	static uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	uint64_t	end = synced > recovery->file_bytes ? synced : recovery->file_bytes;
+	uint64_t	file_bytes;
+	uint64_t	allocated;
 
-	require(recovery->file_bytes >= DIFS_GROUP_HEADER_SIZE && recovery->file_bytes + recovery->cut_bytes == length);
+	require(difs_file_size(fd, &file_bytes, &allocated, NULL) && file_bytes == recovery->file_bytes);
+	require(file_bytes >= DIFS_GROUP_HEADER_SIZE && (!writable || (file_bytes >= synced && file_bytes >= header.synced)));
+	require(file_bytes + recovery->cut_bytes == length || (writable && file_bytes == synced && file_bytes > length));
 	for (uint32_t i = 0; i < recovery->index.count; i++)
 	{
 		const DifsListEntry *entry = &recovery->index.entries[i];
@@ -146,13 +152,13 @@ check_recovery(int fd, const DifsRecovery *recovery)
 		ssize_t		got;
 
 		require(i == 0 || entry->segment == 0 || entry->segment > entry[-1].segment);
-		require(entry->offset < recovery->file_bytes);
+		require(entry->offset < end);
 		if (entry->flags & DIFS_LIST_DAMAGED)
 			continue;
 		got = difs_pread(fd, packed, sizeof(packed), entry->offset);
 		require(got > 0 && difs_record_unpack(packed, (size_t) got, &header, entry->offset, &segment, NULL));
 		require(segment.segment == entry->segment && segment.stored_length == entry->stored_length);
-		require(entry->offset + difs_record_size(entry->stored_length) <= recovery->file_bytes);
+		require(entry->offset + difs_record_size(entry->stored_length) <= end);
 	}
 }
 
@@ -215,12 +221,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	DifsRecovery recovery;
 	DifsRecovery again;
 	DifsError	error;
+	uint64_t	synced;
 	bool		writable;
 	int			fd;
 
 	if (size == 0)
 		return 0;
 	memset(image, 0, sizeof(image));
+	header = fresh_header;
+	header.synced = synced = (data[0] & 2) != 0 ? (uint64_t) next16(&input) * DIFS_RECORD_ALIGNMENT : 0;
 	difs_group_header_pack(&header, image);
 	length = DIFS_GROUP_HEADER_SIZE;
 	record_count = change_count = 0;
@@ -233,9 +242,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require(fd >= 0 && difs_pwrite(fd, image, length, 0));
 	require(difs_group_recover(store, fd, &header, writable, &recovery, &error));
 	require(writable || recovery.cut_bytes == 0);
-	check_recovery(fd, &recovery);
+	check_recovery(fd, &recovery, synced, writable);
 	require(difs_group_recover(store, fd, &header, writable, &again, &error));
-	require(recovery.cut_bytes > 0 || (again.cut_bytes == 0 && again.index.count == recovery.index.count));
+	require(again.cut_bytes == 0 && again.file_bytes == recovery.file_bytes && again.index.count == recovery.index.count);
 	try_index(store, &recovery);
 	difs_index_free(&recovery.index);
 	difs_index_free(&again.index);

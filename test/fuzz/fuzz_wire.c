@@ -93,10 +93,9 @@ try_request(uint8_t message, const uint8_t *in, size_t length)
 
 	if (message == DIFS_MESSAGE_CREATE_GROUP && difs_create_group_unpack(in, length, &create, &error))
 		require_same(in, length, out, difs_create_group_pack(&create, out));
-	if ((message == DIFS_MESSAGE_SEAL_GROUP || message == DIFS_MESSAGE_DROP_GROUP ||
-		 message == DIFS_MESSAGE_LIST_GROUPS) && difs_group_unpack(in, length, &first, &error))
+	if ((message == DIFS_MESSAGE_SEAL_GROUP || message == DIFS_MESSAGE_LIST_GROUPS) && difs_group_unpack(in, length, &first, &error))
 		require_same(in, length, out, difs_group_pack(first, out));
-	if ((message == DIFS_MESSAGE_LIST || message == DIFS_MESSAGE_VERIFY ||
+	if ((message == DIFS_MESSAGE_LIST || message == DIFS_MESSAGE_VERIFY || message == DIFS_MESSAGE_DROP_GROUP ||
 		 message == REPLY(DIFS_MESSAGE_SEAL_GROUP)) && difs_pair_unpack(in, length, &first, &second, &error))
 		require_same(in, length, out, difs_pair_pack(first, second, out));
 	if (message == DIFS_MESSAGE_GET && difs_get_unpack(in, length, &get, &error))

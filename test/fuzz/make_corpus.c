@@ -67,6 +67,7 @@ make_requests(void)
 	uint8_t		out[512];
 
 	save_tagged("wire/create_group", DIFS_MESSAGE_CREATE_GROUP, out, difs_create_group_pack(&create, out));
+	save_tagged("wire/drop_group", DIFS_MESSAGE_DROP_GROUP, out, difs_pair_pack(1, 2, out));
 	save_tagged("wire/seal_group", DIFS_MESSAGE_SEAL_GROUP, out, difs_group_pack(1, out));
 	save_tagged("wire/sealed_group", REPLY(DIFS_MESSAGE_SEAL_GROUP), out, difs_pair_pack(3, 12288, out));
 	save_tagged("wire/get", DIFS_MESSAGE_GET, out, difs_get_pack(&get, out));

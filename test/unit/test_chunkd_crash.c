@@ -353,15 +353,6 @@ lost_group_header_is_reported(void **state)
 	client_close(client);
 }
 
-static bool
-have_strace(void)
-{
-	if (system("strace -o /dev/null true 2>/dev/null") == 0)
-		return true;
-	print_message("strace cannot be used here\n");
-	return false;
-}
-
 /* A sync of one group fails: nothing that waited for it is acknowledged, the group is read-only for ever, others go
  * on. */
 static void

@@ -80,6 +80,15 @@ server_start_under(Server *server, const char *const *prefix, const char *const 
 	}
 }
 
+bool
+have_strace(void)
+{
+	if (system("strace -o /dev/null true 2>/dev/null") == 0)
+		return true;
+	print_message("strace cannot be used here\n");
+	return false;
+}
+
 int
 server_start_fails(Server *server, const char *const *options)
 {
@@ -318,9 +327,15 @@ seal_group(Client *client, uint64_t group)
 DifsErrorCode
 drop_group(Client *client, uint64_t group)
 {
-	uint8_t		control[8];
+	return drop_group_up_to(client, group, UINT64_MAX);
+}
 
-	return call_without_reply(client, DIFS_MESSAGE_DROP_GROUP, control, difs_group_pack(group, control));
+DifsErrorCode
+drop_group_up_to(Client *client, uint64_t group, uint64_t epoch)
+{
+	uint8_t		control[16];
+
+	return call_without_reply(client, DIFS_MESSAGE_DROP_GROUP, control, difs_pair_pack(group, epoch, control));
 }
 
 void

@@ -56,6 +56,9 @@ extern void server_prepare(Server *server, const char *directory);
 extern void server_start(Server *server, const char *const *options);
 extern void server_start_under(Server *server, const char *const *prefix, const char *const *options);
 
+/* Whether system calls can be made to fail here; says so if not. */
+extern bool have_strace(void);
+
 /* Starts it and expects that it ends by itself; returns its exit code. */
 extern int	server_start_fails(Server *server, const char *const *options);
 
@@ -89,7 +92,8 @@ extern DifsErrorCode call(Client *client, uint8_t message, const void *control, 
 
 extern DifsErrorCode create_group(Client *client, uint64_t group, uint64_t capacity);
 extern DifsErrorCode seal_group(Client *client, uint64_t group);
-extern DifsErrorCode drop_group(Client *client, uint64_t group);
+extern DifsErrorCode drop_group(Client *client, uint64_t group);	/* of whatever epoch */
+extern DifsErrorCode drop_group_up_to(Client *client, uint64_t group, uint64_t epoch);
 
 /* A segment's bytes follow from its id and length, so that a reader needs nothing else to check them. */
 extern void fill(uint64_t segment, uint8_t *bytes, size_t length);

@@ -437,6 +437,63 @@ wrong_pulls_are_refused(void **state)
 	client_close(claimed);
 }
 
+/* What an older owner has asked for is not put in place once a newer one is welcome, even if nobody asks about it any more. */
+static void
+an_older_owners_pull_is_given_up(void **state)
+{
+	DifsPullProgress progress;
+	DifsPull	pull = make_pull(2, 2, -1);
+	DifsPeer	later = servers[1].peer;
+	Client	   *claimed;
+
+	(void) state;
+	fill_group(2, 1, 20);
+	pull.rate = 20 * LENGTH / 2;
+	assert_int_equal(pull_once(clients[1], &pull, &progress), DIFS_OK);
+	assert_false(progress.done);
+	later.epoch = 2;
+	claimed = client_connect_as(&later);
+	expect_log(&servers[1], "could not be pulled: epoch 1 has been superseded by epoch 2");
+	expect_nothing(1);
+
+	/* The same number, but not the same pull: from another server, with one segment. */
+	fill_group(0, 1, 1);
+	pull = make_pull(2, 0, -1);
+	while (pull_once(claimed, &pull, &progress) == DIFS_ERROR_REFUSED)
+		pause_ms(20);
+	assert_int_equal(pull_all(claimed, &pull, &progress), DIFS_OK);
+	expect_copy(1, 2, 1, 1);
+	client_close(claimed);
+}
+
+/* DROP_GROUP that was decided before the copy was made anew comes after that. */
+static void
+a_late_drop_spares_the_new_copy(void **state)
+{
+	DifsPullProgress progress;
+	DifsPull	pull = make_pull(7, 0, -1);
+	DifsGroupEntry old;
+
+	(void) state;
+	fill_group(0, 1, 5);
+	fill_group(1, 1, 2);
+	assert_true(find_group(clients[1], GROUP, &old));
+	assert_int_equal(pull_all(clients[1], &pull, &progress), DIFS_OK);
+	assert_int_equal(drop_group_up_to(clients[1], GROUP, old.epoch), DIFS_ERROR_EXISTS);
+	assert_int_equal(drop_group_up_to(clients[1], GROUP, 6), DIFS_ERROR_EXISTS);
+	expect_copy(1, 7, 1, 5);
+
+	/* The same after a restart. */
+	client_close(clients[1]);
+	server_end(&servers[1], SIGKILL);
+	server_start(&servers[1], NULL);
+	clients[1] = client_connect(&servers[1]);
+	assert_int_equal(drop_group_up_to(clients[1], GROUP, 6), DIFS_ERROR_EXISTS);
+	expect_copy(1, 7, 1, 5);
+	assert_int_equal(drop_group_up_to(clients[1], GROUP, 7), DIFS_OK);
+	expect_nothing(1);
+}
+
 int
 main(void)
 {
@@ -448,6 +505,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(a_source_dies, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_target_dies, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(wrong_pulls_are_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_older_owners_pull_is_given_up, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_late_drop_spares_the_new_copy, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests_name("chunkd/pull", tests, NULL, NULL);

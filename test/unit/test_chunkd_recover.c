@@ -4,7 +4,10 @@
  * The files are memfd files that are written here, with two commits:
  *
  *	header | 1 | 2 | 3 | 4      where 1 and 2 were durable when 3 and 4 were written
+ *
+ * Sectors that the disk cannot read any more are made by the linker, which puts __wrap_pread() in the place of pread().
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,6 +31,24 @@ static DifsStore *store;
 static uint64_t offsets[RECORDS + 1];
 static uint8_t *image;
 static int	fd;
+static uint64_t bad_sector;		/* 4096 bytes from here on cannot be read; 0: all can */
+
+extern ssize_t __real_pread(int file, void *buffer, size_t size, off_t offset);
+extern ssize_t __wrap_pread(int file, void *buffer, size_t size, off_t offset);
+
+/* As a disk: what stands in front of the bad sector is read, from there on it is EIO. */
+ssize_t
+__wrap_pread(int file, void *buffer, size_t size, off_t offset)
+{
+	uint64_t	at = (uint64_t) offset;
+
+	if (file != fd || bad_sector == 0 || at >= bad_sector + 4096 || at + size <= bad_sector)
+		return __real_pread(file, buffer, size, offset);
+	if (at < bad_sector)
+		return __real_pread(file, buffer, bad_sector - at, offset);
+	errno = EIO;
+	return -1;
+}
 
 static void
 add_record(int i, uint64_t synced)
@@ -57,6 +78,7 @@ set_up(void **state)
 	offsets[0] = DIFS_GROUP_HEADER_SIZE;
 	for (int i = 0; i < RECORDS; i++)
 		add_record(i, i < 2 ? DIFS_GROUP_HEADER_SIZE : offsets[2]);
+	bad_sector = 0;
 	fd = memfd_create("group", MFD_CLOEXEC);
 	return fd >= 0 ? 0 : -1;
 }
@@ -73,11 +95,36 @@ tear_down(void **state)
 static void
 recover(const uint8_t *bytes, uint64_t size, bool writable, DifsRecovery *recovery)
 {
+	DifsGroupHeader own = header;
 	DifsError	error;
 
 	assert_int_equal(ftruncate(fd, 0), 0);
 	assert_true(difs_pwrite(fd, bytes, size, 0));
-	assert_true(difs_group_recover(store, fd, &header, writable, recovery, &error));
+	assert_true(difs_group_recover(store, fd, &own, writable, recovery, &error));
+}
+
+/* Recovers the file as the last one left it, as a server does that starts anew. */
+static void
+recover_again(DifsRecovery *recovery)
+{
+	uint8_t		packed[DIFS_GROUP_HEADER_SIZE];
+	DifsGroupHeader own;
+	DifsError	error;
+
+	assert_int_equal(difs_pread(fd, packed, sizeof(packed), 0), sizeof(packed));
+	assert_true(difs_group_header_unpack(packed, "file", &own, &error));
+	assert_true(difs_group_recover(store, fd, &own, true, recovery, &error));
+	assert_int_equal(own.synced, recovery->file_bytes);
+}
+
+static void
+flip_in_file(uint64_t at)
+{
+	uint8_t		byte;
+
+	assert_int_equal(difs_pread(fd, &byte, 1, at), 1);
+	byte ^= 0x10;
+	assert_true(difs_pwrite(fd, &byte, 1, at));
 }
 
 /* The entry of a record, or NULL. */
@@ -187,6 +234,142 @@ rot_in_a_durable_header_is_listed(void **state)
 		image[at] ^= 0x80;
 		difs_index_free(&recovery.index);
 	}
+}
+
+/* The last commit, which says that 1 and 2 were durable, is torn and goes; then one of these rots, wherever, and the server dies once
+ * more, in the middle of another commit: nothing of theirs may be cut off. */
+static void
+what_was_durable_stays_so_when_the_tail_has_been_cut(void **state)
+{
+	DifsRecovery recovery;
+
+	(void) state;
+	image[offsets[2]] ^= 1;
+	image[offsets[3]] ^= 1;
+	for (uint64_t at = offsets[1]; at < offsets[2]; at += at < offsets[1] + 100 ? 1 : 997)
+	{
+		bool		header_hit = at < offsets[1] + difs_segment_packed_size(lengths[1]);
+
+		recover(image, offsets[4], true, &recovery);
+		assert_int_equal(recovery.cut_bytes, offsets[4] - offsets[2]);
+		difs_index_free(&recovery.index);
+
+		flip_in_file(at);
+		assert_true(difs_pwrite(fd, image + offsets[2], 700, offsets[2]));
+		recover_again(&recovery);
+		assert_int_equal(recovery.file_bytes, offsets[2]);
+		assert_int_equal(recovery.cut_bytes, 700);
+		assert_int_equal(recovery.index.count, 2);
+		assert_non_null(entry_of(&recovery, 0));
+		if (header_hit)
+		{
+			assert_int_equal(recovery.damaged, 1);
+			assert_int_equal(recovery.index.entries[0].offset, offsets[1]);
+			assert_int_equal(recovery.index.entries[0].flags, DIFS_LIST_DAMAGED);
+		}
+		else
+			assert_non_null(entry_of(&recovery, 1));
+		difs_index_free(&recovery.index);
+	}
+}
+
+/* A crash between the mark and the cut finds the mark, and cuts. */
+static void
+marked_but_not_cut_is_cut(void **state)
+{
+	DifsRecovery recovery;
+
+	(void) state;
+	recover(image, offsets[2] + 100, true, &recovery);
+	difs_index_free(&recovery.index);
+	assert_true(difs_pwrite(fd, image + offsets[2], 100, offsets[2]));
+	recover_again(&recovery);
+	assert_int_equal(recovery.cut_bytes, 100);
+	assert_int_equal(recovery.file_bytes, offsets[2]);
+	assert_int_equal(recovery.damaged, 0);
+	difs_index_free(&recovery.index);
+}
+
+/* A file that has lost what was durable says so, again and again, and gives its place to nothing else. */
+static void
+lost_end_is_listed(void **state)
+{
+	DifsRecovery recovery;
+
+	(void) state;
+	recover(image, offsets[4], true, &recovery);
+	difs_index_free(&recovery.index);
+	assert_int_equal(ftruncate(fd, (off_t) offsets[3]), 0);
+	for (int i = 0; i < 2; i++)
+	{
+		recover_again(&recovery);
+		assert_int_equal(recovery.file_bytes, offsets[4]);
+		assert_int_equal(lseek(fd, 0, SEEK_END), offsets[4]);
+		assert_int_equal(recovery.damaged, 1);
+		assert_int_equal(recovery.index.count, 4);
+		assert_int_equal(recovery.index.entries[0].offset, offsets[3]);
+		assert_int_equal(recovery.index.entries[0].flags, DIFS_LIST_DAMAGED);
+		difs_index_free(&recovery.index);
+	}
+}
+
+/* A false record may say that the file was durable up to the middle of another one: that is not cut in two. */
+static void
+record_across_what_was_durable_stays_whole(void **state)
+{
+	DifsRecovery recovery;
+
+	(void) state;
+	add_record(3, offsets[1] + 64);
+	image[offsets[3] + difs_segment_packed_size(lengths[3])] ^= 1;
+	image[offsets[2]] ^= 1;
+	recover(image, offsets[4], true, &recovery);
+	assert_int_equal(recovery.file_bytes, offsets[2]);
+	assert_non_null(entry_of(&recovery, 1));
+	difs_index_free(&recovery.index);
+}
+
+/* Of a group that is sealed, or has failed, nothing is forgotten: what has a header is listed by its name, the rest as a place, and what
+ * stands beside it is there. */
+static void
+what_cannot_be_read_is_listed(void **state)
+{
+	DifsGroupHeader own = header;
+	DifsRecovery recovery;
+	DifsError	error;
+
+	(void) state;
+	recover(image, offsets[4], false, &recovery);
+	assert_false(recovery.unreadable);
+	difs_index_free(&recovery.index);
+
+	/* the payload of the second record, whose header is in the page before */
+	bad_sector = (offsets[1] / 4096 + 1) * 4096;
+	assert_true(difs_group_recover(store, fd, &own, false, &recovery, &error));
+	assert_true(recovery.unreadable);
+	assert_int_equal(recovery.damaged, 1);
+	assert_int_equal(recovery.index.count, RECORDS);
+	for (int i = 0; i < RECORDS; i++)
+		assert_int_equal(entry_of(&recovery, i)->flags, i == 1 ? DIFS_LIST_DAMAGED : 0);
+	difs_index_free(&recovery.index);
+
+	/* its header, and that of the first one, which are on one page */
+	bad_sector = offsets[1] / 4096 * 4096;
+	assert_true(difs_group_recover(store, fd, &own, false, &recovery, &error));
+	assert_true(recovery.unreadable);
+	assert_int_equal(recovery.damaged, 1);
+	assert_int_equal(recovery.index.count, 3);
+	assert_int_equal(recovery.index.entries[0].segment, 0);
+	assert_int_equal(recovery.index.entries[0].offset, offsets[0]);
+	assert_int_equal(recovery.index.entries[0].flags, DIFS_LIST_DAMAGED);
+	assert_non_null(entry_of(&recovery, 2));
+	assert_non_null(entry_of(&recovery, 3));
+	difs_index_free(&recovery.index);
+
+	/* an open group is not touched: who knows what stands there */
+	assert_false(difs_group_recover(store, fd, &own, true, &recovery, &error));
+	assert_int_equal(error.system_errno, EIO);
+	assert_int_equal(lseek(fd, 0, SEEK_END), offsets[4]);
 }
 
 /* A record is one only where it was written: a copy in a payload is not found by the search behind damage. */
@@ -332,6 +515,11 @@ main(void)
 		cmocka_unit_test_setup_teardown(file_cut_at_any_byte_of_the_last_record, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(any_byte_of_the_last_commit_is_wrong, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(rot_in_a_durable_header_is_listed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_was_durable_stays_so_when_the_tail_has_been_cut, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(marked_but_not_cut_is_cut, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(lost_end_is_listed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(record_across_what_was_durable_stays_whole, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_cannot_be_read_is_listed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(copies_of_records_are_not_taken_for_records, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(garbage_behind_the_end_is_cut, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_is_cut_when_reading_only, set_up, tear_down),
