@@ -69,6 +69,7 @@ typedef struct DifsJudgement
 	int32		holder[DIFS_MAX_SERVERS];
 	uint64		highest_epoch;	/* of any copy, and of what the row says */
 	uint64		file_bytes;		/* of the longest copy */
+	bool		unsure;			/* copies differ, and a server did not say what it has */
 } DifsJudgement;
 
 /* repair.c: the round. */

@@ -98,10 +98,11 @@ difs_copies_compare(uint64 group, const int32 *servers, int count, bool *lacking
 {
 	MemoryContext before = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(before, "difs inventories", ALLOCSET_DEFAULT_SIZES);
-	Inventory	inventories[DIFS_MAX_REPLICAS] = {0};
+	Inventory  *inventories;
 	bool		answered = true;
 
 	MemoryContextSwitchTo(context);
+	inventories = palloc0(sizeof(Inventory) * count);
 	for (int i = 0; i < count && answered; i++)
 		answered = read_inventory(group, servers[i], &inventories[i]);
 	for (int i = 0; i < count && answered; i++)

@@ -179,13 +179,19 @@ learn_sizes(const DifsSealedGroup *group, const DifsJudgement *judgement)
 	}
 }
 
-/* Copies of the same size are taken to be the same: acknowledged segments are on all members. */
+/*
+ * Copies of the same size are taken to be the same: acknowledged segments are on all members.  Copies on servers that are no members are
+ * compared, too: should they have what no member has, it is pulled from there before they are dropped.
+ */
 static void
 compare_members(const DifsSealedGroup *group, const DifsCopies *copies, DifsJudgement *judgement)
 {
-	int32		servers[DIFS_MAX_REPLICAS];
+	int			copy_count;
+	DifsCopy   *found = difs_copies_find(copies, group->id, &copy_count);
+	int32		servers[DIFS_MAX_REPLICAS + DIFS_MAX_SERVERS];
 	int			place[DIFS_MAX_REPLICAS];
-	bool		lacking[DIFS_MAX_REPLICAS] = {false};
+	bool		lacking[DIFS_MAX_REPLICAS + DIFS_MAX_SERVERS] = {false};
+	int			members;
 	uint64		bytes = 0;
 	bool		differ = false;
 	int			count = 0;
@@ -202,9 +208,22 @@ compare_members(const DifsSealedGroup *group, const DifsCopies *copies, DifsJudg
 		place[count] = i;
 		servers[count++] = group->member[i];
 	}
-	if (!differ || !difs_copies_compare(group->id, servers, count, lacking))
+	members = count;
+	for (int i = 0; members > 0 && i < copy_count && count < lengthof(servers); i++)
+	{
+		if (is_member(group, found[i].server))
+			continue;
+		differ = differ || found[i].entry.live_bytes != bytes;
+		servers[count++] = found[i].server;
+	}
+	if (!differ)
 		return;
-	for (int i = 0; i < count; i++)
+	if (!difs_copies_compare(group->id, servers, count, lacking))
+	{
+		judgement->unsure = true;
+		return;
+	}
+	for (int i = 0; i < members; i++)
 	{
 		if (lacking[i])
 			judgement->verdict[place[i]] = DIFS_COPY_SHORT;
@@ -271,6 +290,8 @@ drop_strangers(const DifsSealedGroup *group, const DifsCopies *copies, const Dif
 	int64		dropped = 0;
 
 	if (group->members == 0)	/* somebody has changed the row by hand */
+		return 0;
+	if (judgement->unsure)
 		return 0;
 	if (!difs_claim_confirmed(difs_duty_database))
 		return 0;				/* somebody else may hold the claim by now */
