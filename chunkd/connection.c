@@ -35,18 +35,19 @@
 #define GREETING_MS			10000
 #define STALL_MS			30000
 #define STALL_BYTES			(64 * 1024)	/* fewer in STALL_MS, in the middle of a frame, are no progress */
+#define REVOKED_MS			2000	/* for a peer whose key was removed to come to a pause */
 #define KEEPALIVE_SECONDS	60
 
 static void name_connection(DifsConnection *connection);
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer);
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer);
+static void take_encrypted(DifsConnection *connection, size_t count);
 static void advance(DifsConnection *connection);
 static bool take_header(DifsConnection *connection);
 static bool take_control(DifsConnection *connection);
 static bool take_payload(DifsConnection *connection);
 static bool grant_more(DifsConnection *connection);
 static void dispatch(DifsConnection *connection);
-static bool wants_read(const DifsConnection *connection);
 static void on_closed(uv_handle_t *handle);
 static void free_request(DifsRequest *request);
 
@@ -111,10 +112,28 @@ difs_connection_finish(DifsConnection *connection)
 }
 
 void
+difs_connection_revoke(DifsConnection *connection)
+{
+	if (connection->revoked_ms != 0)
+		return;
+	connection->revoked_ms = uv_now(connection->server->loop);
+	if (connection->phase == DIFS_PHASE_READY)
+		difs_connection_update(connection);
+	else
+		difs_connection_close(connection, "its key was removed");
+}
+
+void
 difs_connection_tick(DifsConnection *connection, uint64_t now_ms)
 {
 	bool		inside_frame = connection->stage != DIFS_RECEIVE_HEADER || connection->received > 0;
 
+	if (connection->revoked_ms != 0 && now_ms - connection->revoked_ms >= REVOKED_MS)
+	{
+		/* It never paused: what is under way is answered, no other request is read. */
+		difs_connection_finish(connection);
+		return;
+	}
 	if (connection->phase < DIFS_PHASE_ATTACHING && now_ms - connection->accepted_ms >= GREETING_MS)
 	{
 		difs_connection_close(connection, "did not finish its greeting in time");
@@ -158,16 +177,30 @@ difs_connection_update(DifsConnection *connection)
 			if (connection->greeting != NULL)
 				explicit_bzero(connection->greeting, sizeof(*connection->greeting));
 			free(connection->greeting);
+			difs_tls_destroy(connection->tls);
+			free(connection->sealed);
 			free(connection);
 		}
 		return;
+	}
+	if (connection->tls != NULL)
+	{
+		difs_connection_tls_pump(connection);
+		if (connection->closing)
+			return;
+		idle = connection->in_flight == 0 && STAILQ_EMPTY(&connection->replies);
 	}
 	if (connection->close_when_sent && idle)
 	{
 		difs_connection_close(connection, NULL);
 		return;
 	}
-	if (wants_read(connection) == connection->reading)
+	if (connection->revoked_ms != 0 && idle && connection->stage == DIFS_RECEIVE_HEADER && connection->received == 0)
+	{
+		difs_connection_close(connection, "its key was removed");
+		return;
+	}
+	if (difs_connection_wants_bytes(connection) == connection->reading)
 		return;
 	connection->reading = !connection->reading;
 	if (!connection->reading)
@@ -204,16 +237,30 @@ name_connection(DifsConnection *connection)
 	snprintf(connection->label, sizeof(connection->label), "%s:%u", host, port);
 }
 
-/* Where the next bytes go: never more than the stage lacks, and never none, as advance() goes on to the next stage. */
 static void
 on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 {
 	DifsConnection *connection = handle->data;
+	size_t		room;
+
+	(void) suggested;
+	if (connection->tls == NULL)
+		*buffer = difs_connection_place(connection);
+	else
+	{
+		buffer->base = (char *) difs_tls_room(connection->tls, &room);
+		buffer->len = room;
+	}
+}
+
+/* Never more than the stage lacks, and never none, as advance() goes on to the next stage. */
+uv_buf_t
+difs_connection_place(DifsConnection *connection)
+{
 	DifsRequest *request = connection->receiving;
 	uint8_t    *base = connection->header;
 	uint32_t	size = DIFS_WIRE_HEADER_SIZE;
 
-	(void) suggested;
 	if (connection->stage == DIFS_RECEIVE_CONTROL)
 	{
 		base = request->control;
@@ -224,7 +271,7 @@ on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 		base = request->payload;
 		size = connection->granted;
 	}
-	*buffer = uv_buf_init((char *) base + connection->received, size - connection->received);
+	return uv_buf_init((char *) base + connection->received, size - connection->received);
 }
 
 static void
@@ -240,11 +287,29 @@ on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
 		difs_connection_close(connection, uv_strerror((int) count));
 	else if (count > 0)
 	{
-		connection->received += (uint32_t) count;
 		connection->progress_bytes += (uint64_t) count;
-		advance(connection);
+		if (connection->tls != NULL)
+			take_encrypted(connection, (size_t) count);
+		else
+			difs_connection_received(connection, (uint32_t) count);
 		difs_connection_update(connection);
 	}
+}
+
+/* difs_connection_update() reads it. */
+static void
+take_encrypted(DifsConnection *connection, size_t count)
+{
+	if (!connection->tls_failed)
+		difs_tls_arrived(connection->tls, count);
+}
+
+void
+difs_connection_received(DifsConnection *connection, uint32_t count)
+{
+	connection->received += count;
+	if (connection->tls != NULL || !difs_connection_tls_begins(connection))
+		advance(connection);
 }
 
 /* Goes through the stages that are complete. */
@@ -370,8 +435,8 @@ dispatch(DifsConnection *connection)
 		difs_greeting_handle(request);
 }
 
-static bool
-wants_read(const DifsConnection *connection)
+bool
+difs_connection_wants_bytes(const DifsConnection *connection)
 {
 	if (connection->memory_wanted > 0)
 		return false;

@@ -235,6 +235,8 @@ typedef enum DifsGroupState		/* of one server's copy of a block group */
 /* On the wire: u64 group, epoch, capacity, rate; u8 flags, u8 sources; for each source u16 port, u8 length and bytes of host and
  * of name. */
 #define DIFS_PULL_MAX_SOURCES	8
+#define DIFS_PULL_TLS_SHIFT		4	/* the two bits from there on: DifsTlsMode, as which it talks to the sources */
+#define DIFS_PULL_TLS_MASK		(3 << DIFS_PULL_TLS_SHIFT)
 #define DIFS_PULL_DAMAGED		1	/* a segment that no source has right is left out, marked as damaged, instead of failing */
 typedef struct DifsPullSource
 {
