@@ -21,6 +21,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "greeting.h"
 #include "log.h"
@@ -38,6 +39,7 @@
 #define REVOKED_MS			2000	/* for a peer whose key was removed to come to a pause */
 #define KEEPALIVE_SECONDS	60
 
+static bool has_unread(DifsConnection *connection);
 static void name_connection(DifsConnection *connection);
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer);
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer);
@@ -195,7 +197,8 @@ difs_connection_update(DifsConnection *connection)
 		difs_connection_close(connection, NULL);
 		return;
 	}
-	if (connection->revoked_ms != 0 && idle && connection->stage == DIFS_RECEIVE_HEADER && connection->received == 0)
+	if (connection->revoked_ms != 0 && idle && connection->stage == DIFS_RECEIVE_HEADER && connection->received == 0 &&
+		!has_unread(connection))
 	{
 		difs_connection_close(connection, "its key was removed");
 		return;
@@ -207,6 +210,15 @@ difs_connection_update(DifsConnection *connection)
 		(void) uv_read_stop((uv_stream_t *) &connection->tcp);
 	else if (uv_read_start((uv_stream_t *) &connection->tcp, on_alloc, on_read) != 0)
 		difs_connection_close(connection, "could not be read");
+}
+
+static bool
+has_unread(DifsConnection *connection)
+{
+	int			fd;
+	int			bytes = 0;
+
+	return uv_fileno((uv_handle_t *) &connection->tcp, &fd) == 0 && ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
 static void

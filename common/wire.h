@@ -40,6 +40,8 @@
  *	MEND           client  packed segment header (group in it)          stored    -                            -
  *	               or      u64 group                                    -         -                            -
  *
+ * All of it may be inside of TLS (tls.h), which a client begins with its first byte: no HELLO begins like a TLS handshake.
+ *
  * Before WELCOME a server takes no other message than HELLO and PROOF, and no
  * frame with more control than DIFS_WIRE_MAX_GREETING.  PUT, CREATE_GROUP,
  * SEAL_GROUP, DROP_GROUP, DELETE, PULL and MEND are refused with DIFS_ERROR_FENCED, but for
