@@ -185,7 +185,6 @@ start_child(int index)
 		"--exit-with-stdin", NULL
 	};
 
-	add_tls(arguments);
 	if (child->tls != NULL)
 		pfree(child->tls);
 	child->tls = MemoryContextStrdup(TopMemoryContext, tls_text());
@@ -196,6 +195,7 @@ start_child(int index)
 	if (child->port_failures < SAME_PORT_ATTEMPTS)
 		port = child->port;
 	arguments[6] = psprintf(strchr(child->host, ':') != NULL ? "[%s]:%u" : "%s:%u", child->host, port);
+	add_tls(arguments);
 
 	difs_pause_started(&child->pause);
 	if (prepare_files(index, &error) && fork_child(index, arguments, &error))
