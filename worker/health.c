@@ -18,7 +18,6 @@
  */
 #include "postgres.h"
 
-#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "common/conn.h"

@@ -107,6 +107,7 @@ static Pair
 shake_hands(DifsTlsContext *client, DifsTlsContext *server, const char *host)
 {
 	Pair		pair = {.client_result = DIFS_TLS_WAIT, .server_result = DIFS_TLS_WAIT};
+	bool		more;
 
 	assert_non_null(client);
 	assert_non_null(server);
@@ -117,9 +118,11 @@ shake_hands(DifsTlsContext *client, DifsTlsContext *server, const char *host)
 	difs_tls_context_release(client);
 	difs_tls_context_release(server);
 	pair.client_result = difs_tls_handshake(pair.client, &pair.client_error);
-	while (carry(pair.client, pair.server, &pair.server_result, &pair.server_error) |
-		   carry(pair.server, pair.client, &pair.client_result, &pair.client_error))
-		;
+	do
+	{
+		more = carry(pair.client, pair.server, &pair.server_result, &pair.server_error);
+		more = carry(pair.server, pair.client, &pair.client_result, &pair.client_error) || more;
+	} while (more);
 	return pair;
 }
 
