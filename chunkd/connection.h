@@ -170,7 +170,11 @@ extern void difs_connection_tls_pump(DifsConnection *connection);
 /* For connection_send.c: replaces buffers by one with their encrypted bytes; false if that closed the connection. */
 extern bool difs_connection_seal(DifsConnection *connection, uv_buf_t *buffers, unsigned *count);
 
-/* connection.c, for connection_tls.c: whether and where to the next bytes shall go, and that they are there. */
+/* connection_receive.c, for connection.c: reads, or does not, as things are; forgets a request that is not complete. */
+extern void difs_connection_read_or_pause(DifsConnection *connection);
+extern void difs_connection_drop_receiving(DifsConnection *connection);
+
+/* connection_receive.c, for connection_tls.c: whether and where to the next bytes shall go, and that they are there. */
 extern bool difs_connection_wants_bytes(const DifsConnection *connection);
 extern uv_buf_t difs_connection_place(DifsConnection *connection);
 extern void difs_connection_received(DifsConnection *connection, uint32_t count);
@@ -178,7 +182,7 @@ extern void difs_connection_received(DifsConnection *connection, uint32_t count)
 /* connection_send.c, for connection.c */
 extern void difs_connection_drop_replies(DifsConnection *connection);
 
-/* connection.c, for connection_send.c: starts or stops to read, closes what has nothing left to do, frees what is
+/* connection.c, for the others: starts or stops to read, closes what has nothing left to do, frees what is
  * closed. */
 extern void difs_connection_update(DifsConnection *connection);
 
