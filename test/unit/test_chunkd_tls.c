@@ -287,26 +287,34 @@ shake_hands(Side *side)
 	give(side);
 }
 
-/* Passes on what one side says, as if it were said here. */
+/* Passes on what one side has said, as if it were said here. */
 static void
-relay(Side *from, Side *to)
+pass_on(Side *from, Side *to)
 {
 	uint8_t		bytes[4096];
-	ssize_t		got = 0;
 	size_t		length;
 
-	if (from->tls == NULL)
-	{
-		got = recv(from->fd, bytes, sizeof(bytes), 0);
-		if (got <= 0 || send(to->fd, bytes, (size_t) got, MSG_NOSIGNAL) != got)
-			_exit(0);
-		return;
-	}
-	hear(from);
 	while (difs_tls_read(from->tls, bytes, sizeof(bytes), &length, NULL) == DIFS_TLS_DONE)
 		if (!difs_tls_write(to->tls, bytes, length, NULL))
 			_exit(1);
 	give(to);
+}
+
+static void
+relay(Side *from, Side *to)
+{
+	uint8_t		bytes[4096];
+	ssize_t		got;
+
+	if (from->tls != NULL)
+	{
+		hear(from);
+		pass_on(from, to);
+		return;
+	}
+	got = recv(from->fd, bytes, sizeof(bytes), 0);
+	if (got <= 0 || send(to->fd, bytes, (size_t) got, MSG_NOSIGNAL) != got)
+		_exit(0);
 }
 
 /* In a process of its own: takes one connection, and makes one to the server. */
@@ -328,6 +336,7 @@ stand_between(int listener, bool with_tls)
 		behind.tls = difs_tls_create(difs_tls_client_context(DIFS_TLS_REQUIRE, &files, NULL), "127.0.0.1", NULL);
 		shake_hands(&client);
 		shake_hands(&behind);
+		pass_on(&client, &behind);	/* what came along with the handshake */
 	}
 	for (;;)
 	{
