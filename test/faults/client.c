@@ -27,6 +27,7 @@ client_peer(DifsPeer *peer, const char *port, const char *key_file)
 	*peer = (DifsPeer) {.port = (uint16_t) atoi(port), .epoch = 1};
 	strcpy(peer->host, "127.0.0.1");
 	memset(peer->cluster, 1, DIFS_UUID_SIZE);
+	memset(peer->claim, 1, DIFS_CLAIM_SIZE);
 	memcpy(peer->key, keyring.key[0], DIFS_KEY_SIZE);
 }
 

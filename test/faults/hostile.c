@@ -246,6 +246,7 @@ make_hello(Frame *frame, const uint8_t key[DIFS_KEY_SIZE])
 
 	difs_key_id(key, hello.key_id);
 	memcpy(hello.cluster, honest.cluster, DIFS_UUID_SIZE);
+	memcpy(hello.claim, honest.claim, DIFS_CLAIM_SIZE);
 	for (int i = 0; i < DIFS_NONCE_SIZE; i++)
 		hello.nonce[i] = (uint8_t) pick(256);
 	make_frame(frame, DIFS_MESSAGE_HELLO, control, difs_hello_pack(&hello, control), NULL, 0);
