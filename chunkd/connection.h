@@ -83,6 +83,11 @@ struct DifsConnection
 	struct DifsServer *server;
 	uv_tcp_t	tcp;
 	char		label[80];		/* "127.0.0.1:40000" */
+	DifsTls    *tls;			/* NULL: plain, or nothing has come yet */
+	uint8_t		binding[DIFS_BINDING_SIZE]; /* of tls, once it has greeted */
+	bool		pumping;
+	bool		tls_failed;		/* what it sends is thrown away */
+	uint8_t    *sealed;			/* what the running write sends of tls */
 	bool		surplus;		/* over --max-connections: is told so and closed */
 	bool		closing;
 	bool		close_when_sent;	/* after the replies that are queued */
@@ -94,7 +99,9 @@ struct DifsConnection
 	struct DifsTenant *tenant;
 	uint64_t	epoch;			/* what it claims; claim all zeros: nothing */
 	uint8_t		claim[DIFS_CLAIM_SIZE];
+	uint8_t		key_id[DIFS_KEY_ID_SIZE];	/* of the key that it said it has */
 	uint64_t	accepted_ms;
+	uint64_t	revoked_ms;		/* when its key was removed, or 0 */
 
 	/* in */
 	bool		reading;
@@ -125,6 +132,9 @@ extern void difs_connection_close(DifsConnection *connection, const char *reason
 /* Closes it when all requests that it has sent are answered and gone. */
 extern void difs_connection_finish(DifsConnection *connection);
 
+/* Its key counts no more: closes it as soon as nothing of it is under way. */
+extern void difs_connection_revoke(DifsConnection *connection);
+
 /* Called every second: closes what has waited too long for its peer. */
 extern void difs_connection_tick(DifsConnection *connection, uint64_t now_ms);
 
@@ -150,10 +160,29 @@ extern void difs_request_fail(DifsRequest *request, const DifsError *error);
 extern void difs_request_refuse(DifsRequest *request, DifsErrorCode code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* connection_tls.c, for connection.c: looks whether the first bytes are TLS, and takes them if they are; true as well if that
+ * has closed the connection. */
+extern bool difs_connection_tls_begins(DifsConnection *connection);
+
+/* Decrypts what has arrived, as far as it is wanted. */
+extern void difs_connection_tls_pump(DifsConnection *connection);
+
+/* For connection_send.c: replaces buffers by one with their encrypted bytes; false if that closed the connection. */
+extern bool difs_connection_seal(DifsConnection *connection, uv_buf_t *buffers, unsigned *count);
+
+/* connection_receive.c, for connection.c: reads, or does not, as things are; forgets a request that is not complete. */
+extern void difs_connection_read_or_pause(DifsConnection *connection);
+extern void difs_connection_drop_receiving(DifsConnection *connection);
+
+/* connection_receive.c, for connection_tls.c: whether and where to the next bytes shall go, and that they are there. */
+extern bool difs_connection_wants_bytes(const DifsConnection *connection);
+extern uv_buf_t difs_connection_place(DifsConnection *connection);
+extern void difs_connection_received(DifsConnection *connection, uint32_t count);
+
 /* connection_send.c, for connection.c */
 extern void difs_connection_drop_replies(DifsConnection *connection);
 
-/* connection.c, for connection_send.c: starts or stops to read, closes what has nothing left to do, frees what is
+/* connection.c, for the others: starts or stops to read, closes what has nothing left to do, frees what is
  * closed. */
 extern void difs_connection_update(DifsConnection *connection);
 

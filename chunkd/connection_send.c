@@ -24,6 +24,7 @@
 #include "tenant.h"
 
 #define MAX_REPLIES_AT_ONCE 32
+#define MAX_SEALED_AT_ONCE	(1024 * 1024)	/* encrypted bytes are a copy */
 
 struct DifsReply
 {
@@ -156,6 +157,7 @@ send_replies(DifsConnection *connection)
 	uv_buf_t	buffers[2 * MAX_REPLIES_AT_ONCE];
 	unsigned	count = 0;
 	int			replies = 0;
+	size_t		bytes = 0;
 	DifsReply  *reply;
 
 	if (connection->closing || connection->writing > 0 || connection->fetching)
@@ -167,10 +169,12 @@ send_replies(DifsConnection *connection)
 		if (reply->piece_length > 0)
 			buffers[count++] = uv_buf_init((char *) reply->piece, reply->piece_length);
 		replies++;
-		if (reply->remaining > 0 || replies == MAX_REPLIES_AT_ONCE)
+		bytes += reply->head_length + reply->piece_length;
+		if (reply->remaining > 0 || replies == MAX_REPLIES_AT_ONCE ||
+			(connection->tls != NULL && bytes >= MAX_SEALED_AT_ONCE))
 			break;
 	}
-	if (replies == 0)
+	if (replies == 0 || (connection->tls != NULL && !difs_connection_seal(connection, buffers, &count)))
 		return;
 	if (uv_write(&connection->write, (uv_stream_t *) &connection->tcp, buffers, count, on_written) != 0)
 		difs_connection_close(connection, "could not be written to");
@@ -185,6 +189,8 @@ on_written(uv_write_t *write, int status)
 	int			replies = connection->writing;
 
 	connection->writing = 0;
+	free(connection->sealed);
+	connection->sealed = NULL;
 	if (status != 0)
 		difs_connection_close(connection, status == UV_ECANCELED ? NULL : uv_strerror(status));
 

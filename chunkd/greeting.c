@@ -96,12 +96,23 @@ handle_hello(DifsRequest *request)
 			   hello.name);
 		return;
 	}
+	if (connection->tls == NULL && server->options->tls != DIFS_TLS_OPTIONAL)
+	{
+		refuse(request, DIFS_ERROR_REFUSED, "this server takes connections with TLS only: set difs.tls");
+		return;
+	}
+	if (connection->tls != NULL && !difs_tls_binding(connection->tls, connection->binding, &error))
+	{
+		refuse(request, error.code, "%s", error.text);
+		return;
+	}
 	key = difs_keyring_find(&server->keyring, hello.key_id);
 	if (key < 0)
 	{
 		refuse(request, DIFS_ERROR_REFUSED, "the key is not one of this server's");
 		return;
 	}
+	memcpy(connection->key_id, hello.key_id, DIFS_KEY_ID_SIZE);
 	memcpy(greeting->key, server->keyring.key[key], DIFS_KEY_SIZE);
 	memcpy(greeting->cluster, hello.cluster, DIFS_UUID_SIZE);
 	connection->epoch = hello.epoch;
@@ -126,7 +137,7 @@ send_challenge(DifsRequest *request, DifsError *error)
 	if (!difs_random(challenge->nonce, sizeof(challenge->nonce), error))
 		return false;
 	if (!difs_auth_proof(greeting->key, DIFS_SIDE_SERVER, greeting->hello, greeting->hello_length,
-						 challenge, challenge->proof))
+						 challenge, connection->binding, challenge->proof))
 		return difs_error_set(error, DIFS_ERROR_MEMORY, "could not compute a proof");
 	connection->phase = DIFS_PHASE_PROOF;
 	difs_request_reply(request, control, (uint32_t) difs_challenge_pack(challenge, control), NULL, 0);
@@ -142,7 +153,7 @@ handle_proof(DifsRequest *request)
 
 	if (request->frame.control_length != DIFS_PROOF_SIZE ||
 		!difs_auth_proof(greeting->key, DIFS_SIDE_CLIENT, greeting->hello,
-						 greeting->hello_length, &greeting->challenge, proof) ||
+						 greeting->hello_length, &greeting->challenge, connection->binding, proof) ||
 		(!difs_auth_equal(proof, request->control) && !DIFS_FAULT_SKIP("chunkd.greeting.proof")))
 	{
 		refuse(request, DIFS_ERROR_REFUSED, "the proof is wrong");

@@ -136,6 +136,9 @@ start(DifsRequest *request, const DifsPull *asked)
 	DifsTenant *tenant = request->connection->tenant;
 	DifsServer *server = tenant->server;
 	DifsGroupPull *pull;
+	DifsTlsMode mode = (asked->flags & DIFS_PULL_TLS_MASK) >> DIFS_PULL_TLS_SHIFT;
+	DifsTlsContext *tls = NULL;
+	DifsError	error;
 	int			count = 0;
 
 	TAILQ_FOREACH(pull, &server->pulls, link)
@@ -146,7 +149,15 @@ start(DifsRequest *request, const DifsPull *asked)
 							server->options->name, count);
 		return;
 	}
+	if (mode != DIFS_TLS_OFF)
+		tls = difs_tls_client_context(mode, &server->options->tls_files, &error);
+	if (mode != DIFS_TLS_OFF && tls == NULL)
+	{
+		difs_request_refuse(request, error.code, "storage \"%.100s\" cannot pull: %s", server->options->name, error.text);
+		return;
+	}
 	pull = difs_alloc(sizeof(*pull));
+	pull->tls = tls;
 	pull->server = server;
 	pull->tenant = tenant;
 	pull->asked = *asked;
@@ -233,6 +244,7 @@ free_pull(DifsGroupPull *pull)
 	TAILQ_REMOVE(&pull->server->pulls, pull, link);
 	difs_group_file_release(pull->file);
 	difs_index_free(&pull->index);
+	difs_tls_context_release(pull->tls);
 	explicit_bzero(pull->key, sizeof(pull->key));
 	free(pull);
 }

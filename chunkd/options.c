@@ -33,6 +33,11 @@ static const char usage[] =
 "  --data DIR             data directory, created if it is not there (optional with --tier memory)\n"
 "  --listen HOST:PORT     address to listen on; [HOST]:PORT for IPv6; with port 0 the system picks one\n"
 "  --key-file FILE        cluster keys, one a line; only the owner may read the file; SIGHUP reads it again\n"
+"  --tls-cert FILE        certificate (chain) for TLS, PEM; SIGHUP reads it again, as it does the next two\n"
+"  --tls-key FILE         its private key; only the owner may read the file\n"
+"  --tls-ca FILE          CA certificates, to verify clients' (--tls mutual) and other servers' in repair\n"
+"  --tls MODE             optional: with and without TLS; required: with it only (default with --tls-cert);\n"
+"                         mutual: only with a client's certificate by --tls-ca\n"
 "  --tier disk|memory     where segments are kept (default disk)\n"
 "  --capacity SIZE        most bytes to take, such as 500GB (default what the file system has,\n"
 "                         for the memory tier half of the machine's memory)\n"
@@ -48,6 +53,10 @@ enum
 	OPTION_DATA,
 	OPTION_LISTEN,
 	OPTION_KEY_FILE,
+	OPTION_TLS_CERT,
+	OPTION_TLS_KEY,
+	OPTION_TLS_CA,
+	OPTION_TLS,
 	OPTION_TIER,
 	OPTION_CAPACITY,
 	OPTION_ADDRESS_FILE,
@@ -62,6 +71,10 @@ static const struct option long_options[] = {
 	{"data", required_argument, NULL, OPTION_DATA},
 	{"listen", required_argument, NULL, OPTION_LISTEN},
 	{"key-file", required_argument, NULL, OPTION_KEY_FILE},
+	{"tls-cert", required_argument, NULL, OPTION_TLS_CERT},
+	{"tls-key", required_argument, NULL, OPTION_TLS_KEY},
+	{"tls-ca", required_argument, NULL, OPTION_TLS_CA},
+	{"tls", required_argument, NULL, OPTION_TLS},
 	{"tier", required_argument, NULL, OPTION_TIER},
 	{"capacity", required_argument, NULL, OPTION_CAPACITY},
 	{"address-file", required_argument, NULL, OPTION_ADDRESS_FILE},
@@ -73,7 +86,9 @@ static const struct option long_options[] = {
 };
 
 static bool take_option(int option, const char *value, DifsOptions *options);
-static bool check_options(const DifsOptions *options);
+static bool check_options(DifsOptions *options);
+static bool check_tls(DifsOptions *options);
+static bool parse_tls(const char *text, DifsOptions *options);
 static bool parse_address(const char *text, DifsOptions *options);
 static bool parse_size(const char *text, uint64_t *size);
 static bool parse_count(const char *text, int *count);
@@ -118,6 +133,17 @@ take_option(int option, const char *value, DifsOptions *options)
 		case OPTION_KEY_FILE:
 			options->key_file = value;
 			return true;
+		case OPTION_TLS_CERT:
+			options->tls_files.certificate = value;
+			return true;
+		case OPTION_TLS_KEY:
+			options->tls_files.key = value;
+			return true;
+		case OPTION_TLS_CA:
+			options->tls_files.ca = value;
+			return true;
+		case OPTION_TLS:
+			return parse_tls(value, options) || complain("\"%s\" is not one of optional, required, mutual", value);
 		case OPTION_TIER:
 			options->tier = strcmp(value, "memory") == 0 ? DIFS_TIER_MEMORY : DIFS_TIER_DISK;
 			return options->tier == DIFS_TIER_MEMORY || strcmp(value, "disk") == 0 ||
@@ -141,7 +167,7 @@ take_option(int option, const char *value, DifsOptions *options)
 }
 
 static bool
-check_options(const DifsOptions *options)
+check_options(DifsOptions *options)
 {
 	if (options->name == NULL)
 		return complain("--name is missing");
@@ -158,7 +184,41 @@ check_options(const DifsOptions *options)
 		return complain("--listen is missing");
 	if (options->key_file == NULL)
 		return complain("--key-file is missing");
+	return check_tls(options);
+}
+
+/* A certificate means that TLS is required, if nothing else is said. */
+static bool
+check_tls(DifsOptions *options)
+{
+	const DifsTlsFiles *files = &options->tls_files;
+
+	if ((files->certificate == NULL) != (files->key == NULL))
+		return complain("--tls-cert and --tls-key go together");
+	if (options->tls != DIFS_TLS_UNSAID && files->certificate == NULL)
+		return complain("--tls is of use with --tls-cert only");
+	if (options->tls == DIFS_TLS_MUTUAL && files->ca == NULL)
+		return complain("--tls mutual needs --tls-ca");
+	if (options->tls == DIFS_TLS_UNSAID)
+		options->tls = files->certificate != NULL ? DIFS_TLS_REQUIRED : DIFS_TLS_OPTIONAL;
 	return true;
+}
+
+static bool
+parse_tls(const char *text, DifsOptions *options)
+{
+	static const char *const words[] = {
+		[DIFS_TLS_OPTIONAL] = "optional", [DIFS_TLS_REQUIRED] = "required", [DIFS_TLS_MUTUAL] = "mutual"
+	};
+
+	for (int policy = DIFS_TLS_OPTIONAL; policy <= DIFS_TLS_MUTUAL; policy++)
+	{
+		if (strcmp(text, words[policy]) != 0)
+			continue;
+		options->tls = (DifsTlsPolicy) policy;
+		return true;
+	}
+	return false;
 }
 
 static bool

@@ -7,10 +7,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../common/tls.h"
 #include "../common/wire.h"
 
 #define DIFS_TIER_DISK		0	/* as in DifsServerStatus */
 #define DIFS_TIER_MEMORY	1
+
+/* Who may connect. */
+typedef enum DifsTlsPolicy
+{
+	DIFS_TLS_UNSAID,			/* only while options are read */
+	DIFS_TLS_OPTIONAL,			/* with TLS, if there is a certificate, and without */
+	DIFS_TLS_REQUIRED,			/* with TLS only */
+	DIFS_TLS_MUTUAL				/* and with a certificate only */
+} DifsTlsPolicy;
 
 typedef struct DifsOptions
 {
@@ -19,6 +29,8 @@ typedef struct DifsOptions
 	char		host[256];
 	char		port[8];
 	const char *key_file;
+	DifsTlsFiles tls_files;		/* without a certificate there is no TLS */
+	DifsTlsPolicy tls;
 	const char *address_file;	/* NULL: none */
 	uint8_t		tier;
 	uint64_t	capacity_bytes; /* 0: what the file system has */

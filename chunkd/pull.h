@@ -39,10 +39,11 @@ typedef struct DifsGroupPull
 {
 	DifsJob		job;
 	TAILQ_ENTRY(DifsGroupPull) link;	/* in server->pulls */
-	struct DifsServer *server;	/* what stands up to here and the next four never change */
+	struct DifsServer *server;	/* what stands up to here and the next five never change */
 	DifsTenant *tenant;
 	DifsPull	asked;
 	uint8_t		key[DIFS_KEY_SIZE];
+	DifsTlsContext *tls;		/* NULL: without */
 	uint64_t	epoch;			/* of the claim, as which it talks to the sources */
 
 	DifsPullStage stage;

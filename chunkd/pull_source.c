@@ -62,6 +62,7 @@ difs_source_open(DifsSource *source, const DifsGroupPull *pull, int number)
 	memcpy(peer.host, address->host, sizeof(peer.host));
 	memcpy(peer.cluster, pull->tenant->cluster, DIFS_UUID_SIZE);
 	memcpy(peer.key, pull->key, DIFS_KEY_SIZE);
+	peer.tls = pull->tls;
 	source->conn = difs_conn_create(&peer);
 	explicit_bzero(&peer, sizeof(peer));
 	if (source->conn == NULL)

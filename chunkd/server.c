@@ -38,6 +38,7 @@ typedef struct Measure
 	DifsError	error;
 } Measure;
 
+static bool load_tls(DifsServer *server, DifsError *error);
 static bool listen_on(DifsServer *server, DifsError *error);
 static bool write_address(DifsServer *server, DifsError *error);
 static bool watch_stdin(DifsServer *server, DifsError *error);
@@ -45,6 +46,7 @@ static void *read_stdin(void *argument);
 static void on_connection(uv_stream_t *listener, int status);
 static void on_signal(uv_signal_t *signal, int number);
 static void on_hangup(uv_signal_t *signal, int number);
+static void revoke_removed(DifsServer *server);
 static void on_stdin_closed(uv_async_t *async);
 static void on_tick(uv_timer_t *timer);
 static void measure_run(DifsJob *job);
@@ -74,6 +76,7 @@ difs_server_start(DifsServer *server, uv_loop_t *loop, const DifsOptions *option
 	(void) uv_signal_init(loop, &server->interrupt);
 	(void) uv_signal_start(&server->interrupt, on_signal, SIGINT);
 	if (!difs_keyring_load(options->key_file, &server->keyring, error) ||
+		!load_tls(server, error) ||
 		!store->free_space(store, &server->free_bytes, error) ||
 		!difs_tenant_load_all(server, error) ||
 		!listen_on(server, error) ||
@@ -127,6 +130,7 @@ difs_server_destroy(DifsServer *server)
 	uv_run(server->loop, UV_RUN_DEFAULT);
 	difs_pulls_free(server);
 	difs_tenant_free_all(server);
+	difs_tls_context_release(server->tls);
 	server->store->destroy(server->store);
 }
 
@@ -136,6 +140,23 @@ difs_server_has_room(const DifsServer *server, uint64_t bytes)
 	uint64_t	capacity = server->options->capacity_bytes;
 
 	return capacity == 0 || server->used_bytes + server->queued_bytes + bytes <= capacity;
+}
+
+/* Takes the certificate files as they are now; the former context stays in force if they are not right. */
+static bool
+load_tls(DifsServer *server, DifsError *error)
+{
+	const DifsOptions *options = server->options;
+	DifsTlsContext *context;
+
+	if (options->tls_files.certificate == NULL)
+		return true;
+	context = difs_tls_server_context(&options->tls_files, options->tls == DIFS_TLS_MUTUAL, error);
+	if (context == NULL)
+		return false;
+	difs_tls_context_release(server->tls);
+	server->tls = context;
+	return true;
 }
 
 static bool
@@ -242,7 +263,8 @@ on_signal(uv_signal_t *signal, int number)
 	difs_server_stop(signal->data, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
-/* Takes the key file as it is now.  Who has proved a key already goes on; a file that cannot be read changes nothing. */
+/* Takes keys and certificates as they are now.  Who has proved a key that is still there goes on; a file that cannot be read
+ * changes nothing. */
 static void
 on_hangup(uv_signal_t *signal, int number)
 {
@@ -255,10 +277,30 @@ on_hangup(uv_signal_t *signal, int number)
 	{
 		server->keyring = keyring;
 		difs_log(DIFS_LOG_INFO, "key file was read again: %d keys", keyring.count);
+		revoke_removed(server);
 	}
 	else
 		difs_log(DIFS_LOG_WARNING, "key file was not read again, the former keys stay in force: %s", error.text);
 	explicit_bzero(&keyring, sizeof(keyring));
+	if (!load_tls(server, &error))
+		difs_log(DIFS_LOG_WARNING, "certificates were not read again, the former ones stay in force: %s", error.text);
+	else if (server->tls != NULL)
+		difs_log(DIFS_LOG_INFO, "certificates were read again");
+}
+
+/* Connections with keys that are not there any more end. */
+static void
+revoke_removed(DifsServer *server)
+{
+	DifsConnection *connection;
+	DifsConnection *next;
+
+	for (connection = TAILQ_FIRST(&server->connections); connection != NULL; connection = next)
+	{
+		next = TAILQ_NEXT(connection, link);
+		if (connection->phase != DIFS_PHASE_HELLO && difs_keyring_find(&server->keyring, connection->key_id) < 0)
+			difs_connection_revoke(connection);
+	}
 }
 
 static void

@@ -34,6 +34,7 @@ typedef struct DifsServer
 	uv_loop_t  *loop;
 	const DifsOptions *options;
 	DifsKeyring keyring;		/* as the key file was at start or at the last SIGHUP */
+	DifsTlsContext *tls;		/* NULL: no TLS; from the files as they were then too */
 	DifsStore  *store;
 	DifsPool	pool;
 	DifsBudget	budget;

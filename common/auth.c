@@ -49,9 +49,9 @@ difs_random(void *buffer, size_t length, DifsError *error)
 
 bool
 difs_auth_proof(const uint8_t key[DIFS_KEY_SIZE], DifsSide side, const uint8_t *hello, size_t hello_length,
-				const DifsChallenge *challenge, uint8_t proof[DIFS_PROOF_SIZE])
+				const DifsChallenge *challenge, const uint8_t *binding, uint8_t proof[DIFS_PROOF_SIZE])
 {
-	uint8_t		text[LABEL_SIZE + DIFS_WIRE_MAX_GREETING + 2 + DIFS_NONCE_SIZE + DIFS_NAME_SIZE];
+	uint8_t		text[LABEL_SIZE + DIFS_WIRE_MAX_GREETING + 2 + DIFS_NONCE_SIZE + DIFS_BINDING_SIZE + DIFS_NAME_SIZE];
 	size_t		name_length = strnlen(challenge->name, DIFS_NAME_SIZE - 1);
 	uint8_t    *at = text;
 
@@ -65,6 +65,11 @@ difs_auth_proof(const uint8_t key[DIFS_KEY_SIZE], DifsSide side, const uint8_t *
 	at += 2;
 	memcpy(at, challenge->nonce, DIFS_NONCE_SIZE);
 	at += DIFS_NONCE_SIZE;
+	if (binding != NULL)
+		memcpy(at, binding, DIFS_BINDING_SIZE);
+	else
+		memset(at, 0, DIFS_BINDING_SIZE);
+	at += DIFS_BINDING_SIZE;
 	memcpy(at, challenge->name, name_length);
 	at += name_length;
 	return hmac(key, text, (size_t) (at - text), proof);

@@ -12,16 +12,19 @@
  *
  *	server proof = HMAC-SHA-256(key, "difs server" | transcript)
  *	client proof = HMAC-SHA-256(key, "difs client" | transcript)
- *	transcript   = HELLO's control | u16 version | server nonce | storage name
+ *	transcript   = HELLO's control | u16 version | server nonce | binding | storage name
  *
  * Both nonces are fresh, so nothing can be replayed; the two labels differ, so
  * nothing can be reflected; the storage name and cluster uuid are in it, so a
- * proof for one server or cluster is worth nothing at another.  Proofs are
- * compared in constant time.
+ * proof for one server or cluster is worth nothing at another.  The binding is
+ * that of the TLS connection (tls.h), so a proof is worth nothing on another
+ * connection either; without TLS it is 32 zeros.  Proofs are compared in constant
+ * time.
  */
 #ifndef DIFS_AUTH_H
 #define DIFS_AUTH_H
 
+#include "tls.h"
 #include "wire.h"
 
 #define DIFS_KEY_SIZE	32
@@ -55,9 +58,10 @@ typedef enum DifsSide
 	DIFS_SIDE_CLIENT
 } DifsSide;
 
-/* Computes the proof of one side. hello is HELLO's control as it was sent; challenge needs version, nonce and name. */
+/* Computes the proof of one side. hello is HELLO's control as it was sent; challenge needs version, nonce and name; binding
+ * is NULL without TLS. */
 extern bool difs_auth_proof(const uint8_t key[DIFS_KEY_SIZE], DifsSide side, const uint8_t *hello, size_t hello_length,
-							const DifsChallenge *challenge, uint8_t proof[DIFS_PROOF_SIZE]);
+							const DifsChallenge *challenge, const uint8_t *binding, uint8_t proof[DIFS_PROOF_SIZE]);
 
 /* Compares two proofs in constant time. */
 extern bool difs_auth_equal(const uint8_t a[DIFS_PROOF_SIZE], const uint8_t b[DIFS_PROOF_SIZE]);

@@ -39,7 +39,16 @@ difs_conn_create(const DifsPeer *peer)
 	conn->fd = -1;
 	conn->state = DIFS_CONN_CONNECTING;
 	difs_conn_make_label(conn);
-	if (difs_conn_hello(conn) && resolve(conn))
+	if (peer->tls != NULL)
+	{
+		DifsError	error;
+
+		conn->peer.tls = NULL;
+		conn->tls = difs_tls_create(peer->tls, conn->peer.host, &error);
+		if (conn->tls == NULL)
+			difs_conn_break_with(conn, &error);
+	}
+	if (conn->state != DIFS_CONN_BROKEN && difs_conn_hello(conn) && resolve(conn))
 		dial(conn);
 	return conn;
 }
@@ -60,6 +69,8 @@ difs_conn_destroy(DifsConn *conn)
 		conn->first = request->next;
 		free(request);
 	}
+	difs_tls_destroy(conn->tls);
+	free(conn->sealed);
 	OPENSSL_cleanse(conn->peer.key, sizeof(conn->peer.key));
 	free(conn);
 }
@@ -114,6 +125,8 @@ difs_conn_advance(DifsConn *conn, DifsFrame *frame)
 		DifsEvent	event;
 
 		if (conn->state == DIFS_CONN_CONNECTING && !finish_connecting(conn))
+			return conn->state == DIFS_CONN_BROKEN ? DIFS_EVENT_BROKEN : DIFS_EVENT_NONE;
+		if (conn->state == DIFS_CONN_SECURING && !difs_conn_secure(conn))
 			return conn->state == DIFS_CONN_BROKEN ? DIFS_EVENT_BROKEN : DIFS_EVENT_NONE;
 		if (conn->state == DIFS_CONN_BROKEN || (!conn->socket_full && !difs_conn_flush(conn)))
 			return DIFS_EVENT_BROKEN;
@@ -268,6 +281,6 @@ finish_connecting(DifsConn *conn)
 		dial(conn);
 		return false;
 	}
-	conn->state = DIFS_CONN_GREETING;
+	conn->state = conn->tls != NULL ? DIFS_CONN_SECURING : DIFS_CONN_GREETING;
 	return true;
 }

@@ -7,7 +7,9 @@
  * handshake happen in the same way, so an owner with many connections never
  * stands still for one of them.
  *
- *	CONNECTING -> GREETING -> READY -> BROKEN
+ *	CONNECTING -> SECURING -> GREETING -> READY -> BROKEN
+ *
+ * SECURING is the TLS handshake, if the peer has a TLS context.
  *
  * BROKEN is final: destroy it and create another.  Nothing is kept for a broken
  * connection; what was in flight is the owner's to send elsewhere.
@@ -35,6 +37,7 @@ typedef struct DifsConn DifsConn;
 typedef enum DifsConnState
 {
 	DIFS_CONN_CONNECTING,
+	DIFS_CONN_SECURING,
 	DIFS_CONN_GREETING,
 	DIFS_CONN_READY,
 	DIFS_CONN_BROKEN
@@ -59,6 +62,7 @@ typedef struct DifsPeer
 	uint64_t	epoch;
 	uint8_t		claim[DIFS_CLAIM_SIZE]; /* all zeros: only to read */
 	uint8_t		key[DIFS_KEY_SIZE];
+	DifsTlsContext *tls;		/* NULL: no TLS; needed only while difs_conn_create() runs */
 } DifsPeer;
 
 /* Starts to connect. Waits only for the resolver, and only if host is not numeric. Never NULL but when memory is short;
@@ -81,7 +85,7 @@ extern const DifsServerStatus *difs_conn_status(const DifsConn *conn);	/* what W
  * must be right. Nothing is written before difs_conn_advance() or difs_conn_flush(). */
 extern uint64_t difs_conn_send(DifsConn *conn, const DifsFrame *frame, const void *control, const void *payload);
 
-/* Everything up to and including this number has been handed to the kernel. */
+/* Everything up to and including this number has been handed to the kernel, or encrypted: its payload is not needed. */
 extern uint64_t difs_conn_sent(const DifsConn *conn);
 
 /* Bytes that have been sent and received so far: a connection on which this grows is alive. */

@@ -72,8 +72,10 @@ take_challenge(DifsConn *conn)
 							   challenge.version, DIFS_WIRE_VERSION);
 	if (conn->peer.name[0] != '\0' && strcmp(conn->peer.name, challenge.name) != 0)
 		return difs_conn_break(conn, DIFS_ERROR_REFUSED, "server says that it is \"%.60s\"", challenge.name);
-	if (!difs_auth_proof(conn->peer.key, DIFS_SIDE_SERVER, control, hello_length, &challenge, server_proof) ||
-		!difs_auth_proof(conn->peer.key, DIFS_SIDE_CLIENT, control, hello_length, &challenge, client_proof))
+	if (!difs_auth_proof(conn->peer.key, DIFS_SIDE_SERVER, control, hello_length, &challenge, conn->binding,
+						 server_proof) ||
+		!difs_auth_proof(conn->peer.key, DIFS_SIDE_CLIENT, control, hello_length, &challenge, conn->binding,
+						 client_proof))
 		return difs_conn_break(conn, DIFS_ERROR_MEMORY, "could not compute a proof");
 	if (!difs_auth_equal(server_proof, challenge.proof))
 		return difs_conn_break(conn, DIFS_ERROR_REFUSED, "server could not prove that it holds the cluster key");

@@ -5,11 +5,14 @@
  *	conn_greeting.c   the handshake
  *	conn_send.c       the queue of requests
  *	conn_receive.c    the buffer, and frames out of it
+ *	conn_tls.c        in place of the plain socket
  *
  * A DifsConn belongs to one owner, who calls from one thread at a time.
  */
 #ifndef DIFS_CONN_PRIVATE_H
 #define DIFS_CONN_PRIVATE_H
+
+#include <sys/uio.h>
 
 #include "conn.h"
 
@@ -50,6 +53,13 @@ struct DifsConn
 	int			fd;
 	struct addrinfo *addresses; /* all that the host has */
 	struct addrinfo *next_address;	/* to be tried if the present one fails */
+
+	/* with TLS: what is encrypted and has not left yet */
+	DifsTls    *tls;
+	uint8_t    *sealed;
+	size_t		sealed_length;
+	size_t		sealed_sent;
+	uint8_t		binding[DIFS_BINDING_SIZE]; /* zeros without TLS */
 
 	/* the greeting frame that is leaving: HELLO, then PROOF */
 	uint8_t		greeting[DIFS_WIRE_HEADER_SIZE + DIFS_WIRE_MAX_GREETING];
@@ -96,6 +106,15 @@ extern bool difs_conn_hello(DifsConn *conn);
 
 /* Takes a frame of the greeting.  READY, BROKEN, or NONE for: go on. */
 extern DifsEvent difs_conn_greet(DifsConn *conn);
+
+/* Goes on with the TLS handshake.  True when it is done; false: not yet, or BROKEN. */
+extern bool difs_conn_secure(DifsConn *conn);
+
+/* In place of sendmsg() and recvmsg() on the socket, with TLS: as many of the bytes as go without waiting.  -1 with errno EAGAIN;
+ * CONN_IS_BROKEN; receive: 0 at the end. */
+#define CONN_IS_BROKEN	(-2)
+extern ssize_t difs_conn_tls_send(DifsConn *conn, const struct iovec *iov, int count);
+extern ssize_t difs_conn_tls_receive(DifsConn *conn, const struct iovec *iov, int count);
 
 /* Receives what there is, up to the next HEAD, FRAME, NONE or BROKEN. */
 extern DifsEvent difs_conn_receive(DifsConn *conn);

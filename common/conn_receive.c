@@ -139,9 +139,16 @@ fill(DifsConn *conn)
 		iov[message.msg_iovlen++] = (struct iovec) {conn->payload_into, direct};
 	}
 	iov[message.msg_iovlen++] = (struct iovec) {conn->buffer + conn->end, room};
-	do
-		got = recvmsg(conn->fd, &message, 0);
-	while (got < 0 && errno == EINTR);
+	if (conn->tls != NULL)
+		got = difs_conn_tls_receive(conn, iov, (int) message.msg_iovlen);
+	else
+	{
+		do
+			got = recvmsg(conn->fd, &message, 0);
+		while (got < 0 && errno == EINTR);
+	}
+	if (got == CONN_IS_BROKEN)
+		return false;
 	if (got < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? false :
 			difs_conn_break(conn, DIFS_ERROR_NETWORK, "could not receive");
@@ -151,6 +158,7 @@ fill(DifsConn *conn)
 		return difs_conn_break(conn, DIFS_ERROR_NETWORK, "server closed the connection");
 	}
 
+	conn->moved += (size_t) got;
 	conn->socket_empty = (size_t) got < direct + room;
 	if (direct > (size_t) got)
 		direct = (size_t) got;

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 static bool enqueue(DifsConn *conn, const DifsFrame *frame, const void *control, const void *payload);
+static ssize_t send_plain(DifsConn *conn, struct iovec *iov, int count);
 static int	gather(const DifsConn *conn, struct iovec *iov, size_t *total);
 static void took(DifsConn *conn, size_t length);
 static bool add_rest(struct iovec *iov, const uint8_t *bytes, size_t length, size_t *skip);
@@ -63,10 +64,12 @@ difs_conn_wants_write(const DifsConn *conn)
 	{
 		case DIFS_CONN_CONNECTING:
 			return true;
+		case DIFS_CONN_SECURING:
+			return conn->sealed != NULL;
 		case DIFS_CONN_GREETING:
-			return conn->greeting_sent < conn->greeting_length;
+			return conn->sealed != NULL || conn->greeting_sent < conn->greeting_length;
 		case DIFS_CONN_READY:
-			return conn->first != NULL;
+			return conn->sealed != NULL || conn->first != NULL;
 		case DIFS_CONN_BROKEN:
 			break;
 	}
@@ -76,17 +79,17 @@ difs_conn_wants_write(const DifsConn *conn)
 bool
 difs_conn_flush(DifsConn *conn)
 {
-	if (conn->state == DIFS_CONN_CONNECTING)
+	if (conn->state == DIFS_CONN_CONNECTING || conn->state == DIFS_CONN_SECURING)
 		return true;
 	while (difs_conn_wants_write(conn))
 	{
 		struct iovec iov[CONN_MAX_IOVECS];
-		struct msghdr message = {.msg_iov = iov};
 		size_t		total;
-		ssize_t		sent;
+		int			count = gather(conn, iov, &total);
+		ssize_t		sent = conn->tls != NULL ? difs_conn_tls_send(conn, iov, count) : send_plain(conn, iov, count);
 
-		message.msg_iovlen = (size_t) gather(conn, iov, &total);
-		sent = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
+		if (sent == CONN_IS_BROKEN)
+			return false;
 		if (sent < 0 && errno == EINTR)
 			continue;
 		if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
@@ -132,6 +135,17 @@ enqueue(DifsConn *conn, const DifsFrame *frame, const void *control, const void 
 	return true;
 }
 
+static ssize_t
+send_plain(DifsConn *conn, struct iovec *iov, int count)
+{
+	struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t) count};
+	ssize_t		sent = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
+
+	if (sent > 0)
+		conn->moved += (size_t) sent;
+	return sent;
+}
+
 /* What is to leave next, as many pieces as one call takes.  The greeting goes alone, and before all else. */
 static int
 gather(const DifsConn *conn, struct iovec *iov, size_t *total)
@@ -175,7 +189,6 @@ add_rest(struct iovec *iov, const uint8_t *bytes, size_t length, size_t *skip)
 static void
 took(DifsConn *conn, size_t length)
 {
-	conn->moved += length;
 	if (conn->state == DIFS_CONN_GREETING)
 	{
 		conn->greeting_sent += length;

@@ -40,6 +40,8 @@
  *	MEND           client  packed segment header (group in it)          stored    -                            -
  *	               or      u64 group                                    -         -                            -
  *
+ * All of it may be inside of TLS (tls.h), which a client begins with its first byte: no HELLO begins like a TLS handshake.
+ *
  * Before WELCOME a server takes no other message than HELLO and PROOF, and no
  * frame with more control than DIFS_WIRE_MAX_GREETING.  PUT, CREATE_GROUP,
  * SEAL_GROUP, DROP_GROUP, DELETE, PULL and MEND are refused with DIFS_ERROR_FENCED, but for
@@ -241,6 +243,8 @@ typedef enum DifsGroupState		/* of one server's copy of a block group */
 /* On the wire: u64 group, epoch, capacity, rate; u8 flags, u8 sources; for each source u16 port, u8 length and bytes of host and
  * of name. */
 #define DIFS_PULL_MAX_SOURCES	8
+#define DIFS_PULL_TLS_SHIFT		4	/* the two bits from there on: DifsTlsMode, as which it talks to the sources */
+#define DIFS_PULL_TLS_MASK		(3 << DIFS_PULL_TLS_SHIFT)
 #define DIFS_PULL_DAMAGED		1	/* a segment that no source has right is left out, marked as damaged, instead of failing */
 typedef struct DifsPullSource
 {

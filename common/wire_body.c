@@ -260,7 +260,7 @@ difs_pull_unpack(const uint8_t *in, size_t length, DifsPull *pull, DifsError *er
 	pull->rate = difs_get64(in + 24);
 	pull->flags = in[32];
 	pull->count = in[33];
-	if (pull->count < 1 || pull->count > DIFS_PULL_MAX_SOURCES || (pull->flags & ~DIFS_PULL_DAMAGED) != 0)
+	if (pull->count < 1 || pull->count > DIFS_PULL_MAX_SOURCES || (pull->flags & ~(DIFS_PULL_DAMAGED | DIFS_PULL_TLS_MASK)) != 0)
 		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "PULL has %u sources and the flags %u", pull->count, pull->flags);
 	for (int i = 0; i < pull->count; i++)
 	{

@@ -18,6 +18,7 @@
 
 #include "src/claim_round.h"
 #include "src/compat.h"
+#include "src/connect.h"
 #include "src/ids.h"
 #include "src/link.h"
 #include "src/report.h"
@@ -91,9 +92,9 @@ static void
 connect_all(DifsClaimTry *try, const DifsClaim *claim)
 {
 	DifsPeer	peer = {0};
+	DifsError	error;
 
 	memcpy(peer.cluster, try->cluster, DIFS_UUID_SIZE);
-	memcpy(peer.key, difs_cluster_key(), DIFS_KEY_SIZE);
 	if (claim != NULL)
 	{
 		peer.epoch = claim->epoch;
@@ -108,11 +109,14 @@ connect_all(DifsClaimTry *try, const DifsClaim *claim)
 		strlcpy(peer.name, server->name, sizeof(peer.name));
 		strlcpy(peer.host, server->host, sizeof(peer.host));
 		peer.port = server->port;
-		server->conn = difs_conn_create(&peer);
+		memcpy(peer.key, difs_cluster_key(), DIFS_KEY_SIZE);
+		server->conn = difs_connect(&peer, &error);
 		if (server->conn == NULL)
-			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+			ereport(ERROR,
+					(errcode(difs_report_sqlstate(error.code)),
+					 errmsg("could not connect to chunk server \"%s\"", server->name),
+					 errdetail_internal("%s", error.text)));
 	}
-	explicit_bzero(peer.key, sizeof(peer.key));
 }
 
 /* Until all have answered or failed, but for no longer than half of difs.server_timeout. */

@@ -14,9 +14,11 @@
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "src/compat.h"
+#include "src/connect.h"
 #include "src/link.h"
 #include "src/servers.h"
 
@@ -34,11 +36,13 @@ typedef struct WaitedSocket
 static DifsLink links[MAX_LINKS];
 static int	link_count = 0;
 static Oid	generation = InvalidOid;
+static TimestampTz loaded = 0;	/* PgReloadTime of their key and certificates */
 
 static WaitEventSet *wait_set = NULL;
 static WaitedSocket waited[MAX_LINKS];	/* by position in the wait set, less the two that are always there */
 static int	waited_count = 0;
 
+static void close_idle(void);
 static DifsLink *find_link(int32 server);
 static DifsLink *take_entry(int32 server);
 static bool connect_link(DifsLink *link, DifsError *error);
@@ -61,6 +65,9 @@ difs_link_clock_ms(void)
 void
 difs_link_begin(void)
 {
+	if (loaded != PgReloadTime)
+		close_idle();
+	loaded = PgReloadTime;
 	if (generation != difs_servers_generation())
 	{
 		for (int i = 0; i < link_count; i++)
@@ -73,6 +80,15 @@ difs_link_begin(void)
 	}
 	for (int i = 0; i < link_count; i++)
 		links[i].proven = false;
+}
+
+/* After a reload: connections with what may be a new key, other certificates and another difs.tls are made when needed. */
+static void
+close_idle(void)
+{
+	for (int i = 0; i < link_count; i++)
+		if (links[i].in_flight == 0)
+			difs_link_close(&links[i], 0);
 }
 
 DifsLink *
@@ -212,18 +228,18 @@ static bool
 connect_link(DifsLink *link, DifsError *error)
 {
 	DifsPeer	peer = {0};
+	DifsError	reason;
 
 	errno = 0;
 	if (!difs_server_peer(link->server, &peer))
 		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "server %d: it is not in difs.server", link->server);
 	if (!AcquireExternalFD())
 		return difs_error_set(error, DIFS_ERROR_MEMORY, "%s: too many open files in this backend", peer.name);
-	link->conn = difs_conn_create(&peer);
-	explicit_bzero(peer.key, sizeof(peer.key));
+	link->conn = difs_connect(&peer, &reason);
 	if (link->conn == NULL)
 	{
 		ReleaseExternalFD();
-		return difs_error_set(error, DIFS_ERROR_MEMORY, "%s: out of memory", peer.name);
+		return difs_error_set(error, reason.code, "%s: %s", peer.name, reason.text);
 	}
 	waited_count = -1;
 	link->in_flight = 0;

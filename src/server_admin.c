@@ -20,6 +20,7 @@
 #include "utils/uuid.h"
 
 #include "src/compat.h"
+#include "src/connect.h"
 #include "src/link.h"
 #include "src/report.h"
 #include "src/server_admin.h"
@@ -148,15 +149,18 @@ static void
 meet(NewServer *server)
 {
 	DifsPeer	peer = {0};
+	DifsError	error;
 	DifsConn   *conn;
 
 	strlcpy(peer.host, server->host, sizeof(peer.host));
 	peer.port = (uint16) server->port;
 	difs_servers_identity(&peer);
-	conn = difs_conn_create(&peer);
-	explicit_bzero(peer.key, sizeof(peer.key));
+	conn = difs_connect(&peer, &error);
 	if (conn == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+		ereport(ERROR,
+				(errcode(difs_report_sqlstate(error.code)),
+				 errmsg("could not connect to chunk server at %s:%d", server->host, server->port),
+				 errdetail_internal("%s", error.text)));
 	PG_TRY();
 	{
 		difs_link_wait_ready(conn, difs_server_timeout);
@@ -208,7 +212,7 @@ report_no_meeting(const NewServer *server, const DifsConn *conn)
 			 errdetail_internal("%s", error->text),
 			 error->code == DIFS_ERROR_REFUSED ?
 			 errhint("The chunk server must be started with the cluster key: "
-					 "the same file as difs.key_file here, \"%s\".",
+					 "the same file as difs.key_file here, \"%s\". If it uses TLS, difs.tls must fit to that.",
 					 difs_settings_key_file()) :
 			 errhint("See that difsd runs there and that this machine can reach it.")));
 }

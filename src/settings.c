@@ -16,6 +16,8 @@ int			difs_stream_pool_size = 256 * 1024;
 int			difs_stream_slots = 8192;
 int			difs_max_databases = 8;
 char	   *difs_key_file = "";
+int			difs_tls = DIFS_TLS_OFF;
+DifsTlsFiles difs_tls_files = {"", "", ""};
 char	   *difs_server_program = "";
 char	   *difs_advertise_address = "";
 int			difs_block_group_size = 256 * 1024;
@@ -43,8 +45,17 @@ static const struct config_enum_entry staging_modes[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry tls_modes[] = {
+	{"off", DIFS_TLS_OFF, false},
+	{"require", DIFS_TLS_REQUIRE, false},
+	{"verify-ca", DIFS_TLS_VERIFY_CA, false},
+	{"verify-full", DIFS_TLS_VERIFY_FULL, false},
+	{NULL, 0, false}
+};
+
 static void define_fixed_at_start(void);
 static void define_on_reload(void);
+static void define_tls(void);
 static void define_of_session(void);
 static void assign_scrub_interval(int interval_s, void *extra);
 
@@ -54,6 +65,7 @@ difs_settings_define(bool preloading)
 	if (preloading)
 		define_fixed_at_start();
 	define_on_reload();
+	define_tls();
 	define_of_session();
 	MarkGUCPrefixReserved("difs");
 }
@@ -179,6 +191,31 @@ define_on_reload(void)
 							"It is also done as soon as chunk servers can be reached again. 0: only then.",
 							&difs_unstage_interval, 30 * 1000, 0, 24 * 3600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+static void
+define_tls(void)
+{
+	DefineCustomEnumVariable("difs.tls",
+							 "Whether connections to chunk servers use TLS, and how the server's certificate is verified.",
+							 "The words mean what they mean in libpq's sslmode.",
+							 &difs_tls, DIFS_TLS_OFF, tls_modes,
+							 PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("difs.tls_ca_file",
+							   "File with the certificates of the CAs whose chunk servers are believed.",
+							   "Needed for difs.tls = verify-ca and verify-full.",
+							   (char **) &difs_tls_files.ca, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("difs.tls_cert_file",
+							   "File with the certificate of this server, for chunk servers that ask for one and for embedded ones.",
+							   NULL,
+							   (char **) &difs_tls_files.certificate, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("difs.tls_key_file",
+							   "File with the private key of difs.tls_cert_file.",
+							   NULL,
+							   (char **) &difs_tls_files.key, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 }
 
 static void

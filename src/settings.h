@@ -6,6 +6,8 @@
 #ifndef DIFS_SETTINGS_H
 #define DIFS_SETTINGS_H
 
+#include "common/tls.h"
+
 /* fixed at server start */
 extern int	difs_local_servers;			/* difs.local_servers: embedded chunk servers, 0 .. 16 */
 extern char *difs_local_directory;		/* difs.local_directory: where they keep their data; '' = <data directory>.difs */
@@ -15,6 +17,8 @@ extern int	difs_max_databases;			/* difs.max_databases */
 
 /* re-read on reload */
 extern char *difs_key_file;				/* difs.key_file: '' = <local directory>/cluster.key */
+extern int	difs_tls;				/* difs.tls: DifsTlsMode of connections to chunk servers */
+extern DifsTlsFiles difs_tls_files;		/* difs.tls_ca_file, difs.tls_cert_file, difs.tls_key_file: '' = none */
 extern char *difs_server_program;		/* difs.server_program: '' = difsd beside the postgres program */
 extern char *difs_advertise_address;	/* difs.advertise_address: what embedded servers announce and listen on */
 extern int	difs_block_group_size;		/* difs.block_group_size, in kB */

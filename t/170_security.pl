@@ -1,4 +1,5 @@
-# Keys are changed without downtime: chunk servers learn the new one, then the database uses it, then the old one goes.
+# Keys are changed without downtime: chunk servers learn the new one, then the database uses it, then the old one goes, and
+# with it the connections that it had proved.
 # DIFS_ROTATIONS (default 2): how often.
 
 use strict;
@@ -16,6 +17,7 @@ use Time::HiRes qw(time);
 
 my $ROTATIONS = $ENV{DIFS_ROTATIONS} // 2;
 my $WRITERS = 2;
+my $SESSIONS = 2;
 
 my $cluster = DifsCluster->new('security', servers => 2);
 my $node = $cluster->node;
@@ -90,6 +92,33 @@ SCRIPT
 	return $writer;
 }
 
+# Sessions that stay, and so would their connections to the chunk servers.
+sub start_sessions
+{
+	my $script = $cluster->write_file('session.sql', <<'SQL');
+SELECT nextval('session') AS n \gset
+SELECT difs_put('two:/s' || :n, convert_to(repeat(:n || ' session ', 20000), 'UTF8'));
+SELECT 1 / (CASE WHEN difs_get('two:/s' || :n) = convert_to(repeat(:n || ' session ', 20000), 'UTF8') THEN 1 ELSE 0 END);
+SQL
+	my $sessions = { out => '' };
+	local $ENV{PGHOST} = $node->host;
+	local $ENV{PGPORT} = $node->port;
+	local $ENV{PGAPPNAME} = 'session';
+	$cluster->sql('CREATE SEQUENCE session');
+	$sessions->{run} = IPC::Run::start([ 'pgbench', '-n', '-c', $SESSIONS, '-T', 600, '-f', $script, 'postgres' ],
+		'<', \undef, '>', \$sessions->{out}, '2>&1');
+	return $sessions;
+}
+
+sub sessions_done { return $cluster->sql('SELECT last_value FROM session'); }
+
+# How many connections with a removed key a server has closed.
+sub closed_connections
+{
+	my ($server) = @_;
+	return scalar(() = slurp_file($server->{log}) =~ /closed: its key was removed/g);
+}
+
 # The error of a get with this key in the database's key file; '' if there is none.
 sub error_with
 {
@@ -106,12 +135,15 @@ is(error_with(read_keys(node_key_file())), '', 'control: the key in force is tak
 like(error_with(new_key()), qr/the key is not one of this server's/, 'a strange key is refused');
 
 my ($old, $new);
+my $sessions = start_sessions();
 my @writers = map { start_writer($_) } 1 .. $WRITERS;
 my $counted = sub { my $done = 0; foreach (@writers) { $_->{run}->pump_nb; $done += () = $_->{out} =~ /right/g; } return $done; };
 my $progress = sub {
 	my ($what) = @_;
 	my $before = $counted->();
-	ok(DifsCluster::poll_until(sub { $counted->() >= $before + 10 * $WRITERS }), "$what: reads and writes go on");
+	my $sessions_before = sessions_done();
+	ok(DifsCluster::poll_until(sub { $counted->() >= $before + 10 * $WRITERS && sessions_done() > $sessions_before + 2 * $SESSIONS }),
+		"$what: reads and writes go on");
 };
 $progress->('before');
 
@@ -131,8 +163,11 @@ foreach my $rotation (1 .. $ROTATIONS)
 	$progress->('the database uses the new key');
 	foreach my $server (@servers)
 	{
+		my $closed = closed_connections($server);
 		write_keys($server->{key_file}, $new);
 		reload($server, qr/key file was read again: 1 keys/);
+		ok(DifsCluster::poll_until(sub { closed_connections($server) > $closed }),
+			$server->name . ' has closed connections with the old key');
 	}
 	$progress->('servers take the new key only');
 	note(sprintf('rotation %d took %.1f s, %d files read back so far', $rotation, time - $began, $counted->()));
@@ -145,6 +180,10 @@ $progress->('a key file is broken');
 
 append_to_file($load_ends, '');
 $_->{run}->finish foreach @writers;
+is($cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'session'}), $SESSIONS,
+	'no session has failed') or note($sessions->{out});
+$sessions->{run}->signal('INT');
+$sessions->{run}->finish;
 my $all = join('', map { $_->{out} . $_->{error} } @writers);
 unlike($all, qr/wrong|failed|ERROR|FATAL/, 'no operation has failed');
 is(error_with($new), '', 'the new key is taken');

@@ -41,6 +41,7 @@
 #define SAME_PORT_ATTEMPTS	3	/* then the kernel picks another */
 #define STOP_TIMEOUT_MS		5000
 #define MAX_DESCRIPTORS		65536
+#define MAX_ARGUMENTS		24
 
 typedef struct DifsChild
 {
@@ -49,6 +50,7 @@ typedef struct DifsChild
 	bool		link_ended;		/* it has closed its end: it is about to exit */
 	bool		listens;
 	char		host[256];		/* where it was told to listen */
+	char	   *tls;			/* how it was told to use TLS, as tls_text() */
 	uint16		port;			/* the last one known, 0 = none */
 	int			port_failures;	/* starts with that port that ended before it listened */
 	DifsPause	pause;
@@ -60,6 +62,8 @@ static DifsChild children[DIFS_MAX_LOCAL_SERVERS];
 static int	poll_interval_ms(const DifsChild *child);
 static void pass_on_reload(void);
 static void start_child(int index);
+static void add_tls(char **arguments);
+static char *tls_text(void);
 static bool prepare_files(int index, DifsError *error);
 static bool make_directory(const char *path, DifsError *error);
 static bool fork_child(int index, char **arguments, DifsError *error);
@@ -116,8 +120,15 @@ pass_on_reload(void)
 	if (passed_on == PgReloadTime)
 		return;
 	for (int i = 0; passed_on != 0 && i < difs_local_servers; i++)
-		if (children[i].pid != 0 && children[i].listens)
+	{
+		if (children[i].pid == 0)
+			continue;
+		/* It reads files again, but options only when it starts. */
+		if (strcmp(children[i].tls, tls_text()) != 0)
+			kill(children[i].pid, SIGTERM);
+		else if (children[i].listens)
 			kill(children[i].pid, SIGHUP);
+	}
 	passed_on = PgReloadTime;
 }
 
@@ -168,11 +179,15 @@ start_child(int index)
 	DifsChild  *child = &children[index];
 	DifsError	error;
 	uint16		port = 0;
-	char	   *arguments[] = {
+	char	   *arguments[MAX_ARGUMENTS] = {
 		program_path(), "--name", difs_shared->local[index].name, "--data", file_path(index, ""), "--listen", NULL,
 		"--key-file", difs_settings_key_file(), "--tier", "disk", "--address-file", file_path(index, ".address"),
 		"--exit-with-stdin", NULL
 	};
+
+	if (child->tls != NULL)
+		pfree(child->tls);
+	child->tls = MemoryContextStrdup(TopMemoryContext, tls_text());
 
 	strlcpy(child->host, difs_advertise_address[0] != '\0' ? difs_advertise_address : "127.0.0.1", sizeof(child->host));
 	if (child->port == 0)
@@ -180,6 +195,7 @@ start_child(int index)
 	if (child->port_failures < SAME_PORT_ATTEMPTS)
 		port = child->port;
 	arguments[6] = psprintf(strchr(child->host, ':') != NULL ? "[%s]:%u" : "%s:%u", child->host, port);
+	add_tls(arguments);
 
 	difs_pause_started(&child->pause);
 	if (prepare_files(index, &error) && fork_child(index, arguments, &error))
@@ -196,6 +212,38 @@ start_child(int index)
 				 errdetail_internal("%s", error.text),
 				 errhint("It is tried again every few seconds.")));
 	strlcpy(child->problem, error.text, sizeof(child->problem));
+}
+
+/* The certificate of this server is that of its embedded chunk servers.  Without one they have no TLS. */
+static void
+add_tls(char **arguments)
+{
+	int			at = 0;
+
+	if (difs_tls_files.certificate[0] == '\0')
+		return;
+	while (arguments[at] != NULL)
+		at++;
+	arguments[at++] = "--tls";
+	arguments[at++] = difs_tls == DIFS_TLS_OFF ? "optional" : "required";
+	arguments[at++] = "--tls-cert";
+	arguments[at++] = pstrdup(difs_tls_files.certificate);
+	arguments[at++] = "--tls-key";
+	arguments[at++] = pstrdup(difs_tls_files.key);
+	if (difs_tls_files.ca[0] != '\0')
+	{
+		arguments[at++] = "--tls-ca";
+		arguments[at++] = pstrdup(difs_tls_files.ca);
+	}
+	arguments[at] = NULL;
+	Assert(at < MAX_ARGUMENTS);
+}
+
+/* What of the settings above was in force. */
+static char *
+tls_text(void)
+{
+	return psprintf("%d %s %s %s", difs_tls != DIFS_TLS_OFF, difs_tls_files.certificate, difs_tls_files.key, difs_tls_files.ca);
 }
 
 /* Whatever a server needs to find: its program, directories of mode 0700 and the key. An address file of old must

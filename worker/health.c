@@ -22,6 +22,7 @@
 
 #include "common/conn.h"
 #include "src/claim.h"
+#include "src/connect.h"
 #include "src/settings.h"
 #include "worker/claim_watch.h"
 #include "worker/health.h"
@@ -39,6 +40,8 @@ typedef struct DifsHealthLink
 	char		host[256];
 	uint16		port;
 	DifsConn   *conn;			/* NULL: to be tried at retry_at */
+	bool		greeted;		/* conn is ready */
+	TimestampTz loaded;			/* PgReloadTime when it was made */
 	TimestampTz retry_at;
 	TimestampTz stat_at;		/* when to ask how it is */
 	TimestampTz answer_by;		/* when to give it up; 0 = it owes nothing */
@@ -63,6 +66,8 @@ static void serve_link(DifsHealthLink *link);
 static void connect_link(DifsHealthLink *link);
 static bool make_peer(const DifsHealthLink *link, DifsPeer *peer, DifsError *error);
 static void read_link(DifsHealthLink *link);
+static bool owes_nothing(DifsHealthLink *link);
+static void renew_link(DifsHealthLink *link);
 static void take_reply(DifsHealthLink *link, const DifsFrame *frame);
 static DifsAsk *find_ask(DifsHealthLink *link, uint64 request);
 static void send_stat(DifsHealthLink *link);
@@ -255,6 +260,8 @@ serve_link(DifsHealthLink *link)
 		difs_error_set(&error, DIFS_ERROR_ARGUMENT, "no answer for %d ms", 2 * difs_health_interval);
 		say_down(link, &error);
 	}
+	if (link->conn != NULL && link->loaded != PgReloadTime && owes_nothing(link))
+		renew_link(link);
 	if (link->conn == NULL && now >= link->retry_at)
 		connect_link(link);
 	if (link->conn != NULL && difs_conn_state(link->conn) == DIFS_CONN_READY && link->stat_request == 0 &&
@@ -278,12 +285,14 @@ connect_link(DifsHealthLink *link)
 		say_down(link, &error);
 		return;
 	}
-	link->conn = difs_conn_create(&peer);
-	explicit_bzero(&peer, sizeof(peer));
+	link->conn = difs_connect(&peer, &error);
 	if (link->conn == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+	{
+		say_down(link, &error);
+		return;
+	}
+	link->loaded = PgReloadTime;
+	link->greeted = false;
 	link->stat_request = 0;
 	link->answer_by = difs_process_in(2 * difs_health_interval);
 	read_link(link);
@@ -320,6 +329,7 @@ read_link(DifsHealthLink *link)
 			case DIFS_EVENT_NONE:
 				return;
 			case DIFS_EVENT_READY:
+				link->greeted = true;
 				link->answer_by = 0;
 				link->stat_at = difs_process_in(difs_health_interval);
 				take_status(link, difs_conn_status(link->conn));
@@ -331,10 +341,32 @@ read_link(DifsHealthLink *link)
 				take_reply(link, &frame);
 				break;
 			case DIFS_EVENT_BROKEN:
-				say_down(link, difs_conn_error(link->conn));
+				if (owes_nothing(link))
+					renew_link(link);
+				else
+					say_down(link, difs_conn_error(link->conn));
 				break;
 		}
 	}
+}
+
+/* It has greeted, and has been asked nothing since that it has not answered. */
+static bool
+owes_nothing(DifsHealthLink *link)
+{
+	return link->greeted && link->stat_request == 0 && dlist_is_empty(&link->asks);
+}
+
+/* For a connection that has nothing to do: after a reload, with what may be another key, certificate or difs.tls; and when the
+ * server has hung up, as it does when our key has been removed there.  If it is down, the next connection says so. */
+static void
+renew_link(DifsHealthLink *link)
+{
+	difs_conn_destroy(link->conn);
+	link->conn = NULL;
+	link->greeted = false;
+	link->answer_by = 0;
+	link->retry_at = 0;
 }
 
 static void

@@ -17,6 +17,7 @@
 
 #include "src/claim.h"
 #include "src/compat.h"
+#include "src/connect.h"
 #include "src/servers.h"
 #include "src/settings.h"
 #include "worker/streamer.h"
@@ -58,6 +59,13 @@ difs_outlet_get(int32 server)
 	{
 		lose(outlet, "its address has changed");
 		outlet->retry_at = 0;	/* nothing is wrong with the new one */
+	}
+	if (outlet->conn != NULL && outlet->outstanding == 0 && outlet->loaded != PgReloadTime)
+	{
+		/* There may be a new key, other certificates, another difs.tls. */
+		difs_conn_destroy(outlet->conn);
+		outlet->conn = NULL;
+		wait_set_stale = true;
 	}
 	if (outlet->conn == NULL && !open_outlet(outlet))
 		return NULL;
@@ -149,6 +157,7 @@ open_outlet(DifsOutlet *outlet)
 {
 	DifsSharedServer shared;
 	DifsPeer	peer = {0};
+	DifsError	error;
 
 	if (outlet->retry_at > GetCurrentTimestamp())
 		return false;
@@ -164,9 +173,15 @@ open_outlet(DifsOutlet *outlet)
 	difs_claim_introduce(difs_streamer_database, &peer);
 	memcpy(peer.key, difs_cluster_key(), sizeof(peer.key));
 
-	outlet->conn = difs_conn_create(&peer);
+	outlet->conn = difs_connect(&peer, &error);
 	if (outlet->conn == NULL)
-		elog(ERROR, "out of memory for a connection");
+	{
+		snprintf(outlet->problem, sizeof(outlet->problem), "%s: %s", shared.name, error.text);
+		outlet->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+		return false;
+	}
+	outlet->loaded = PgReloadTime;
+	outlet->ready = false;
 	outlet->generation = difs_streamer_database->servers_generation;
 	strlcpy(outlet->name, shared.name, sizeof(outlet->name));
 	strlcpy(outlet->host, shared.host, sizeof(outlet->host));
@@ -194,13 +209,16 @@ has_moved(DifsOutlet *outlet)
 static void
 lose(DifsOutlet *outlet, const char *why)
 {
+	bool		was_idle = outlet->ready && outlet->outstanding == 0;
+
 	snprintf(outlet->problem, sizeof(outlet->problem), "%s: %s", difs_conn_label(outlet->conn), why);
 	ereport(LOG, (errmsg("difs streamer: lost chunk server %s", outlet->problem)));
 	difs_dispatch_outlet_lost(outlet);
 	difs_conn_destroy(outlet->conn);
 	outlet->conn = NULL;
 	outlet->outstanding = 0;
-	outlet->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+	/* A server may hang up when nothing is asked of it, as when our key has been removed: then it is called again at once. */
+	outlet->retry_at = was_idle ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
 	wait_set_stale = true;
 }
 
@@ -217,6 +235,7 @@ advance(DifsOutlet *outlet)
 				return;
 			case DIFS_EVENT_READY:
 				outlet->problem[0] = '\0';
+				outlet->ready = true;
 				break;
 			case DIFS_EVENT_HEAD:
 				difs_conn_payload_into(outlet->conn, NULL);

@@ -19,6 +19,7 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 
+#include "src/connect.h"
 #include "src/link.h"
 #include "src/servers.h"
 #include "src/settings.h"
@@ -129,10 +130,12 @@ clear_server(const DifsLegacy *legacy, int index)
 	memcpy(peer.claim, legacy->claim, DIFS_CLAIM_SIZE);
 	memcpy(peer.key, difs_cluster_key(), DIFS_KEY_SIZE);
 	current_address(&peer);
-	conn = difs_conn_create(&peer);
-	explicit_bzero(peer.key, sizeof(peer.key));
+	conn = difs_connect(&peer, &error);
 	if (conn == NULL)
+	{
+		ereport(LOG, (errmsg("difs: could not connect to chunk server \"%s\": %s", peer.name, error.text)));
 		return false;
+	}
 	difs_link_wait_ready(conn, difs_server_timeout);
 	if (difs_conn_state(conn) == DIFS_CONN_READY)
 		done = drop_groups(conn, &error);

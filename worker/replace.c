@@ -37,7 +37,7 @@ difs_replace_copy(DifsSealedGroup *group, int place, int32 target, const DifsJud
 	errno = 0;
 	if (!raise_generation(group, judgement->highest_epoch, error) || !make_request(group, judgement, pull, error))
 		return false;
-	pull->flags = damaged_too ? DIFS_PULL_DAMAGED : 0;
+	pull->flags = (damaged_too ? DIFS_PULL_DAMAGED : 0) | difs_tls << DIFS_PULL_TLS_SHIFT;
 	if (!pull_copy(group, target, pull, error))
 	{
 		ereport(LOG,

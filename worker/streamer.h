@@ -36,6 +36,8 @@ typedef struct DifsOutlet
 	char		host[256];
 	uint16		port;
 	uint32		generation;		/* servers_generation when it was made */
+	TimestampTz loaded;			/* PgReloadTime when it was made */
+	bool		ready;			/* it has greeted */
 	int			outstanding;	/* requests sent and not answered */
 	uint64		moved;			/* difs_conn_moved() when last looked at */
 	TimestampTz moved_at;		/* when it last grew, or outstanding rose from 0 */

@@ -338,7 +338,7 @@ replayed(void)
 		send_bytes(fd, hello.bytes, hello.size);
 		if (!receive_reply(fd, &reply, control) || !difs_challenge_unpack(control, reply.control_length, &challenge, NULL) ||
 			!difs_auth_proof(honest.key, DIFS_SIDE_CLIENT, hello.bytes + DIFS_WIRE_HEADER_SIZE,
-							 hello.size - DIFS_WIRE_HEADER_SIZE, &challenge, proof))
+							 hello.size - DIFS_WIRE_HEADER_SIZE, &challenge, NULL, proof))
 			exit(1);
 		close(fd);
 	}

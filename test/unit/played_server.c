@@ -221,7 +221,7 @@ make_challenge(Server *server, const char *name, const uint8_t *key, uint16_t ve
 	server->challenge = (DifsChallenge) {.version = version};
 	snprintf(server->challenge.name, sizeof(server->challenge.name), "%s", name);
 	assert_true(difs_random(server->challenge.nonce, DIFS_NONCE_SIZE, NULL));
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, server->hello, server->hello_length, &server->challenge,
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, server->hello, server->hello_length, &server->challenge, NULL,
 								server->challenge.proof));
 	return difs_challenge_pack(&server->challenge, out);
 }
@@ -243,7 +243,7 @@ expect_proof(Server *server)
 
 	assert_int_equal(frame.message, DIFS_MESSAGE_PROOF);
 	assert_int_equal(frame.control_length, DIFS_PROOF_SIZE);
-	assert_true(difs_auth_proof(right_key, DIFS_SIDE_CLIENT, server->hello, server->hello_length, &server->challenge,
+	assert_true(difs_auth_proof(right_key, DIFS_SIDE_CLIENT, server->hello, server->hello_length, &server->challenge, NULL,
 								expected));
 	assert_memory_equal(control, expected, DIFS_PROOF_SIZE);
 }

@@ -412,6 +412,14 @@ wrong_pulls_are_refused(void **state)
 	pull.sources[0].port = 1;
 	assert_int_equal(pull_all(clients[1], &pull, &progress), DIFS_ERROR_NETWORK);
 	expect_nothing(1);
+	/* To sources by TLS, verified, it needs to know by which CA; unverified, these have none. */
+	pull = make_pull(2, 0, -1);
+	pull.flags = DIFS_TLS_VERIFY_FULL << DIFS_PULL_TLS_SHIFT;
+	assert_int_equal(pull_all(clients[1], &pull, &progress), DIFS_ERROR_ARGUMENT);
+	pull.flags = DIFS_TLS_REQUIRE << DIFS_PULL_TLS_SHIFT;
+	assert_int_equal(pull_all(clients[1], &pull, &progress), DIFS_ERROR_NETWORK);
+	expect_log(&servers[0], "it wants TLS, and there is no --tls-cert");
+
 	pull = make_pull(2, 0, -1);
 	pull.capacity = 1;
 	assert_int_equal(pull_all(clients[1], &pull, &progress), DIFS_ERROR_ARGUMENT);

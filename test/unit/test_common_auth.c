@@ -107,14 +107,14 @@ proofs_are_as_specified(void **state)
 	assert_true(difs_key_id(key, id));
 	assert_memory_equal(id, expected, DIFS_KEY_ID_SIZE);
 
-	parse_hex("88b4b1069eee1ec7bd02fbc05999356bf6274727972ff6ed800bc953e8f70aeb", expected, DIFS_PROOF_SIZE);
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, sizeof(hello), &challenge, proof));
+	parse_hex("d8456bdcce099b3ea41a5896ad8ff738bf6b2d2db3e94cdcf8d9e417cdcc5aea", expected, DIFS_PROOF_SIZE);
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, sizeof(hello), &challenge, NULL, proof));
 	assert_memory_equal(proof, expected, DIFS_PROOF_SIZE);
 	assert_true(difs_auth_equal(proof, expected));
 
-	parse_hex("a0d6b397e5f2e8c3414fd42eb2657055432c926073c37d409c1d8388990822b6", expected, DIFS_PROOF_SIZE);
+	parse_hex("57e55e175c6b3327bda8fef26b48c47383a458c8ed139c822865c14d080426c5", expected, DIFS_PROOF_SIZE);
 	assert_false(difs_auth_equal(proof, expected));
-	assert_true(difs_auth_proof(key, DIFS_SIDE_CLIENT, hello, sizeof(hello), &challenge, proof));
+	assert_true(difs_auth_proof(key, DIFS_SIDE_CLIENT, hello, sizeof(hello), &challenge, NULL, proof));
 	assert_memory_equal(proof, expected, DIFS_PROOF_SIZE);
 }
 
@@ -128,35 +128,41 @@ proofs_depend_on_everything(void **state)
 	DifsChallenge other;
 	uint8_t		proof[DIFS_PROOF_SIZE];
 	uint8_t		changed[DIFS_PROOF_SIZE];
+	uint8_t		binding[DIFS_BINDING_SIZE] = {0};
 
 	(void) state;
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, proof));
-	hello[79] ^= 1;
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, changed));
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, NULL, proof));
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, binding, changed));
+	assert_true(difs_auth_equal(proof, changed));
+	binding[31] = 1;
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, binding, changed));
 	assert_false(difs_auth_equal(proof, changed));
 	hello[79] ^= 1;
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 79, &challenge, changed));
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, NULL, changed));
+	assert_false(difs_auth_equal(proof, changed));
+	hello[79] ^= 1;
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 79, &challenge, NULL, changed));
 	assert_false(difs_auth_equal(proof, changed));
 	key[31] ^= 1;
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, changed));
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, NULL, changed));
 	assert_false(difs_auth_equal(proof, changed));
 	key[31] ^= 1;
 	other = challenge;
 	other.version = 2;
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &other, changed));
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &other, NULL, changed));
 	assert_false(difs_auth_equal(proof, changed));
 	other = challenge;
 	other.nonce[31] ^= 1;
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &other, changed));
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &other, NULL, changed));
 	assert_false(difs_auth_equal(proof, changed));
 	other = challenge;
 	other.name[9] = '2';
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &other, changed));
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &other, NULL, changed));
 	assert_false(difs_auth_equal(proof, changed));
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, changed));
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, NULL, changed));
 	assert_true(difs_auth_equal(proof, changed));
-	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, DIFS_WIRE_MAX_GREETING, &challenge, changed));
-	assert_false(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, DIFS_WIRE_MAX_GREETING + 1, &challenge, changed));
+	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, DIFS_WIRE_MAX_GREETING, &challenge, NULL, changed));
+	assert_false(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, DIFS_WIRE_MAX_GREETING + 1, &challenge, NULL, changed));
 }
 
 static void

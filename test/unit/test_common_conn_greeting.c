@@ -173,7 +173,7 @@ refuses_its_own_proof(void **state)
 
 	(void) state;
 	make_challenge(&server, "/storage01", right_key, DIFS_WIRE_VERSION, out);
-	assert_true(difs_auth_proof(right_key, DIFS_SIDE_CLIENT, server.hello, server.hello_length, &server.challenge,
+	assert_true(difs_auth_proof(right_key, DIFS_SIDE_CLIENT, server.hello, server.hello_length, &server.challenge, NULL,
 								server.challenge.proof));
 	send_reply(server.fd, REPLY(DIFS_MESSAGE_HELLO), DIFS_OK, 0, out, difs_challenge_pack(&server.challenge, out));
 	assert_broken(conn, DIFS_ERROR_REFUSED, "could not prove");
