@@ -264,6 +264,42 @@ ok(defined wait_redundant(60), 'nothing is missing again');
 is(lacking(), 0, 'it lacks nothing any more');
 is($cluster->sql("SELECT '/storage01' = ANY (members) FROM difs.block_groups WHERE id = $group"), 't', 'and is still a member');
 
+# Both members have lost what a server that is no member still has: it is pulled from there, and dropped only then.
+{
+	set('difs.repair_interval', '0');
+	my ($number, $names) = split /\|/, $cluster->sql(q{SELECT g.id, array_to_string(g.members, ',') FROM difs.block_groups g
+		WHERE state = 'sealed' AND replicas = 2 AND (SELECT count(*) FROM difs.manifest WHERE block_group = g.id) > 3 ORDER BY id LIMIT 1});
+	my @members = map { $cluster->named($_) } split /,/, $names;
+	my ($other) = grep { my $name = $_->name; !grep { $_->name eq $name } @members } $cluster->servers;
+	my ($from) = $members[0]->group_file($number);
+	my ($to) = glob("$other->{data}/*/*.group");
+	$to =~ s{[^/]*$}{};
+	$_->kill foreach @members, $other;
+	foreach my $suffix ('group', 'index')
+	{
+		(my $part = $from) =~ s/group$/$suffix/;
+		(my $name = $part) =~ s{.*/}{};
+		open(my $out, '>:raw', "$to$name") or die "$to$name: $!";
+		print $out slurp_file($part);
+		close($out) or die "$to$name: $!";
+	}
+	foreach my $member (@members)
+	{
+		my $part = $member->group_file($number);
+		truncate($part, 4096) or die "$part: $!";
+		$part =~ s/group$/index/;
+		unlink($part) or die "$part: $!";
+	}
+	$_->start foreach @members, $other;
+	$cluster->wait_until_alive;
+	cmp_ok(lacking(), '>', 0, 'control: both members lack something that a third server has');
+	set('difs.repair_interval', '500ms');
+	ok(DifsCluster::poll_until(sub { $cluster->sql('SELECT difs_repair()'); lacking() == 0 }, 60), 'they have it again');
+	ok(DifsCluster::poll_until(sub { $cluster->sql("SELECT difs_repair()"); !-e sprintf('%s%016x.group', $to, $number) }, 30),
+		'and then the third copy is dropped');
+	all_right('after that');
+}
+
 $load = load_start();
 my $open = '';
 ok(DifsCluster::poll_until(sub {

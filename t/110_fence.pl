@@ -68,7 +68,9 @@ my $cluster = DifsCluster->new('fence', servers => 3, conf => "difs.collect_inte
 my $original = $cluster->node;
 my $payload = q{(SELECT string_agg(sha512(i::text::bytea), '') FROM generate_series(1, 4000) i)};
 sql($original, 'CREATE TABLE kept (path text, digest text)');
+sql($original, 'UPDATE difs.volume SET replicas = 3');	# one of the servers is killed later, whichever it is
 sql($original, "SELECT difs_put('/a', $payload)");
+sql($original, 'UPDATE difs.volume SET replicas = 1');
 sql($original, "INSERT INTO kept SELECT '/a', md5(difs_get('/a'))");
 
 # --- the first claim

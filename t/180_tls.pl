@@ -280,13 +280,13 @@ CONF
 $embedded->start;
 $embedded->safe_psql('postgres', 'CREATE EXTENSION difs');
 my ($stdout, $stderr);
-$embedded->psql('postgres', "SELECT difs_put('/a', 'a')", stdout => \$stdout, stderr => \$stderr);
+$embedded->psql('postgres', "SET difs.staging = never; SELECT difs_put('/a', 'a')", stdout => \$stdout, stderr => \$stderr);
 like($stderr, qr/has the server been started with --tls-cert\?/, 'without a certificate an embedded chunk server has no TLS');
 set($embedded, 'difs.tls_cert_file' => "$dir/server.crt", 'difs.tls_key_file' => "$dir/server.key");
 ok($embedded->poll_query_until('postgres', 'SELECT bool_and(alive) FROM difs.servers'), 'with one it is started again, and has');
 is($embedded->safe_psql('postgres', "SELECT difs_put('/b', 'b'); SELECT difs_get('/b')"), "1\n\\x62", 'and is used');
 set($embedded, 'difs.tls' => 'off');
-ok(DifsCluster::poll_until(sub { $embedded->psql('postgres', "SELECT difs_put('/c', 'c')", stdout => \$stdout, stderr => \$stderr) == 0 }),
+ok(DifsCluster::poll_until(sub { $embedded->psql('postgres', "SET difs.staging = never; SELECT difs_put('/c', 'c')", stdout => \$stdout, stderr => \$stderr) == 0 }),
 	'difs.tls = off is served as well');
 $embedded->stop;
 done_testing();

@@ -120,8 +120,10 @@ make_body(uint8_t message)
 			body.control_length = difs_create_group_pack(&create, body.control);
 			break;
 		case DIFS_MESSAGE_SEAL_GROUP:
-		case DIFS_MESSAGE_DROP_GROUP:
 			body.control_length = difs_group_pack(GROUP, body.control);
+			break;
+		case DIFS_MESSAGE_DROP_GROUP:
+			body.control_length = difs_pair_pack(GROUP, UINT64_MAX, body.control);
 			break;
 		case DIFS_MESSAGE_LIST_GROUPS:
 			body.control_length = difs_group_pack(0, body.control);
