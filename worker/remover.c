@@ -100,6 +100,7 @@ difs_remover_main(Datum arg)
 	proc_exit(0);
 }
 
+/* By a database that has the claim: one that has only the same identity, a copy, reads what there is. */
 static bool
 is_served(const DifsLegacy *legacy)
 {
@@ -107,7 +108,7 @@ is_served(const DifsLegacy *legacy)
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < difs_shared->database_count; i++)
-		served = served || (difs_shared->databases[i].state == DIFS_DATABASE_RUNNING &&
+		served = served || (difs_shared->databases[i].state == DIFS_DATABASE_RUNNING && difs_shared->databases[i].claimed &&
 							memcmp(difs_shared->databases[i].cluster, legacy->cluster, DIFS_UUID_SIZE) == 0);
 	LWLockRelease(&difs_shared->lock);
 	return served;
