@@ -305,7 +305,7 @@ my $open = '';
 ok(DifsCluster::poll_until(sub {
 			$open = $cluster->sql("SELECT array_to_string(array_agg(id), ',') FROM difs.block_groups WHERE state = 'open' AND '/storage01'"
 			  . ' = ANY (members)');
-			return $open ne '' && !grep { !(() = glob(sprintf('%s/*/%016x.group', $server->{data}, $_)) } split /,/, $open;
+			return $open ne '' && !grep { !(() = glob(sprintf('%s/*/%016x.group', $server->{data}, $_))) } split /,/, $open;
 		}), 'groups are open on a server');
 set('difs.repair_interval', '0');
 set('difs.repair_delay', '1s');
