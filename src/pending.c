@@ -130,12 +130,13 @@ on_transaction(XactEvent event, void *arg)
 			forget_all();
 			break;
 		case XACT_EVENT_COMMIT:
+			DIFS_FAULT("backend.commit.done");
 			if (staged_class.replicas > 0)
 				want_unstage();
 			forget_all();
 			break;
 		case XACT_EVENT_PREPARE:
-			DIFS_FAULT(event == XACT_EVENT_COMMIT ? "backend.commit.done" : "backend.prepare.done");
+			DIFS_FAULT("backend.prepare.done");
 			forget_all();
 			break;
 		default:
@@ -252,6 +253,7 @@ write_row(DifsPending *entry)
 	{
 		staged_class = entry->staged->class;
 		difs_staging_insert(entry->staged, &entry->extent.stored);
+		DIFS_FAULT("backend.staging.inserted");
 	}
 	difs_manifest_insert(entry->ino, entry->version, &entry->extent);
 	entry->written = GetCurrentTransactionNestLevel();

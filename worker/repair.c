@@ -19,6 +19,7 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
+#include "common/fault.h"
 #include "src/settings.h"
 #include "worker/placement.h"
 #include "worker/repair.h"
@@ -35,6 +36,7 @@ void
 difs_repair_round(void)
 {
 	difs_duty_result(DIFS_REPAIR_DROPPED, difs_survey_run());
+	DIFS_FAULT("keeper.repair.surveyed");
 	difs_duty_result(DIFS_REPAIR_COPIED, difs_repair_work());
 	difs_drain_settle();
 	difs_duty_result(DIFS_REPAIR_MOVED, difs_rebalance_run());
