@@ -8,6 +8,10 @@
  *	3. a transaction: the manifest rows of segments that are gone everywhere, and what is staged of them; and when an
  *	   item has none left, its version rows and the row of difs.doomed
  *
+ * Rows of versions that are copies go with the first of these batches, whatever else
+ * has to stay: they have no segments of their own, and of two files that have been
+ * made copies of each other each would wait for the other.
+ *
  * Settling.  A row of difs.doomed has place and time of the call, but what
  * standbys, holds and retention are about is the commit.  So if there are any of
  * those, an item whose transaction is over for everybody is first given the
@@ -43,6 +47,7 @@ typedef struct Doomed
 	XLogRecPtr	lsn;
 	TimestampTz doomed;
 	bool		settled;
+	bool		released;		/* nobody can see it any more */
 	bool		ended;			/* its rows have been read to the end */
 	int64		kept;			/* rows that had to stay, in this round */
 	int64		after_offset;	/* where to go on reading rows */
@@ -84,6 +89,7 @@ static bool delete_rows(Batch *batch);
 static void delete_manifest_rows(Batch *batch);
 static void keep_staged_items(Batch *batch);
 static void delete_item(const Doomed *item);
+static void delete_copies(const Doomed *item);
 static Datum item_version(const Doomed *item, char *null);
 
 bool
@@ -251,6 +257,7 @@ gather_rows(Batch *batch, Doomed *item, DifsLiveness *liveness)
 		item->ended = true;
 		return;
 	}
+	item->released = true;
 	if (SPI_execute_with_args("SELECT file_offset, from_version, segment, block_group, stored_length FROM difs.manifest "
 							  "WHERE ino = $1 AND (file_offset, from_version) > ($2, $3) "
 							  "ORDER BY file_offset, from_version LIMIT $4",
@@ -368,6 +375,8 @@ delete_rows(Batch *batch)
 
 		if (item->ended && item->kept == 0)
 			delete_item(item);
+		else if (item->released)
+			delete_copies(item);
 		difs_collect_count(item->kept == 0 ? DIFS_COLLECTED_DOOMED : DIFS_COLLECTED_WAITING, item->ended);
 	}
 	DIFS_FAULT("keeper.collect.rows");
@@ -442,6 +451,17 @@ delete_item(const Doomed *item)
 						  lengthof(types), types, values, nulls, false, 0);
 	SPI_execute_with_args("DELETE FROM difs.doomed WHERE ino = $1 AND version IS NOT DISTINCT FROM $2",
 						  lengthof(types), types, values, nulls, false, 0);
+}
+
+static void
+delete_copies(const Doomed *item)
+{
+	Oid			types[] = {INT8OID, INT4OID};
+	char		nulls[] = "  ";
+	Datum		values[] = {Int64GetDatum(item->ino), item_version(item, &nulls[1])};
+
+	SPI_execute_with_args("DELETE FROM difs.version WHERE ino = $1 AND (version = $2 OR $2 IS NULL) "
+						  "AND map_ino IS NOT NULL", lengthof(types), types, values, nulls, false, 0);
 }
 
 static Datum

@@ -84,15 +84,13 @@ sub put
 	return $done;
 }
 
-# If it is not acknowledged, the file may be there or not.
+# In one transaction; if it is not acknowledged, the files may be there or not.
 sub delete
 {
 	my ($self, @paths) = @_;
-	foreach my $path (@paths)
-	{
-		delete $self->{there}{$path};
-		$self->{gone}{$path} = 1 if $self->try("SELECT difs_delete('$path')");
-	}
+	delete @{ $self->{there} }{@paths};
+	@{ $self->{gone} }{@paths} = (1) x @paths
+	  if $self->try(q{SELECT count(difs_delete(path)) FROM unnest('{} . join(',', @paths) . q{}'::text[]) AS path});
 	return;
 }
 
@@ -156,21 +154,6 @@ sub look
 }
 
 # What the duties leave behind that they should not: lines.
-sub settle
-{
-	my ($self) = @_;
-	$self->sql('SELECT difs_unstage()');
-	$self->sql('SELECT difs_repair()');
-	$self->sql('SELECT difs_scrub_all()');
-	my $left = '';
-	DifsCluster::poll_until(sub {
-			my ($doomed, $orphans, $waiting) = (split /\|/, $self->sql('SELECT doomed, orphans, waiting FROM difs_collect()'));
-			$left = $self->sql('SELECT (SELECT count(*) FROM difs.doomed), (SELECT count(*) FROM difs.staging)') . "|$doomed|$orphans|$waiting";
-			return $left eq '0|0|0|0|0';
-		}, 30);
-	my @wrong;
-	push @wrong, "doomed, staged; doomed, orphans, waiting of the last round: $left" if $left ne '0|0|0|0|0';
-	return @wrong, map { "fsck: $_" } split /\n/, $self->sql(q{SELECT problem::text FROM difs_fsck(deep => true) problem});
-}
+sub settle { return $_[0]{cluster}->left_behind; }
 
 1;
