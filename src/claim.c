@@ -28,30 +28,64 @@
 
 static bool restart_at_commit = false;
 
+static bool read_claim(char *problem);
 static void read_cluster(uint8 *cluster, uint64 *epoch);
 static void read_servers(DifsClaimTry *try);
 static void want_restart_at_commit(void);
 static void on_transaction(XactEvent event, void *arg);
+
+DifsClaimState
+difs_claim_read(const uint8 *cluster, uint64 epoch, DifsClaim *claim, const char **why)
+{
+	DifsClaimState state = difs_claim_file_read(cluster, claim, why);
+
+	if (state != DIFS_CLAIM_HELD || claim->epoch == epoch)
+		return state;
+	*why = psprintf("The claim in this data directory is of epoch " UINT64_FORMAT ", the tables are of epoch " UINT64_FORMAT ".",
+					claim->epoch, epoch);
+	return DIFS_CLAIM_VOID;
+}
 
 void
 difs_claim_require(void)
 {
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
 	char		problem[DIFS_ERROR_TEXT_SIZE];
-	bool		claimed;
+	bool		running = false;
+	bool		claimed = false;
 
-	if (database == NULL)
-		return;
-	LWLockAcquire(&difs_shared->lock, LW_SHARED);
-	claimed = database->claimed || database->state != DIFS_DATABASE_RUNNING;
-	strlcpy(problem, database->claim_problem, sizeof(problem));
-	LWLockRelease(&difs_shared->lock);
+	if (database != NULL)
+	{
+		LWLockAcquire(&difs_shared->lock, LW_SHARED);
+		running = database->state == DIFS_DATABASE_RUNNING;
+		claimed = database->claimed;
+		strlcpy(problem, database->claim_problem, sizeof(problem));
+		LWLockRelease(&difs_shared->lock);
+	}
+	if (!running)
+		claimed = read_claim(problem);
 	if (!claimed)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database does not hold the claim to its files"),
 				 errdetail("%s Files can be read, but nothing can be changed.", problem),
 				 errhint("If no other server is to write to these files any more, call difs_claim().")));
+}
+
+/* What the keeper will find when it begins. */
+static bool
+read_claim(char *problem)
+{
+	uint8		cluster[DIFS_UUID_SIZE];
+	uint64		epoch;
+	DifsClaim	claim;
+	const char *why = "";
+	bool		held;
+
+	read_cluster(cluster, &epoch);
+	held = difs_claim_read(cluster, epoch, &claim, &why) == DIFS_CLAIM_HELD;
+	strlcpy(problem, held ? "" : why, DIFS_ERROR_TEXT_SIZE);
+	return held;
 }
 
 /* A server is only alive if it obeys (claim_watch.c). */

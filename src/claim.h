@@ -48,6 +48,9 @@ typedef enum DifsClaimState		/* of the file */
  * file says, whatever its state, but for NONE. Not during recovery. */
 extern DifsClaimState difs_claim_file_read(const uint8 *cluster, DifsClaim *claim, const char **why);
 
+/* Whether this data directory has the claim, by that file and by the epoch that difs.cluster has. */
+extern DifsClaimState difs_claim_read(const uint8 *cluster, uint64 epoch, DifsClaim *claim, const char **why);
+
 /* Writes it, durably, HELD or LOST. */
 extern void difs_claim_file_write(const uint8 *cluster, const DifsClaim *claim, DifsClaimState state);
 
@@ -59,7 +62,7 @@ extern char *difs_claim_birth(const char *file);
  * taken back, such as deleting segments. */
 extern bool difs_claim_confirmed(DifsDatabase *database);
 
-/* Errors out (55000) if the workers of this database run without the claim. */
+/* Errors out (55000) without the claim. While the workers do not run yet, file and table are read. */
 extern void difs_claim_require(void);
 
 /* As whom a process of that database talks to chunk servers: with its claim, or as a reader. database may be NULL. */

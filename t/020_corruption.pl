@@ -18,8 +18,7 @@ my $sources = 0;
 $cluster->sql("SELECT difs_volume_create('$_', replicas => 2, segment_size => $SEGMENT, compression =>"
   . " '$_')") for ('none', 'zstd');
 
-# A new file of three segments; returns the name of its source. Ids of segments are even and odd, so that either member is
-# asked first.
+# A new file of three segments; returns the name of its source.
 sub store
 {
 	my ($path) = @_;
@@ -99,6 +98,16 @@ foreach my $volume ('none', 'zstd')
 			  unless $what =~ /another/ && $i == $#segments;
 		}
 		$logged = reads_right($path, $source, "$volume: $what at one member: the other is read");
+
+		# which member is asked first is the reader's choice: sooner or later it is the bad one
+		my $wrong = 0;
+		for (my $reads = 0; !$logged && $reads < 200; $reads++)
+		{
+			my $begin = -s $node->logfile;
+			$wrong++ if $cluster->sql("SELECT difs_get('$path') = pg_read_binary_file('$source')") ne 't';
+			$logged = slurp_file($node->logfile, $begin) =~ /LOG:.*has no good copy of segment \d+ of block group \d+/;
+		}
+		is($wrong, 0, 'whichever is asked first');
 		ok($logged, 'it is logged') if $what !~ /another/;
 
 		# one segment is enough to make the file unreadable

@@ -108,8 +108,20 @@ sub all_right
 all_right('while servers are down');
 is($cluster->sql(q{SELECT difs_manifest('/copy')->>'storages'}), '[]', 'the map shows no storage for staged segments');
 
-# Transactions.
+# Collection, scrub and fsck know what is staged.
 my $count = staged();
+is($cluster->sql('SELECT kind, object FROM difs_fsck()'), '', 'fsck finds nothing');
+is($cluster->sql("SELECT outcome, count(*), count(server) FROM difs_scrub('/first') GROUP BY 1"), 'good|6|0', 'scrub: good, on no server');
+$cluster->sql("SELECT difs_put('/doomed', pg_read_binary_file('$source'))", "SELECT difs_copy('/doomed', '/kept')", "SELECT difs_delete('/doomed')");
+is(staged(), $count + 3, 'a copy of a deleted file');
+$cluster->sql('SELECT difs_collect()');
+is($cluster->sql("SELECT difs_get('/kept') = pg_read_binary_file('$source')"), 't', 'keeps what is staged');
+$cluster->sql("SELECT difs_delete('/kept')");
+ok(DifsCluster::poll_until(sub { $cluster->sql('SELECT difs_collect()'); staged() == $count }), 'when the copy goes, collection takes it');
+is($cluster->sql('SELECT count(*) FROM difs.doomed'), 0, 'and the rows, with all servers down');
+
+# Transactions.
+$count = staged();
 $cluster->sql('BEGIN', "SELECT difs_put('/rolled', pg_read_binary_file('$source'))", 'ROLLBACK');
 is(staged(), $count, 'ROLLBACK leaves no row');
 is($cluster->sql('BEGIN', "SELECT difs_put('/own', 'mine')", "SELECT convert_from(difs_get('/own'), 'UTF8')", 'COMMIT'),
@@ -201,6 +213,9 @@ foreach my $path ('/nested1', '/nested2')
 	is($state, 'XX001', "$path is damaged, and an error tells") or diag $message;
 	like($message, qr/$path/, 'which file');
 }
+is($cluster->sql("SELECT outcome, count(*) FROM difs_scrub('/nested1') GROUP BY 1 ORDER BY 1"), "good|2\nlost|1", 'scrub finds the damage');
+is($cluster->sql("SELECT DISTINCT outcome FROM difs_scrub('/nested3')"), 'good', 'and only that');
+like($cluster->sql('SELECT kind, detail FROM difs_fsck()'), qr/^missing staged segment\|difs\.staging does not have it$/, 'fsck finds the gap');
 is($cluster->sql("SELECT difs_get('/nested1', NULL, 100, 1000) = substr(pg_read_binary_file('$source'), 101, 1000)"), 't',
 	'blocks beside the damaged one can be read');
 alive();

@@ -35,14 +35,8 @@ difs_claim_watch_begin(void)
 	DifsDatabase *database = difs_keeper_database;
 	DifsClaim	claim = {0};
 	const char *why = NULL;
-	DifsClaimState state = difs_claim_file_read(database->cluster, &claim, &why);
+	DifsClaimState state = difs_claim_read(database->cluster, database->epoch, &claim, &why);
 
-	if (state == DIFS_CLAIM_HELD && claim.epoch != database->epoch)
-	{
-		state = DIFS_CLAIM_VOID;
-		why = psprintf("The claim in this data directory is of epoch " UINT64_FORMAT ", "
-					   "the tables are of epoch " UINT64_FORMAT ".", claim.epoch, database->epoch);
-	}
 	may_claim = state == DIFS_CLAIM_NONE || state == DIFS_CLAIM_VOID;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);

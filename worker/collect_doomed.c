@@ -8,10 +8,6 @@
  *	3. a transaction: the manifest rows of segments that are gone everywhere, and what is staged of them; and when an
  *	   item has none left, its version rows and the row of difs.doomed
  *
- * Rows of versions that are copies go with the first of these batches, whatever else
- * has to stay: they have no segments of their own, and of two files that have been
- * made copies of each other each would wait for the other.
- *
  * Settling.  A row of difs.doomed has place and time of the call, but what
  * standbys, holds and retention are about is the commit.  So if there are any of
  * those, an item whose transaction is over for everybody is first given the
@@ -47,9 +43,9 @@ typedef struct Doomed
 	XLogRecPtr	lsn;
 	TimestampTz doomed;
 	bool		settled;
-	bool		released;		/* nobody can see it any more */
 	bool		ended;			/* its rows have been read to the end */
 	int64		kept;			/* rows that had to stay, in this round */
+	bool		released;		/* no snapshot can see it */
 	int64		after_offset;	/* where to go on reading rows */
 	int32		after_version;
 } Doomed;
@@ -88,8 +84,8 @@ static void delete_run(Row *rows, int count);
 static bool delete_rows(Batch *batch);
 static void delete_manifest_rows(Batch *batch);
 static void keep_staged_items(Batch *batch);
-static void delete_item(const Doomed *item);
 static void delete_copies(const Doomed *item);
+static void delete_item(const Doomed *item);
 static Datum item_version(const Doomed *item, char *null);
 
 bool
@@ -189,6 +185,7 @@ read_items(Batch *batch, const Doomed *after)
 		if (!after->ended && item->ino == after->ino && item->version == after->version)
 		{
 			item->kept = after->kept;
+			item->released = after->released;
 			item->after_offset = after->after_offset;
 			item->after_version = after->after_version;
 		}
@@ -375,7 +372,7 @@ delete_rows(Batch *batch)
 
 		if (item->ended && item->kept == 0)
 			delete_item(item);
-		else if (item->released)
+		else if (item->released && item->version == 0)
 			delete_copies(item);
 		difs_collect_count(item->kept == 0 ? DIFS_COLLECTED_DOOMED : DIFS_COLLECTED_WAITING, item->ended);
 	}
@@ -440,6 +437,19 @@ keep_staged_items(Batch *batch)
 		batch->rows[i].item->kept += batch->rows[i].group == 0;
 }
 
+/*
+ * Versions that are copies of others' need no rows of this inode, and nobody can see them: they go at once.  Or two deleted files of which
+ * each has a copy of the other would keep one another for ever.
+ */
+static void
+delete_copies(const Doomed *item)
+{
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(item->ino)};
+
+	SPI_execute_with_args("DELETE FROM difs.version WHERE ino = $1 AND map_ino IS NOT NULL", lengthof(types), types, values, NULL, false, 0);
+}
+
 static void
 delete_item(const Doomed *item)
 {
@@ -451,17 +461,6 @@ delete_item(const Doomed *item)
 						  lengthof(types), types, values, nulls, false, 0);
 	SPI_execute_with_args("DELETE FROM difs.doomed WHERE ino = $1 AND version IS NOT DISTINCT FROM $2",
 						  lengthof(types), types, values, nulls, false, 0);
-}
-
-static void
-delete_copies(const Doomed *item)
-{
-	Oid			types[] = {INT8OID, INT4OID};
-	char		nulls[] = "  ";
-	Datum		values[] = {Int64GetDatum(item->ino), item_version(item, &nulls[1])};
-
-	SPI_execute_with_args("DELETE FROM difs.version WHERE ino = $1 AND (version = $2 OR $2 IS NULL) "
-						  "AND map_ino IS NOT NULL", lengthof(types), types, values, nulls, false, 0);
 }
 
 static Datum
