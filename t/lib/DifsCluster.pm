@@ -245,6 +245,7 @@ sub new
 		address_file => "$cluster->{dir}/$plain.address",
 		log => "$PostgreSQL::Test::Utils::log_path/$cluster->{name}_$plain.log",
 		options => [@options],
+		environment => {},
 		port => 0
 	}, $class;
 }
@@ -276,6 +277,7 @@ sub start
 		open(STDOUT, '>>', $self->{log}) or POSIX::_exit(126);
 		open(STDERR, '>&', \*STDOUT) or POSIX::_exit(126);
 		close($self->{stdin});
+		@ENV{ keys %{ $self->{environment} } } = values %{ $self->{environment} };
 		exec(program(),
 			'--name', $self->{name}, '--data', $self->{data}, '--key-file', $self->{key_file},
 			'--listen', "127.0.0.1:$self->{port}", '--address-file', $self->{address_file},
