@@ -89,8 +89,8 @@ sub delete
 {
 	my ($self, @paths) = @_;
 	delete @{ $self->{there} }{@paths};
-	@{ $self->{gone} }{@paths} = (1) x @paths
-	  if $self->try(q{SELECT count(difs_delete(path)) FROM unnest('{} . join(',', @paths) . q{}'::text[]) AS path});
+	my $list = join ', ', map { "'$_'" } @paths;
+	@{ $self->{gone} }{@paths} = (1) x @paths if $self->try("SELECT count(difs_delete(path)) FROM unnest(ARRAY[$list]) AS path");
 	return;
 }
 
