@@ -270,7 +270,8 @@ sub cluster_points
 		$load->delete(@there[ 0 .. @there - 10 ]) if @there > 30;
 		note(sprintf '%s: %.1f s', $point, time - $began);
 	}
-	note(scalar(@points) . ' points, ' . scalar($load->there) . ' files there, ' . scalar($load->gone) . ' deleted');
+	my ($there, $gone) = (scalar(my @files = $load->there), scalar(my @deleted = $load->gone));
+	note(scalar(@points) . " points, $there files there, $gone deleted");
 	controls();
 	$cluster->stop;
 	return;

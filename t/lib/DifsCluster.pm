@@ -122,7 +122,7 @@ sub left_behind
 	my ($self, $timeout_s) = @_;
 	my @left;
 	poll_until(sub {
-			$self->sql('SELECT difs_unstage()', 'SELECT difs_repair()', 'SELECT difs_scrub_all()');
+			$self->sql('SELECT difs_unstage()', 'SELECT difs_repair()', 'SELECT difs_scrub_all()', 'SELECT difs_collect()');
 			@left = grep { !/^0 / } split /\n/, $self->sql(
 				q{SELECT concat_ws(E'\n', doomed || ' more collected', orphans || ' more orphans') FROM difs_collect()},
 				q{SELECT count(*) || ' doomed' FROM difs.doomed WHERE ino NOT IN (SELECT ino FROM difs.collection_blockers WHERE kind = 'copy')},
