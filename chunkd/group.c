@@ -46,6 +46,7 @@ difs_group_free(DifsGroup *group)
 	difs_group_close(group);
 	difs_group_set_allocated(group, 0);
 	difs_index_free(&group->index);
+	free(group->failure);
 	free(group);
 }
 
@@ -167,6 +168,8 @@ void
 difs_group_fail(DifsGroup *group, const DifsError *error)
 {
 	group->failed = true;
+	free(group->failure);
+	group->failure = strdup(error->text);	/* NULL if there is no memory: for messages only */
 	difs_log(DIFS_LOG_ERROR, "group %016llx failed and is read-only from now on: %s", (unsigned long long) group->id,
 			 error->text);
 	difs_group_fail_queued(group, error);

@@ -46,6 +46,7 @@ typedef struct DifsGroup
 	uint64_t	capacity_bytes;
 	bool		sealed;
 	bool		failed;			/* read-only for ever */
+	char	   *failure;		/* what it failed of; NULL: before the server was started */
 	bool		known;			/* recovered, or its index checked, since start */
 
 	DifsGroupFile *file;		/* NULL: closed */

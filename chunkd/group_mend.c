@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "../common/fault.h"
 #include "file_io.h"
 #include "group_jobs.h"
 #include "log.h"
@@ -132,6 +133,8 @@ mend_run(DifsJob *job)
 		mend_segment(mend);
 	if (mend->failed)
 		difs_group_note_failure(mend->group, mend->server);
+	else if (mend->error.code == DIFS_OK)
+		DIFS_FAULT("chunkd.mend.durable");
 	mend->allocated_bytes = difs_group_file_allocated(mend->renewed != NULL ? mend->renewed : mend->file);
 }
 
@@ -236,7 +239,11 @@ write_record(Mend *mend)
 		mend->error.code = DIFS_ERROR_FULL;
 		return false;
 	}
-	return store->sync(store, mend->file->fd, &mend->error) || lost(mend, "segment");
+	DIFS_FAULT("chunkd.mend.written");
+	if (!store->sync(store, mend->file->fd, &mend->error))
+		return lost(mend, "segment");
+	DIFS_FAULT("chunkd.mend.synced");
+	return true;
 }
 
 /* The entry says that the segment is live and right. */

@@ -38,8 +38,9 @@ difs_group_queue_seal(DifsRequest *request)
 	DifsGroup  *group = request->group;
 
 	if (group->failed)
-		difs_request_refuse(request, DIFS_ERROR_IO, "block group %016llx has failed and cannot be sealed",
-							(unsigned long long) group->id);
+		difs_request_refuse(request, DIFS_ERROR_IO, "block group %016llx has failed and cannot be sealed%s%s",
+							(unsigned long long) group->id, group->failure != NULL ? ": " : "",
+							group->failure != NULL ? group->failure : "");
 	else if (group->sealed)
 	{
 		/* who asks again wants what deletions have left behind */

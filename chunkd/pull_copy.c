@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../common/fault.h"
 #include "file_io.h"
 #include "log.h"
 #include "memory.h"
@@ -205,6 +206,7 @@ take(void *context, DifsPullItem *item, DifsSegment *segment, uint8_t *packed, c
 	item->entry.offset = pull->file_bytes;
 	item->entry.xid = segment->xid;
 	item->entry.flags = 0;
+	DIFS_FAULT("chunkd.pull.fetched");
 	item->settled = item->taken = true;
 	pull->file_bytes += difs_record_size(segment->stored_length);
 	atomic_fetch_add(&pull->segments, 1);

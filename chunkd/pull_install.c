@@ -14,6 +14,7 @@
  */
 #include <stdlib.h>
 
+#include "../common/fault.h"
 #include "group_jobs.h"
 #include "log.h"
 #include "pull.h"
@@ -93,8 +94,13 @@ install_run(DifsJob *job)
 	difs_group_path(pull->group, ".index", index);
 	difs_group_path(pull->group, ".failed", failed);
 	pull->renamed = true;
-	pull->ok = store->publish(store, pull->file->fd, temporary, path, &pull->error) && write_index(pull) &&
-		store->remove(store, marks, &pull->error);
+	DIFS_FAULT("chunkd.pull.copied");
+	pull->ok = store->publish(store, pull->file->fd, temporary, path, &pull->error);
+	DIFS_FAULT("chunkd.pull.renamed");
+	pull->ok = pull->ok && write_index(pull);
+	DIFS_FAULT("chunkd.pull.indexed");
+	pull->ok = pull->ok && store->remove(store, marks, &pull->error);
+	DIFS_FAULT("chunkd.pull.durable");
 	if (pull->ok)
 		pull->allocated_bytes = difs_group_file_allocated(pull->file);
 	else if (pull->made && !store->remove(store, all, NULL))

@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "common/fault.h"
 #include "src/claim_round.h"
 #include "src/compat.h"
 #include "src/report.h"
@@ -158,9 +159,11 @@ difs_claim_record(DifsClaimTry *try)
 				 errmsg("difs.cluster has changed while the chunk servers were being asked"),
 				 errhint("Call difs_claim() again.")));
 	difs_claim_file_write(try->cluster, &try->claim, DIFS_CLAIM_HELD);
+	DIFS_FAULT("backend.claim.file");
 	SPI_connect();
 	if (SPI_execute_with_args("UPDATE difs.cluster SET epoch = $1", 1, types, values, NULL, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not update difs.cluster");
+	DIFS_FAULT("backend.claim.row");
 	SPI_finish();
 	want_restart_at_commit();
 	return try->claim.epoch;

@@ -32,6 +32,7 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 
+#include "common/fault.h"
 #include "src/claim.h"
 #include "src/report.h"
 
@@ -96,6 +97,7 @@ difs_claim_file_write(const uint8 *cluster, const DifsClaim *claim, DifsClaimSta
 				 errmsg("could not remove file \"%s\": %m", temporary)));
 	write_text(temporary, "");
 	write_text(temporary, describe(cluster, claim, state, temporary));
+	DIFS_FAULT("backend.claim.written");
 	(void) durable_rename(temporary, file, ERROR);
 }
 

@@ -16,6 +16,7 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 
+#include "common/fault.h"
 #include "src/claim_round.h"
 #include "src/compat.h"
 #include "src/connect.h"
@@ -46,6 +47,7 @@ difs_claim_win(DifsClaimTry *try)
 	try->claim.epoch = try->epoch;
 	ask_all(try, NULL);
 	check_majority(try);
+	DIFS_FAULT("backend.claim.asked");
 	for (int i = 0; i < try->count; i++)
 		try->claim.epoch = Max(try->claim.epoch, try->servers[i].epoch);
 	if (try->claim.epoch >= MAX_EPOCH)
@@ -57,6 +59,7 @@ difs_claim_win(DifsClaimTry *try)
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s", error.text)));
 	ask_all(try, &try->claim);
 	check_majority(try);
+	DIFS_FAULT("backend.claim.won");
 }
 
 /* Connects to all, without a claim only to hear, and notes what each says. */
@@ -203,7 +206,11 @@ take_answer(DifsClaimServer *server, const DifsClaim *claim)
 		snprintf(server->problem, sizeof(server->problem), "%s: somebody else has just claimed epoch " UINT64_FORMAT,
 				 difs_conn_label(server->conn), status->epoch);
 	else
+	{
 		server->answered = true;
+		if (claim != NULL)
+			DIFS_FAULT("backend.claim.server");
+	}
 }
 
 static void

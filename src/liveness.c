@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "common/fault.h"
 #include "src/compat.h"
 #include "src/liveness.h"
 #include "src/table.h"
@@ -125,6 +126,8 @@ possible_begin(PossibleScan *possible, DifsRelation table, DifsRelation index)
 	possible->index = index_open(difs_relation(index), AccessShareLock);
 	possible->slot = table_slot_create(possible->table, NULL);
 	InitNonVacuumableSnapshot(possible->snapshot, GlobalVisTestFor(possible->table));
+	if (DIFS_FAULT_SKIP("keeper.collect.horizon"))
+		possible->snapshot = *SnapshotSelf;
 	possible->scan = index_beginscan(possible->table, possible->index, &possible->snapshot, NULL, 1, 0);
 }
 

@@ -253,6 +253,7 @@ write_row(DifsPending *entry)
 	{
 		staged_class = entry->staged->class;
 		difs_staging_insert(entry->staged, &entry->extent.stored);
+		DIFS_FAULT("backend.staging.inserted");
 	}
 	difs_manifest_insert(entry->ino, entry->version, &entry->extent);
 	entry->written = GetCurrentTransactionNestLevel();

@@ -76,7 +76,7 @@ typedef struct DifsSharedServer
 	uint64		syncs;
 	uint8		storage[DIFS_UUID_SIZE];	/* identity of its data directory, by its row; all zeros: not known */
 	uint8		seen_storage[DIFS_UUID_SIZE];	/* the same as it says itself */
-	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why it is not alive, for messages */
+	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why it is not alive, or what its disk does; for messages */
 } DifsSharedServer;
 
 typedef enum DifsOpenGroupState

@@ -1,13 +1,13 @@
 # Every fault point: the process is killed there, whatever has ended with it is started again, and what must hold is looked at.
 #
-# Points of the chunk server (chunkd.*): at each time that the exercise comes there, difsd is killed, started anew, and asked for
-# all that it acknowledged.  All others: PostgreSQL with three chunk servers under a load that passes the point; a backend or worker is
-# killed there, PostgreSQL restarts itself, and every acknowledged file reads back, every acknowledged deletion holds, nothing half is
-# to be seen, and new files can be put.
+# Points of the chunk server alone (chunkd.*): at each time that the exercise comes there, difsd is killed, started anew, and asked for
+# all that it acknowledged.  All others: PostgreSQL with three chunk servers under a load that passes the point; a backend, worker, duty or
+# chunk server is killed there and comes back, and every acknowledged file reads back, every acknowledged deletion holds, nothing half is
+# to be seen.  Then the keeper's duties run once, and nothing is left: no doomed content, no orphan, no problem that difs_fsck(deep) finds.
 #
-# A new point needs a line in fault_points.txt, and, if %load does not pass it yet, a line in %drive.
+# A new point needs a line in fault_points.txt, and, if DifsFaultLoad's load does not pass it yet, a line in %drive.
 #
-# DIFS_FAULT_TIMES: how often at most the chunk server is killed at a point, in each of its two lives (default 3, 0 for all).
+# DIFS_FAULT_TIMES: how often at most the chunk server is killed at a point, in each of its two lives (default 1, 0 for all).
 # DIFS_FAULT_PREFIX takes only the points whose names begin so; DIFS_FAULT_BIN names the programs of an installation with fault points
 # (scripts/fault-install), so that none has to be built.
 
@@ -18,20 +18,22 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use DifsCluster;
+use DifsFaultLoad;
 use DifsFaults;
 use File::Temp qw(tempdir);
-use POSIX qw(:sys_wait_h);
 use Test::More;
+use Time::HiRes qw(time);
 
-my $most_times = $ENV{DIFS_FAULT_TIMES} // 3;
+my $most_times = $ENV{DIFS_FAULT_TIMES} // 1;
 my $prefix = $ENV{DIFS_FAULT_PREFIX} // '';
-my ($cluster, $node, $control, $number);
+my $in_cluster = qr/^(?!chunkd\.)|^chunkd\.(?:pull|mend)\./;
+my ($load, $cluster, $node, $control);
 
 is(system("$FindBin::RealBin/../scripts/check-fault-points"), 0, 'fault_points.txt and the code agree');
 
 sub chunk_server_points
 {
-	my @points = grep { index($_, $prefix) == 0 } DifsFaults::points('point', 'chunkd.');
+	my @points = grep { index($_, $prefix) == 0 && !/$in_cluster/ } DifsFaults::points('point', 'chunkd.');
 	return unless @points;
 	my $run = DifsFaults->new('points');
 	my $kills = 0;
@@ -68,45 +70,150 @@ sub chunk_server_points
 	return;
 }
 
-sub sql { return $cluster->sql(@_); }
-
-# Statements that pass the points of a backend, each in a transaction of its own, for a new number.
-sub load
-{
-	my ($n) = @_;
-	return (
-		put("two:/p$n/a"),
-		put("two:/p$n/gone"),
-		"BEGIN; SAVEPOINT s; SELECT difs_put('two:/p$n/never', 'x'); ROLLBACK TO s; " . put("two:/p$n/b") . ' COMMIT;',
-		"BEGIN; SELECT difs_put('two:/p$n/never', 'x'); ROLLBACK;",
-		"SELECT 'gone two:/p$n/gone' FROM difs_delete('two:/p$n/gone');",
-		"BEGIN; " . put("two:/p$n/prepared", 'prepared') . " PREPARE TRANSACTION 'p$n';",
-		"COMMIT PREPARED 'p$n';",
-		put("two:/p$n/c"));
-}
-
-# Its line of output counts only if the transaction commits, so it is printed by psql after that.
-sub put
-{
-	my ($path) = @_;
-	return "SELECT difs_put('$path', content('$path'), parents => true) AS v \\gset\n\\set path $path\n";
-}
-
+# What passes a point, if the load does not; the longest prefix counts.  Each may die half-way, and is done again until the mark is there.
 my %drive = (
-	'backend.ids.flushed' => sub { $node->stop('immediate'); $node->start; },
-	'keeper.adopt' => sub { $node->stop('immediate'); $node->start; },
-	'keeper.' => \&lose_a_server,
-	'streamer.group' => \&lose_a_server,
+	'backend.ids.flushed' => \&restart_postgres,
+	'backend.staging.' => sub { stage(1) },
+	'backend.claim.' => sub { $load->try('SELECT difs_claim()') },
+	'keeper.adopt.' => \&restart_postgres,
+	'keeper.group.' => sub { lose_a_server(sub { $load->run_load }) },
+	'keeper.seal.' => sub { lose_a_server(sub { $load->run_load }) },
+	'streamer.group.' => sub { lose_a_server(sub { $load->run_load }) },
+	'keeper.collect.' => \&let_go,
+	'keeper.collect.settled' => \&let_go_under_hold,
+	'keeper.collect.drop' => \&empty_groups,
+	'keeper.repair.' => \&lose_a_copy,
+	'keeper.repair.asked' => sub { slowly(\&lose_a_copy) },
+	'keeper.repair.dropped' => \&lose_a_server_for_long,
+	'keeper.unstage.' => sub { stage(3); $load->try('SELECT difs_unstage()') },
+	'chunkd.pull.' => \&lose_a_copy,
+	'chunkd.mend.' => \&rot,
 );
+
+my $number = 0;
+
+sub restart_postgres
+{
+	$node->stop('immediate');
+	$node->start;
+	return;
+}
+
+sub set
+{
+	my ($setting, $value) = @_;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET $setting = '$value'");
+	$node->reload;
+	return;
+}
 
 # A member of every group dies and comes back, so groups fail, are sealed, and others are made.
 my $victim = 0;
 sub lose_a_server
 {
+	my ($meanwhile) = @_;
 	my $server = $cluster->server($victim++ % 3);
 	$server->kill;
-	run_load();
+	$meanwhile->();
 	$server->start;
+	return;
+}
+
+sub stage
+{
+	my ($count) = @_;
+	$number++;
+	$load->put("two:/staged$number/$_", "SET difs.staging = always;\n") foreach 1 .. $count;
+	return;
+}
+
+# Something to collect, doomed and orphaned.
+sub let_go
+{
+	$number++;
+	my @paths = map { "two:/let$number/$_" } 1 .. 3;
+	$load->put($_) foreach @paths;
+	$load->delete(@paths);
+	$load->try("BEGIN; SELECT difs_put('two:/let$number/never', content('$number')); ROLLBACK");
+	$load->try('SELECT difs_collect()');
+	return;
+}
+
+sub let_go_under_hold
+{
+	$load->try(q{SELECT difs_hold('fault')});
+	let_go();
+	DifsCluster::poll_until(sub { $load->try(q{SELECT difs_release('fault') FROM difs.holds WHERE name = 'fault'}) }, 20);
+	return;
+}
+
+# Block groups that are sealed, and then empty.
+sub empty_groups
+{
+	$number++;
+	my @paths = map { "three:/empty$number/$_" } 1 .. 3;
+	$load->put($_) foreach @paths;
+	my $groups = $load->sql('SELECT string_agg(id::text, $$,$$) FROM difs.block_group WHERE replicas = 3');
+	lose_a_server(sub { $load->put("three:/staged$number"); });
+	$load->revive;
+	$load->delete(@paths);
+	$load->try('SELECT difs_unstage()');
+	# the keeper seals them by and by
+	DifsCluster::poll_until(sub {
+			return !$load->try('SELECT difs_collect()') || $load->sql("SELECT count(*) FROM difs.block_group WHERE id IN ($groups)") == 0;
+		}, 10);
+	return;
+}
+
+# A sealed group's copy is gone, and is made anew.
+sub lose_a_copy
+{
+	my $groups = q{FROM difs.block_groups WHERE state = 'sealed' AND replicas = 2};
+	lose_a_server(sub { $load->run_load }) if $load->sql("SELECT count(*) $groups") == 0;
+	$load->revive;
+	$load->try('SELECT difs_repair()');
+	my ($group, $name) = split /\|/, $load->sql("SELECT id, members[1] $groups ORDER BY bytes DESC NULLS LAST LIMIT 1");
+	my $server = $cluster->named($name);
+	my $file = $server->group_file($group);
+	$server->kill;
+	unlink $file;
+	$server->start;
+	$load->revive;
+	$load->try('SELECT difs_repair()');
+	return;
+}
+
+sub slowly
+{
+	my ($what) = @_;
+	set('difs.repair_rate', '64kB');
+	$what->();
+	DifsCluster::poll_until(sub { eval { set('difs.repair_rate', '0'); 1 } }, 20);
+	return;
+}
+
+# A server is away for so long that its copies are made anew elsewhere; when it is back, nobody wants them.
+sub lose_a_server_for_long
+{
+	set('difs.repair_delay', '0');
+	lose_a_server(sub {
+		$load->run_load;
+		$node->poll_query_until('postgres', 'SELECT count(*) = 2 FROM difs.servers WHERE alive');
+		$load->try('SELECT difs_repair()');
+	});
+	set('difs.repair_delay', '1h');
+	$load->revive;
+	$load->try('SELECT difs_repair()');
+	return;
+}
+
+sub rot
+{
+	my $path = 'two:/rot' . ++$number;
+	$load->put($path);
+	my ($segment) = $cluster->segments($path);
+	$segment->{servers}[0]->flip($segment, 10);
+	$load->try("SELECT difs_scrub('$path')");
 	return;
 }
 
@@ -114,59 +221,7 @@ sub driver
 {
 	my ($point) = @_;
 	my ($longest) = sort { length($b) <=> length($a) } grep { index($point, $_) == 0 } keys %drive;
-	return $longest ? $drive{$longest} : \&run_load;
-}
-
-my (%there, %gone, %maybe);
-
-# Runs the load, statement by statement, and notes what was acknowledged.
-sub run_load
-{
-	my $n = ++$number;
-	my @steps = ([ 'put', 'a' ], [ 'put', 'gone' ], [ 'put in a savepoint', 'b' ], [ 'rollback', '' ], [ 'delete', 'gone' ],
-		[ 'prepare', 'prepared' ], [ 'commit prepared', 'prepared' ], [ 'put', 'c' ]);
-	my @statements = load($n);
-	foreach my $i (0 .. $#steps)
-	{
-		my ($what, $name) = @{ $steps[$i] };
-		my $path = "two:/p$n/$name";
-		my $done = $node->psql('postgres', $statements[$i], on_error_stop => 1, timeout => 60) == 0;
-		if ($what eq 'delete')
-		{
-			my $was_there = delete $there{$path};
-			if ($done) { $gone{$path} = 1; } else { $maybe{$path} = $was_there; }
-		}
-		elsif ($done && $what =~ /^put|commit prepared/)
-		{
-			$there{$path} = 1;
-		}
-	}
-	return;
-}
-
-# What is wrong: lines.
-sub look
-{
-	my @wrong;
-	foreach my $gid (split /\n/, sql('SELECT gid FROM pg_prepared_xacts'))
-	{
-		sql("COMMIT PREPARED '$gid'");
-		my ($n) = $gid =~ /(\d+)/;
-		$there{"two:/p$n/prepared"} = 1;
-	}
-	my $list = $cluster->write_file('there', join '', map { "$_\n" } sort keys %there);
-	my $none = $cluster->write_file('gone', join '', map { "$_\n" } sort keys %gone);
-	push @wrong, split /\n/, sql(
-		'CREATE TEMP TABLE there (path text)', "COPY there FROM '$list'", 'CREATE TEMP TABLE gone (path text)', "COPY gone FROM '$none'",
-		q{SELECT path || ' was acknowledged: ' || damage(path) FROM there WHERE damage(path) IS NOT NULL
-		  UNION ALL SELECT path || ' was deleted' FROM gone WHERE difs_exists(path)
-		  UNION ALL SELECT f || ' is to be seen: ' || damage(f)
-			FROM (SELECT 'two:/' || name FROM difs_list('two:/', recursive => true, kind => 'file')) l (f) WHERE damage(f) IS NOT NULL
-		  UNION ALL SELECT 'never is to be seen'
-			FROM difs_list('two:/', recursive => true, kind => 'file') WHERE name LIKE '%/never'});
-	push @wrong, split /\n/, sql(q{SELECT problem::text FROM difs_fsck() problem})
-	  if sql(q{SELECT count(*) FROM pg_proc WHERE proname = 'difs_fsck'}) > 0;
-	return @wrong;
+	return $longest ? $drive{$longest} : sub { $load->run_load };
 }
 
 sub arm
@@ -179,21 +234,9 @@ sub arm
 	return;
 }
 
-# Starts again what has died: chunk servers here, PostgreSQL by itself.
-sub revive
-{
-	foreach my $server ($cluster->servers)
-	{
-		next unless $server->pid && waitpid($server->pid, WNOHANG) != 0;
-		$server->kill;
-		$server->start;
-	}
-	return $node->poll_query_until('postgres', 'SELECT count(*) = 3 FROM difs.servers WHERE alive');
-}
-
 sub cluster_points
 {
-	my @points = grep { !/^chunkd\./ && index($_, $prefix) == 0 } DifsFaults::points('point');
+	my @points = grep { /$in_cluster/ && index($_, $prefix) == 0 } DifsFaults::points('point');
 	return unless @points;
 	my $bin = $ENV{DIFS_FAULT_BIN} // do
 	{
@@ -207,35 +250,28 @@ sub cluster_points
 	$control = tempdir('difs-control-XXXXXX', TMPDIR => 1, CLEANUP => 1) . '/control';
 	local $ENV{DIFS_FAULT_FILE} = $control;
 
-	$cluster = DifsCluster->new('points', servers => 3, conf => <<'CONF');
-restart_after_crash = on
-max_prepared_transactions = 5
-difs.server_timeout = '5s'
-CONF
-	$node = $cluster->node;
-	sql(
-		q{SELECT difs_volume_create('two', replicas => 2, segment_size => 65536)},
-		q{CREATE FUNCTION content(path text) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
-		  SELECT string_agg(sha512(convert_to(path || i, 'UTF8')), '') FROM generate_series(1, 1 + abs(hashtext(path) % 2000)) i $$},
-		q{CREATE FUNCTION damage(path text) RETURNS text LANGUAGE plpgsql AS $$
-		  BEGIN
-			IF difs_get(path) = content(path) THEN RETURN NULL; END IF;
-			RETURN 'wrong bytes';
-		  EXCEPTION WHEN OTHERS THEN RETURN SQLERRM;
-		  END $$});
+	$load = DifsFaultLoad->new('points');
+	($cluster, $node) = ($load->cluster, $load->node);
 	foreach my $point (@points)
 	{
+		my $began = time;
 		arm("$point kill");
-		my $hit = DifsCluster::poll_until(sub { eval { driver($point)->(); 1 } or note($@); -e "$control.$point" }, 60);
+		my $hit = DifsCluster::poll_until(sub {
+				eval { driver($point)->(); 1 } or note($@);
+				-e "$control.$point" || ($load->revive && 0);
+			}, 60);
 		arm();
 		ok($hit, "$point: killed there");
-		ok(revive(), 'all is back');
-		is_deeply([ look() ], [], 'and all is as acknowledged, nothing half is to be seen');
-		my $path = 'two:/after' . ++$number;
-		sql("SELECT difs_put('$path', content('$path'))");
-		$there{$path} = 1;
+		ok($load->revive, 'all is back');
+		is_deeply([ $load->look ], [], 'and all is as acknowledged, nothing half is to be seen');
+		is_deeply([ $load->settle, $load->look ], [], 'the duties leave nothing doomed, orphaned, missing or damaged');
+		ok($load->put('two:/after' . ++$number), 'and files can be put');
+		my @there = $load->there;
+		$load->delete(@there[ 0 .. @there - 10 ]) if @there > 30;
+		note(sprintf '%s: %.1f s', $point, time - $began);
 	}
-	note(scalar(keys %there) . ' files there, ' . scalar(keys %gone) . ' deleted');
+	my ($there, $gone) = (scalar(my @files = $load->there), scalar(my @deleted = $load->gone));
+	note(scalar(@points) . " points, $there files there, $gone deleted");
 	controls();
 	$cluster->stop;
 	return;
@@ -244,7 +280,7 @@ CONF
 # With a safety left out, the same look sees the damage.
 sub controls
 {
-	sql("SELECT difs_put('two:/rot', content('two:/rot'))");
+	$load->sql("SELECT difs_put('two:/rot', content('two:/rot'))");
 	foreach my $segment ($cluster->segments('two:/rot'))
 	{
 		foreach my $server (@{ $segment->{servers} })
@@ -256,15 +292,30 @@ sub controls
 			close($handle);
 		}
 	}
-	is(sql("SELECT damage('two:/rot') LIKE '%good bytes%' OR damage('two:/rot') <> 'wrong bytes'"), 't', 'rotten bytes are an error');
+	is($load->sql("SELECT damage('two:/rot') LIKE '%good bytes%' OR damage('two:/rot') <> 'wrong bytes'"), 't', 'rotten bytes are an error');
 	arm('backend.read.checksum skip');
-	is(sql("SELECT damage('two:/rot')"), 'wrong bytes', 'control: without the check of blocks, wrong bytes are returned');
-	sql("SELECT difs_delete('two:/rot')");
+	is($load->sql("SELECT damage('two:/rot')"), 'wrong bytes', 'control: without the check of blocks, wrong bytes are returned');
+	$load->sql("SELECT difs_delete('two:/rot')");
+	arm();
+
+	$load->put('two:/old');
+	my $old = $node->background_psql('postgres');
+	$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+	$load->delete('two:/old');
+	my $read = q{SELECT coalesce(damage('two:/old'), 'right')};
+	$load->sql('SELECT difs_collect()');
+	is($old->query_safe($read), 'right', 'an old snapshot reads what has been deleted and collected since');
+	arm('keeper.collect.horizon skip');
+	$load->sql('SELECT difs_collect()');
+	isnt($old->query_safe($read), 'right', 'control: without the horizon, collection takes it away');
+	arm();
+	$old->query_safe('COMMIT');
+	$old->quit;
 
 	arm('backend.commit.settle skip');
-	sql("SELECT difs_put('two:/hollow', content('two:/hollow'))");
+	$load->sql("SELECT difs_put('two:/hollow', content('two:/hollow'))");
 	arm();
-	like(join("\n", look()), qr{two:/hollow is to be seen}, 'control: a commit that does not wait for its segments is noticed');
+	like(join("\n", $load->look), qr{two:/hollow is to be seen}, 'control: a commit that does not wait for its segments is noticed');
 	return;
 }
 

@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "common/fault.h"
 #include "src/liveness.h"
 #include "worker/collect.h"
 #include "worker/duties.h"
@@ -100,7 +101,9 @@ difs_collect_doomed(void)
 		alive = gather(batch, &last);
 		if (!alive)
 			break;
+		DIFS_FAULT("keeper.collect.gathered");
 		delete_segments(batch);
+		DIFS_FAULT("keeper.collect.deleted");
 		alive = delete_rows(batch);
 		if (batch->item_count > 0)
 			last = batch->items[batch->item_count - 1];
@@ -144,7 +147,10 @@ gather(Batch *batch, const Doomed *after)
 	}
 	difs_liveness_end(liveness);
 	if (settle_xid != 0)
+	{
 		settle(batch, settle_xid);
+		DIFS_FAULT("keeper.collect.settled");
+	}
 	if (batch->item_count > 0)
 		batch->last = batch->last && batch->items[batch->item_count - 1].ended;
 	difs_duty_commit();
@@ -333,7 +339,10 @@ delete_run(Row *rows, int count)
 	difs_duty_commit();
 
 	for (int i = 0; i < members.count; i++)
+	{
 		gone = difs_collect_delete(members.server[i], rows[0].group, segments, count) && gone;
+		DIFS_FAULT("keeper.collect.member");
+	}
 	for (int i = 0; i < count; i++)
 	{
 		rows[i].gone = gone;
@@ -367,7 +376,9 @@ delete_rows(Batch *batch)
 			delete_copies(item);
 		difs_collect_count(item->kept == 0 ? DIFS_COLLECTED_DOOMED : DIFS_COLLECTED_WAITING, item->ended);
 	}
+	DIFS_FAULT("keeper.collect.rows");
 	difs_duty_commit();
+	DIFS_FAULT("keeper.collect.committed");
 	return true;
 }
 

@@ -23,6 +23,7 @@
 #include "utils/array.h"
 #include "utils/hsearch.h"
 
+#include "common/fault.h"
 #include "src/settings.h"
 #include "worker/collect.h"
 #include "worker/duties.h"
@@ -312,10 +313,14 @@ drop(const Candidate *candidate)
 	bool		dropped = true;
 
 	for (int i = 0; i < candidate->members.count; i++)
+	{
 		dropped = difs_collect_call(candidate->members.server[i], DIFS_MESSAGE_DROP_GROUP, control,
 									difs_pair_pack(candidate->group, candidate->epoch, control), NULL) && dropped;
+		DIFS_FAULT("keeper.collect.drop");
+	}
 	if (!dropped)
 		return true;
+	DIFS_FAULT("keeper.collect.dropped");
 	if (!difs_duty_begin())
 		return false;
 	SPI_execute_with_args("DELETE FROM difs.inventory WHERE block_group = $1", 1, &type, &value, NULL, false, 0);

@@ -21,6 +21,7 @@
 #include "utils/array.h"
 
 #include "common/bytes.h"
+#include "common/fault.h"
 #include "src/ids.h"
 #include "src/liveness.h"
 #include "worker/collect.h"
@@ -286,6 +287,7 @@ judge_list(int32 server, uint64 group, const DifsReply *reply, Findings *finding
 		return true;
 	if (difs_collect_delete(server, group, orphans, orphan_count))
 	{
+		DIFS_FAULT("keeper.collect.orphans");
 		findings->lost_bytes += lost;
 		difs_collect_count(DIFS_COLLECTED_ORPHANS, orphan_count);
 		difs_collect_count(DIFS_COLLECTED_BYTES, (int64) bytes);
@@ -330,5 +332,6 @@ remember(int32 server, const Copy *copy)
 						  "ON CONFLICT (server, block_group) DO UPDATE SET file_bytes = excluded.file_bytes",
 						  lengthof(types), types, values, NULL, false, 0);
 	difs_duty_commit();
+	DIFS_FAULT("keeper.collect.judged");
 	return true;
 }

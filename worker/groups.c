@@ -209,7 +209,10 @@ conclude_create(DifsJob *job)
 		DifsAsk    *ask = &job->asks[i];
 
 		if (ask->state == DIFS_ASK_ANSWERED)
+		{
+			difs_health_well(ask->server);
 			continue;
+		}
 		made = false;
 		if (ask->state == DIFS_ASK_WAITING)
 			difs_error_set(&ask->error, DIFS_ERROR_ARGUMENT, "%s: no answer within %d ms",
@@ -217,7 +220,7 @@ conclude_create(DifsJob *job)
 		if (ask->error.code == DIFS_ERROR_EXISTS)	/* of a lost future: the next id may be free */
 			job->strangers |= 1U << i;
 		else if (ask->error.code != DIFS_ERROR_NETWORK) /* which the health check judges */
-			difs_health_rest(ask->server, &ask->error);
+			difs_health_rest(ask->server, &ask->error, false);
 		ereport(LOG,
 				(errmsg("difs: could not create block group " UINT64_FORMAT ": %s", job->group.id, ask->error.text)));
 	}
@@ -312,7 +315,7 @@ log_not_sealed(const DifsJob *job, const DifsAsk *ask)
 						job->group.id, difs_health_name(ask->server), difs_server_timeout / 2)));
 	else if (ask->error.code != DIFS_ERROR_NETWORK && ask->error.code != DIFS_ERROR_NO_GROUP)
 	{
-		difs_health_rest(ask->server, &ask->error);
+		difs_health_rest(ask->server, &ask->error, true);
 		ereport(LOG,
 				(errmsg("difs: could not seal block group " UINT64_FORMAT ": %s", job->group.id, ask->error.text)));
 	}

@@ -50,7 +50,7 @@ typedef struct DifsHealthLink
 	bool		known;			/* has been logged to be up or down */
 	bool		up;
 	TimestampTz rests_until;
-	char		rests_why[DIFS_ERROR_TEXT_SIZE];
+	char		rests_why[DIFS_ERROR_TEXT_SIZE];	/* told until a group has been made there */
 	dlist_head	asks;
 	uint8	   *payload;		/* room for the payload of a reply */
 } DifsHealthLink;
@@ -74,6 +74,7 @@ static void send_stat(DifsHealthLink *link);
 static uint64 send_request(DifsHealthLink *link, DifsMessage message, const void *control, uint32 length);
 static void take_status(DifsHealthLink *link, const DifsServerStatus *status);
 static void say_up(DifsHealthLink *link, const DifsServerStatus *status);
+static void describe_disk(const DifsHealthLink *link, const DifsServerStatus *status, char *problem);
 static void say_down(DifsHealthLink *link, const DifsError *error);
 static const char *without_label(const DifsHealthLink *link, const char *text);
 static TimestampTz next_event(const DifsHealthLink *link);
@@ -150,14 +151,25 @@ difs_health_forget(DifsAsk *ask)
 }
 
 void
-difs_health_rest(int32 server, const DifsError *why)
+difs_health_rest(int32 server, const DifsError *why, bool follows)
 {
 	DifsHealthLink *link = find_link(server);
 
 	if (link == NULL)
 		return;
 	link->rests_until = difs_process_in(REST_MS);
+	if (follows && link->rests_why[0] != '\0')
+		return;
 	strlcpy(link->rests_why, without_label(link, why->text), sizeof(link->rests_why));
+}
+
+void
+difs_health_well(int32 server)
+{
+	DifsHealthLink *link = find_link(server);
+
+	if (link != NULL)
+		link->rests_why[0] = '\0';
 }
 
 const char *
@@ -473,7 +485,7 @@ say_up(DifsHealthLink *link, const DifsServerStatus *status)
 		entry->puts = status->puts;
 		entry->gets = status->gets;
 		entry->syncs = status->syncs;
-		entry->problem[0] = '\0';
+		describe_disk(link, status, entry->problem);
 	}
 	LWLockRelease(&difs_shared->lock);
 	if (!link->up)
@@ -484,6 +496,16 @@ say_up(DifsHealthLink *link, const DifsServerStatus *status)
 				(errmsg("difs: chunk server %s is up", difs_conn_label(link->conn))));
 	}
 	link->known = link->up = true;
+}
+
+/* What is wrong although it answers: it has no room for a block group, or has failed to make or seal one. */
+static void
+describe_disk(const DifsHealthLink *link, const DifsServerStatus *status, char *problem)
+{
+	strlcpy(problem, link->rests_why, DIFS_ERROR_TEXT_SIZE);
+	if (problem[0] == '\0' && status->free_bytes < (uint64) difs_block_group_size * 1024)
+		snprintf(problem, DIFS_ERROR_TEXT_SIZE, "disk full: " UINT64_FORMAT " MB free, a block group takes %d MB",
+				 (uint64) status->free_bytes >> 20, difs_block_group_size / 1024);
 }
 
 /* Closes the connection, fails what was asked, and lets everybody know. Said once in the log. */

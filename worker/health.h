@@ -56,8 +56,12 @@ extern void difs_health_ask(DifsAsk *ask, int32 server, DifsMessage message, con
 							uint32 control_length);
 extern void difs_health_forget(DifsAsk *ask);
 
-/* A server that answers but cannot take block groups gets none for a while. */
-extern void difs_health_rest(int32 server, const DifsError *why);
+/* A server that answers but cannot take block groups gets none for a while. follows: if there has been a reason before, that is the one
+ * to be told. */
+extern void difs_health_rest(int32 server, const DifsError *why, bool follows);
+
+/* It has done what it had failed to do: difs.servers says no more that it has not. */
+extern void difs_health_well(int32 server);
 
 /* Its storage name, for messages. */
 extern const char *difs_health_name(int32 server);

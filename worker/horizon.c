@@ -29,6 +29,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "common/fault.h"
 #include "src/compat.h"
 #include "src/settings.h"
 #include "src/table.h"
@@ -87,6 +88,8 @@ read_xids(DifsHorizon *horizon)
 		epoch--;				/* the oldest is from before the last wraparound */
 	horizon->xid = epoch << 32 | oldest;
 	horizon->next_xid = U64FromFullTransactionId(next);
+	if (DIFS_FAULT_SKIP("keeper.collect.horizon"))
+		horizon->xid = horizon->next_xid;
 }
 
 /* A receiver of WAL that replays nothing (pg_receivewal) says no place; a slot that has lost its WAL holds nothing. */

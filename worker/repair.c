@@ -19,6 +19,7 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
+#include "common/fault.h"
 #include "src/settings.h"
 #include "worker/placement.h"
 #include "worker/repair.h"
@@ -28,13 +29,15 @@ static MemoryContext before_transaction;
 static int64 repair_group(uint64 id);
 static bool repair_member(DifsSealedGroup *group, int place, const DifsJudgement *judgement,
 						  const DifsSharedServer *servers, int count, DifsError *error);
-static bool choose_target(const DifsSealedGroup *group, int place, const DifsJudgement *judgement,
+static bool choose_target(const DifsSealedGroup *group, int place, const DifsJudgement *judgement, bool self_fails,
 						  const DifsSharedServer *servers, int count, int32 *target, DifsError *error);
+static DifsSharedServer *with_good_disks(const DifsSharedServer *servers, int count);
 
 void
 difs_repair_round(void)
 {
 	difs_duty_result(DIFS_REPAIR_DROPPED, difs_survey_run());
+	DIFS_FAULT("keeper.repair.surveyed");
 	difs_duty_result(DIFS_REPAIR_COPIED, difs_repair_work());
 	difs_drain_settle();
 	difs_duty_result(DIFS_REPAIR_MOVED, difs_rebalance_run());
@@ -180,32 +183,36 @@ static bool
 repair_member(DifsSealedGroup *group, int place, const DifsJudgement *judgement, const DifsSharedServer *servers,
 			  int count, DifsError *error)
 {
-	DifsVerdict verdict = judgement->verdict[place];
+	/* Where there is something left that a copy with less in it would replace, there must be nothing less in it. */
+	bool		damaged_too = judgement->verdict[place] == DIFS_COPY_LOST || judgement->verdict[place] == DIFS_COPY_ABSENT;
 	int32		target;
 
 	errno = 0;
 	if (judgement->holder_count == 0)
 		return difs_error_set(error, DIFS_ERROR_NO_GROUP, "no server that answers has a copy");
-	if (!choose_target(group, place, judgement, servers, count, &target, error))
+	if (!choose_target(group, place, judgement, false, servers, count, &target, error))
 		return false;
-	/* Where there is something left that a copy with less in it would replace, there must be nothing less in it. */
-	return difs_replace_copy(group, place, target, judgement, verdict == DIFS_COPY_LOST || verdict == DIFS_COPY_ABSENT,
-							 error);
+	if (difs_replace_copy(group, place, target, judgement, damaged_too, error))
+		return true;
+	return target == group->member[place] &&
+		choose_target(group, place, judgement, true, servers, count, &target, error) &&
+		target != group->member[place] && difs_replace_copy(group, place, target, judgement, damaged_too, error);
 }
 
-/* The server itself if it only lacks bytes; another one if the server or its disk is not to be used. */
+/* The server itself if it only lacks bytes; another one if the server or its disk is not to be used, unless there is none. */
 static bool
-choose_target(const DifsSealedGroup *group, int place, const DifsJudgement *judgement,
+choose_target(const DifsSealedGroup *group, int place, const DifsJudgement *judgement, bool self_fails,
 			  const DifsSharedServer *servers, int count, int32 *target, DifsError *error)
 {
 	DifsVerdict verdict = judgement->verdict[place];
 	const DifsSharedServer *self = difs_repair_server(servers, count, group->member[place]);
 	bool		usable = self != NULL && self->alive && self->accepts_groups;
+	bool		good_disk = usable && self->problem[0] == '\0' && !self_fails;
 	DifsLoad   *load = palloc0(sizeof(DifsLoad) * Max(count, 1));
 	int32		others[DIFS_MAX_REPLICAS];
 
 	*target = group->member[place];
-	if (usable && (verdict == DIFS_COPY_ABSENT || verdict == DIFS_COPY_SHORT))
+	if (good_disk && (verdict == DIFS_COPY_ABSENT || verdict == DIFS_COPY_SHORT))
 		return true;
 
 	/* The one to be replaced stands last, and counts for zones only if it stays usable. */
@@ -217,9 +224,23 @@ choose_target(const DifsSealedGroup *group, int place, const DifsJudgement *judg
 	others[group->members - 1] = group->member[place];
 	for (int i = 0; i < count; i++)
 		load[i].groups = (int) Min(servers[i].used_bytes / ((uint64) 16 * 1024 * 1024), 1000000);
-	if (difs_placement_choose_one(&group->class, judgement->file_bytes, servers, load, count, others,
+	if (difs_placement_choose_one(&group->class, judgement->file_bytes, with_good_disks(servers, count), load, count, others,
 								  usable ? group->members : group->members - 1, target, error))
 		return true;
 	*target = group->member[place];
-	return usable && verdict == DIFS_COPY_FAILED;
+	return usable && (verdict == DIFS_COPY_FAILED || verdict == DIFS_COPY_ABSENT || verdict == DIFS_COPY_SHORT);
+}
+
+/* Those with a problem, although they answer, get no copies. */
+static DifsSharedServer *
+with_good_disks(const DifsSharedServer *servers, int count)
+{
+	DifsSharedServer *good = palloc(sizeof(DifsSharedServer) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+	{
+		good[i] = servers[i];
+		good[i].accepts_groups = servers[i].accepts_groups && servers[i].problem[0] == '\0';
+	}
+	return good;
 }

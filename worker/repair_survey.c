@@ -12,6 +12,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "common/fault.h"
 #include "src/claim.h"
 #include "src/settings.h"
 #include "worker/repair.h"
@@ -309,7 +310,10 @@ drop_strangers(const DifsSealedGroup *group, const DifsCopies *copies, const Dif
 			continue;
 		if (difs_repair_call(found[i].server, DIFS_MESSAGE_DROP_GROUP, control,
 							 difs_pair_pack(group->id, found[i].entry.epoch, control), NULL, &error))
+		{
 			dropped++;
+			DIFS_FAULT("keeper.repair.dropped");
+		}
 		else
 			ereport(LOG,
 					(errmsg("difs repair: could not drop a copy of block group " UINT64_FORMAT ": %s", group->id, error.text)));

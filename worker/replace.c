@@ -15,6 +15,7 @@
 
 #include "utils/timestamp.h"
 
+#include "common/fault.h"
 #include "src/settings.h"
 #include "worker/copy_epoch.h"
 #include "worker/duties.h"
@@ -37,6 +38,7 @@ difs_replace_copy(DifsSealedGroup *group, int place, int32 target, const DifsJud
 	errno = 0;
 	if (!raise_generation(group, judgement->highest_epoch, error) || !make_request(group, judgement, pull, error))
 		return false;
+	DIFS_FAULT("keeper.repair.generation");
 	pull->flags = (damaged_too ? DIFS_PULL_DAMAGED : 0) | difs_tls << DIFS_PULL_TLS_SHIFT;
 	if (!pull_copy(group, target, pull, error))
 	{
@@ -44,9 +46,12 @@ difs_replace_copy(DifsSealedGroup *group, int place, int32 target, const DifsJud
 				(errmsg("difs repair: could not copy block group " UINT64_FORMAT ": %s", group->id, error->text)));
 		return false;
 	}
+	DIFS_FAULT("keeper.repair.pulled");
 	difs_repair_begin();
 	entered = difs_repair_rows_move(group, place, target);
+	DIFS_FAULT("keeper.repair.moved");
 	difs_repair_commit();
+	DIFS_FAULT("keeper.repair.entered");
 	if (!entered)
 		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "the row of block group " UINT64_FORMAT " has changed", group->id);
 	ereport(LOG,
@@ -126,6 +131,7 @@ pull_copy(const DifsSealedGroup *group, int32 target, const DifsPull *pull, Difs
 		pfree(reply.control);
 		if (progress.done)
 			return true;
+		DIFS_FAULT("keeper.repair.asked");
 		if (progress.bytes != bytes)
 			moved_at = GetCurrentTimestamp();
 		bytes = progress.bytes;

@@ -31,6 +31,7 @@
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
+#include "common/fault.h"
 #include "src/compat.h"
 #include "src/report.h"
 #include "src/staging.h"
@@ -167,6 +168,7 @@ move_batch(const DifsClass *class)
 		if (batch[i].chosen)
 			queue_staged(&batch[i], class);
 	wait_for_batch(stored);
+	DIFS_FAULT("keeper.unstage.stored");
 	for (int i = 0; i < batch_count; i++)
 	{
 		if (stored[i].segment == 0 || !lock_files(batch[i].segment, &named) || !named)
@@ -174,8 +176,10 @@ move_batch(const DifsClass *class)
 		update_rows(batch[i].segment, &stored[i]);
 		delete_row(batch[i].segment);
 		moved++;
+		DIFS_FAULT("keeper.unstage.rows");
 	}
 	difs_duty_commit();
+	DIFS_FAULT("keeper.unstage.committed");
 	return true;
 }
 

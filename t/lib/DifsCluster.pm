@@ -115,6 +115,24 @@ sub wait_until_alive
 	return;
 }
 
+# Runs the keeper's duties until there is nothing left to do: what is left after the deadline, or what difs_fsck(deep) finds; lines.
+# Deleted files wait as long as a copy needs their segments: those are not meant.
+sub left_behind
+{
+	my ($self, $timeout_s) = @_;
+	my @left;
+	poll_until(sub {
+			$self->sql('SELECT difs_unstage()', 'SELECT difs_repair()', 'SELECT difs_scrub_all()', 'SELECT difs_collect()');
+			@left = grep { !/^0 / } split /\n/, $self->sql(
+				q{SELECT concat_ws(E'\n', doomed || ' more collected', orphans || ' more orphans') FROM difs_collect()},
+				q{SELECT count(*) || ' doomed' FROM difs.doomed WHERE ino NOT IN (SELECT ino FROM difs.collection_blockers WHERE kind = 'copy')},
+				q{SELECT count(*) || ' staged' FROM difs.staging},
+				q{SELECT problem::text FROM difs_fsck(deep => true) problem});
+			return !@left;
+		}, $timeout_s // 30);
+	return @left;
+}
+
 # Waits until a condition holds; false after the deadline.
 sub poll_until
 {
@@ -227,6 +245,7 @@ sub new
 		address_file => "$cluster->{dir}/$plain.address",
 		log => "$PostgreSQL::Test::Utils::log_path/$cluster->{name}_$plain.log",
 		options => [@options],
+		environment => {},
 		port => 0
 	}, $class;
 }
@@ -258,6 +277,7 @@ sub start
 		open(STDOUT, '>>', $self->{log}) or POSIX::_exit(126);
 		open(STDERR, '>&', \*STDOUT) or POSIX::_exit(126);
 		close($self->{stdin});
+		@ENV{ keys %{ $self->{environment} } } = values %{ $self->{environment} };
 		exec(program(),
 			'--name', $self->{name}, '--data', $self->{data}, '--key-file', $self->{key_file},
 			'--listen', "127.0.0.1:$self->{port}", '--address-file', $self->{address_file},

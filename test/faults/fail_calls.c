@@ -7,6 +7,12 @@
  *	FAIL_LOG=file				a line "hit" for a call that was failed; without FAIL_CALL, at exit a line "name count" for each
  *								call that was made
  *
+ * A disk that goes bad: FAIL_DISK names a file, read at each call, with one of these words; without it, the disk is well.
+ *
+ *	full		whatever needs room fails with ENOSPC, and no room is left, says fstatvfs()
+ *	read-only	whatever changes anything fails with EROFS
+ *	failing		syncs fail with EIO
+ *
  * A call that fails has not been made.  Sockets count apart from files, as send and receive.
  */
 #include <dlfcn.h>
@@ -128,6 +134,35 @@ print_counts(void)
 		log_line("%s %u\n", calls[i].name, calls[i].count);
 }
 
+/* What a call does to the disk. */
+typedef enum Effect
+{
+	NO_CHANGE,
+	CHANGE,
+	GROWTH,
+	SYNC
+} Effect;
+
+static int
+disk_fails(Effect effect)
+{
+	const char *path = effect == NO_CHANGE ? NULL : getenv("FAIL_DISK");
+	char		word[16] = "";
+	int			fd = path == NULL ? -1 : REAL(open) (path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	if (REAL(read) (fd, word, sizeof(word) - 1) < 0)
+		abort();
+	REAL(close) (fd);
+	errno = strncmp(word, "full", 4) == 0 && effect == GROWTH ? ENOSPC :
+		strncmp(word, "read-only", 9) == 0 && effect != SYNC ? EROFS :
+		strncmp(word, "failing", 7) == 0 && effect == SYNC ? EIO : 0;
+	if (errno != 0)
+		log_line("hit\n");
+	return errno != 0;
+}
+
 static int
 is_socket(int fd)
 {
@@ -137,34 +172,43 @@ is_socket(int fd)
 }
 
 /* A call that either works or does not. */
-#define PLAIN(type, name, failed, parameters, arguments) \
+#define PLAIN(type, name, effect, failed, parameters, arguments) \
 type name parameters \
 { \
-	if (judge(#name) == FAIL) \
+	if (judge(#name) == FAIL || disk_fails(effect)) \
 		return failed; \
 	return REAL(name) arguments; \
 }
 
-PLAIN(int, fsync, -1, (int fd), (fd))
-PLAIN(int, fdatasync, -1, (int fd), (fd))
-PLAIN(int, ftruncate, -1, (int fd, off_t length), (fd, length))
-PLAIN(int, fallocate, -1, (int fd, int mode, off_t offset, off_t length), (fd, mode, offset, length))
-PLAIN(int, renameat, -1, (int from_fd, const char *from, int to_fd, const char *to), (from_fd, from, to_fd, to))
-PLAIN(int, rename, -1, (const char *from, const char *to), (from, to))
-PLAIN(int, unlinkat, -1, (int fd, const char *path, int flags), (fd, path, flags))
-PLAIN(int, mkdirat, -1, (int fd, const char *path, mode_t mode), (fd, path, mode))
-PLAIN(int, mkdir, -1, (const char *path, mode_t mode), (path, mode))
-PLAIN(int, flock, -1, (int fd, int operation), (fd, operation))
-PLAIN(int, fstat, -1, (int fd, struct stat *status), (fd, status))
-PLAIN(int, fstatvfs, -1, (int fd, struct statvfs *status), (fd, status))
-PLAIN(off_t, lseek, -1, (int fd, off_t offset, int whence), (fd, offset, whence))
-PLAIN(void *, mmap, MAP_FAILED, (void *address, size_t length, int protection, int flags, int fd, off_t offset),
+PLAIN(int, fsync, SYNC, -1, (int fd), (fd))
+PLAIN(int, fdatasync, SYNC, -1, (int fd), (fd))
+PLAIN(int, ftruncate, CHANGE, -1, (int fd, off_t length), (fd, length))
+PLAIN(int, fallocate, mode == 0 ? GROWTH : CHANGE, -1, (int fd, int mode, off_t offset, off_t length), (fd, mode, offset, length))
+PLAIN(int, renameat, CHANGE, -1, (int from_fd, const char *from, int to_fd, const char *to), (from_fd, from, to_fd, to))
+PLAIN(int, rename, CHANGE, -1, (const char *from, const char *to), (from, to))
+PLAIN(int, unlinkat, CHANGE, -1, (int fd, const char *path, int flags), (fd, path, flags))
+PLAIN(int, mkdirat, GROWTH, -1, (int fd, const char *path, mode_t mode), (fd, path, mode))
+PLAIN(int, mkdir, GROWTH, -1, (const char *path, mode_t mode), (path, mode))
+PLAIN(int, flock, NO_CHANGE, -1, (int fd, int operation), (fd, operation))
+PLAIN(int, fstat, NO_CHANGE, -1, (int fd, struct stat *status), (fd, status))
+PLAIN(off_t, lseek, NO_CHANGE, -1, (int fd, off_t offset, int whence), (fd, offset, whence))
+PLAIN(void *, mmap, NO_CHANGE, MAP_FAILED, (void *address, size_t length, int protection, int flags, int fd, off_t offset),
 	  (address, length, protection, flags, fd, offset))
 
-static int
-open_fails(const char *name)
+int
+fstatvfs(int fd, struct statvfs *status)
 {
-	return judge(name) == FAIL;
+	int			result = judge("fstatvfs") == FAIL ? -1 : REAL(fstatvfs) (fd, status);
+
+	if (result == 0 && disk_fails(GROWTH) && errno == ENOSPC)
+		status->f_bavail = 0;
+	return result;
+}
+
+static int
+open_fails(const char *name, int flags)
+{
+	return judge(name) == FAIL || disk_fails(flags & O_CREAT ? GROWTH : flags & O_ACCMODE ? CHANGE : NO_CHANGE);
 }
 
 int
@@ -176,7 +220,7 @@ open(const char *path, int flags, ...)
 	va_start(args, flags);
 	mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
 	va_end(args);
-	return open_fails("open") ? -1 : REAL(open) (path, flags, mode);
+	return open_fails("open", flags) ? -1 : REAL(open) (path, flags, mode);
 }
 
 int
@@ -188,7 +232,7 @@ openat(int directory, const char *path, int flags, ...)
 	va_start(args, flags);
 	mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
 	va_end(args);
-	return open_fails("openat") ? -1 : REAL(openat) (directory, path, flags, mode);
+	return open_fails("openat", flags) ? -1 : REAL(openat) (directory, path, flags, mode);
 }
 
 /* Linux closes the descriptor even if it says otherwise. */
@@ -230,7 +274,7 @@ pwritev(int fd, const struct iovec *vector, int count, off_t offset)
 	struct iovec half = {vector->iov_base, (vector->iov_len + 1) / 2};
 	Verdict		verdict = judge("pwritev");
 
-	if (verdict == FAIL)
+	if (verdict == FAIL || disk_fails(GROWTH))
 		return -1;
 	return verdict == SHORT ? REAL(pwritev) (fd, &half, 1, offset) : REAL(pwritev) (fd, vector, count, offset);
 }
