@@ -983,6 +983,33 @@ COMMENT ON FUNCTION difs_unstage() IS
 REVOKE ALL ON FUNCTION difs_unstage() FROM PUBLIC;
 
 --
+-- The shared cache (src/cache.h).
+--
+
+CREATE FUNCTION difs.cache_state(
+    OUT size_bytes bigint,
+    OUT used_bytes bigint,
+    OUT hot_bytes  bigint,
+    OUT blocks     bigint,
+    OUT hits       bigint,
+    OUT hit_bytes  bigint,
+    OUT misses     bigint,
+    OUT kept       bigint,
+    OUT evicted    bigint)
+RETURNS record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_cache_state';
+COMMENT ON FUNCTION difs.cache_state() IS 'what the view difs.stat_cache shows';
+REVOKE ALL ON FUNCTION difs.cache_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.cache_state() TO pg_monitor;
+
+CREATE VIEW difs.stat_cache AS
+SELECT size_bytes, used_bytes, hot_bytes, blocks, hits, hit_bytes, misses, kept, evicted FROM difs.cache_state();
+COMMENT ON VIEW difs.stat_cache IS
+'the shared cache of segments, of all databases together: its size, what is in it (hot: asked for again), and since the server started, blocks found, bytes copied from them, blocks not found, put in, and put out';
+GRANT SELECT ON difs.stat_cache TO pg_monitor;
+
+--
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
 -- pristine ones make way.
 --
