@@ -294,21 +294,24 @@ COMMENT ON FUNCTION difs_list(text, boolean, text, text, integer, text) IS
 'entries of a directory, or with recursive of a tree, depth first in byte order; pattern is a glob for the last component, after the name behind which to go on, max a number of rows, kind file, directory or symlink';
 REVOKE ALL ON FUNCTION difs_list(text, boolean, text, text, integer, text) FROM PUBLIC;
 
-CREATE FUNCTION difs_stat(
-    path    text,
-    version integer DEFAULT NULL,
-    OUT ino     bigint,
-    OUT kind    text,
-    OUT size    bigint,
-    OUT version integer,
-    OUT mode    integer,
-    OUT owner   regrole,
-    OUT nlink   integer,
-    OUT atime   timestamptz,
-    OUT mtime   timestamptz,
-    OUT ctime   timestamptz,
-    OUT btime   timestamptz,
-    OUT volume  text)
+-- A type of its own, since to make one out of OUT arguments for each call costs as much as to find the file.
+CREATE TYPE difs.file_status AS (
+    ino     bigint,
+    kind    text,
+    size    bigint,
+    version integer,
+    mode    integer,
+    owner   regrole,
+    nlink   integer,
+    atime   timestamptz,
+    mtime   timestamptz,
+    ctime   timestamptz,
+    btime   timestamptz,
+    volume  text);
+COMMENT ON TYPE difs.file_status IS 'what difs_stat() tells';
+
+CREATE FUNCTION difs_stat(path text, version integer DEFAULT NULL)
+RETURNS difs.file_status
 LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'difs_stat';
 COMMENT ON FUNCTION difs_stat(text, integer) IS

@@ -293,7 +293,7 @@ my $many = change(sub {
 });
 is($?, 0, '16 clients read the right bytes') or diag $err;
 like($out, qr/number of failed transactions: 0 /, 'none failed');
-cmp_ok($many->{$_}, '>', 1000, "meanwhile $_: $many->{$_}") for qw(hits evicted);
+cmp_ok($many->{$_}, '>', 0, "meanwhile $_: $many->{$_}") for qw(hits evicted);
 cmp_ok(state_of()->{used_bytes}, '<=', 1024 * 1024, 'and the cache has not grown');
 
 # Off.
