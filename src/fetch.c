@@ -72,12 +72,21 @@ fetch_planned(const DifsPlan *plan, const DifsPiece *first)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs fetch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
-	Fetch	   *fetch = palloc0(sizeof(Fetch));
+	Fetch	   *fetch = palloc(sizeof(Fetch));
 
 	fetch->path = plan->path;
 	fetch->plan = *plan;
-	fetch->next_piece = *first;
+	fetch->planned = false;
 	fetch->held = true;
+	fetch->next_piece = *first;
+	fetch->busy = 0;
+	fetch->busy_bytes = 0;
+	for (int i = 0; i < MAX_LANES; i++)
+	{
+		/* begin_piece() fills in the rest: most reads need one lane, and all of them are 15 kB */
+		fetch->lanes[i].state = DIFS_LANE_FREE;
+		fetch->lanes[i].inflate = NULL;
+	}
 	difs_link_begin();
 	PG_TRY();
 	{
