@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "port/pg_bitutils.h"
 
 #include "common/segment.h"

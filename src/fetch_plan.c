@@ -16,6 +16,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "src/fetch_plan.h"
 #include "src/inflate.h"
 #include "src/report.h"
@@ -50,6 +52,7 @@ difs_plan_next(DifsPlan *plan, DifsPiece *piece)
 	{
 		DifsExtent *extent = next_extent(plan);
 
+		CHECK_FOR_INTERRUPTS();
 		if (extent == NULL || extent->file_offset >= plan->end)
 			break;
 		fill_hole(plan, extent->file_offset);
