@@ -26,7 +26,7 @@
  * not count.  Blocks of segments that are read in part are kept only if the
  * whole segment has been decompressed for that: not those of large ones (inflate.h).
  *
- * Locks.  Partitions, by the hash of the key, of at least 4 MiB, each with an LWLock: shared
+ * Locks.  Partitions, by the hash of the key, of at least 4 MiB (if there are so many), each with an LWLock: shared
  * to copy bytes out, exclusive to put some in, and to make room for them.  No I/O,
  * no error and no interrupt in between.  Nobody holds anything of it beyond the copying, so a
  * process that dies leaves nothing behind; after one that may have harmed shared memory
