@@ -294,21 +294,24 @@ COMMENT ON FUNCTION difs_list(text, boolean, text, text, integer, text) IS
 'entries of a directory, or with recursive of a tree, depth first in byte order; pattern is a glob for the last component, after the name behind which to go on, max a number of rows, kind file, directory or symlink';
 REVOKE ALL ON FUNCTION difs_list(text, boolean, text, text, integer, text) FROM PUBLIC;
 
-CREATE FUNCTION difs_stat(
-    path    text,
-    version integer DEFAULT NULL,
-    OUT ino     bigint,
-    OUT kind    text,
-    OUT size    bigint,
-    OUT version integer,
-    OUT mode    integer,
-    OUT owner   regrole,
-    OUT nlink   integer,
-    OUT atime   timestamptz,
-    OUT mtime   timestamptz,
-    OUT ctime   timestamptz,
-    OUT btime   timestamptz,
-    OUT volume  text)
+-- A type of its own, since to make one out of OUT arguments for each call costs as much as to find the file.
+CREATE TYPE difs.file_status AS (
+    ino     bigint,
+    kind    text,
+    size    bigint,
+    version integer,
+    mode    integer,
+    owner   regrole,
+    nlink   integer,
+    atime   timestamptz,
+    mtime   timestamptz,
+    ctime   timestamptz,
+    btime   timestamptz,
+    volume  text);
+COMMENT ON TYPE difs.file_status IS 'what difs_stat() tells';
+
+CREATE FUNCTION difs_stat(path text, version integer DEFAULT NULL)
+RETURNS difs.file_status
 LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'difs_stat';
 COMMENT ON FUNCTION difs_stat(text, integer) IS
@@ -981,6 +984,33 @@ AS 'MODULE_PATHNAME', 'difs_unstage';
 COMMENT ON FUNCTION difs_unstage() IS
 'moves staged segments to chunk servers now, as happens by itself; returns how many were moved';
 REVOKE ALL ON FUNCTION difs_unstage() FROM PUBLIC;
+
+--
+-- The shared cache (src/cache.h).
+--
+
+CREATE FUNCTION difs.cache_state(
+    OUT size_bytes bigint,
+    OUT used_bytes bigint,
+    OUT hot_bytes  bigint,
+    OUT blocks     bigint,
+    OUT hits       bigint,
+    OUT hit_bytes  bigint,
+    OUT misses     bigint,
+    OUT kept       bigint,
+    OUT evicted    bigint)
+RETURNS record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_cache_state';
+COMMENT ON FUNCTION difs.cache_state() IS 'what the view difs.stat_cache shows';
+REVOKE ALL ON FUNCTION difs.cache_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.cache_state() TO pg_monitor;
+
+CREATE VIEW difs.stat_cache AS
+SELECT size_bytes, used_bytes, hot_bytes, blocks, hits, hit_bytes, misses, kept, evicted FROM difs.cache_state();
+COMMENT ON VIEW difs.stat_cache IS
+'the shared cache of segments, of all databases together: its size, what is in it (hot: asked for again), and since the server started, blocks found, bytes copied from them, blocks not found, put in, and put out';
+GRANT SELECT ON difs.stat_cache TO pg_monitor;
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

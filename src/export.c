@@ -97,7 +97,7 @@ write_version(const char *path, const DifsVersion *version, int file, const char
 	{
 		int64		length = Min(piece, version->size - at);
 
-		difs_fetch_range(path, version, at, length, buffer);
+		difs_fetch_range(path, version, at, length, difs_cache_for(version->size), buffer);
 		write_all(file, name, buffer, length);
 	}
 	pfree(buffer);

@@ -35,6 +35,7 @@ typedef struct Fetch
 	DifsLane	lanes[MAX_LANES];
 } Fetch;
 
+static pg_noinline void fetch_planned(const DifsPlan *plan, const DifsPiece *first);
 static void run(Fetch *fetch);
 static void begin_pieces(Fetch *fetch);
 static void begin_piece(Fetch *fetch, DifsLane *lane);
@@ -55,14 +56,37 @@ static int64 lane_deadline(const DifsLane *lane);
 static void give_up_silent(Fetch *fetch);
 
 void
-difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int64 length, char *out)
+difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int64 length, DifsCaching caching, char *out)
+{
+	DifsPlan	plan;
+	DifsPiece	piece;
+
+	difs_plan_begin(&plan, path, version, offset, length, caching, out);
+	if (difs_plan_next(&plan, &piece))
+		fetch_planned(&plan, &piece);
+}
+
+/* From the first piece on that is not in the cache. */
+static pg_noinline void
+fetch_planned(const DifsPlan *plan, const DifsPiece *first)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs fetch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
-	Fetch	   *fetch = palloc0(sizeof(Fetch));
+	Fetch	   *fetch = palloc(sizeof(Fetch));
 
-	fetch->path = path;
-	difs_plan_begin(&fetch->plan, path, version, offset, length, out);
+	fetch->path = plan->path;
+	fetch->plan = *plan;
+	fetch->planned = false;
+	fetch->held = true;
+	fetch->next_piece = *first;
+	fetch->busy = 0;
+	fetch->busy_bytes = 0;
+	for (int i = 0; i < MAX_LANES; i++)
+	{
+		/* begin_piece() fills in the rest: most reads need one lane, and all of them are 15 kB */
+		fetch->lanes[i].state = DIFS_LANE_FREE;
+		fetch->lanes[i].inflate = NULL;
+	}
 	difs_link_begin();
 	PG_TRY();
 	{

@@ -9,14 +9,19 @@
  * MAX_RAW_PIECE bytes at once.  A compressed one is asked for as a whole, or if it
  * is large and not all of it is wanted, in chunks from its beginning.
  *
+ * What the cache has of a segment, up to the first byte that it has not, needs no piece.
+ *
  * Rows are read in batches under the active snapshot, so the memory for them does
  * not grow with the file.
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "src/fetch_plan.h"
 #include "src/inflate.h"
 #include "src/report.h"
+#include "src/servers.h"
 
 #define BATCH			256
 #define MAX_RAW_PIECE	(4 * 1024 * 1024)
@@ -25,31 +30,44 @@
 StaticAssertDecl(MAX_RAW_PIECE % DIFS_BLOCK_SIZE == 0, "pieces begin at blocks");
 
 static DifsExtent *next_extent(DifsPlan *plan);
+static bool take_cached(DifsPlan *plan, const DifsExtent *extent);
 static void check_extent(const DifsPlan *plan, const DifsExtent *extent);
 static void make_piece(const DifsPlan *plan, const DifsExtent *extent, DifsPiece *piece);
 static void pass(DifsPlan *plan, int64 length);
 static void fill_hole(DifsPlan *plan, int64 end);
 
 void
-difs_plan_begin(DifsPlan *plan, const char *path, const DifsVersion *version, int64 offset, int64 length, char *out)
+difs_plan_begin(DifsPlan *plan, const char *path, const DifsVersion *version, int64 offset, int64 length,
+				DifsCaching caching, char *out)
 {
-	*plan = (DifsPlan) {.path = path, .version = version, .at = offset, .end = offset + length, .out = out};
+	*plan = (DifsPlan) {
+		.path = path, .version = version, .at = offset, .end = offset + length, .out = out, .caching = caching,
+	};
 }
 
 bool
 difs_plan_next(DifsPlan *plan, DifsPiece *piece)
 {
-	DifsExtent *extent = plan->at < plan->end ? next_extent(plan) : NULL;
-
-	if (extent == NULL || extent->file_offset >= plan->end)
+	while (plan->at < plan->end)
 	{
-		fill_hole(plan, plan->end);
-		return false;
+		DifsExtent *extent = next_extent(plan);
+
+		CHECK_FOR_INTERRUPTS();
+		if (extent == NULL || extent->file_offset >= plan->end)
+			break;
+		fill_hole(plan, extent->file_offset);
+		if (take_cached(plan, extent))
+			continue;
+		make_piece(plan, extent, piece);
+		pass(plan, piece->length);
+		return true;
 	}
-	fill_hole(plan, extent->file_offset);
-	make_piece(plan, extent, piece);
-	pass(plan, piece->length);
-	return true;
+	fill_hole(plan, plan->end);
+	if (plan->extents != NULL)
+		pfree(plan->extents);
+	plan->extents = NULL;
+	plan->count = plan->next = 0;
+	return false;
 }
 
 /* The first row that ends behind plan->at; NULL if there is none. */
@@ -77,6 +95,22 @@ next_extent(DifsPlan *plan)
 		plan->next = 0;
 		plan->last_batch = plan->count < BATCH;
 	}
+}
+
+/* Puts into place what the cache has of a segment, from plan->at on without a gap. True if that is all of what is wanted of it. */
+static bool
+take_cached(DifsPlan *plan, const DifsExtent *extent)
+{
+	int64		skip = plan->at - extent->file_offset;
+	int64		length = Min(extent->length - skip, plan->end - plan->at);
+	int64		taken;
+
+	if (plan->caching == DIFS_CACHING_NONE)
+		return false;
+	taken = difs_cache_read(difs_servers_cluster(), &extent->stored, extent->segment_offset + (uint32) skip, (uint32) length,
+							plan->caching, plan->out);
+	pass(plan, taken);
+	return taken == length;
 }
 
 /* A row that lies about its segment must not become an address. */
@@ -112,6 +146,7 @@ make_piece(const DifsPlan *plan, const DifsExtent *extent, DifsPiece *piece)
 	piece->get_offset = 0;
 	piece->get_length = extent->stored.stored_length;
 	piece->chunked = false;
+	piece->keep = plan->caching == DIFS_CACHING_KEEP;
 	if (extent->stored.codec == DIFS_CODEC_RAW)
 	{
 		uint32		limit = first - first % MAX_RAW_PIECE + MAX_RAW_PIECE;

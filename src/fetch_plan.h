@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "src/cache.h"
 #include "src/version.h"
 
 /* One request's worth: some bytes of one segment, and where they go. */
@@ -18,6 +19,7 @@ typedef struct DifsPiece
 	uint32		get_offset;		/* bytes of the stored form that must come for that: whole blocks */
 	uint32		get_length;
 	bool		chunked;		/* a part of a large compressed segment: comes chunk by chunk (inflate.h) */
+	bool		keep;			/* what comes of it is put into the cache */
 	char	   *out;			/* room for length bytes */
 } DifsPiece;
 
@@ -29,6 +31,7 @@ typedef struct DifsPlan
 	int64		at;				/* everything in front has been planned */
 	int64		end;
 	char	   *out;			/* where byte "at" goes */
+	DifsCaching caching;
 
 	DifsExtent *extents;		/* a batch of manifest rows, or NULL */
 	int			count;
@@ -37,9 +40,10 @@ typedef struct DifsPlan
 } DifsPlan;
 
 extern void difs_plan_begin(DifsPlan *plan, const char *path, const DifsVersion *version, int64 offset, int64 length,
-							char *out);
+							DifsCaching caching, char *out);
 
-/* The next piece; false at the end. Fills holes on its way with zeros. */
+/* The next piece that must be fetched; false at the end. On its way, fills holes with zeros, and puts into place what is in
+ * the cache. */
 extern bool difs_plan_next(DifsPlan *plan, DifsPiece *piece);
 
 #endif

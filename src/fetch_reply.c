@@ -14,7 +14,8 @@
 #include "src/fetch_lane.h"
 
 static bool may_be_direct(const DifsPiece *piece);
-static bool deliver_part(DifsLane *lane, const char *scratch, DifsError *error);
+static bool deliver_decoded(const DifsPiece *piece, const char *scratch, DifsError *error);
+static void keep(const DifsPiece *piece, uint32 raw_offset, uint32 length, const char *raw);
 static bool deliver_chunk(DifsLane *lane, const char *scratch, bool *done, DifsError *error);
 static void ask_for_chunk(DifsLane *lane);
 
@@ -78,21 +79,16 @@ bool
 difs_lane_deliver(DifsLane *lane, int member, bool *done, DifsError *error)
 {
 	const DifsPiece *piece = &lane->piece;
-	const DifsStored *stored = &piece->stored;
 	const char *scratch = lane->tries[member].scratch;
 
 	*done = true;
-	if (scratch == NULL)
-		return true;
 	if (piece->chunked)
 		return deliver_chunk(lane, scratch, done, error);
-	if (stored->codec == DIFS_CODEC_RAW)
+	if (piece->stored.codec != DIFS_CODEC_RAW)
+		return deliver_decoded(piece, scratch, error);
+	if (scratch != NULL)
 		memcpy(piece->out, scratch + (piece->raw_offset - piece->get_offset), piece->length);
-	else if (piece->length < stored->raw_length)
-		return deliver_part(lane, scratch, error);
-	else
-		return difs_segment_decode(stored->codec, scratch, stored->stored_length,
-								   piece->out, stored->raw_length, error);
+	keep(piece, piece->get_offset, piece->get_length, scratch != NULL ? scratch : piece->out);
 	return true;
 }
 
@@ -127,20 +123,30 @@ may_be_direct(const DifsPiece *piece)
 		piece->get_offset == piece->raw_offset && piece->get_length == piece->length;
 }
 
-/* Some bytes of a compressed segment. */
+/* A compressed segment, all of which is there. */
 static bool
-deliver_part(DifsLane *lane, const char *scratch, DifsError *error)
+deliver_decoded(const DifsPiece *piece, const char *scratch, DifsError *error)
 {
-	const DifsPiece *piece = &lane->piece;
 	const DifsStored *stored = &piece->stored;
-	char	   *raw = palloc(stored->raw_length);
-	bool		ok = difs_segment_decode(stored->codec, scratch, stored->stored_length,
-										 raw, stored->raw_length, error);
+	bool		whole = piece->length == stored->raw_length;
+	char	   *raw = whole ? piece->out : palloc(stored->raw_length);
+	bool		ok = difs_segment_decode(stored->codec, scratch, stored->stored_length, raw, stored->raw_length, error);
 
 	if (ok)
+		keep(piece, 0, stored->raw_length, raw);
+	if (ok && !whole)
 		memcpy(piece->out, raw + piece->raw_offset, piece->length);
-	pfree(raw);
+	if (!whole)
+		pfree(raw);
 	return ok;
+}
+
+/* What has been checked may go into the cache. */
+static void
+keep(const DifsPiece *piece, uint32 raw_offset, uint32 length, const char *raw)
+{
+	if (piece->keep)
+		difs_cache_keep(difs_servers_cluster(), &piece->stored, raw_offset, length, raw, piece->raw_offset, piece->length);
 }
 
 /* A stored form whose checksum is right but which cannot be decompressed was made so, and what has come out of it

@@ -120,7 +120,7 @@ matches(int64 ino, int32 number, const char *name)
 		int64		length = Min(version.size - at, PIECE_BYTES);
 
 		CHECK_FOR_INTERRUPTS();
-		difs_fetch_range(name, &version, at, length, piece);
+		difs_fetch_range(name, &version, at, length, DIFS_CACHING_NONE, piece);
 		if (is_short)
 			(void) XXH3_128bits_update(xxh3, piece, length);	/* fails for null pointers only */
 		else if (EVP_DigestUpdate(sha256, piece, length) != 1)

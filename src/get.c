@@ -35,6 +35,7 @@ typedef struct Reading
 	int64		at;
 	int64		end;
 	int32		piece_size;
+	DifsCaching caching;
 	MemoryContext piece_context;
 	Snapshot	snapshot;
 	ResourceOwner owner;
@@ -42,7 +43,7 @@ typedef struct Reading
 } Reading;
 
 static void clip_range(FunctionCallInfo fcinfo, int64 size, int64 *offset, int64 *length);
-static bytea *fetch_bytes(const char *path, const DifsVersion *version, int64 offset, int64 length);
+static bytea *fetch_bytes(const char *path, const DifsVersion *version, int64 offset, int64 length, DifsCaching caching);
 static Reading *begin_reading(FunctionCallInfo fcinfo);
 static void end_reading(Reading *reading);
 static void query_ends(Datum reading);
@@ -84,13 +85,13 @@ clip_range(FunctionCallInfo fcinfo, int64 size, int64 *offset, int64 *length)
 }
 
 static bytea *
-fetch_bytes(const char *path, const DifsVersion *version, int64 offset, int64 length)
+fetch_bytes(const char *path, const DifsVersion *version, int64 offset, int64 length, DifsCaching caching)
 {
 	bytea	   *bytes = palloc(VARHDRSZ + length);
 
 	SET_VARSIZE(bytes, VARHDRSZ + length);
 	if (length > 0)
-		difs_fetch_range(path, version, offset, length, VARDATA(bytes));
+		difs_fetch_range(path, version, offset, length, caching, VARDATA(bytes));
 	return bytes;
 }
 
@@ -115,6 +116,7 @@ begin_reading(FunctionCallInfo fcinfo)
 	difs_get_open(fcinfo, 0, 1, &reading->path, &reading->version);
 	clip_range(fcinfo, reading->version.size, &reading->at, &length);
 	reading->end = reading->at + length;
+	reading->caching = difs_cache_for(length);
 	reading->piece_context = AllocSetContextCreate(CurrentMemoryContext, "difs_read piece", ALLOCSET_DEFAULT_SIZES);
 	reading->owner = CurrentResourceOwner;
 	reading->snapshot = RegisterSnapshotOnOwner(GetActiveSnapshot(), reading->owner);
@@ -152,7 +154,7 @@ next_piece(Reading *reading, TupleDesc desc)
 
 	PushActiveSnapshot(reading->snapshot);
 	values[0] = Int64GetDatum(reading->at);
-	values[1] = PointerGetDatum(fetch_bytes(reading->path, &reading->version, reading->at, length));
+	values[1] = PointerGetDatum(fetch_bytes(reading->path, &reading->version, reading->at, length, reading->caching));
 	PopActiveSnapshot();
 	reading->at += length;
 
@@ -185,7 +187,7 @@ difs_get(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("%lld bytes of file \"%s\" do not fit into one value", (long long) length, path),
 				 errhint("Use difs_read() or difs_export(), or ask for a shorter range with \"offset\" and length.")));
-	bytes = fetch_bytes(path, &version, offset, length);
+	bytes = fetch_bytes(path, &version, offset, length, difs_cache_for(length));
 	difs_read_end();
 	PG_RETURN_BYTEA_P(bytes);
 }

@@ -7,6 +7,8 @@
  * the table.  Both are emptied when they have grown to their limit, and when the
  * extension has been created anew, since ids start over then.
  *
+ * The cluster's uuid is kept too, until a change of difs.cluster is heard of (difs_cluster_changed() in claim.c).
+ *
  * Rows are read under the newest snapshot, not the active one: an old snapshot
  * still names the right block group, but repair may have moved that to other
  * members since, and only those have it now.
@@ -23,6 +25,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -53,13 +56,18 @@ typedef struct CachedServer
 static HTAB *groups = NULL;
 static HTAB *servers = NULL;
 static Oid	cached_for = InvalidOid;	/* the difs.server that both were read from */
+static uint8 cluster[DIFS_UUID_SIZE];
+static Oid	cluster_table = InvalidOid; /* the difs.cluster that it was read from */
+static bool cluster_known = false;
+static uint64 cluster_changes = 0;	/* how many have been heard of */
 
 static void ready_caches(void);
 static void drop_caches(void);
 static HTAB *make_cache(const char *name, Size key_size, Size entry_size, int entries);
 static bool read_group(uint64 group, DifsMembers *members);
 static bool read_server(int32 server, CachedServer *entry);
-static void read_cluster(DifsPeer *peer);
+static void read_cluster(uint8 *uuid);
+static void forget_cluster(Datum unused, Oid changed);
 static bool read_row(DifsRelation table, DifsRelation index, ScanKey key, Datum *values, bool *nulls);
 
 bool
@@ -111,9 +119,31 @@ difs_server_peer(int32 server, DifsPeer *peer)
 void
 difs_servers_identity(DifsPeer *peer)
 {
-	read_cluster(peer);
+	read_cluster(peer->cluster);
 	difs_claim_introduce(difs_database_find(MyDatabaseId), peer);
 	memcpy(peer->key, difs_cluster_key(), DIFS_KEY_SIZE);
+}
+
+/* What is heard of while the table is read makes it be read again. */
+const uint8 *
+difs_servers_cluster(void)
+{
+	static bool watching = false;
+
+	if (!watching)
+	{
+		CacheRegisterRelcacheCallback(forget_cluster, (Datum) 0);
+		watching = true;
+	}
+	while (unlikely(!cluster_known))
+	{
+		uint64		before = cluster_changes;
+
+		cluster_table = difs_relation(DIFS_REL_CLUSTER);
+		read_cluster(cluster);
+		cluster_known = cluster_changes == before;
+	}
+	return cluster;
 }
 
 void
@@ -237,7 +267,7 @@ read_server(int32 server, CachedServer *entry)
 
 /* Who this database is to its servers.  The table has one row. */
 static void
-read_cluster(DifsPeer *peer)
+read_cluster(uint8 *uuid)
 {
 	Relation	table = table_open(difs_relation(DIFS_REL_CLUSTER), AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -249,11 +279,21 @@ read_cluster(DifsPeer *peer)
 				(errcode(DIFS_ERRCODE_CORRUPT),
 				 errmsg("table difs.cluster is empty")));
 	slot_getallattrs(slot);
-	memcpy(peer->cluster, DatumGetUUIDP(slot->tts_values[DIFS_CLUSTER_UUID - 1])->data, DIFS_UUID_SIZE);
+	memcpy(uuid, DatumGetUUIDP(slot->tts_values[DIFS_CLUSTER_UUID - 1])->data, DIFS_UUID_SIZE);
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);
 	table_close(table, AccessShareLock);
+}
+
+/* A relation's entry in the relation cache is no longer right; InvalidOid means all of them. */
+static void
+forget_cluster(Datum unused, Oid changed)
+{
+	if (OidIsValid(changed) && changed != cluster_table)
+		return;
+	cluster_known = false;
+	cluster_changes++;
 }
 
 /* The columns of the one row that the newest snapshot shows, in the current memory context. */

@@ -31,6 +31,9 @@ extern bool difs_server_peer(int32 server, DifsPeer *peer);
 /* The same without the address, for a server that has no row yet. */
 extern void difs_servers_identity(DifsPeer *peer);
 
+/* The cluster uuid of this database, as the newest snapshot has it. Valid until the next transaction. */
+extern const uint8 *difs_servers_cluster(void);
+
 /* Drops what is cached of a group and its members. */
 extern void difs_servers_forget(uint64 group);
 

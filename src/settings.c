@@ -15,6 +15,7 @@ char	   *difs_local_directory = "";
 int			difs_stream_pool_size = 256 * 1024;
 int			difs_stream_slots = 8192;
 int			difs_max_databases = 8;
+int			difs_cache_size = 128;
 char	   *difs_key_file = "";
 int			difs_tls = DIFS_TLS_OFF;
 DifsTlsFiles difs_tls_files = {"", "", ""};
@@ -111,6 +112,11 @@ define_fixed_at_start(void)
 							NULL,
 							&difs_max_databases, 8, 1, 256,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.cache_size",
+							"Shared memory for segments that are read often.",
+							"0 turns the cache off.",
+							&difs_cache_size, 128, 0, 16 * 1024 * 1024,
+							PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
 }
 
 static void

@@ -14,6 +14,7 @@ extern char *difs_local_directory;		/* difs.local_directory: where they keep the
 extern int	difs_stream_pool_size;		/* difs.stream_pool_size, in kB */
 extern int	difs_stream_slots;			/* difs.stream_slots: segments on their way at once */
 extern int	difs_max_databases;			/* difs.max_databases */
+extern int	difs_cache_size;			/* difs.cache_size, in MB; 0 = no cache */
 
 /* re-read on reload */
 extern char *difs_key_file;				/* difs.key_file: '' = <local directory>/cluster.key */

@@ -10,6 +10,7 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
+#include "src/cache.h"
 #include "src/compat.h"
 #include "src/pool.h"
 #include "src/settings.h"
@@ -172,6 +173,7 @@ request(void)
 	if (previous_request_hook)
 		previous_request_hook();
 	RequestAddinShmemSpace(add_size(shared_size(), add_size(difs_stream_shmem_size(), difs_pool_shmem_size())));
+	RequestAddinShmemSpace(difs_cache_shmem_size());
 }
 
 static void
@@ -192,6 +194,11 @@ startup(void)
 	difs_stream_shmem_init(area, found);
 	area = ShmemInitStruct("difs pool", difs_pool_shmem_size(), &found);
 	difs_pool_shmem_init(area, found);
+	if (difs_cache_shmem_size() > 0)
+	{
+		area = ShmemInitStruct("difs cache", difs_cache_shmem_size(), &found);
+		difs_cache_shmem_init(area, found);
+	}
 	LWLockRelease(AddinShmemInitLock);
 }
 

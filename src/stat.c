@@ -11,20 +11,21 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "src/dentry.h"
 #include "src/report.h"
 #include "src/stat.h"
 #include "src/table.h"
 
-/* Columns of difs_stat(), as the SQL script declares them. */
+/* Columns of difs.file_status, as the SQL script declares them. */
 enum StatColumn
 {
 	STAT_INO,
@@ -42,8 +43,8 @@ enum StatColumn
 	STAT_COLUMNS
 };
 
-static TupleDesc stat_row_type(void);
-static HeapTuple stat_row(const DifsWalk *walk);
+static TupleDesc stat_row_type(FunctionCallInfo fcinfo);
+static HeapTuple stat_row(FunctionCallInfo fcinfo, const DifsWalk *walk);
 static bool exists(const text *path);
 static void list_versions(const text *path, ReturnSetInfo *result);
 
@@ -72,45 +73,32 @@ difs_stat_version(const DifsWalk *file, int32 number, DifsVersion *version)
 				 errhint("difs_versions() lists those that there are.")));
 }
 
+/* Of type difs.file_status, which is another one after the extension has been created anew. */
 static TupleDesc
-stat_row_type(void)
+stat_row_type(FunctionCallInfo fcinfo)
 {
-	static const struct
-	{
-		const char *name;
-		Oid			type;
-	}			column[STAT_COLUMNS] = {
-		[STAT_INO] = {"ino", INT8OID},
-		[STAT_KIND] = {"kind", TEXTOID},
-		[STAT_SIZE] = {"size", INT8OID},
-		[STAT_VERSION] = {"version", INT4OID},
-		[STAT_MODE] = {"mode", INT4OID},
-		[STAT_OWNER] = {"owner", REGROLEOID},
-		[STAT_NLINK] = {"nlink", INT4OID},
-		[STAT_ATIME] = {"atime", TIMESTAMPTZOID},
-		[STAT_MTIME] = {"mtime", TIMESTAMPTZOID},
-		[STAT_CTIME] = {"ctime", TIMESTAMPTZOID},
-		[STAT_BTIME] = {"btime", TIMESTAMPTZOID},
-		[STAT_VOLUME] = {"volume", TEXTOID},
-	};
-	static TupleDesc desc = NULL;
+	static TupleDesc kept = NULL;
+	Oid			type = get_fn_expr_rettype(fcinfo->flinfo);
 	MemoryContext old;
-	TupleDesc	made;
 
-	if (desc != NULL)
-		return desc;
+	if (!OidIsValid(type))
+		type = get_func_rettype(fcinfo->flinfo->fn_oid);
+	if (kept != NULL && kept->tdtypeid == type)
+		return kept;
 
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	made = CreateTemplateTupleDesc(STAT_COLUMNS);
-	for (int i = 0; i < STAT_COLUMNS; i++)
-		TupleDescInitEntry(made, i + 1, column[i].name, column[i].type, -1, 0);
-	desc = BlessTupleDesc(made);
+	if (kept != NULL)
+		FreeTupleDesc(kept);
+	kept = NULL;
+	kept = lookup_rowtype_tupdesc_copy(type, -1);
 	MemoryContextSwitchTo(old);
-	return desc;
+	if (kept->natts != STAT_COLUMNS)
+		elog(ERROR, "difs.file_status has %d columns, not %d", kept->natts, STAT_COLUMNS);
+	return kept;
 }
 
 static HeapTuple
-stat_row(const DifsWalk *walk)
+stat_row(FunctionCallInfo fcinfo, const DifsWalk *walk)
 {
 	const DifsInode *inode = &walk->inode;
 	Datum		values[STAT_COLUMNS];
@@ -129,7 +117,7 @@ stat_row(const DifsWalk *walk)
 	values[STAT_CTIME] = TimestampTzGetDatum(inode->ctime);
 	values[STAT_BTIME] = TimestampTzGetDatum(inode->btime);
 	values[STAT_VOLUME] = CStringGetTextDatum(walk->volume.name);
-	return heap_form_tuple(stat_row_type(), values, nulls);
+	return heap_form_tuple(stat_row_type(fcinfo), values, nulls);
 }
 
 /* A way of its own, because difs_path_walk() takes a missing directory on the way for an error. */
@@ -214,7 +202,7 @@ difs_stat(PG_FUNCTION_ARGS)
 		walk.inode.size = version.size;
 		walk.inode.mtime = version.mtime;
 	}
-	row = stat_row(&walk);
+	row = stat_row(fcinfo, &walk);
 	difs_read_end();
 	PG_RETURN_DATUM(HeapTupleGetDatum(row));
 }

@@ -1,19 +1,18 @@
 /*
- * table.c - the relations of schema difs, snapshots for calls, and scans.
+ * table.c - the relations of schema difs, and snapshots for calls.
  *
- * What changes rows is in row.c.
+ * What finds rows is in scan.c, what changes them in row.c.
  *
  * The only state is a cache of OIDs, this process's own.  It is emptied when
  * PostgreSQL says that one of the relations has changed, which it does when they
  * are dropped, also when the transaction that created them is rolled back; so
  * DROP EXTENSION and CREATE EXTENSION in one session work.
  *
- * Everything else lives in the transaction: scans, locks and snapshots belong
- * to its resource owner and memory contexts, which clean up after an error.
+ * Everything else lives in the transaction: locks and snapshots belong
+ * to its resource owner, which cleans up after an error.
  */
 #include "postgres.h"
 
-#include "access/relscan.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -29,15 +28,6 @@
 #include "src/claim.h"
 #include "src/compat.h"
 #include "src/table.h"
-
-struct DifsScan
-{
-	Relation	table;
-	Relation	index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
-	int			key_count;
-};
 
 /* Name of a relation in schema difs; number of columns of a table. */
 static const struct
@@ -80,7 +70,6 @@ static Oid	relation_oid[DIFS_RELATIONS];	/* InvalidOid: not looked up */
 
 static Oid	look_up(DifsRelation relation);
 static void forget_relations(Datum unused, Oid changed);
-static void convert_keys(Relation index, int key_count, ScanKey keys, ScanKey converted);
 
 Oid
 difs_relation(DifsRelation relation)
@@ -180,70 +169,6 @@ difs_command_done(void)
 	UpdateActiveSnapshotCommandId();
 }
 
-HeapTuple
-difs_row_find(DifsRelation table, DifsRelation index, int key_count, ScanKey keys)
-{
-	DifsScan   *scan = difs_scan_begin(table, index, key_count, keys);
-	HeapTuple	tuple = difs_scan_next(scan, false);
-
-	if (tuple != NULL)
-		tuple = heap_copytuple(tuple);
-	difs_scan_end(scan);
-
-	return tuple;
-}
-
-DifsScan *
-difs_scan_begin(DifsRelation table, DifsRelation index, int key_count, ScanKey keys)
-{
-	DifsScan   *scan = palloc(sizeof(DifsScan));
-
-	scan->table = difs_table_open(table, AccessShareLock);
-	scan->index = index_open(difs_relation(index), AccessShareLock);
-	scan->slot = table_slot_create(scan->table, NULL);
-	scan->key_count = key_count;
-	scan->scan = index_beginscan(scan->table, scan->index, GetActiveSnapshot(), NULL, key_count, 0);
-	difs_scan_again(scan, keys);
-
-	return scan;
-}
-
-void
-difs_scan_again(DifsScan *scan, ScanKey keys)
-{
-	ScanKeyData converted[DIFS_MAX_KEYS];
-
-	convert_keys(scan->index, scan->key_count, keys, converted);
-	index_rescan(scan->scan, converted, scan->key_count, NULL, 0);
-}
-
-HeapTuple
-difs_scan_next(DifsScan *scan, bool backward)
-{
-	CHECK_FOR_INTERRUPTS();
-
-	if (!index_getnext_slot(scan->scan, backward ? BackwardScanDirection : ForwardScanDirection, scan->slot))
-		return NULL;
-
-	return ExecFetchSlotHeapTuple(scan->slot, false, NULL);
-}
-
-TupleDesc
-difs_scan_desc(DifsScan *scan)
-{
-	return RelationGetDescr(scan->table);
-}
-
-void
-difs_scan_end(DifsScan *scan)
-{
-	index_endscan(scan->scan);
-	ExecDropSingleTupleTableSlot(scan->slot);
-	index_close(scan->index, NoLock);
-	table_close(scan->table, NoLock);
-	pfree(scan);
-}
-
 int64
 difs_sequence_next(DifsRelation sequence)
 {
@@ -280,28 +205,5 @@ forget_relations(Datum unused, Oid changed)
 	{
 		if (!OidIsValid(changed) || relation_oid[i] == changed)
 			relation_oid[i] = InvalidOid;
-	}
-}
-
-/* From columns of the table to columns of the index. */
-static void
-convert_keys(Relation index, int key_count, ScanKey keys, ScanKey converted)
-{
-	int2vector *columns = &index->rd_index->indkey;
-
-	if (key_count > DIFS_MAX_KEYS)
-		elog(ERROR, "too many keys for a scan of index \"%s\"", RelationGetRelationName(index));
-
-	for (int i = 0; i < key_count; i++)
-	{
-		int			column = 0;
-
-		while (column < columns->dim1 && columns->values[column] != keys[i].sk_attno)
-			column++;
-		if (column == columns->dim1)
-			elog(ERROR, "column %d is not in index \"%s\"", (int) keys[i].sk_attno, RelationGetRelationName(index));
-
-		converted[i] = keys[i];
-		converted[i].sk_attno = column + 1;
 	}
 }

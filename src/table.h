@@ -1,6 +1,6 @@
 /*
- * table.h - rows of the tables in schema difs, without SPI: table.c finds
- * them, row.c changes them.
+ * table.h - rows of the tables in schema difs, without SPI: table.c opens the
+ * tables, scan.c finds rows, row.c changes them.
  *
  * Reads are index scans under the active snapshot (so a statement sees what SQL
  * in its place would see); writes go through the executor's index maintenance.

@@ -72,7 +72,7 @@ sub keep
 
 # --- outside servers
 
-my $cluster = DifsCluster->new('standby', servers => 2, conf => "difs.collect_interval = 0\n", init => { allows_streaming => 1 });
+my $cluster = DifsCluster->new('standby', servers => 2, conf => "difs.collect_interval = 0\ndifs.cache_size = 0\n", init => { allows_streaming => 1 });
 my $primary = $cluster->node;
 sql($primary, 'CREATE TABLE kept (path text, digest text)');
 keep($primary, "/f$_", 100_000 * $_) for 1 .. 5;
