@@ -10,7 +10,7 @@ use DifsCluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cluster = DifsCluster->new('corruption', servers => 2, conf => "difs.server_timeout = '3s'\ndifs.cache_size = 0\n");
+my $cluster = DifsCluster->new('corruption', servers => 2, conf => "difs.server_timeout = '3s'\n");
 my $node = $cluster->node;
 my $SEGMENT = 1024 * 1024;
 my $sources = 0;

@@ -15,7 +15,7 @@ use Test::More;
 my $TIMEOUT = 4;				# difs.server_timeout, in seconds
 my $MARGIN = 4;				# for a slow machine
 my $cluster = DifsCluster->new('down', servers => 3,
-	conf => "difs.server_timeout = '${TIMEOUT}s'\ndifs.staging = never\ndifs.cache_size = 0\n");
+	conf => "difs.server_timeout = '${TIMEOUT}s'\ndifs.staging = never\n");
 my $node = $cluster->node;
 my $file = $cluster->write_file('source', DifsCluster::random_bytes(3 * 1024 * 1024 + 5, 'down'));
 my $files = 0;

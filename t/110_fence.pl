@@ -177,6 +177,7 @@ shared_preload_libraries = 'difs'
 difs.local_servers = 0
 difs.key_file = '$cluster->{key_file}'
 difs.health_interval = '200ms'
+difs.cache_size = 0
 difs.collect_interval = 0
 max_worker_processes = 16
 CONF
@@ -238,6 +239,7 @@ difs.local_servers = 2
 difs.local_directory = '$local'
 difs.server_program = '$program'
 difs.health_interval = '200ms'
+difs.cache_size = 0
 difs.block_group_size = '16MB'
 max_worker_processes = 16
 CONF

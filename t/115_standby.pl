@@ -72,7 +72,7 @@ sub keep
 
 # --- outside servers
 
-my $cluster = DifsCluster->new('standby', servers => 2, conf => "difs.collect_interval = 0\ndifs.cache_size = 0\n", init => { allows_streaming => 1 });
+my $cluster = DifsCluster->new('standby', servers => 2, conf => "difs.collect_interval = 0\n", init => { allows_streaming => 1 });
 my $primary = $cluster->node;
 sql($primary, 'CREATE TABLE kept (path text, digest text)');
 keep($primary, "/f$_", 100_000 * $_) for 1 .. 5;
@@ -165,6 +165,7 @@ difs.server_program = '$program'
 difs.key_file = '$key_file'
 difs.advertise_address = '127.0.0.2'
 difs.health_interval = '200ms'
+difs.cache_size = 0
 difs.block_group_size = '16MB'
 max_worker_processes = 16
 CONF

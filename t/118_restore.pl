@@ -142,6 +142,7 @@ shared_preload_libraries = 'difs'
 difs.local_servers = 0
 difs.key_file = '$cluster->{key_file}'
 difs.health_interval = '200ms'
+difs.cache_size = 0
 max_worker_processes = 16
 CONF
 foreach my $cluster_node ($old, $new)

@@ -17,7 +17,7 @@ my $TIMEOUT = 6;				# difs.server_timeout, in seconds
 my $PUTS = $ENV{DIFS_STAGING_PUTS} // 1000;
 my $cluster = DifsCluster->new('staging', servers => 2,
 	conf => "difs.server_timeout = '${TIMEOUT}s'\ndifs.unstage_interval = '1h'\nmax_prepared_transactions = 5\n"
-	  . "difs.stream_pool_size = '16MB'\ndifs.cache_size = 0\n");
+	  . "difs.stream_pool_size = '16MB'\n");
 my $node = $cluster->node;
 my $source = $cluster->write_file('source', DifsCluster::random_bytes(2 * 1024 * 1024 + 5, 'staging'));
 my $large = $cluster->write_file('large', DifsCluster::text_bytes(24 * 1024 * 1024 + 77, 'large'));

@@ -22,7 +22,7 @@ my $CANCELS = $ENV{DIFS_HEDGE_CANCELS} // 10;
 my $OPERATIONS = $ENV{DIFS_HEDGE_OPERATIONS} // 3000;
 my $FILES = 100;
 my $cluster = DifsCluster->new('hedge', servers => 2, add => 0,
-	conf => "difs.server_timeout = '${TIMEOUT}s'\nlog_statement = none\ndifs.cache_size = 0\n");
+	conf => "difs.server_timeout = '${TIMEOUT}s'\nlog_statement = none\n");
 my $node = $cluster->node;
 my @proxies = map { DifsProxy->new($_->port) } $cluster->servers;
 my $large = $cluster->write_file('large', DifsCluster::random_bytes(9 * 1024 * 1024 + 3, 'large'));

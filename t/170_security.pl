@@ -19,7 +19,7 @@ my $ROTATIONS = $ENV{DIFS_ROTATIONS} // 2;
 my $WRITERS = 2;
 my $SESSIONS = 2;
 
-my $cluster = DifsCluster->new('security', servers => 2, conf => "difs.cache_size = 0\n");
+my $cluster = DifsCluster->new('security', servers => 2);
 my $node = $cluster->node;
 my @servers = $cluster->servers;
 my $load_ends = $cluster->dir . '/load_ends';

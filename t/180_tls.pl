@@ -274,6 +274,7 @@ shared_preload_libraries = 'difs'
 difs.server_program = '$program'
 difs.server_timeout = '4s'
 difs.health_interval = '200ms'
+difs.cache_size = 0
 difs.tls = 'verify-full'
 difs.tls_ca_file = '$dir/ca.crt'
 CONF

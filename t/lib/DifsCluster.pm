@@ -53,7 +53,9 @@ sub new
 
 	my $node = $self->{node} = PostgreSQL::Test::Cluster->new($name);
 	$node->init(%{ $with{init} // {} });
+	# tests look at what chunk servers have: what is read must come from there
 	$node->append_conf('postgresql.conf', <<"CONF" . ($with{conf} // ''));
+difs.cache_size = 0
 shared_preload_libraries = 'difs'
 difs.local_servers = 0
 difs.key_file = '$self->{key_file}'
