@@ -11,7 +11,7 @@
  *	   made or moved away, exclusive where the directory is removed (and then
  *	   top-down, as far as the removal goes);
  *	3. rows of difs.dentry, in the order of their keys;
- *	4. the row of an inode that is removed, which waits for its writer.
+ *	4. the row of an inode that is removed, or gets or loses a link, which waits for its writer.
  *
  * Only a recursive removal may cross others: its second step goes top-down, with
  * the rows of the third between, and a directory's number says nothing of its
@@ -36,7 +36,7 @@
 #include "utils/snapmgr.h"
 
 #include "src/dentry.h"
-#include "src/doom.h"
+#include "src/hardlink.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -54,7 +54,6 @@ static int64 remove_entry(const text *path, bool directory_only, bool recursive)
 static int64 remove_below(const DifsInode *directory, bool recursive, const char *path);
 static int64 remove_child(HeapTuple row, int64 ino, const char *path);
 static void refuse_unseen(HeapTuple row, const char *path);
-static void remove_inode(const DifsInode *inode);
 static void rename_entry(const text *from, const text *to, bool no_replace);
 static bool check_move(const Move *move, bool no_replace);
 static bool lock_move(Move *move);
@@ -77,7 +76,10 @@ make_directory(const text *path, bool parents)
 
 		if (parents && !difs_directories_create(parsed))
 			continue;
-		difs_path_walk(path, &walk);
+		if (parents)
+			difs_path_walk(path, &walk);
+		else
+			difs_path_walk_entry(path, &walk);
 		if (walk.found && parents && walk.inode.kind == DIFS_KIND_DIRECTORY)
 			return walk.inode.ino;
 		if (walk.found)
@@ -99,7 +101,7 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 		HeapTuple	row;
 		int64		removed = 1;
 
-		difs_path_find(path, &walk);
+		difs_path_find_entry(path, &walk);
 		if (walk.name == NULL)
 			ereport(ERROR,
 					(errcode(DIFS_ERRCODE_ARGUMENT),
@@ -118,7 +120,7 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
 			removed += remove_below(&walk.inode, recursive, walk.path->text);
 		difs_row_delete(DIFS_REL_DENTRY, row);
-		remove_inode(&walk.inode);
+		difs_inode_unlink(&walk.inode);
 		return removed;
 	}
 }
@@ -181,7 +183,7 @@ remove_child(HeapTuple row, int64 ino, const char *path)
 	if (child.kind == DIFS_KIND_DIRECTORY)
 		removed += remove_below(&child, true, path);
 	difs_row_delete(DIFS_REL_DENTRY, row);
-	remove_inode(&child);
+	difs_inode_unlink(&child);
 	return removed;
 }
 
@@ -198,15 +200,6 @@ refuse_unseen(HeapTuple row, const char *path)
 				 errmsg("could not serialize access due to concurrent creation below \"%s\"", path)));
 }
 
-/* After its last name. */
-static void
-remove_inode(const DifsInode *inode)
-{
-	difs_inode_remove(inode->ino);
-	if (inode->kind == DIFS_KIND_FILE)
-		difs_doom_inode(inode->ino);
-}
-
 static void
 rename_entry(const text *from, const text *to, bool no_replace)
 {
@@ -214,8 +207,8 @@ rename_entry(const text *from, const text *to, bool no_replace)
 	{
 		Move		move = {0};
 
-		difs_path_find(from, &move.from);
-		difs_path_walk(to, &move.to);
+		difs_path_find_entry(from, &move.from);
+		difs_path_walk_entry(to, &move.to);
 		if (!check_move(&move, no_replace))
 			return;
 		if (lock_move(&move) && carry_out_move(&move))
@@ -370,7 +363,7 @@ replace_target(Move *move)
 
 	if (to->inode.kind == DIFS_KIND_DIRECTORY)
 		(void) remove_below(&to->inode, false, to->path->text);
-	remove_inode(&to->inode);
+	difs_inode_unlink(&to->inode);
 
 	values[DIFS_DENTRY_INO - 1] = Int64GetDatum(move->from.inode.ino);
 	replace[DIFS_DENTRY_INO - 1] = true;
