@@ -55,6 +55,8 @@ DifsPath *
 difs_path_parse(const text *path)
 {
 	size_t		length = VARSIZE_ANY_EXHDR(path);
+	const char *slash = memchr(VARDATA_ANY(path), '/', Min(length, NAMEDATALEN));
+	size_t		volume_length = slash != NULL ? slash - VARDATA_ANY(path) : 0;
 	size_t		max_components = length / 2 + 1;
 	DifsPath   *parsed;
 	char	   *text;
@@ -65,11 +67,11 @@ difs_path_parse(const text *path)
 				errcode(DIFS_ERRCODE_ARGUMENT),
 				errmsg("path must not be empty"),
 				errhint("The root of a volume is \"/\"."));
-	if (length > DIFS_MAX_PATH)
+	if (length - volume_length > DIFS_MAX_PATH)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_NAME_TOO_LONG),
 				errmsg("path \"%.*s...\" is too long", pg_mbcliplen(VARDATA_ANY(path), length, 128), VARDATA_ANY(path)),
-				errdetail("It has %zu bytes; at most %d are allowed.", length, DIFS_MAX_PATH));
+				errdetail("It has %zu bytes; at most %d are allowed.", length - volume_length, DIFS_MAX_PATH));
 
 	parsed = palloc(sizeof(DifsPath) + max_components * sizeof(char *) + 2 * (length + 1));
 	parsed->component = (char **) (parsed + 1);

@@ -2,7 +2,7 @@
  * path.h - paths as users write them, and the way from a path to an inode.
  *
  * "/dir/file" is in the session's volume (difs.volume), "volume:/dir/file" names
- * one.  Components are at most 255 bytes, a path at most 4096.  "." and ".." are
+ * one.  Components are at most 255 bytes, a path at most 4096 without the volume.  "." and ".." are
  * refused rather than interpreted; several slashes count as one; a slash at the
  * end says that the thing is a directory.  Names are bytes in the database's
  * encoding: names that differ only in Unicode normalisation differ.
