@@ -29,10 +29,13 @@ void
 difs_name_hash_compute(const char *name, size_t length, uint8 *hash)
 {
 	static EVP_MD_CTX *context = NULL;
+	static EVP_MD *sha256 = NULL;	/* looked up once: that takes longer than the hash */
 
 	if (context == NULL)
 		context = EVP_MD_CTX_new();
-	if (context == NULL || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1 ||
+	if (sha256 == NULL)
+		sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+	if (context == NULL || sha256 == NULL || EVP_DigestInit_ex(context, sha256, NULL) != 1 ||
 		EVP_DigestUpdate(context, name, length) != 1 || EVP_DigestFinal_ex(context, hash, NULL) != 1)
 		elog(ERROR, "could not compute the hash of a name");
 }
