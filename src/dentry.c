@@ -113,6 +113,17 @@ difs_dentry_insert(int64 parent, const char *name, int64 ino)
 	return difs_row_insert_unless(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, values, NULL);
 }
 
+void
+difs_dentry_take_back(int64 parent, const char *name, int64 ino)
+{
+	int64		found;
+	HeapTuple	row = difs_dentry_find(parent, name, &found);
+
+	if (row == NULL || found != ino)
+		elog(ERROR, "entry \"%s\" of inode " INT64_FORMAT " is gone though this transaction made it", name, parent);
+	difs_row_delete(DIFS_REL_DENTRY, row);
+}
+
 bool
 difs_directory_enter(const DifsInode *directory)
 {
@@ -166,7 +177,7 @@ difs_directories_create(const DifsPath *path)
 	int			links = 0;
 
 	find_root(path, &directory);
-	for (int i = 0; i < path->count - 1; i++)
+	for (int i = 0;; i++)
 	{
 		const DifsPath *expanded = difs_path_expand(path, i, &directory, &links);
 		DifsInode	next;
@@ -179,6 +190,8 @@ difs_directories_create(const DifsPath *path)
 			i = -1;
 			continue;
 		}
+		if (i >= path->count - 1)
+			return true;
 		if (difs_dentry_find(directory.ino, path->component[i], &ino) == NULL)
 		{
 			if (!difs_entry_create(&directory, path->component[i], DIFS_KIND_DIRECTORY, &next))
@@ -193,7 +206,6 @@ difs_directories_create(const DifsPath *path)
 					 errmsg("\"%s\" on the way to \"%s\" is not a directory", path->component[i], path->text)));
 		directory = next;
 	}
-	return true;
 }
 
 void

@@ -53,6 +53,9 @@ extern bool difs_dentry_below(int64 ino, int64 directory);
 /* Adds a name. False if somebody else has done so meanwhile. */
 extern bool difs_dentry_insert(int64 parent, const char *name, int64 ino);
 
+/* Removes a name that this call has just added. */
+extern void difs_dentry_take_back(int64 parent, const char *name, int64 ino);
+
 /* Locks a directory for new entries. False if it is gone. */
 extern bool difs_directory_enter(const DifsInode *directory);
 

@@ -81,6 +81,7 @@ add_below(Totals *totals, int64 directory)
 		if (!difs_inode_find(ino, &inode))
 			elog(ERROR, "inode " INT64_FORMAT ", to which an entry of inode " INT64_FORMAT " leads, is missing", ino, directory);
 		add_inode(totals, &inode);
+		difs_inode_free(&inode);
 	}
 	difs_scan_end(scan);
 }

@@ -20,7 +20,6 @@
 static void make_link(const text *existing, const text *new);
 static void check_link(const DifsWalk *existing, const DifsWalk *new);
 static void count_links(DifsInode *inode, int change);
-static void take_back(const DifsWalk *new, int64 ino);
 
 /* One name is what most have: then no lock but the DELETE's own is needed, which finds out if it is not true any more. */
 void
@@ -60,7 +59,7 @@ make_link(const text *existing, const text *new)
 			count_links(&from.inode, 1);
 			return;
 		}
-		take_back(&to, from.inode.ino);
+		difs_dentry_take_back(to.parent.ino, to.name, from.inode.ino);
 	}
 }
 
@@ -106,18 +105,6 @@ count_links(DifsInode *inode, int change)
 	replace[DIFS_INODE_NLINK - 1] = true;
 	replace[DIFS_INODE_CTIME - 1] = true;
 	difs_inode_update(inode, values, nulls, replace);
-}
-
-/* The entry that was just made. */
-static void
-take_back(const DifsWalk *new, int64 ino)
-{
-	int64		found;
-	HeapTuple	row = difs_dentry_find(new->parent.ino, new->name, &found);
-
-	if (row == NULL || found != ino)
-		elog(ERROR, "entry \"%s\" is gone though this transaction made it", new->path->text);
-	difs_row_delete(DIFS_REL_DENTRY, row);
 }
 
 PG_FUNCTION_INFO_V1(difs_link);

@@ -54,6 +54,14 @@ difs_inode_find(int64 ino, DifsInode *inode)
 }
 
 void
+difs_inode_free(DifsInode *inode)
+{
+	if (inode->target != NULL)
+		pfree(unconstify(char *, inode->target));
+	inode->target = NULL;
+}
+
+void
 difs_inode_prepare(int32 volume, DifsKind kind, DifsInode *inode)
 {
 	TimestampTz now = GetCurrentTimestamp();

@@ -46,6 +46,9 @@ typedef struct DifsInode
 /* Reads one under the active snapshot; false if there is none. */
 extern bool difs_inode_find(int64 ino, DifsInode *inode);
 
+/* Frees what a found one has palloc'd, the target: for who reads many. */
+extern void difs_inode_free(DifsInode *inode);
+
 /* A new one of a kind in a volume: takes a number and fills in *inode, but writes no row yet. Modes are 0644 for files, 0755 for
  * directories. */
 extern void difs_inode_prepare(int32 volume, DifsKind kind, DifsInode *inode);

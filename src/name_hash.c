@@ -77,6 +77,7 @@ find_below(const uint8 *hash, StringInfo path, int64 directory)
 			appendStringInfoChar(path, '/');
 		appendBinaryStringInfo(path, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 		found = find_hash(hash, path, &inode);
+		difs_inode_free(&inode);
 		if (!found)
 		{
 			path->len = length;

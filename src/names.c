@@ -10,7 +10,7 @@
  *	2. inode numbers of directories, in their order: shared where an entry is
  *	   made or moved away, exclusive where the directory is removed (and then
  *	   top-down, as far as the removal goes);
- *	3. rows of difs.dentry, in the order of their keys;
+ *	3. rows of difs.dentry, those that are made included, in the order of their keys;
  *	4. the row of an inode that is removed, or gets or loses a link, which waits for its writer.
  *
  * Only a recursive removal may cross others: its second step goes top-down, with
@@ -46,7 +46,7 @@ typedef struct Move
 	DifsWalk	from;
 	DifsWalk	to;
 	HeapTuple	from_row;		/* dentries, once they are locked */
-	HeapTuple	to_row;			/* NULL if there is no target */
+	HeapTuple	to_row;			/* NULL if there is no target: then the new entry is made while the rows are locked */
 } Move;
 
 static int64 make_directory(const text *path, bool parents);
@@ -60,7 +60,8 @@ static bool lock_move(Move *move);
 static void refuse_cycle(const Move *move);
 static bool lock_directories(Move *move);
 static bool lock_rows(Move *move);
-static bool carry_out_move(Move *move);
+static bool secure_target(Move *move);
+static void carry_out_move(Move *move);
 static void replace_target(Move *move);
 
 /* Returns its ino. */
@@ -211,8 +212,11 @@ rename_entry(const text *from, const text *to, bool no_replace)
 		difs_path_walk_entry(to, &move.to);
 		if (!check_move(&move, no_replace))
 			return;
-		if (lock_move(&move) && carry_out_move(&move))
+		if (lock_move(&move))
+		{
+			carry_out_move(&move);
 			return;
+		}
 	}
 }
 
@@ -321,7 +325,12 @@ lock_directories(Move *move)
 	return true;
 }
 
-/* The source's entry and the target's, in the order of their keys. */
+/*
+ * The source's entry and the target's, in the order of their keys.  A target that
+ * is not there yet is made, in its turn: its key is what others may wait for, and
+ * if the entry turns out to be taken, the next attempt begins with it again, holding
+ * no row behind it.
+ */
 static bool
 lock_rows(Move *move)
 {
@@ -330,27 +339,33 @@ lock_rows(Move *move)
 	bool		to_first = to->parent.ino != from->parent.ino ? to->parent.ino < from->parent.ino
 		: strcmp(to->name, from->name) < 0;
 
-	if (to->found && to_first && (move->to_row = difs_dentry_lock(to->parent.ino, to->name, to->inode.ino)) == NULL)
+	if (to_first && !secure_target(move))
 		return false;
-	if ((move->from_row = difs_dentry_lock(from->parent.ino, from->name, from->inode.ino)) == NULL)
+	move->from_row = difs_dentry_lock(from->parent.ino, from->name, from->inode.ino);
+	if (move->from_row == NULL && to_first && !to->found)
+		difs_dentry_take_back(to->parent.ino, to->name, from->inode.ino);
+	if (move->from_row == NULL)
 		return false;
-	if (to->found && !to_first && (move->to_row = difs_dentry_lock(to->parent.ino, to->name, to->inode.ino)) == NULL)
-		return false;
-	return true;
+	return to_first || secure_target(move);
 }
 
-/* False if somebody else has taken the new name; nothing is changed then. */
 static bool
-carry_out_move(Move *move)
+secure_target(Move *move)
 {
 	const DifsWalk *to = &move->to;
 
-	if (to->found)
+	if (!to->found)
+		return difs_dentry_insert(to->parent.ino, to->name, move->from.inode.ino);
+	move->to_row = difs_dentry_lock(to->parent.ino, to->name, to->inode.ino);
+	return move->to_row != NULL;
+}
+
+static void
+carry_out_move(Move *move)
+{
+	if (move->to.found)
 		replace_target(move);
-	else if (!difs_dentry_insert(to->parent.ino, to->name, move->from.inode.ino))
-		return false;
 	difs_row_delete(DIFS_REL_DENTRY, move->from_row);
-	return true;
 }
 
 static void

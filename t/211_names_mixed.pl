@@ -32,8 +32,9 @@ sub pgbench
 	my ($stdout, $stderr) = run_command(
 		[ 'pgbench', '-n', '-c', $clients, '-j', 2, @$options, @files, $node->connstr('postgres') ]);
 	my ($done) = $stdout =~ /number of transactions actually processed: (\d+)/;
+	my ($failed) = $stdout =~ /number of failed transactions: (\d+)/;
 	my ($tps) = $stdout =~ /^tps = ([\d.]+)/m;
-	return ($done // 0, $tps // 0, $stderr);
+	return ($done // 0, $tps // 0, $stderr . ($failed ? "ERROR: $failed transactions failed" : ''));
 }
 
 sub deadlocks { return $cluster->sql("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'"); }
