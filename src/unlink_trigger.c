@@ -88,12 +88,14 @@ unlink_file(int64 ino)
 	}
 }
 
-/* In the order of their keys. Those that others have changed meanwhile, or added, are left to another round. */
+/* The entries in the order of their keys, and then the inode (names.c). Those that others have changed meanwhile, or
+ * added, are left to another round. */
 static void
 unlink_names(const DifsInode *inode)
 {
 	int			count;
 	DifsName   *names = difs_dentry_names(inode->ino, &count);
+	int			removed = 0;
 
 	if (count == 0)
 		ereport(ERROR,
@@ -105,10 +107,12 @@ unlink_names(const DifsInode *inode)
 		HeapTuple	row = difs_dentry_lock(names[i].parent, names[i].name, inode->ino);
 
 		if (row == NULL)
-			return;
+			continue;
 		difs_row_delete(DIFS_REL_DENTRY, row);
-		difs_inode_unlink(inode);
+		removed++;
 	}
+	while (removed-- > 0)
+		difs_inode_unlink(inode);
 }
 
 PG_FUNCTION_INFO_V1(difs_unlink_on_delete);
