@@ -310,13 +310,13 @@ CREATE TYPE difs.file_status AS (
     volume  text);
 COMMENT ON TYPE difs.file_status IS 'what difs_stat() tells';
 
-CREATE FUNCTION difs_stat(path text, version integer DEFAULT NULL)
+CREATE FUNCTION difs_stat(path text, version integer DEFAULT NULL, follow boolean DEFAULT true)
 RETURNS difs.file_status
 LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'difs_stat';
-COMMENT ON FUNCTION difs_stat(text, integer) IS
-'attributes of a file or directory, or size and mtime of one version of a file; a directory''s times do not change with its entries';
-REVOKE ALL ON FUNCTION difs_stat(text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION difs_stat(text, integer, boolean) IS
+'attributes of a file or directory, or size and mtime of one version of a file; a directory''s times do not change with its entries; of a symbolic link those of what it leads to, or without follow its own';
+REVOKE ALL ON FUNCTION difs_stat(text, integer, boolean) FROM PUBLIC;
 
 CREATE FUNCTION difs_exists(path text)
 RETURNS boolean
@@ -1011,6 +1011,109 @@ SELECT size_bytes, used_bytes, hot_bytes, blocks, hits, hit_bytes, misses, kept,
 COMMENT ON VIEW difs.stat_cache IS
 'the shared cache of segments, of all databases together: its size, what is in it (hot: asked for again), and since the server started, blocks found, bytes copied from them, blocks not found, put in, and put out';
 GRANT SELECT ON difs.stat_cache TO pg_monitor;
+
+--
+-- Links, numbers, attributes, times and totals (src/hardlink.c, src/symlink.c, src/ino.c, src/unlink_trigger.c, src/attrs.c, src/touch.c,
+-- src/name_hash.c, src/du.c).
+--
+
+CREATE FUNCTION difs_link(existing_path text, new_path text)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_link';
+COMMENT ON FUNCTION difs_link(text, text) IS
+'gives a file another name in its volume; content, versions and attributes are the same under all its names, and the file goes with the last';
+REVOKE ALL ON FUNCTION difs_link(text, text) FROM PUBLIC;
+
+CREATE FUNCTION difs_symlink(target text, path text)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_symlink';
+COMMENT ON FUNCTION difs_symlink(text, text) IS
+'makes a symbolic link and returns its inode number; a target is relative to the link''s directory, or begins with a slash (root of the link''s volume) or with volume:/; nothing has to be there';
+REVOKE ALL ON FUNCTION difs_symlink(text, text) FROM PUBLIC;
+
+CREATE FUNCTION difs_readlink(path text)
+RETURNS text
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_readlink';
+COMMENT ON FUNCTION difs_readlink(text) IS 'target of a symbolic link, as it was given';
+REVOKE ALL ON FUNCTION difs_readlink(text) FROM PUBLIC;
+
+CREATE FUNCTION difs_ino(path text)
+RETURNS bigint
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_ino';
+COMMENT ON FUNCTION difs_ino(text) IS
+'number of the inode at a path, which never changes: a column that references difs.inode(ino) holds on to the file';
+REVOKE ALL ON FUNCTION difs_ino(text) FROM PUBLIC;
+
+CREATE FUNCTION difs_path(ino bigint)
+RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_path';
+COMMENT ON FUNCTION difs_path(bigint) IS 'path of an inode, volume:/dir/file, one of its names if it has several; null if there is no such inode';
+REVOKE ALL ON FUNCTION difs_path(bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_paths(ino bigint)
+RETURNS SETOF text
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 1
+AS 'MODULE_PATHNAME', 'difs_paths';
+COMMENT ON FUNCTION difs_paths(bigint) IS 'all paths of an inode; none if there is no such inode';
+REVOKE ALL ON FUNCTION difs_paths(bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_unlink_on_delete()
+RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_unlink_on_delete';
+COMMENT ON FUNCTION difs_unlink_on_delete() IS
+'AFTER DELETE OR UPDATE row trigger with the name of a bigint column: removes the file whose number the row had there, with all its names';
+REVOKE ALL ON FUNCTION difs_unlink_on_delete() FROM PUBLIC;
+
+CREATE FUNCTION difs_setattr(path text, attrs jsonb)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_setattr';
+COMMENT ON FUNCTION difs_setattr(text, jsonb) IS
+'sets attributes of a file or directory, and removes those given as null; others stay as they are; media_type is the media type';
+REVOKE ALL ON FUNCTION difs_setattr(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION difs_getattr(path text)
+RETURNS jsonb
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_getattr';
+COMMENT ON FUNCTION difs_getattr(text) IS 'attributes of a file or directory; an empty object if it has none';
+REVOKE ALL ON FUNCTION difs_getattr(text) FROM PUBLIC;
+
+CREATE FUNCTION difs_touch(path text, atime timestamptz DEFAULT NULL, mtime timestamptz DEFAULT NULL)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_touch';
+COMMENT ON FUNCTION difs_touch(text, timestamptz, timestamptz) IS
+'sets times of a file or directory: null keeps one, and if both are null they are set to now';
+REVOKE ALL ON FUNCTION difs_touch(text, timestamptz, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION difs_name_hash(path text)
+RETURNS bytea
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'difs_name_hash';
+COMMENT ON FUNCTION difs_name_hash(text) IS 'SHA-256 of a path written as volume:/dir/file; nothing has to be there';
+REVOKE ALL ON FUNCTION difs_name_hash(text) FROM PUBLIC;
+
+CREATE FUNCTION difs_find_by_hash(hash bytea, below text DEFAULT '/')
+RETURNS text
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 100000
+AS 'MODULE_PATHNAME', 'difs_find_by_hash';
+COMMENT ON FUNCTION difs_find_by_hash(bytea, text) IS
+'the path, at or below another, whose difs_name_hash() this is; null if there is none; looks at all names there';
+REVOKE ALL ON FUNCTION difs_find_by_hash(bytea, text) FROM PUBLIC;
+
+CREATE FUNCTION difs_du(path text, OUT bytes bigint, OUT files bigint, OUT directories bigint, OUT symlinks bigint)
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 100000
+AS 'MODULE_PATHNAME', 'difs_du';
+COMMENT ON FUNCTION difs_du(text) IS
+'what is at and below a path: bytes of current versions, files (once each, however many names they have), directories and symbolic links; looks at all of them';
+REVOKE ALL ON FUNCTION difs_du(text) FROM PUBLIC;
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

@@ -49,6 +49,21 @@ difs_claim_read(const uint8 *cluster, uint64 epoch, DifsClaim *claim, const char
 	return DIFS_CLAIM_VOID;
 }
 
+bool
+difs_claim_held(void)
+{
+	DifsDatabase *database = difs_database_find(MyDatabaseId);
+	bool		held = false;
+
+	if (database != NULL)
+	{
+		LWLockAcquire(&difs_shared->lock, LW_SHARED);
+		held = database->state == DIFS_DATABASE_RUNNING && database->claimed;
+		LWLockRelease(&difs_shared->lock);
+	}
+	return held;
+}
+
 void
 difs_claim_require(void)
 {

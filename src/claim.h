@@ -66,6 +66,9 @@ extern bool difs_claim_confirmed(DifsDatabase *database);
 /* Errors out (55000) without the claim. While the workers do not run yet, file and table are read. */
 extern void difs_claim_require(void);
 
+/* Do the workers run and know that it does? Without an error or a look at files. */
+extern bool difs_claim_held(void);
+
 /* As whom a process of that database talks to chunk servers: with its claim, or as a reader. database may be NULL. */
 extern void difs_claim_introduce(DifsDatabase *database, DifsPeer *peer);
 

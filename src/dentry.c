@@ -21,7 +21,9 @@
 #include "src/report.h"
 #include "src/table.h"
 
+static int	compare_names(const void *a, const void *b);
 static int64 ino_of(HeapTuple row);
+static void find_root(const DifsPath *path, DifsInode *root);
 
 HeapTuple
 difs_dentry_find(int64 parent, const char *name, int64 *ino)
@@ -46,6 +48,34 @@ difs_dentry_lock(int64 parent, const char *name, int64 ino)
 	if (row == NULL || found != ino || !difs_row_lock(DIFS_REL_DENTRY, &row))
 		return NULL;
 	return ino_of(row) == ino ? row : NULL;
+}
+
+DifsName *
+difs_dentry_names(int64 ino, int *count)
+{
+	int			room = 4;
+	DifsName   *names = palloc(room * sizeof(DifsName));
+	ScanKeyData key;
+	DifsScan   *scan;
+	HeapTuple	row;
+
+	*count = 0;
+	DIFS_KEY(&key, DIFS_DENTRY_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
+	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_INO, 1, &key);
+	while ((row = difs_scan_next(scan, false)) != NULL)
+	{
+		TupleDesc	desc = difs_scan_desc(scan);
+		bool		null;
+
+		if (*count == room)
+			names = repalloc_huge(names, (room *= 2) * sizeof(DifsName));
+		names[*count].parent = DatumGetInt64(heap_getattr(row, DIFS_DENTRY_PARENT, desc, &null));
+		names[*count].name = TextDatumGetCString(heap_getattr(row, DIFS_DENTRY_NAME, desc, &null));
+		++*count;
+	}
+	difs_scan_end(scan);
+	qsort(names, *count, sizeof(DifsName), compare_names);
+	return names;
 }
 
 /* Goes up from ino to the root, which no entry leads to. */
@@ -83,6 +113,17 @@ difs_dentry_insert(int64 parent, const char *name, int64 ino)
 	return difs_row_insert_unless(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, values, NULL);
 }
 
+void
+difs_dentry_take_back(int64 parent, const char *name, int64 ino)
+{
+	int64		found;
+	HeapTuple	row = difs_dentry_find(parent, name, &found);
+
+	if (row == NULL || found != ino)
+		elog(ERROR, "entry \"%s\" of inode " INT64_FORMAT " is gone though this transaction made it", name, parent);
+	difs_row_delete(DIFS_REL_DENTRY, row);
+}
+
 bool
 difs_directory_enter(const DifsInode *directory)
 {
@@ -114,26 +155,43 @@ difs_entry_create(const DifsInode *directory, const char *name, DifsKind kind, D
 	difs_inode_prepare(directory->volume, kind, inode);
 	if (!difs_dentry_insert(directory->ino, name, inode->ino))
 		return false;
-	if (kind != DIFS_KIND_FILE)
+	if (kind == DIFS_KIND_DIRECTORY)
 		difs_inode_insert(inode);
 	return true;
+}
+
+static void
+find_root(const DifsPath *path, DifsInode *root)
+{
+	DifsVolume	volume;
+
+	difs_volume_find(path->volume, &volume);
+	if (!difs_inode_find(volume.root, root))
+		elog(ERROR, "root of volume \"%s\" is missing", volume.name);
 }
 
 bool
 difs_directories_create(const DifsPath *path)
 {
-	DifsVolume	volume;
 	DifsInode	directory;
+	int			links = 0;
 
-	difs_volume_find(path->volume, &volume);
-	if (!difs_inode_find(volume.root, &directory))
-		elog(ERROR, "root of volume \"%s\" is missing", volume.name);
-
-	for (int i = 0; i < path->count - 1; i++)
+	find_root(path, &directory);
+	for (int i = 0;; i++)
 	{
+		const DifsPath *expanded = difs_path_expand(path, i, &directory, &links);
 		DifsInode	next;
 		int64		ino;
 
+		if (expanded != NULL)
+		{
+			path = expanded;
+			find_root(path, &directory);
+			i = -1;
+			continue;
+		}
+		if (i >= path->count - 1)
+			return true;
 		if (difs_dentry_find(directory.ino, path->component[i], &ino) == NULL)
 		{
 			if (!difs_entry_create(&directory, path->component[i], DIFS_KIND_DIRECTORY, &next))
@@ -142,13 +200,12 @@ difs_directories_create(const DifsPath *path)
 		else if (!difs_inode_find(ino, &next))
 			elog(ERROR, "entry \"%s\" of inode " INT64_FORMAT " leads to inode " INT64_FORMAT ", which is missing",
 				 path->component[i], directory.ino, ino);
-		else if (next.kind != DIFS_KIND_DIRECTORY)
+		else if (next.kind == DIFS_KIND_FILE)
 			ereport(ERROR,
 					(errcode(DIFS_ERRCODE_WRONG_KIND),
 					 errmsg("\"%s\" on the way to \"%s\" is not a directory", path->component[i], path->text)));
 		directory = next;
 	}
-	return true;
 }
 
 void
@@ -177,6 +234,17 @@ difs_dentry_ino(HeapTuple row, TupleDesc desc)
 	bool		null;
 
 	return DatumGetInt64(heap_getattr(row, DIFS_DENTRY_INO, desc, &null));
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	const DifsName *one = a;
+	const DifsName *other = b;
+
+	if (one->parent != other->parent)
+		return one->parent < other->parent ? -1 : 1;
+	return strcmp(one->name, other->name);
 }
 
 /* Where a row leads that was read before; so the relation is locked already. */

@@ -37,22 +37,35 @@ extern int64 difs_dentry_ino(HeapTuple row, TupleDesc desc);
 /* The row of a name, locked against change and removal; NULL if it is gone by now, or does not lead to ino. */
 extern HeapTuple difs_dentry_lock(int64 parent, const char *name, int64 ino);
 
+/* A name of an inode. */
+typedef struct DifsName
+{
+	int64		parent;
+	char	   *name;
+} DifsName;
+
+/* All names of an inode under the active snapshot, in the order of their keys, palloc'd; *count says how many. */
+extern DifsName *difs_dentry_names(int64 ino, int *count);
+
 /* Does ino lie below that directory, or is it the directory itself? Under the active snapshot. */
 extern bool difs_dentry_below(int64 ino, int64 directory);
 
 /* Adds a name. False if somebody else has done so meanwhile. */
 extern bool difs_dentry_insert(int64 parent, const char *name, int64 ino);
 
+/* Removes a name that this call has just added. */
+extern void difs_dentry_take_back(int64 parent, const char *name, int64 ino);
+
 /* Locks a directory for new entries. False if it is gone. */
 extern bool difs_directory_enter(const DifsInode *directory);
 
 /* Makes an inode and its name in a directory. False if the directory is gone or somebody else has taken the name:
- * nothing is left behind. A file's inode is only prepared: its row is written with its first version, by
- * difs_inode_store_content(). */
+ * nothing is left behind. The row of a directory is written; other inodes are only prepared, for what the caller has to
+ * add: a file's row is written with its first version, by difs_inode_store_content(). */
 extern bool difs_entry_create(const DifsInode *directory, const char *name, DifsKind kind, DifsInode *inode);
 
 /* Makes those directories on the way to a path's last component that do not exist. False: begin again.
- * Errors: 42809 if something on the way is not a directory. */
+ * Symbolic links are followed. Errors: 42809 if something on the way is not a directory. */
 extern bool difs_directories_create(const DifsPath *path);
 
 /* After a wait, between difs_write_begin() and _end(): puts the newest snapshot that the isolation level allows in

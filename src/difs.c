@@ -11,6 +11,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "src/atime.h"
 #include "src/ddl.h"
 #include "src/pending.h"
 #include "src/settings.h"
@@ -28,6 +29,7 @@ _PG_init(void)
 		return;
 	difs_settings_define(process_shared_preload_libraries_in_progress);
 	difs_pending_install();
+	difs_atime_install();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	difs_shmem_install();

@@ -150,7 +150,15 @@ static const DifsCheck checks[] = {
 		" FROM (SELECT l.segment, v.version, coalesce(difs.path_of(v.ino), 'inode ' || v.ino) AS path, l.block_group,"
 		"  (SELECT g.members FROM difs.block_groups g WHERE g.id = l.block_group) AS servers"
 		"  FROM difs.lost_segment l CROSS JOIN LATERAL difs.segment_versions(ARRAY[l.segment]) AS v) AS lost",
-	"Bring back a server or disk that has a good copy and scrub again, or restore the file from a backup."}
+	"Bring back a server or disk that has a good copy and scrub again, or restore the file from a backup."},
+	{"wrong target",
+		"SELECT " INODE("i.ino") ", CASE i.kind WHEN 'l' THEN 'a symbolic link without a target' ELSE 'only symbolic links have a target' END"
+		" FROM difs.inode i WHERE (i.kind = 'l') <> (coalesce(i.target, '') <> '')",
+	"Update difs.inode.target, or delete the link with difs_delete()."},
+	{"wrong attributes",
+		"SELECT " INODE("i.ino") ", 'its attributes are of type ' || jsonb_typeof(i.attrs) FROM difs.inode i"
+		" WHERE jsonb_typeof(i.attrs) <> 'object'",
+	"Update difs.inode.attrs to an object, or null."}
 };
 
 void

@@ -17,6 +17,7 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "src/atime.h"
 #include "src/fetch.h"
 #include "src/get.h"
 #include "src/path.h"
@@ -63,6 +64,7 @@ difs_get_open(FunctionCallInfo fcinfo, int path_argument, int version_argument, 
 				 errmsg("version %d of file \"%s\" does not exist", number, walk.path->text),
 				 errhint("difs_versions() lists the versions of a file.")));
 	difs_pending_settle(version->map_ino);
+	difs_atime_note(&walk.inode);
 	*path = pstrdup(walk.path->text);
 }
 

@@ -15,6 +15,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -50,6 +51,14 @@ difs_inode_find(int64 ino, DifsInode *inode)
 	difs_scan_end(scan);
 
 	return tuple != NULL;
+}
+
+void
+difs_inode_free(DifsInode *inode)
+{
+	if (inode->target != NULL)
+		pfree(unconstify(char *, inode->target));
+	inode->target = NULL;
 }
 
 void
@@ -91,7 +100,8 @@ difs_inode_insert(DifsInode *inode)
 	values[DIFS_INODE_MTIME - 1] = TimestampTzGetDatum(inode->mtime);
 	values[DIFS_INODE_CTIME - 1] = TimestampTzGetDatum(inode->ctime);
 	values[DIFS_INODE_BTIME - 1] = TimestampTzGetDatum(inode->btime);
-	nulls[DIFS_INODE_TARGET - 1] = true;
+	nulls[DIFS_INODE_TARGET - 1] = inode->target == NULL;
+	values[DIFS_INODE_TARGET - 1] = inode->target != NULL ? CStringGetTextDatum(inode->target) : (Datum) 0;
 	nulls[DIFS_INODE_ATTRS - 1] = true;
 
 	difs_row_insert(DIFS_REL_INODE, values, nulls);
@@ -154,11 +164,20 @@ difs_inode_store_content(DifsInode *inode)
 	inode->row = NULL;
 }
 
+void
+difs_inode_update(DifsInode *inode, Datum *values, bool *nulls, bool *replace)
+{
+	difs_row_update(DIFS_REL_INODE, inode->row, values, nulls, replace);
+	heap_freetuple(inode->row);
+	inode->row = NULL;
+}
+
 /*
  * As a foreign key's own queries do it: with the rights of the table's owner,
- * and through the executor, whose end fires the triggers of foreign keys.
+ * and through the executor, whose end fires the triggers of foreign keys.  It
+ * waits for who has locked the row, and looks at the number of links after that.
  */
-void
+bool
 difs_inode_remove(int64 ino)
 {
 	static SPIPlanPtr plan = NULL;
@@ -168,6 +187,7 @@ difs_inode_remove(int64 ino)
 	Oid			owner = table->rd_rel->relowner;
 	Oid			user;
 	int			context;
+	bool		removed;
 
 	table_close(table, NoLock);
 	GetUserIdAndSecContext(&user, &context);
@@ -177,7 +197,8 @@ difs_inode_remove(int64 ino)
 		elog(ERROR, "SPI_connect failed");
 	if (plan == NULL)
 	{
-		SPIPlanPtr	prepared = SPI_prepare("DELETE FROM difs.inode WHERE ino OPERATOR(pg_catalog.=) $1", 1, types);
+		SPIPlanPtr	prepared = SPI_prepare("DELETE FROM difs.inode WHERE ino OPERATOR(pg_catalog.=) $1"
+											 " AND nlink OPERATOR(pg_catalog.<=) 1", 1, types);
 
 		if (prepared == NULL || SPI_keepplan(prepared) != 0)
 			elog(ERROR, "could not prepare the removal of an inode: %s", SPI_result_code_string(SPI_result));
@@ -185,10 +206,12 @@ difs_inode_remove(int64 ino)
 	}
 	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not remove inode " INT64_FORMAT ": %s", ino, SPI_result_code_string(SPI_result));
+	removed = SPI_processed > 0;
 	SPI_finish();
 
 	SetUserIdAndSecContext(user, context);
 	difs_command_done();
+	return removed;
 }
 
 void
@@ -240,6 +263,7 @@ decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode)
 	inode->mtime = DatumGetTimestampTz(values[DIFS_INODE_MTIME - 1]);
 	inode->ctime = DatumGetTimestampTz(values[DIFS_INODE_CTIME - 1]);
 	inode->btime = DatumGetTimestampTz(values[DIFS_INODE_BTIME - 1]);
+	inode->target = nulls[DIFS_INODE_TARGET - 1] ? NULL : TextDatumGetCString(values[DIFS_INODE_TARGET - 1]);
 	inode->row = NULL;
 	inode->fresh = false;
 

@@ -37,6 +37,7 @@ typedef struct DifsInode
 	TimestampTz mtime;
 	TimestampTz ctime;
 	TimestampTz btime;
+	const char *target;			/* of a symbolic link, palloc'd; else NULL */
 	bool		own;			/* made by this very transaction: nobody else can see it, so no lock is needed */
 	bool		fresh;			/* prepared: it has no row yet */
 	HeapTuple	row;			/* its newest row, once difs_inode_lock() has locked it; NULL before */
@@ -44,6 +45,9 @@ typedef struct DifsInode
 
 /* Reads one under the active snapshot; false if there is none. */
 extern bool difs_inode_find(int64 ino, DifsInode *inode);
+
+/* Frees what a found one has palloc'd, the target: for who reads many. */
+extern void difs_inode_free(DifsInode *inode);
 
 /* A new one of a kind in a volume: takes a number and fills in *inode, but writes no row yet. Modes are 0644 for files, 0755 for
  * directories. */
@@ -60,8 +64,12 @@ extern bool difs_inode_lock(DifsInode *inode);
  * lock is good for one update. */
 extern void difs_inode_store_content(DifsInode *inode);
 
-/* Removes the row, if it is there; foreign keys that reference it act (an error 23503 names the constraint). */
-extern void difs_inode_remove(int64 ino);
+/* After difs_inode_lock(): writes other columns, as for difs_row_update(). The lock is good for one update. */
+extern void difs_inode_update(DifsInode *inode, Datum *values, bool *nulls, bool *replace);
+
+/* Removes the row, unless it has got more than one link meanwhile (then false, as if it is not there); foreign keys
+ * that reference it act (an error 23503 names the constraint). */
+extern bool difs_inode_remove(int64 ino);
 
 /* Locks by number, until the end of the transaction. */
 extern void difs_inode_share(const DifsInode *directory);	/* somebody creates something below it */

@@ -157,6 +157,7 @@ list_entry(Listing *listing, const char *name, int64 ino)
 		appendStringInfoChar(&listing->name, '/');
 		list_directory(listing, ino, beginning);
 	}
+	difs_inode_free(&inode);
 	listing->name.len = length;
 	listing->name.data[length] = '\0';
 }

@@ -1,11 +1,17 @@
 /*
  * map.c - which storage holds which segments of a version, as jsonb.
  *
- *	{"info":     {"name": …, "volume": …, "ino": …, "version": …, "size": …, "segments": …,
- *				  "segment_size": …, "compression": …, "replicas": …, "digest": …},
- *	 "storages": [{"storage_name": "/storage01", "segments": [{"start_num": 0, "end_num": 9}, …]}, …],
+ *	{"info":     {"name": "volume:/dir/file", "name_hash": …, "parent_hash": …, "root_hash": …, "version": …,
+ *				  "ino": …, "size": …, "segments": …,
+ *				  "volume": …, "segment_size": …, "compression": …, "replicas": …, "digest": …},
+ *	 "storages": [{"storage_name": "/storage01", "segment": {"start_num": 0, "end_num": 9}}, …],
  *	 "segments": [{"num": 0, "segment": …, "block_group": …, "file_offset": …, "length": …,
  *				   "stored_length": …, "codec": …, "crc": …}, …]}
+ *
+ * The first line of "info", and "storages", are as a store of named data writes
+ * its manifests: the hash of a name is that of name_hash.h, here of the file, of
+ * its directory and of the volume's root; a storage stands there once for each
+ * run of segments that it holds.
  *
  * Numbers count the version's extents in file order.  "segments" is there only
  * if details are asked for.  Compression and replicas are the volume's policy
@@ -24,6 +30,7 @@
 #include "utils/json.h"
 #include "utils/rel.h"
 
+#include "src/name_hash.h"
 #include "src/pending.h"
 #include "src/report.h"
 #include "src/stat.h"
@@ -38,7 +45,8 @@ typedef struct Storage
 	char	   *name;
 	int64		start;			/* the range at hand; numbers before it are in ranges */
 	int64		end;
-	StringInfoData ranges;		/* JSON */
+	StringInfoData json_name;	/* the name as JSON */
+	StringInfoData ranges;		/* an element of "storages" for each */
 } Storage;
 
 /* The members of a block group. */
@@ -58,6 +66,7 @@ typedef struct Map
 
 static char *describe(const DifsWalk *walk, const DifsVersion *version, bool details);
 static void add_info(StringInfo out, const DifsWalk *walk, const DifsVersion *version);
+static void add_hash(StringInfo out, const char *key, const DifsPath *path, int count);
 static void add_extents(Map *map, const DifsVersion *version);
 static void add_segment(StringInfo out, int64 number, const DifsExtent *extent);
 static void add_storages(StringInfo out, Map *map);
@@ -92,11 +101,14 @@ add_info(StringInfo out, const DifsWalk *walk, const DifsVersion *version)
 	char		digest[2 * sizeof(version->digest) + 1];
 
 	appendStringInfoString(out, "{\"name\": ");
-	escape_json(out, walk->name);
+	escape_json(out, difs_path_write(walk->path, walk->path->count));
+	add_hash(out, "name_hash", walk->path, walk->path->count);
+	add_hash(out, "parent_hash", walk->path, walk->path->count - 1);
+	add_hash(out, "root_hash", walk->path, 0);
+	appendStringInfo(out, ", \"version\": %d, \"ino\": " INT64_FORMAT ", \"size\": " INT64_FORMAT ", \"segments\": %d",
+					 version->version, version->ino, version->size, version->segments);
 	appendStringInfoString(out, ", \"volume\": ");
 	escape_json(out, walk->volume.name);
-	appendStringInfo(out, ", \"ino\": " INT64_FORMAT ", \"version\": %d, \"size\": " INT64_FORMAT ", \"segments\": %d",
-					 version->ino, version->version, version->size, version->segments);
 	appendStringInfo(out, ", \"segment_size\": %d, \"compression\": \"%s\", \"replicas\": %d, \"digest\": ",
 					 walk->volume.segment_size, walk->volume.compression_level > 0 ? "zstd" : "none",
 					 walk->volume.class.replicas);
@@ -105,6 +117,19 @@ add_info(StringInfo out, const DifsWalk *walk, const DifsVersion *version)
 		appendStringInfo(out, "\"%s\"}", digest);
 	else
 		appendStringInfoString(out, "null}");
+}
+
+/* Of the path's first components. */
+static void
+add_hash(StringInfo out, const char *key, const DifsPath *path, int count)
+{
+	char	   *name = difs_path_write(path, count);
+	uint8		hash[DIFS_NAME_HASH_SIZE];
+	char		hex[2 * sizeof(hash) + 1];
+
+	difs_name_hash_compute(name, strlen(name), hash);
+	hex[hex_encode((const char *) hash, sizeof(hash), hex)] = '\0';
+	appendStringInfo(out, ", \"%s\": \"%s\"", key, hex);
 }
 
 static void
@@ -161,9 +186,7 @@ add_storages(StringInfo out, Map *map)
 		Storage    *storage = lfirst(cell);
 
 		end_range(storage);
-		appendStringInfo(out, "%s{\"storage_name\": ", cell == list_head(map->storages) ? "" : ", ");
-		escape_json(out, storage->name);
-		appendStringInfo(out, ", \"segments\": [%s]}", storage->ranges.data);
+		appendStringInfo(out, "%s%s", cell == list_head(map->storages) ? "" : ", ", storage->ranges.data);
 	}
 	appendStringInfoChar(out, ']');
 }
@@ -211,6 +234,8 @@ find_storage(Map *map, int32 server)
 	storage->server = server;
 	storage->name = server_name(server);
 	storage->end = -1;
+	initStringInfo(&storage->json_name);
+	escape_json(&storage->json_name, storage->name);
 	initStringInfo(&storage->ranges);
 	map->storages = lappend(map->storages, storage);
 	return storage;
@@ -252,8 +277,9 @@ static void
 end_range(Storage *storage)
 {
 	if (storage->end >= storage->start)
-		appendStringInfo(&storage->ranges, "%s{\"start_num\": " INT64_FORMAT ", \"end_num\": " INT64_FORMAT "}",
-						 storage->ranges.len > 0 ? ", " : "", storage->start, storage->end);
+		appendStringInfo(&storage->ranges,
+						 "%s{\"storage_name\": %s, \"segment\": {\"start_num\": " INT64_FORMAT ", \"end_num\": " INT64_FORMAT "}}",
+						 storage->ranges.len > 0 ? ", " : "", storage->json_name.data, storage->start, storage->end);
 }
 
 static int

@@ -10,8 +10,8 @@
  *	2. inode numbers of directories, in their order: shared where an entry is
  *	   made or moved away, exclusive where the directory is removed (and then
  *	   top-down, as far as the removal goes);
- *	3. rows of difs.dentry, in the order of their keys;
- *	4. the row of an inode that is removed, which waits for its writer.
+ *	3. rows of difs.dentry, those that are made included, in the order of their keys;
+ *	4. the row of an inode that is removed, or gets or loses a link, which waits for its writer.
  *
  * Only a recursive removal may cross others: its second step goes top-down, with
  * the rows of the third between, and a directory's number says nothing of its
@@ -36,7 +36,7 @@
 #include "utils/snapmgr.h"
 
 #include "src/dentry.h"
-#include "src/doom.h"
+#include "src/hardlink.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -46,7 +46,7 @@ typedef struct Move
 	DifsWalk	from;
 	DifsWalk	to;
 	HeapTuple	from_row;		/* dentries, once they are locked */
-	HeapTuple	to_row;			/* NULL if there is no target */
+	HeapTuple	to_row;			/* NULL if there is no target: then the new entry is made while the rows are locked */
 } Move;
 
 static int64 make_directory(const text *path, bool parents);
@@ -54,14 +54,14 @@ static int64 remove_entry(const text *path, bool directory_only, bool recursive)
 static int64 remove_below(const DifsInode *directory, bool recursive, const char *path);
 static int64 remove_child(HeapTuple row, int64 ino, const char *path);
 static void refuse_unseen(HeapTuple row, const char *path);
-static void remove_inode(const DifsInode *inode);
 static void rename_entry(const text *from, const text *to, bool no_replace);
 static bool check_move(const Move *move, bool no_replace);
 static bool lock_move(Move *move);
 static void refuse_cycle(const Move *move);
 static bool lock_directories(Move *move);
 static bool lock_rows(Move *move);
-static bool carry_out_move(Move *move);
+static bool secure_target(Move *move);
+static void carry_out_move(Move *move);
 static void replace_target(Move *move);
 
 /* Returns its ino. */
@@ -77,7 +77,10 @@ make_directory(const text *path, bool parents)
 
 		if (parents && !difs_directories_create(parsed))
 			continue;
-		difs_path_walk(path, &walk);
+		if (parents)
+			difs_path_walk(path, &walk);
+		else
+			difs_path_walk_entry(path, &walk);
 		if (walk.found && parents && walk.inode.kind == DIFS_KIND_DIRECTORY)
 			return walk.inode.ino;
 		if (walk.found)
@@ -99,7 +102,7 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 		HeapTuple	row;
 		int64		removed = 1;
 
-		difs_path_find(path, &walk);
+		difs_path_find_entry(path, &walk);
 		if (walk.name == NULL)
 			ereport(ERROR,
 					(errcode(DIFS_ERRCODE_ARGUMENT),
@@ -118,7 +121,7 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
 			removed += remove_below(&walk.inode, recursive, walk.path->text);
 		difs_row_delete(DIFS_REL_DENTRY, row);
-		remove_inode(&walk.inode);
+		difs_inode_unlink(&walk.inode);
 		return removed;
 	}
 }
@@ -181,7 +184,7 @@ remove_child(HeapTuple row, int64 ino, const char *path)
 	if (child.kind == DIFS_KIND_DIRECTORY)
 		removed += remove_below(&child, true, path);
 	difs_row_delete(DIFS_REL_DENTRY, row);
-	remove_inode(&child);
+	difs_inode_unlink(&child);
 	return removed;
 }
 
@@ -198,15 +201,6 @@ refuse_unseen(HeapTuple row, const char *path)
 				 errmsg("could not serialize access due to concurrent creation below \"%s\"", path)));
 }
 
-/* After its last name. */
-static void
-remove_inode(const DifsInode *inode)
-{
-	difs_inode_remove(inode->ino);
-	if (inode->kind == DIFS_KIND_FILE)
-		difs_doom_inode(inode->ino);
-}
-
 static void
 rename_entry(const text *from, const text *to, bool no_replace)
 {
@@ -214,12 +208,15 @@ rename_entry(const text *from, const text *to, bool no_replace)
 	{
 		Move		move = {0};
 
-		difs_path_find(from, &move.from);
-		difs_path_walk(to, &move.to);
+		difs_path_find_entry(from, &move.from);
+		difs_path_walk_entry(to, &move.to);
 		if (!check_move(&move, no_replace))
 			return;
-		if (lock_move(&move) && carry_out_move(&move))
+		if (lock_move(&move))
+		{
+			carry_out_move(&move);
 			return;
+		}
 	}
 }
 
@@ -328,7 +325,12 @@ lock_directories(Move *move)
 	return true;
 }
 
-/* The source's entry and the target's, in the order of their keys. */
+/*
+ * The source's entry and the target's, in the order of their keys.  A target that
+ * is not there yet is made, in its turn: its key is what others may wait for, and
+ * if the entry turns out to be taken, the next attempt begins with it again, holding
+ * no row behind it.
+ */
 static bool
 lock_rows(Move *move)
 {
@@ -337,27 +339,33 @@ lock_rows(Move *move)
 	bool		to_first = to->parent.ino != from->parent.ino ? to->parent.ino < from->parent.ino
 		: strcmp(to->name, from->name) < 0;
 
-	if (to->found && to_first && (move->to_row = difs_dentry_lock(to->parent.ino, to->name, to->inode.ino)) == NULL)
+	if (to_first && !secure_target(move))
 		return false;
-	if ((move->from_row = difs_dentry_lock(from->parent.ino, from->name, from->inode.ino)) == NULL)
+	move->from_row = difs_dentry_lock(from->parent.ino, from->name, from->inode.ino);
+	if (move->from_row == NULL && to_first && !to->found)
+		difs_dentry_take_back(to->parent.ino, to->name, from->inode.ino);
+	if (move->from_row == NULL)
 		return false;
-	if (to->found && !to_first && (move->to_row = difs_dentry_lock(to->parent.ino, to->name, to->inode.ino)) == NULL)
-		return false;
-	return true;
+	return to_first || secure_target(move);
 }
 
-/* False if somebody else has taken the new name; nothing is changed then. */
 static bool
-carry_out_move(Move *move)
+secure_target(Move *move)
 {
 	const DifsWalk *to = &move->to;
 
-	if (to->found)
+	if (!to->found)
+		return difs_dentry_insert(to->parent.ino, to->name, move->from.inode.ino);
+	move->to_row = difs_dentry_lock(to->parent.ino, to->name, to->inode.ino);
+	return move->to_row != NULL;
+}
+
+static void
+carry_out_move(Move *move)
+{
+	if (move->to.found)
 		replace_target(move);
-	else if (!difs_dentry_insert(to->parent.ino, to->name, move->from.inode.ino))
-		return false;
 	difs_row_delete(DIFS_REL_DENTRY, move->from_row);
-	return true;
 }
 
 static void
@@ -370,7 +378,7 @@ replace_target(Move *move)
 
 	if (to->inode.kind == DIFS_KIND_DIRECTORY)
 		(void) remove_below(&to->inode, false, to->path->text);
-	remove_inode(&to->inode);
+	difs_inode_unlink(&to->inode);
 
 	values[DIFS_DENTRY_INO - 1] = Int64GetDatum(move->from.inode.ino);
 	replace[DIFS_DENTRY_INO - 1] = true;

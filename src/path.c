@@ -4,7 +4,9 @@
  * No state here.  A walk is one index probe for each component, all in one scan
  * of the dentries, and then the inode at its end.  Inodes on the way are not
  * read: a dentry below one proves that it is a directory.  Only if a probe finds
- * nothing must the inode that was reached say whether it is one.
+ * nothing must the inode that was reached say whether it is one.  So symbolic
+ * links cost nothing where there are none: no entry leads on from one, so the
+ * walk ends there, is told by the inode, and begins again with its target.
  */
 #include "postgres.h"
 
@@ -27,13 +29,23 @@ typedef union NameText
 	char		bytes[VARHDRSZ + DIFS_MAX_COMPONENT];
 } NameText;
 
+/* How to walk. */
+enum
+{
+	WALK_FOLLOW = 1,			/* a symbolic link at the end, too */
+	WALK_WHOLE_PARENT = 2,		/* read the parent's inode */
+	WALK_LOOK = 4				/* no errors: found says it */
+};
+
 static char *take_volume(DifsPath *path, char *copy);
 static void take_components(DifsPath *path, char *rest);
 static void check_component(const DifsPath *path, const char *component, size_t length);
-static void walk_path(const text *path, DifsWalk *walk, bool whole_parent);
+static void walk_path(const text *path, int how, DifsWalk *walk);
+static int	reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent);
 static int	follow(const DifsPath *path, int64 *ino, int64 *parent);
 static void set_keys(ScanKey keys, NameText *name, int64 parent, const char *component);
 static void read_inode(const DifsWalk *walk, int64 ino, DifsInode *inode);
+static void require_found(const DifsWalk *walk);
 pg_noreturn static void report_not_directory(const DifsPath *path, int count);
 static char *leading(const DifsPath *path, int count);
 
@@ -43,6 +55,8 @@ DifsPath *
 difs_path_parse(const text *path)
 {
 	size_t		length = VARSIZE_ANY_EXHDR(path);
+	const char *slash = memchr(VARDATA_ANY(path), '/', Min(length, NAMEDATALEN));
+	size_t		volume_length = slash != NULL ? slash - VARDATA_ANY(path) : 0;
 	size_t		max_components = length / 2 + 1;
 	DifsPath   *parsed;
 	char	   *text;
@@ -53,11 +67,11 @@ difs_path_parse(const text *path)
 				errcode(DIFS_ERRCODE_ARGUMENT),
 				errmsg("path must not be empty"),
 				errhint("The root of a volume is \"/\"."));
-	if (length > DIFS_MAX_PATH)
+	if (length - volume_length > DIFS_MAX_PATH)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_NAME_TOO_LONG),
 				errmsg("path \"%.*s...\" is too long", pg_mbcliplen(VARDATA_ANY(path), length, 128), VARDATA_ANY(path)),
-				errdetail("It has %zu bytes; at most %d are allowed.", length, DIFS_MAX_PATH));
+				errdetail("It has %zu bytes; at most %d are allowed.", length - volume_length, DIFS_MAX_PATH));
 
 	parsed = palloc(sizeof(DifsPath) + max_components * sizeof(char *) + 2 * (length + 1));
 	parsed->component = (char **) (parsed + 1);
@@ -76,13 +90,39 @@ difs_path_parse(const text *path)
 void
 difs_path_walk(const text *path, DifsWalk *walk)
 {
-	walk_path(path, walk, true);
+	walk_path(path, WALK_FOLLOW | WALK_WHOLE_PARENT, walk);
+}
+
+void
+difs_path_walk_entry(const text *path, DifsWalk *walk)
+{
+	walk_path(path, WALK_WHOLE_PARENT, walk);
+}
+
+bool
+difs_path_look(const text *path, DifsWalk *walk)
+{
+	walk_path(path, WALK_FOLLOW | WALK_LOOK, walk);
+	return walk->found;
 }
 
 void
 difs_path_find(const text *path, DifsWalk *walk)
 {
-	walk_path(path, walk, false);
+	walk_path(path, WALK_FOLLOW, walk);
+	require_found(walk);
+}
+
+void
+difs_path_find_entry(const text *path, DifsWalk *walk)
+{
+	walk_path(path, 0, walk);
+	require_found(walk);
+}
+
+static void
+require_found(const DifsWalk *walk)
+{
 	if (!walk->found)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_NO_FILE),
@@ -179,26 +219,26 @@ check_component(const DifsPath *path, const char *component, size_t length)
 }
 
 static void
-walk_path(const text *path, DifsWalk *walk, bool whole_parent)
+walk_path(const text *path, int how, DifsWalk *walk)
 {
-	DifsPath   *parsed = difs_path_parse(path);
+	const DifsPath *parsed;
 	DifsInode	reached;
 	int64		parent;
-	int64		ino;
 	int			depth;
 
-	walk->path = parsed;
+	walk->path = difs_path_parse(path);
+	depth = reach(walk, how, &reached, &parent);
+	parsed = walk->path;
 	walk->name = parsed->count == 0 ? NULL : parsed->component[parsed->count - 1];
-	difs_volume_find(parsed->volume, &walk->volume);
-
-	parent = ino = walk->volume.root;
-	depth = follow(parsed, &ino, &parent);
-	read_inode(walk, ino, &reached);
-	walk->found = depth == parsed->count;
+	walk->found = depth == parsed->count && (reached.kind != DIFS_KIND_SYMLINK || (how & WALK_FOLLOW) == 0);
 
 	if (reached.kind != DIFS_KIND_DIRECTORY && (!walk->found || parsed->directory))
-		report_not_directory(parsed, depth);
-	if (depth < parsed->count - 1)
+	{
+		if ((how & WALK_LOOK) == 0)
+			report_not_directory(parsed, depth);
+		walk->found = false;
+	}
+	if (depth < parsed->count - 1 && (how & WALK_LOOK) == 0)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_NO_FILE),
 				errmsg("directory \"%s\" does not exist", leading(parsed, depth + 1)),
@@ -208,10 +248,39 @@ walk_path(const text *path, DifsWalk *walk, bool whole_parent)
 		walk->inode = reached;
 	if (!walk->found || parsed->count == 0)
 		walk->parent = reached;
-	else if (whole_parent)
+	else if (how & WALK_WHOLE_PARENT)
 		read_inode(walk, parent, &walk->parent);
 	else
 		walk->parent = (DifsInode) {.ino = parent, .volume = walk->volume.id, .kind = DIFS_KIND_DIRECTORY};
+}
+
+/* Follows walk->path as far as it leads, and replaces it where symbolic links lead elsewhere. Returns the number of
+ * components that were found, the inode at their end, and its parent. */
+static int
+reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent)
+{
+	int			links = 0;
+
+	for (;;)
+	{
+		DifsPath   *path = walk->path;
+		int64		ino;
+		int			depth;
+
+		difs_volume_find(path->volume, &walk->volume);
+		*parent = ino = walk->volume.root;
+		depth = follow(path, &ino, parent);
+		read_inode(walk, ino, reached);
+
+		if (depth == path->count && (how & WALK_FOLLOW) == 0)
+			return depth;
+		if ((how & WALK_LOOK) != 0 && reached->kind == DIFS_KIND_SYMLINK && links == DIFS_MAX_LINKS)
+			return depth;
+		path = difs_path_expand(path, depth, reached, &links);
+		if (path == NULL)
+			return depth;
+		walk->path = path;
+	}
 }
 
 /* From *ino, a root, down as far as there are dentries: so many components. *parent is where the last dentry was. */
@@ -284,11 +353,18 @@ report_not_directory(const DifsPath *path, int count)
 static char *
 leading(const DifsPath *path, int count)
 {
+	char	   *whole = difs_path_write(path, count);
+
+	return path->text[0] == '/' ? strchr(whole, ':') + 1 : whole;
+}
+
+char *
+difs_path_write(const DifsPath *path, int count)
+{
 	StringInfoData text;
 
 	initStringInfo(&text);
-	if (path->text[0] != '/')
-		appendStringInfo(&text, "%s:", path->volume);
+	appendStringInfo(&text, "%s:", path->volume);
 	for (int i = 0; i < count; i++)
 		appendStringInfo(&text, "/%s", path->component[i]);
 	if (count == 0)

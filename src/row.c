@@ -116,6 +116,24 @@ difs_row_lock(DifsRelation table, HeapTuple *tuple)
 	return result == TM_Ok;
 }
 
+bool
+difs_row_try_lock(DifsRelation table, HeapTuple *tuple)
+{
+	Relation	rel = difs_table_open(table, RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TM_FailureData failure;
+	bool		locked;
+
+	locked = table_tuple_lock(rel, &(*tuple)->t_self, GetActiveSnapshot(), slot, GetCurrentCommandId(false),
+							  LockTupleNoKeyExclusive, LockWaitSkip, 0, &failure) == TM_Ok;
+	if (locked)
+		*tuple = ExecCopySlotHeapTuple(slot);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+
+	return locked;
+}
+
 /* The indexes are opened only if the new version needs entries in them, which it hardly ever does: keys stay, so
  * updates are HOT. */
 void

@@ -6,6 +6,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "src/atime.h"
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "src/staging.h"
@@ -36,6 +37,7 @@ char	   *difs_volume = "main";
 int			difs_server_timeout = 10000;
 int			difs_hedge_delay = 100;
 int			difs_staging = DIFS_STAGING_AUTO;
+int			difs_atime = DIFS_ATIME_OFF;
 int			difs_staging_limit = 16 * 1024;
 int			difs_unstage_interval = 30 * 1000;
 
@@ -51,6 +53,12 @@ static const struct config_enum_entry tls_modes[] = {
 	{"require", DIFS_TLS_REQUIRE, false},
 	{"verify-ca", DIFS_TLS_VERIFY_CA, false},
 	{"verify-full", DIFS_TLS_VERIFY_FULL, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry atime_modes[] = {
+	{"off", DIFS_ATIME_OFF, false},
+	{"relatime", DIFS_ATIME_RELATIME, false},
 	{NULL, 0, false}
 };
 
@@ -246,6 +254,11 @@ define_of_session(void)
 							 "Whether writes go to the database's own tables when chunk servers cannot be reached.",
 							 "\"auto\": then; \"always\": without trying chunk servers first; \"never\": they fail instead.",
 							 &difs_staging, DIFS_STAGING_AUTO, staging_modes,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("difs.atime",
+							 "Whether reading a file moves its atime.",
+							 "\"relatime\": if it is not newer than mtime and ctime, or a day old.",
+							 &difs_atime, DIFS_ATIME_OFF, atime_modes,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 }
 

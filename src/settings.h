@@ -41,6 +41,7 @@ extern char *difs_volume;				/* difs.volume: volume of paths that name none */
 extern int	difs_server_timeout;		/* difs.server_timeout, in ms */
 extern int	difs_hedge_delay;			/* difs.hedge_delay, in ms; -1 = off */
 extern int	difs_staging;				/* difs.staging: DifsStagingMode */
+extern int	difs_atime;					/* difs.atime: DifsAtimeMode */
 
 /* Defines them all; reserves the prefix. preloading: also those that are fixed at server start. */
 extern void difs_settings_define(bool preloading);

@@ -45,7 +45,6 @@ enum StatColumn
 
 static TupleDesc stat_row_type(FunctionCallInfo fcinfo);
 static HeapTuple stat_row(FunctionCallInfo fcinfo, const DifsWalk *walk);
-static bool exists(const text *path);
 static void list_versions(const text *path, ReturnSetInfo *result);
 
 const char *
@@ -120,25 +119,6 @@ stat_row(FunctionCallInfo fcinfo, const DifsWalk *walk)
 	return heap_form_tuple(stat_row_type(fcinfo), values, nulls);
 }
 
-/* A way of its own, because difs_path_walk() takes a missing directory on the way for an error. */
-static bool
-exists(const text *path)
-{
-	DifsPath   *parsed = difs_path_parse(path);
-	DifsVolume	volume;
-	DifsInode	inode;
-	int64		ino;
-
-	difs_volume_find(parsed->volume, &volume);
-	ino = volume.root;
-	for (int i = 0; i < parsed->count; i++)
-	{
-		if (difs_dentry_find(ino, parsed->component[i], &ino) == NULL)
-			return false;
-	}
-	return !parsed->directory || (difs_inode_find(ino, &inode) && inode.kind == DIFS_KIND_DIRECTORY);
-}
-
 /* Newest first. */
 static void
 list_versions(const text *path, ReturnSetInfo *result)
@@ -188,15 +168,18 @@ difs_stat(PG_FUNCTION_ARGS)
 	HeapTuple	row;
 
 	DIFS_ARG_NOT_NULL(0, "path");
+	DIFS_ARG_NOT_NULL(2, "follow");
 
 	difs_read_begin();
-	if (PG_ARGISNULL(1))
+	if (PG_GETARG_BOOL(2))
 		difs_path_find(PG_GETARG_TEXT_PP(0), &walk);
 	else
+		difs_path_find_entry(PG_GETARG_TEXT_PP(0), &walk);
+	if (!PG_ARGISNULL(1))
 	{
 		DifsVersion version;
 
-		difs_path_find_file(PG_GETARG_TEXT_PP(0), &walk);
+		difs_path_expect_file(&walk);
 		difs_stat_version(&walk, PG_GETARG_INT32(1), &version);
 		walk.inode.version = version.version;
 		walk.inode.size = version.size;
@@ -210,12 +193,13 @@ difs_stat(PG_FUNCTION_ARGS)
 Datum
 difs_exists(PG_FUNCTION_ARGS)
 {
+	DifsWalk	walk;
 	bool		found;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 
 	difs_read_begin();
-	found = exists(PG_GETARG_TEXT_PP(0));
+	found = difs_path_look(PG_GETARG_TEXT_PP(0), &walk);
 	difs_read_end();
 	PG_RETURN_BOOL(found);
 }

@@ -109,6 +109,9 @@ extern void difs_row_delete(DifsRelation table, HeapTuple tuple);
  * changed since the snapshot. */
 extern bool difs_row_lock(DifsRelation table, HeapTuple *tuple);
 
+/* The same, but false, without waiting or an error, if somebody else has locked or changed the row. */
+extern bool difs_row_try_lock(DifsRelation table, HeapTuple *tuple);
+
 /* nextval() of a sequence, without a check of rights. */
 extern int64 difs_sequence_next(DifsRelation sequence);
 

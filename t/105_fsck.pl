@@ -83,6 +83,9 @@ my @plants = (
 	[ 'doomed and alive', "INSERT INTO difs.doomed VALUES ($file, 2, '1', '0/0', now())", qr/inode $file.*current version, 2/ ],
 	[ 'lost segment', "INSERT INTO difs.lost_segment SELECT segment, block_group, now() FROM difs.manifest WHERE ino = $file AND file_offset = 0"
 		. " AND from_version = 1", qr/version 1 of two:\/dir\/(copy|deep\/file)\|no good copy/ ],
+	[ 'wrong target', "UPDATE difs.inode SET target = 'x' WHERE ino = $file", qr/inode $file.*only symbolic links/ ],
+	[ 'wrong target', "SELECT difs_symlink('x', 'two:/link'); UPDATE difs.inode SET target = NULL WHERE kind = 'l'", qr/two:\/link.*without a target/ ],
+	[ 'wrong attributes', "UPDATE difs.inode SET attrs = '[]' WHERE ino = $file", qr/inode $file.*of type array/ ],
 	map { [ 'sequence behind', "ALTER SEQUENCE difs.$_ RESTART WITH 1" . ($_ eq 'ino' ? '6' : ''), qr/difs\.$_\|/ ] }
 	  qw(ino volume_id server_id block_group_id));
 
