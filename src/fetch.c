@@ -18,6 +18,7 @@
 
 #include "src/fetch.h"
 #include "src/fetch_lane.h"
+#include "src/inline.h"
 #include "src/settings.h"
 
 #define MAX_LANES		16
@@ -57,10 +58,18 @@ static void give_up_silent(Fetch *fetch);
 void
 difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int64 length, char *out)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs fetch", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(context);
-	Fetch	   *fetch = palloc0(sizeof(Fetch));
+	MemoryContext context;
+	MemoryContext caller;
+	Fetch	   *fetch;
 
+	if (difs_version_is_inline(version))
+	{
+		difs_inline_read(path, version, offset, length, out);
+		return;
+	}
+	context = AllocSetContextCreate(CurrentMemoryContext, "difs fetch", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	fetch = palloc0(sizeof(Fetch));
 	fetch->path = path;
 	difs_plan_begin(&fetch->plan, path, version, offset, length, out);
 	difs_link_begin();

@@ -54,6 +54,28 @@ difs_manifest_insert(int64 ino, int32 from_version, const DifsExtent *extent)
 	difs_row_insert(DIFS_REL_MANIFEST, values, nulls);
 }
 
+void
+difs_manifest_close(int64 ino, const DifsExtent *extent, int32 to_version)
+{
+	Datum		values[DIFS_MANIFEST_COLUMNS] = {0};
+	bool		nulls[DIFS_MANIFEST_COLUMNS] = {false};
+	bool		replace[DIFS_MANIFEST_COLUMNS] = {false};
+	ScanKeyData keys[3];
+	HeapTuple	row;
+
+	DIFS_KEY(&keys[0], DIFS_MANIFEST_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
+	DIFS_KEY(&keys[1], DIFS_MANIFEST_FILE_OFFSET, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(extent->file_offset));
+	DIFS_KEY(&keys[2], DIFS_MANIFEST_FROM_VERSION, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(extent->from_version));
+	row = difs_row_find(DIFS_REL_MANIFEST, DIFS_REL_MANIFEST_PKEY, lengthof(keys), keys);
+	if (row == NULL)
+		elog(ERROR, "manifest row of inode " INT64_FORMAT " at " INT64_FORMAT " is gone", ino, extent->file_offset);
+
+	values[DIFS_MANIFEST_TO_VERSION - 1] = Int32GetDatum(to_version);
+	replace[DIFS_MANIFEST_TO_VERSION - 1] = true;
+	difs_row_update(DIFS_REL_MANIFEST, row, values, nulls, replace);
+	heap_freetuple(row);
+}
+
 DifsExtent *
 difs_manifest_range(const DifsVersion *version, int64 offset, int64 length, int limit, int *count)
 {
@@ -182,6 +204,7 @@ decode(HeapTuple tuple, TupleDesc desc, DifsExtent *extent)
 	extent->file_offset = DatumGetInt64(values[DIFS_MANIFEST_FILE_OFFSET - 1]);
 	extent->length = DatumGetInt32(values[DIFS_MANIFEST_LENGTH - 1]);
 	extent->segment_offset = (uint32) DatumGetInt32(values[DIFS_MANIFEST_SEGMENT_OFFSET - 1]);
+	extent->from_version = DatumGetInt32(values[DIFS_MANIFEST_FROM_VERSION - 1]);
 	extent->stored.segment = (uint64) DatumGetInt64(values[DIFS_MANIFEST_SEGMENT - 1]);
 	extent->stored.group = (uint64) DatumGetInt64(values[DIFS_MANIFEST_BLOCK_GROUP - 1]);
 	extent->stored.raw_length = (uint32) DatumGetInt32(values[DIFS_MANIFEST_RAW_LENGTH - 1]);

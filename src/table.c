@@ -69,6 +69,8 @@ static const struct
 	[DIFS_REL_HOLD_PKEY] = {"hold_pkey"},
 	[DIFS_REL_STAGING] = {"staging", DIFS_STAGING_COLUMNS},
 	[DIFS_REL_STAGING_PKEY] = {"staging_pkey"},
+	[DIFS_REL_INLINE] = {"inline", DIFS_INLINE_COLUMNS},
+	[DIFS_REL_INLINE_PKEY] = {"inline_pkey"},
 	[DIFS_REL_SEQ_INO] = {"ino"},
 	[DIFS_REL_SEQ_VOLUME] = {"volume_id"},
 	[DIFS_REL_SEQ_SERVER] = {"server_id"},
