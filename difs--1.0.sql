@@ -159,7 +159,7 @@ CREATE TABLE difs.doomed (
     settled  boolean NOT NULL DEFAULT false
 );
 CREATE INDEX doomed_ino ON difs.doomed (ino);
-COMMENT ON TABLE difs.doomed IS 'content that a committed transaction let go of: one version, or (version null) a whole inode';
+COMMENT ON TABLE difs.doomed IS 'content that a committed transaction let go of: one version, (version null) a whole inode, or (version -1) manifest rows that no version has any more';
 COMMENT ON COLUMN difs.doomed.settled IS 'lsn and doomed are not those of the call, but lie behind the commit: the keeper has moved them there';
 
 INSERT INTO difs.cluster (uuid, epoch, created) VALUES (gen_random_uuid(), 1, now());
@@ -1040,6 +1040,21 @@ AS 'MODULE_PATHNAME', 'difs_concat';
 COMMENT ON FUNCTION difs_concat(text[], text, integer) IS
 'makes the contents of files, one after the other, the newest version of another without moving bytes, and returns its number; the cost follows the number of segments';
 REVOKE ALL ON FUNCTION difs_concat(text[], text, integer) FROM PUBLIC;
+
+CREATE TABLE difs.fragmented (
+    ino  bigint PRIMARY KEY
+);
+COMMENT ON TABLE difs.fragmented IS 'files that were written in many small parts since the keeper last put them together';
+REVOKE ALL ON TABLE difs.fragmented FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('difs.fragmented', '');
+
+CREATE FUNCTION difs_compact()
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_compact';
+COMMENT ON FUNCTION difs_compact() IS
+'puts together files that were written in many small parts now, as happens by itself; returns how many';
+REVOKE ALL ON FUNCTION difs_compact() FROM PUBLIC;
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

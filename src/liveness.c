@@ -5,6 +5,10 @@
  * every tuple but those that VACUUM might remove: of aborted transactions, and
  * deleted ones that no snapshot could see.
  *
+ * With one exception: of the inode's own versions, those count that are there or
+ * are being written.  Nobody removes them but the keeper, when no snapshot can see
+ * them; a removed one must not hold what it shared with the next to go.
+ *
  * Why a scan and then a delete is no race: a new row that names an old segment
  * comes from a transaction that saw the version whose rows it shares, so it had a
  * snapshot from before the horizon.  Who asks has read the horizon first, so that
@@ -93,7 +97,7 @@ difs_release_row_need(const DifsRelease *release, int64 from_version, int64 to_v
 {
 	DifsRowNeed need = DIFS_ROW_FREE;
 
-	for (int i = 0; i < release->kept_count && need != DIFS_ROW_IN_COPY; i++)
+	for (int i = 0; i < release->kept_count && need != DIFS_ROW_IN_VERSION; i++)
 	{
 		const DifsKept *kept = &release->kept[i];
 
@@ -126,7 +130,7 @@ difs_liveness_release(int64 ino, const int32 *versions, int count, DifsRelease *
 
 	memset(release, 0, sizeof(*release));
 	release->ino = ino;
-	if (versions[0] == 0)
+	if (contains(versions, count, 0))
 	{
 		possible_begin(&possible, DIFS_REL_INODE, DIFS_REL_INODE_PKEY);
 		possible_find(&possible, ino);
@@ -138,6 +142,7 @@ difs_liveness_release(int64 ino, const int32 *versions, int count, DifsRelease *
 	else
 	{
 		possible_begin(&possible, DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY);
+		InitDirtySnapshot(possible.snapshot);
 		possible_find(&possible, ino);
 		keep_versions(&possible, false, versions, count, release);
 		possible_end(&possible);

@@ -33,8 +33,8 @@ typedef struct DifsRelease
 typedef enum DifsRowNeed
 {
 	DIFS_ROW_FREE,				/* nobody */
-	DIFS_ROW_IN_VERSION,		/* another version of the inode has it: it goes with that one */
-	DIFS_ROW_IN_COPY			/* a version of another inode */
+	DIFS_ROW_IN_COPY,			/* a version of another inode only */
+	DIFS_ROW_IN_VERSION			/* another version of the inode, too: it goes with that one */
 } DifsRowNeed;
 
 /* The scans of one transaction, with an active snapshot; its resource owner ends them after an error. */
@@ -59,7 +59,7 @@ extern DifsRowNeed difs_release_row_need(const DifsRelease *release, int64 from_
 /* Versions whose rows, or whose bytes in difs.inline, are kept, palloc'd; copies: only those that are kept for other inodes. */
 extern int32 *difs_release_kept(const DifsRelease *release, bool copies, int *count);
 
-/* Fills in *release for a doomed inode (the first of its versions is 0), or some versions of it, whose transactions are older than every
+/* Fills in *release for a doomed inode (one of the versions is 0), or some versions of it, in order, whose transactions are older than every
  * snapshot. False if any snapshot could still see the inode: then nothing may be released. */
 extern bool difs_liveness_release(int64 ino, const int32 *versions, int count, DifsRelease *release);
 

@@ -25,6 +25,7 @@ typedef struct Walk
 	int			strangers;		/* rows of other versions since the last one of ours, or jump */
 } Walk;
 
+static HeapTuple find(int64 ino, const DifsExtent *extent);
 static void set_forward_keys(Walk *walk, ScanKey keys, int64 from);
 static bool next(Walk *walk, DifsExtent *extent);
 static bool belongs(const DifsVersion *version, HeapTuple tuple, TupleDesc desc);
@@ -60,6 +61,26 @@ difs_manifest_close(int64 ino, const DifsExtent *extent, int32 to_version)
 	Datum		values[DIFS_MANIFEST_COLUMNS] = {0};
 	bool		nulls[DIFS_MANIFEST_COLUMNS] = {false};
 	bool		replace[DIFS_MANIFEST_COLUMNS] = {false};
+	HeapTuple	row = find(ino, extent);
+
+	values[DIFS_MANIFEST_TO_VERSION - 1] = Int32GetDatum(to_version);
+	replace[DIFS_MANIFEST_TO_VERSION - 1] = true;
+	difs_row_update(DIFS_REL_MANIFEST, row, values, nulls, replace);
+	heap_freetuple(row);
+}
+
+void
+difs_manifest_delete(int64 ino, const DifsExtent *extent)
+{
+	HeapTuple	row = find(ino, extent);
+
+	difs_row_delete(DIFS_REL_MANIFEST, row);
+	heap_freetuple(row);
+}
+
+static HeapTuple
+find(int64 ino, const DifsExtent *extent)
+{
 	ScanKeyData keys[3];
 	HeapTuple	row;
 
@@ -69,11 +90,7 @@ difs_manifest_close(int64 ino, const DifsExtent *extent, int32 to_version)
 	row = difs_row_find(DIFS_REL_MANIFEST, DIFS_REL_MANIFEST_PKEY, lengthof(keys), keys);
 	if (row == NULL)
 		elog(ERROR, "manifest row of inode " INT64_FORMAT " at " INT64_FORMAT " is gone", ino, extent->file_offset);
-
-	values[DIFS_MANIFEST_TO_VERSION - 1] = Int32GetDatum(to_version);
-	replace[DIFS_MANIFEST_TO_VERSION - 1] = true;
-	difs_row_update(DIFS_REL_MANIFEST, row, values, nulls, replace);
-	heap_freetuple(row);
+	return row;
 }
 
 DifsExtent *

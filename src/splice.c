@@ -16,8 +16,13 @@
 #include "src/report.h"
 #include "src/splice.h"
 #include "src/stat.h"
+#include "src/table.h"
 
 #define BATCH	1024
+
+/* A version of more rows is fragmented if on average they have less than a part of a segment: a quarter. */
+#define MANY_ROWS	16
+#define SMALL_PART	4
 
 static void begin_empty(DifsSplice *splice);
 static void keep_inline(DifsSplice *splice, int64 from, int64 to);
@@ -29,6 +34,7 @@ static void share_bytes(DifsSplice *splice, const char *path, const DifsVersion 
 static void let_go_held(DifsSplice *splice, int64 from, int64 to);
 static void put_segments(DifsSplice *splice, int64 at, const char *bytes, int64 length);
 static void grow(DifsSplice *splice, int64 end);
+static void note_fragmented(const DifsSplice *splice);
 
 void
 difs_splice_begin(DifsSplice *splice, const DifsWalk *walk, DifsInode *inode, int64 from, int64 to)
@@ -296,5 +302,17 @@ difs_splice_end(DifsSplice *splice)
 	inode->size = made->size;
 	inode->mtime = inode->ctime = made->mtime;
 	difs_inode_store_content(inode);
+	note_fragmented(splice);
 	return made->version;
+}
+
+/* For the keeper (worker/compact.c). */
+static void
+note_fragmented(const DifsSplice *splice)
+{
+	const DifsVersion *made = &splice->made;
+	Datum		values[DIFS_FRAGMENTED_COLUMNS] = {[DIFS_FRAGMENTED_INO - 1] = Int64GetDatum(made->ino)};
+
+	if (made->segments > MANY_ROWS && splice->covered / Max(made->extent, 1) < made->segments / SMALL_PART)
+		(void) difs_row_insert_unless(DIFS_REL_FRAGMENTED, DIFS_REL_FRAGMENTED_PKEY, values, NULL);
 }

@@ -71,6 +71,8 @@ static const struct
 	[DIFS_REL_STAGING_PKEY] = {"staging_pkey"},
 	[DIFS_REL_INLINE] = {"inline", DIFS_INLINE_COLUMNS},
 	[DIFS_REL_INLINE_PKEY] = {"inline_pkey"},
+	[DIFS_REL_FRAGMENTED] = {"fragmented", DIFS_FRAGMENTED_COLUMNS},
+	[DIFS_REL_FRAGMENTED_PKEY] = {"fragmented_pkey"},
 	[DIFS_REL_SEQ_INO] = {"ino"},
 	[DIFS_REL_SEQ_VOLUME] = {"volume_id"},
 	[DIFS_REL_SEQ_SERVER] = {"server_id"},

@@ -71,6 +71,9 @@ extern void difs_manifest_insert(int64 ino, int32 from_version, const DifsExtent
  * has changed since the snapshot. */
 extern void difs_manifest_close(int64 ino, const DifsExtent *extent, int32 to_version);
 
+/* Removes one that difs_manifest_range() has found. */
+extern void difs_manifest_delete(int64 ino, const DifsExtent *extent);
+
 /* The rows that overlap [offset, offset + length) of a version, in order of file_offset, palloc'd; *count says how
  * many, at most limit. If the limit was reached, the caller asks again from the end of the last one. Bytes that no
  * row covers are zeros. The number of other versions of the file hardly matters. */

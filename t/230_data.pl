@@ -1,5 +1,5 @@
 # Parts of files, against a model: random writes, appends, truncations, copies, ranges, concatenations, restored and deleted
-# versions, rollbacks and staging; every version of every file is compared, also by snapshots that are older; then all is
+# versions, rollbacks, staging, collection and compaction; every version of every file is compared, also by snapshots that are older; then all is
 # deleted, and nothing is left on the chunk servers. And what an overwrite costs.
 #
 # DIFS_DATA_STEPS (300) and DIFS_DATA_SEED (from the clock) change the random part.
@@ -21,7 +21,7 @@ srand($SEED);
 note "DIFS_DATA_SEED=$SEED";
 
 my $cluster = DifsCluster->new('data', servers => 2,
-	conf => "difs.collect_interval = 0\ndifs.unstage_interval = 0\ndifs.block_group_size = '16MB'\nautovacuum = off\n");
+	conf => "difs.collect_interval = 0\ndifs.compact_interval = 0\ndifs.unstage_interval = 0\ndifs.block_group_size = '16MB'\nautovacuum = off\n");
 my $node = $cluster->node;
 $cluster->sql("SELECT difs_volume_create('plain', segment_size => 4096, compression => 'none')",
 	"SELECT difs_volume_create('tiny', segment_size => 8192, inline_limit => 3000, digest => 'sha256')");
@@ -36,6 +36,7 @@ sub healthy
 # The model: path -> { version -> content }, and the current version's number.
 #
 my %files;
+my $compacted = 0;
 my $session = $node->background_psql('postgres', on_error_stop => 0);
 
 sub query
@@ -173,6 +174,7 @@ my %other = (
 		}
 	},
 	collect => sub { query('SELECT difs_collect();'); },
+	compact => sub { $compacted += query('SELECT difs_compact();'); },
 	stage => sub { query('SET difs.staging = ' . pick('always', 'auto') . ';'); },
 	unstage => sub { query('SELECT difs_unstage();'); });
 
@@ -224,6 +226,7 @@ foreach my $step (1 .. $STEPS)
 }
 note 'rows: ' . $cluster->sql('SELECT count(*), count(DISTINCT segment), count(DISTINCT ino) FROM difs.manifest')
 	. ', versions: ' . $cluster->sql('SELECT count(*) FROM difs.version');
+note "put together by compaction: $compacted";
 close_snapshot() while @snapshots;
 query('SELECT difs_collect();');
 compare(\&query, \%files, 'after collection');
