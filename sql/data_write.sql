@@ -124,6 +124,20 @@ SELECT difs_append('/nowhere/file', 'x');
 SELECT difs_append('/log', NULL);
 SELECT difs_write('/log', NULL, 'x');
 SELECT difs_append('/log', 'x', if_version => -1);
+-- every function, every kind of bad path
+CREATE FUNCTION state_of(call text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE call;
+    RAISE SQLSTATE '00D1F';
+EXCEPTION WHEN OTHERS THEN
+    RETURN CASE SQLSTATE WHEN '00D1F' THEN 'no error' ELSE SQLSTATE END;
+END $$;
+SELECT left(path, 20) AS path, state_of(format('SELECT difs_append(%L, ''x'')', path)) AS append, state_of(format('SELECT difs_write(%L, 0, ''x'')', path)) AS write,
+       state_of(format('SELECT difs_truncate(%L, 7)', path)) AS truncate, state_of(format('SELECT difs_concat(ARRAY[%L], ''/new'')', path)) AS "concat from",
+       state_of(format('SELECT difs_concat(''{/log}'', %L)', path)) AS "concat to"
+FROM (VALUES (1, ''), (2, 'log'), (3, ':/log'), (4, '/./log'), (5, '/dir/..'), (6, '/' || repeat('x', 256)), (7, repeat('/dir', 1100)), (8, 'nowhere:/log'),
+      (9, '/log/sub'), (10, '/log/'), (11, '/missing/file'), (12, NULL), (13, '/'), (14, '/dir'), (15, '/log')) AS bad (place, path) ORDER BY place;
+DROP FUNCTION state_of;
 -- the end of the longest file
 SELECT difs_write('/longest', 4611686018427387903, 'x'), difs_get('/longest', "offset" => 4611686018427387902);
 SELECT difs_append('/longest', 'x');
