@@ -47,6 +47,13 @@
 #define difs_log_message(prefix, message, size) LogLogicalMessage((prefix), (message), (size), false, false)
 #endif
 
+/* 17: what an index has set up for insertions may hold pins */
+#if PG_VERSION_NUM < 170000
+#define DIFS_INSERT_CLEANUP(index, info) ((void) 0)
+#else
+#define DIFS_INSERT_CLEANUP(index, info) index_insert_cleanup((index), (info))
+#endif
+
 /* 16: an update may concern the summarizing indexes only */
 #if PG_VERSION_NUM < 160000
 typedef bool TU_UpdateIndexes;

@@ -20,33 +20,22 @@
 
 #include "src/compat.h"
 #include "src/table.h"
+#include "src/writer.h"
 
-/* A table opened for an insertion or for the index entries of an update. */
-typedef struct Writer
-{
-	Relation	table;
-	EState	   *estate;
-	ResultRelInfo *info;
-	TupleTableSlot *slot;
-} Writer;
-
-static void writer_open(Writer *writer, DifsRelation table, bool speculative);
-static void writer_store(Writer *writer, Datum *values, bool *nulls);
-static void writer_close(Writer *writer);
-static void require_visible(Writer *writer, ItemPointer tid);
-static bool insert_speculatively(Writer *writer, List *arbiters);
+static void store(DifsWriter *writer, Datum *values, bool *nulls);
+static void require_visible(DifsWriter *writer, ItemPointer tid);
+static bool insert_speculatively(DifsWriter *writer, List *arbiters);
 
 void
 difs_row_insert(DifsRelation table, Datum *values, bool *nulls)
 {
-	Writer		writer;
+	DifsWriter *writer = difs_writer_open(table, false);
 
-	writer_open(&writer, table, false);
-	writer_store(&writer, values, nulls);
-	table_tuple_insert(writer.table, writer.slot, GetCurrentCommandId(true), 0, NULL);
-	if (writer.info->ri_NumIndices > 0)
-		ExecInsertIndexTuples(writer.info, writer.slot, writer.estate, false, false, NULL, NIL, false);
-	writer_close(&writer);
+	store(writer, values, nulls);
+	table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL);
+	if (writer->info->ri_NumIndices > 0)
+		ExecInsertIndexTuples(writer->info, writer->slot, writer->estate, false, false, NULL, NIL, false);
+	difs_writer_close(writer);
 
 	difs_command_done();
 }
@@ -54,29 +43,28 @@ difs_row_insert(DifsRelation table, Datum *values, bool *nulls)
 bool
 difs_row_insert_unless(DifsRelation table, DifsRelation index, Datum *values, bool *nulls)
 {
-	Writer		writer;
+	DifsWriter *writer = difs_writer_open(table, true);
 	List	   *arbiters = list_make1_oid(difs_relation(index));
 	ItemPointerData conflict;
 	ItemPointerData none;
 	bool		inserted = false;
 
 	ItemPointerSetInvalid(&none);
-	writer_open(&writer, table, true);
-	writer_store(&writer, values, nulls);
+	store(writer, values, nulls);
 
 	while (!inserted)
 	{
 		CHECK_FOR_INTERRUPTS();
 
-		if (!ExecCheckIndexConstraints(writer.info, writer.slot, writer.estate, &conflict, &none, arbiters))
+		if (!ExecCheckIndexConstraints(writer->info, writer->slot, writer->estate, &conflict, &none, arbiters))
 		{
-			require_visible(&writer, &conflict);
+			require_visible(writer, &conflict);
 			break;
 		}
-		inserted = insert_speculatively(&writer, arbiters);
+		inserted = insert_speculatively(writer, arbiters);
 	}
 
-	writer_close(&writer);
+	difs_writer_close(writer);
 	list_free(arbiters);
 	if (inserted)
 		difs_command_done();
@@ -159,11 +147,10 @@ difs_row_update(DifsRelation table, HeapTuple tuple, Datum *values, bool *nulls,
 
 	if (indexes != TU_None)
 	{
-		Writer		writer;
+		DifsWriter *writer = difs_writer_open(table, false);
 
-		writer_open(&writer, table, false);
-		ExecInsertIndexTuples(writer.info, slot, writer.estate, true, false, NULL, NIL, indexes == TU_Summarizing);
-		writer_close(&writer);
+		ExecInsertIndexTuples(writer->info, slot, writer->estate, true, false, NULL, NIL, indexes == TU_Summarizing);
+		difs_writer_close(writer);
 	}
 
 	ExecDropSingleTupleTableSlot(slot);
@@ -184,25 +171,9 @@ difs_row_delete(DifsRelation table, HeapTuple tuple)
 	difs_command_done();
 }
 
-static void
-writer_open(Writer *writer, DifsRelation table, bool speculative)
-{
-	MemoryContext old;
-
-	writer->table = difs_table_open(table, RowExclusiveLock);
-	writer->estate = CreateExecutorState();
-
-	old = MemoryContextSwitchTo(writer->estate->es_query_cxt);
-	writer->info = makeNode(ResultRelInfo);
-	InitResultRelInfo(writer->info, writer->table, 0, NULL, 0);
-	ExecOpenIndices(writer->info, speculative);
-	writer->slot = table_slot_create(writer->table, NULL);
-	MemoryContextSwitchTo(old);
-}
-
 /* The slot points at the values rather than copying them. */
 static void
-writer_store(Writer *writer, Datum *values, bool *nulls)
+store(DifsWriter *writer, Datum *values, bool *nulls)
 {
 	TupleTableSlot *slot = writer->slot;
 	TupleDesc	desc = RelationGetDescr(writer->table);
@@ -220,18 +191,9 @@ writer_store(Writer *writer, Datum *values, bool *nulls)
 	ExecStoreVirtualTuple(slot);
 }
 
-static void
-writer_close(Writer *writer)
-{
-	ExecDropSingleTupleTableSlot(writer->slot);
-	ExecCloseIndices(writer->info);
-	FreeExecutorState(writer->estate);
-	table_close(writer->table, NoLock);
-}
-
 /* A transaction with one snapshot for all its statements cannot go on from a row that this snapshot does not see. */
 static void
-require_visible(Writer *writer, ItemPointer tid)
+require_visible(DifsWriter *writer, ItemPointer tid)
 {
 	TupleTableSlot *slot;
 	bool		visible;
@@ -251,7 +213,7 @@ require_visible(Writer *writer, ItemPointer tid)
 
 /* Inserts, and takes it back if somebody else got the key first. */
 static bool
-insert_speculatively(Writer *writer, List *arbiters)
+insert_speculatively(DifsWriter *writer, List *arbiters)
 {
 	TransactionId xid = GetCurrentTransactionId();
 	uint32		token = SpeculativeInsertionLockAcquire(xid);
