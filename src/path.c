@@ -3,8 +3,9 @@
  *
  * No state here.  A walk is one index probe for each component, all in one scan
  * of the dentries, and then the inode at its end.  Inodes on the way are not
- * read: a dentry below one proves that it is a directory.  Only if a probe finds
- * nothing must the inode that was reached say whether it is one.
+ * read: a dentry below one proves that it is a directory, and whether it may be
+ * searched is kept (perm.c).  Only if a probe finds nothing must the inode that was
+ * reached say whether it is one.
  */
 #include "postgres.h"
 
@@ -16,6 +17,7 @@
 
 #include "src/compat.h"
 #include "src/path.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/settings.h"
 #include "src/table.h"
@@ -31,11 +33,10 @@ static char *take_volume(DifsPath *path, char *copy);
 static void take_components(DifsPath *path, char *rest);
 static void check_component(const DifsPath *path, const char *component, size_t length);
 static void walk_path(const text *path, DifsWalk *walk, bool whole_parent);
-static int	follow(const DifsPath *path, int64 *ino, int64 *parent);
+static int	follow(const DifsPath *path, int32 volume, int64 *ino, int64 *parent);
 static void set_keys(ScanKey keys, NameText *name, int64 parent, const char *component);
 static void read_inode(const DifsWalk *walk, int64 ino, DifsInode *inode);
 pg_noreturn static void report_not_directory(const DifsPath *path, int count);
-static char *leading(const DifsPath *path, int count);
 
 /* One piece of memory: the struct, the array of components, the text as given, and a copy that is cut into
  * components. */
@@ -192,7 +193,7 @@ walk_path(const text *path, DifsWalk *walk, bool whole_parent)
 	difs_volume_find(parsed->volume, &walk->volume);
 
 	parent = ino = walk->volume.root;
-	depth = follow(parsed, &ino, &parent);
+	depth = follow(parsed, walk->volume.id, &ino, &parent);
 	read_inode(walk, ino, &reached);
 	walk->found = depth == parsed->count;
 
@@ -201,7 +202,7 @@ walk_path(const text *path, DifsWalk *walk, bool whole_parent)
 	if (depth < parsed->count - 1)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_NO_FILE),
-				errmsg("directory \"%s\" does not exist", leading(parsed, depth + 1)),
+				errmsg("directory \"%s\" does not exist", difs_path_leading(parsed, depth + 1)),
 				errdetail("It is on the way to \"%s\".", parsed->text));
 
 	if (walk->found)
@@ -216,7 +217,7 @@ walk_path(const text *path, DifsWalk *walk, bool whole_parent)
 
 /* From *ino, a root, down as far as there are dentries: so many components. *parent is where the last dentry was. */
 static int
-follow(const DifsPath *path, int64 *ino, int64 *parent)
+follow(const DifsPath *path, int32 volume, int64 *ino, int64 *parent)
 {
 	DifsScan   *scan = NULL;
 	int			depth;
@@ -228,6 +229,7 @@ follow(const DifsPath *path, int64 *ino, int64 *parent)
 		HeapTuple	tuple;
 		bool		null;
 
+		difs_perm_search(path, depth, volume, *ino);
 		set_keys(keys, &name, *ino, path->component[depth]);
 		if (scan == NULL)
 			scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, lengthof(keys), keys);
@@ -276,13 +278,12 @@ report_not_directory(const DifsPath *path, int count)
 {
 	ereport(ERROR,
 			errcode(DIFS_ERRCODE_WRONG_KIND),
-			errmsg("\"%s\" is not a directory", leading(path, count)),
+			errmsg("\"%s\" is not a directory", difs_path_leading(path, count)),
 			errdetail("The path is \"%s\".", path->text));
 }
 
-/* The first components as a path of their own, for messages. */
-static char *
-leading(const DifsPath *path, int count)
+char *
+difs_path_leading(const DifsPath *path, int count)
 {
 	StringInfoData text;
 

@@ -33,6 +33,9 @@ typedef struct DifsPath
 /* Takes a path apart; errors: 22023 empty, relative, "." or "..", 42622 too long. */
 extern DifsPath *difs_path_parse(const text *path);
 
+/* Its first components as a path of their own, for messages; palloc'd. */
+extern char *difs_path_leading(const DifsPath *path, int count);
+
 /* How far a path leads. */
 typedef struct DifsWalk
 {
@@ -46,7 +49,7 @@ typedef struct DifsWalk
 } DifsWalk;
 
 /* Walks a path. Errors: 58P01 if the volume or a directory on the way does not exist, 42809 if something on the way
- * is not a directory, or if the path says directory and a file is found. The last component may be missing: found is
+ * is not a directory, or if the path says directory and a file is found, 42501 if the user may not search one of them (perm.h). The last component may be missing: found is
  * false then. */
 extern void difs_path_walk(const text *path, DifsWalk *walk);
 

@@ -35,6 +35,7 @@ int			difs_hedge_delay = 100;
 int			difs_staging = DIFS_STAGING_AUTO;
 int			difs_staging_limit = 16 * 1024;
 int			difs_unstage_interval = 30 * 1000;
+int			difs_umask = 0022;
 
 static const struct config_enum_entry staging_modes[] = {
 	{"never", DIFS_STAGING_NEVER, false},
@@ -47,6 +48,7 @@ static void define_fixed_at_start(void);
 static void define_on_reload(void);
 static void define_of_session(void);
 static void assign_scrub_interval(int interval_s, void *extra);
+static const char *show_umask(void);
 
 void
 difs_settings_define(bool preloading)
@@ -204,6 +206,11 @@ define_of_session(void)
 							 "\"auto\": then; \"always\": without trying chunk servers first; \"never\": they fail instead.",
 							 &difs_staging, DIFS_STAGING_AUTO, staging_modes,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.umask",
+							"Permission bits that new files (0666) and directories (0777) do not get.",
+							"An octal number begins with 0.",
+							&difs_umask, 0022, 0, 0777,
+							PGC_USERSET, 0, NULL, NULL, show_umask);
 }
 
 /* A twentieth of the interval, between a second and a minute. */
@@ -211,4 +218,13 @@ static void
 assign_scrub_interval(int interval_s, void *extra)
 {
 	difs_scrub_pause_ms = interval_s == 0 ? 0 : interval_s >= 1200 ? 60000 : Max(interval_s * 50, 1000);
+}
+
+static const char *
+show_umask(void)
+{
+	static char octal[8];
+
+	snprintf(octal, sizeof(octal), "%04o", (unsigned int) difs_umask);
+	return octal;
 }

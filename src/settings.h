@@ -36,6 +36,7 @@ extern char *difs_volume;				/* difs.volume: volume of paths that name none */
 extern int	difs_server_timeout;		/* difs.server_timeout, in ms */
 extern int	difs_hedge_delay;			/* difs.hedge_delay, in ms; -1 = off */
 extern int	difs_staging;				/* difs.staging: DifsStagingMode */
+extern int	difs_umask;					/* difs.umask: bits that new files and directories do not get */
 
 /* Defines them all; reserves the prefix. preloading: also those that are fixed at server start. */
 extern void difs_settings_define(bool preloading);

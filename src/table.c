@@ -46,6 +46,7 @@ static const struct
 	int			columns;
 }			relations[DIFS_RELATIONS] = {
 	[DIFS_REL_CLUSTER] = {"cluster", DIFS_CLUSTER_COLUMNS},
+	[DIFS_REL_CLUSTER_PKEY] = {"cluster_pkey"},
 	[DIFS_REL_VOLUME] = {"volume", DIFS_VOLUME_COLUMNS},
 	[DIFS_REL_VOLUME_PKEY] = {"volume_pkey"},
 	[DIFS_REL_VOLUME_NAME] = {"volume_name_key"},
@@ -141,6 +142,7 @@ difs_admin_begin(const char *function)
 		PreventCommandIfParallelMode(name);
 	}
 
+	AcceptInvalidationMessages();
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
@@ -154,6 +156,7 @@ difs_write_end(void)
 void
 difs_read_begin(void)
 {
+	AcceptInvalidationMessages();
 	if (IsInParallelMode() ||
 		(ActiveSnapshotSet() && GetActiveSnapshot()->curcid == GetCurrentCommandId(false)))
 		PushCopiedSnapshot(GetActiveSnapshot());
