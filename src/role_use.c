@@ -55,7 +55,7 @@ difs_role_use_all(void)
 	if (SPI_execute("SELECT oid FROM pg_catalog.pg_authid WHERE oid OPERATOR(pg_catalog.=) ANY (ARRAY("
 					"SELECT owner::pg_catalog.oid FROM difs.inode UNION SELECT grp::pg_catalog.oid FROM difs.inode"
 					" UNION SELECT pg_catalog.unnest(acl_role)::pg_catalog.oid FROM difs.inode"
-					" UNION SELECT owner::pg_catalog.oid FROM difs.volume))", true, 0) != SPI_OK_SELECT)
+					" UNION SELECT owner::pg_catalog.oid FROM difs.volume))", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not list the roles that files name: %s", SPI_result_code_string(SPI_result));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
