@@ -1042,6 +1042,16 @@ AS 'MODULE_PATHNAME', 'difs_inode_changed';
 COMMENT ON FUNCTION difs.inode_changed() IS 'trigger function of difs.inode: changes by SQL, as in a restore, are made known to all sessions';
 REVOKE ALL ON FUNCTION difs.inode_changed() FROM PUBLIC;
 
+CREATE FUNCTION difs.volume_owned()
+RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_volume_owned';
+COMMENT ON FUNCTION difs.volume_owned() IS 'trigger function of difs.volume: its owner cannot be dropped';
+REVOKE ALL ON FUNCTION difs.volume_owned() FROM PUBLIC;
+
+CREATE TRIGGER volume_owned AFTER INSERT OR UPDATE ON difs.volume
+FOR EACH ROW EXECUTE FUNCTION difs.volume_owned();
+
 CREATE TRIGGER inode_changed AFTER INSERT OR UPDATE ON difs.inode
 FOR EACH STATEMENT EXECUTE FUNCTION difs.inode_changed();
 

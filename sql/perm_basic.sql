@@ -338,6 +338,12 @@ SELECT difs_reassign('perm_leaves', 'perm_owner');
 SELECT difs_chown('/perm/f', 'perm_leaves');
 DROP ROLE perm_leaves;
 SELECT difs_reassign('perm_leaves', 'perm_owner');
+DROP ROLE perm_leaves;
+CREATE ROLE perm_leaves;
+UPDATE difs.volume SET owner = 'perm_leaves' WHERE name = 'perm';
+DROP ROLE perm_leaves;
+SELECT difs_reassign('perm_leaves', 'perm_owner');
+DROP ROLE perm_leaves;
 -- rows that came without their roles, or damaged
 UPDATE difs.inode SET grp = 4000000000, acl_role = '{4000000001}', acl_mode = '{4}' WHERE ino = (difs_stat('/perm/f')).ino;
 SELECT kind, regexp_replace(object, 'inode \d+', 'inode') AS object, detail FROM difs_fsck();

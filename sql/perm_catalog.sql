@@ -36,7 +36,7 @@ SELECT count(*) > 10 AS some FROM pg_class JOIN perm_own ON classid = 'pg_class'
 SELECT has_schema_privilege('public', 'difs', 'USAGE') AS usage, has_schema_privilege('public', 'difs', 'CREATE') AS creation;
 DROP VIEW perm_own;
 
--- Triggers of those who refer to files run as whoever deletes a file, never with the rights of the extension.
+-- Triggers of those who refer to files never run with the rights of the extension.
 CREATE ROLE perm_refers;
 CREATE ROLE perm_deletes;
 GRANT REFERENCES ON difs.inode TO perm_refers;
@@ -51,7 +51,8 @@ CREATE TABLE perm_refers.document (ino bigint REFERENCES difs.inode ON DELETE CA
 CREATE TABLE perm_refers.kept (ino bigint REFERENCES difs.inode);
 CREATE FUNCTION perm_refers.trap() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE NOTICE 'trigger % % runs as %', TG_WHEN, TG_LEVEL, current_user;
+    -- 15 to 17: those after the deletion as perm_deletes; from 18 on as perm_refers
+    RAISE NOTICE 'trigger % % runs as superuser: %', TG_WHEN, TG_LEVEL, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
     RETURN OLD;
 END
 $$;

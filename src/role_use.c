@@ -17,11 +17,15 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_shdepend.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
 
+#include "src/report.h"
 #include "src/role_use.h"
 #include "src/table.h"
 
@@ -54,8 +58,7 @@ difs_role_use_all(void)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute("SELECT oid FROM pg_catalog.pg_authid WHERE oid OPERATOR(pg_catalog.=) ANY (ARRAY("
 					"SELECT owner::pg_catalog.oid FROM difs.inode UNION SELECT grp::pg_catalog.oid FROM difs.inode"
-					" UNION SELECT pg_catalog.unnest(acl_role)::pg_catalog.oid FROM difs.inode"
-					" UNION SELECT owner::pg_catalog.oid FROM difs.volume))", false, 0) != SPI_OK_SELECT)
+					" UNION SELECT pg_catalog.unnest(acl_role)::pg_catalog.oid FROM difs.inode))", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not list the roles that files name: %s", SPI_result_code_string(SPI_result));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -136,6 +139,28 @@ change_dependency(Oid old_role, Oid new_role)
 	*after = new_role;
 	updateAclDependencies(RelationRelationId, difs_relation(DIFS_REL_SEQ_INO), 0, InvalidOid,
 						  OidIsValid(old_role) ? 1 : 0, before, OidIsValid(new_role) ? 1 : 0, after);
+}
+
+/* Trigger of difs.volume, for rows that come or change in SQL. A role that does not exist here is fsck's business. */
+PG_FUNCTION_INFO_V1(difs_volume_owned);
+Datum
+difs_volume_owned(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HeapTuple	row;
+	Oid			owner;
+	bool		null;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("difs.volume_owned can only be called as a trigger for each row"));
+
+	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	owner = DatumGetObjectId(heap_getattr(row, DIFS_VOLUME_OWNER, RelationGetDescr(trigger->tg_relation), &null));
+	if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
+		difs_role_use(owner);
+	PG_RETURN_POINTER(NULL);
 }
 
 /* difs.role_unused(role): nothing of this database names it any more. Part of difs_reassign(). */

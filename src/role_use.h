@@ -14,7 +14,7 @@
 /* A file or volume is about to name a role. Hot: one comparison, mostly. */
 extern void difs_role_use(Oid role);
 
-/* The same for all roles that files and volumes name: after a restore. */
+/* The same for all roles that files name: after a restore. */
 extern void difs_role_use_all(void);
 
 /* What this process knows to be recorded may not be any more. */
