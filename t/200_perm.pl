@@ -1,5 +1,5 @@
 # Who may do what, with real logins: each function with just the rights that it needs, and with each of them missing; changes of rights and
-# open sessions; the README's example; dump and restore.
+# open sessions, on a standby, too; the README's example; dump and restore.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $cluster = DifsCluster->new('perm', servers => 1);
+my $cluster = DifsCluster->new('perm', servers => 1, init => { allows_streaming => 1 });
 my $node = $cluster->node;
 my $import = $cluster->write_file('import', 'imported');
 my $export = $cluster->dir . '/exported';
@@ -188,6 +188,26 @@ $cluster->sql(qq{UPDATE difs.volume SET owner = '$owner' WHERE name = 'main'});
 is($eve->query(q{SELECT difs_exists('/m/d/f')}), '', 'and may not when another one is');
 $eve->query('ROLLBACK');
 $eve->quit;
+
+# A standby hears of changes with the commit.
+$node->backup('for_standby');
+my $standby = PostgreSQL::Test::Cluster->new('perm_standby');
+$standby->init_from_backup($node, 'for_standby', has_streaming => 1);
+$standby->start;
+$cluster->sql(q{SELECT difs_chmod('/m/d', '0755')});
+$node->wait_for_catchup($standby, 'replay');
+$eve = $standby->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'eve' ]);
+$eve->query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+like($eve->query(q{SELECT convert_from(difs_get('/m/d/f'), 'UTF8')}), qr/^file$/, 'a standby: may read');
+$eve->query('SAVEPOINT s');
+$cluster->sql(q{SELECT difs_chmod('/m/d', '0700')});
+$node->wait_for_catchup($standby, 'replay');
+is($eve->query(q{SELECT convert_from(difs_get('/m/d/f'), 'UTF8')}), '', 'a standby: not after it was taken away');
+like($eve->{stderr}, qr/permission denied for "\/m\/d\/f"/, 'and the error says so');
+$eve->{stderr} = '';
+$eve->query('ROLLBACK');
+$eve->quit;
+$standby->stop;
 
 # A writer that waits for another one is checked again.
 $cluster->sql(q{GRANT club TO eve}, q{SELECT difs_chmod('/m/d', '0777'), difs_chmod('/m/d/f', '0666')});
