@@ -185,12 +185,18 @@ apply_owner(const Change *change, DifsInode *inode, const char *path)
 	return new_owner || new_group;
 }
 
-/* The default is of use in directories only. */
+/* Search and the default are of use in directories only. */
 static bool
 apply_grant(const Change *change, DifsInode *inode, const char *path)
 {
-	bool		directory = inode->kind == DIFS_KIND_DIRECTORY;
-	int			mode = change->may | (change->inherit && directory ? DIFS_ACCESS_DEFAULT(change->may) : 0);
+	int			mode = change->may;
+
+	if (inode->kind != DIFS_KIND_DIRECTORY)
+		mode &= ~DIFS_MAY_SEARCH;
+	else if (change->inherit)
+		mode |= DIFS_ACCESS_DEFAULT(mode);
+	if (mode == 0)
+		return false;
 
 	for (int i = 0; inode->access != NULL && i < inode->access->count; i++)
 	{
