@@ -33,7 +33,8 @@ CREATE TABLE difs.volume (
     tier              text COLLATE "C" NOT NULL,
     digest            text COLLATE "C" NOT NULL CHECK (digest IN ('none', 'xxh128', 'sha256')),
     created           timestamptz NOT NULL,
-    inline_limit      integer NOT NULL DEFAULT 0 CHECK (inline_limit BETWEEN 0 AND 8000)
+    inline_limit      integer NOT NULL DEFAULT 0 CHECK (inline_limit BETWEEN 0 AND 8000),
+    owner             regrole NOT NULL
 );
 COMMENT ON TABLE difs.volume IS 'file trees with their policy; compression_level 0 stores segments raw, 1 to 19 is zstd''s level';
 
@@ -42,8 +43,8 @@ CREATE TABLE difs.inode (
     ino      bigint PRIMARY KEY,
     volume   integer NOT NULL,
     kind     "char" NOT NULL CHECK (kind IN ('f', 'd', 'l')),
-    mode     integer NOT NULL,
-    owner    oid NOT NULL,
+    mode     integer NOT NULL CHECK (mode BETWEEN 0 AND 4095),
+    owner    regrole NOT NULL,
     nlink    integer NOT NULL,
     version  integer NOT NULL,
     size     bigint NOT NULL,
@@ -52,9 +53,13 @@ CREATE TABLE difs.inode (
     ctime    timestamptz NOT NULL,
     btime    timestamptz NOT NULL,
     target   text COLLATE "C",
-    attrs    jsonb
+    attrs    jsonb,
+    grp      regrole,
+    acl_role regrole[],
+    acl_mode smallint[]
 );
 COMMENT ON TABLE difs.inode IS 'files, directories and symbolic links; version is the current one of a file, 0 for other kinds';
+COMMENT ON COLUMN difs.inode.acl_mode IS 'for each role of acl_role: 4 read, 2 write, 1 search, and eight times that for what is created below';
 
 CREATE TABLE difs.dentry (
     parent  bigint NOT NULL,
@@ -194,7 +199,13 @@ REVOKE ALL ON FUNCTION difs_volume_changed() FROM PUBLIC;
 CREATE TRIGGER volume_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON difs.volume
 FOR EACH STATEMENT EXECUTE FUNCTION difs_volume_changed();
 
-CREATE VIEW difs.volumes AS
+CREATE FUNCTION difs.volume_visible(id integer, root bigint)
+RETURNS boolean
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_volume_visible';
+COMMENT ON FUNCTION difs.volume_visible(integer, bigint) IS 'may the user do anything in the root of a volume; for the view difs.volumes';
+
+CREATE VIEW difs.volumes WITH (security_barrier) AS
 SELECT name,
        replicas,
        segment_size,
@@ -203,9 +214,12 @@ SELECT name,
        tier,
        digest,
        created,
-       inline_limit
-FROM difs.volume;
-COMMENT ON VIEW difs.volumes IS 'file trees and their policy';
+       inline_limit,
+       owner
+FROM difs.volume
+WHERE difs.volume_visible(id, root);
+COMMENT ON VIEW difs.volumes IS 'file trees and their policy: those in whose root the user may do something';
+GRANT SELECT ON difs.volumes TO PUBLIC;
 
 -- The volume of paths that name none, unless difs.volume says otherwise.
 SELECT difs_volume_create(name => 'main');
@@ -615,7 +629,7 @@ GRANT SELECT ON difs.repair_progress TO pg_monitor;
 
 CREATE FUNCTION difs_files_to_repair()
 RETURNS TABLE (path text, ino bigint, volume text, missing integer, groups bigint[])
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -1188,6 +1202,139 @@ AS 'MODULE_PATHNAME', 'difs_compact';
 COMMENT ON FUNCTION difs_compact() IS
 'puts together files that were written in many small parts now, as happens by itself; returns how many';
 REVOKE ALL ON FUNCTION difs_compact() FROM PUBLIC;
+
+--
+-- Who may do what (src/perm.h, src/perm_change.c, src/perm_report.c).
+--
+
+CREATE FUNCTION difs_chmod(path text, mode text, recursive boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_chmod';
+COMMENT ON FUNCTION difs_chmod(text, text, boolean) IS
+'changes what owner, group and others may do, as chmod(1): 0640, or u=rw,g+r,o-rwx; recursive does so below as well; returns how many were changed';
+
+CREATE FUNCTION difs_chown(path text, owner regrole DEFAULT NULL, "group" regrole DEFAULT NULL, recursive boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_chown';
+COMMENT ON FUNCTION difs_chown(text, regrole, regrole, boolean) IS
+'gives a file or directory to another owner, another group, or both; null leaves one as it is, group - is none; returns how many were changed';
+
+CREATE FUNCTION difs_grant(path text, role regrole, privileges text, recursive boolean DEFAULT false, inherit boolean DEFAULT true)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_grant';
+COMMENT ON FUNCTION difs_grant(text, regrole, text, boolean, boolean) IS
+'lets a role do more than the mode says: letters of rwx; with inherit, what is created in a directory later begins with the same; returns how many were changed';
+
+CREATE FUNCTION difs_revoke(path text, role regrole, privileges text DEFAULT 'rwx', recursive boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_revoke';
+COMMENT ON FUNCTION difs_revoke(text, regrole, text, boolean) IS
+'takes back what difs_grant() gave, or what came from a directory above; returns how many were changed';
+
+CREATE FUNCTION difs_access(path text)
+RETURNS TABLE (kind text, role regrole, privileges text, inherited text)
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_access';
+COMMENT ON FUNCTION difs_access(text) IS
+'who may do what: owner, group, others, and an entry for each role that has one, with what is inherited by what is created below';
+
+CREATE FUNCTION difs.inode_changed()
+RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_inode_changed';
+COMMENT ON FUNCTION difs.inode_changed() IS 'trigger function of difs.inode: changes by SQL, as in a restore, are made known to all sessions';
+REVOKE ALL ON FUNCTION difs.inode_changed() FROM PUBLIC;
+
+CREATE FUNCTION difs.volume_owned()
+RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_volume_owned';
+COMMENT ON FUNCTION difs.volume_owned() IS 'trigger function of difs.volume: its owner cannot be dropped';
+REVOKE ALL ON FUNCTION difs.volume_owned() FROM PUBLIC;
+
+CREATE TRIGGER volume_owned AFTER INSERT OR UPDATE ON difs.volume
+FOR EACH ROW EXECUTE FUNCTION difs.volume_owned();
+
+CREATE TRIGGER inode_changed AFTER INSERT OR UPDATE ON difs.inode
+FOR EACH STATEMENT EXECUTE FUNCTION difs.inode_changed();
+
+CREATE FUNCTION difs.role_unused(role regrole)
+RETURNS void
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_role_unused';
+COMMENT ON FUNCTION difs.role_unused(regrole) IS 'part of difs_reassign(): the role may be dropped, as far as files are concerned';
+REVOKE ALL ON FUNCTION difs.role_unused(regrole) FROM PUBLIC;
+
+CREATE FUNCTION difs_reassign(from_role regrole, to_role regrole)
+RETURNS bigint
+LANGUAGE plpgsql STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changed bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE oid = to_role) THEN
+        RAISE undefined_object USING MESSAGE = format('role with OID %s does not exist', to_role::oid);
+    END IF;
+    UPDATE difs.volume SET owner = to_role WHERE owner = from_role;
+    UPDATE difs.inode
+    SET owner = CASE WHEN owner = from_role THEN to_role ELSE owner END,
+        grp = CASE WHEN grp = from_role THEN to_role ELSE grp END,
+        acl_role = CASE WHEN place > 0 THEN nullif(acl_role[:place - 1] || acl_role[place + 1:], '{}') ELSE acl_role END,
+        acl_mode = CASE WHEN place > 0 THEN nullif(acl_mode[:place - 1] || acl_mode[place + 1:], '{}') ELSE acl_mode END,
+        ctime = clock_timestamp()
+    FROM (SELECT ino AS number, array_position(acl_role, from_role) AS place FROM difs.inode
+          WHERE owner = from_role OR grp = from_role OR from_role = ANY (acl_role)) AS found
+    WHERE ino = number;
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    PERFORM difs.role_unused(from_role);
+    RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION difs_reassign(regrole, regrole) IS
+'gives all files, directories and volumes of a role to another one, so that it can be dropped, and takes away its access entries; returns how many files and directories were changed';
+REVOKE ALL ON FUNCTION difs_reassign(regrole, regrole) FROM PUBLIC;
+
+-- Everybody may call what looks at each file's own rights, and nothing else.
+GRANT EXECUTE ON FUNCTION
+    difs_put(text, bytea, integer, boolean),
+    difs_import(text, text, integer, boolean),
+    difs_mkdir(text, boolean),
+    difs_rmdir(text),
+    difs_rename(text, text, boolean),
+    difs_delete(text, boolean),
+    difs_copy(text, text, integer, integer, bigint, bigint),
+    difs_append(text, bytea, integer, boolean),
+    difs_write(text, bigint, bytea, integer, boolean),
+    difs_truncate(text, bigint, integer),
+    difs_concat(text[], text, integer),
+    difs_link(text, text),
+    difs_symlink(text, text),
+    difs_readlink(text),
+    difs_ino(text),
+    difs_path(bigint),
+    difs_paths(bigint),
+    difs_unlink_on_delete(),
+    difs_setattr(text, jsonb),
+    difs_getattr(text),
+    difs_touch(text, timestamptz, timestamptz),
+    difs_name_hash(text),
+    difs_du(text),
+    difs_list(text, boolean, text, text, integer, text),
+    difs_stat(text, integer, boolean),
+    difs_exists(text),
+    difs_versions(text),
+    difs_manifest(text, integer, boolean),
+    difs_get(text, integer, bigint, bigint),
+    difs_read(text, integer, bigint, bigint, integer),
+    difs_export(text, text, integer)
+TO PUBLIC;
+-- Names of files that are in danger are for whoever watches over them.
+GRANT EXECUTE ON FUNCTION difs_lost_files(), difs_files_to_repair() TO pg_monitor;
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "src/dentry.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -45,6 +46,7 @@ set_attrs(const text *path, Jsonb *change)
 		difs_path_find(path, &walk);
 		if (!difs_inode_lock(&walk.inode))
 			continue;
+		difs_perm_require(&walk.inode, DIFS_MAY_WRITE, walk.path->text);
 		merged = merge(attrs_of_row(walk.inode.row), change);
 		check_attrs(walk.path->text, change, merged);
 
@@ -164,6 +166,7 @@ difs_getattr(PG_FUNCTION_ARGS)
 
 	difs_read_begin();
 	difs_path_find(PG_GETARG_TEXT_PP(0), &walk);
+	difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
 	DIFS_KEY(&key, DIFS_INODE_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(walk.inode.ino));
 	row = difs_row_find(DIFS_REL_INODE, DIFS_REL_INODE_PKEY, 1, &key);
 	attrs = attrs_of_row(row);

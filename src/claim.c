@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/stratnum.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -17,8 +18,10 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -185,20 +188,27 @@ difs_claim_record(DifsClaimTry *try)
 	return try->claim.epoch;
 }
 
+/* As it is now. Without SPI, because who writes to files may not read the table. */
 static void
 read_cluster(uint8 *cluster, uint64 *epoch)
 {
+	ScanKeyData key;
+	DifsScan   *scan;
+	HeapTuple	row;
 	bool		null;
 
-	SPI_connect();
-	if (SPI_execute("SELECT uuid, epoch FROM difs.cluster", false, 1) != SPI_OK_SELECT || SPI_processed != 1)
+	PushActiveSnapshot(GetLatestSnapshot());
+	DIFS_KEY(&key, DIFS_CLUSTER_SINGLETON, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
+	scan = difs_scan_begin(DIFS_REL_CLUSTER, DIFS_REL_CLUSTER_PKEY, 1, &key);
+	row = difs_scan_next(scan, false);
+	if (row == NULL)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_CORRUPT),
 				 errmsg("table difs.cluster is empty")));
-	memcpy(cluster, DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null))->data,
-		   DIFS_UUID_SIZE);
-	*epoch = (uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null));
-	SPI_finish();
+	memcpy(cluster, DatumGetUUIDP(heap_getattr(row, DIFS_CLUSTER_UUID, difs_scan_desc(scan), &null))->data, DIFS_UUID_SIZE);
+	*epoch = (uint64) DatumGetInt64(heap_getattr(row, DIFS_CLUSTER_EPOCH, difs_scan_desc(scan), &null));
+	difs_scan_end(scan);
+	PopActiveSnapshot();
 }
 
 static void

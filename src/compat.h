@@ -69,6 +69,11 @@ typedef bool TU_UpdateIndexes;
 #define difs_owns_database(database, role) object_ownercheck(DatabaseRelationId, (database), (role))
 #endif
 
+/* 16: being a member of a role, and being allowed to become it, are two things */
+#if PG_VERSION_NUM < 160000
+#define member_can_set_role(member, role) is_member_of_role((member), (role))
+#endif
+
 /* 16: the record that tells standbys of rows that nobody may see any more says of which table they are */
 #if PG_VERSION_NUM < 160000
 #define gistXLogPageReuse(index, table, block, xid) (gistXLogPageReuse) ((index), (block), (xid))

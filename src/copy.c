@@ -23,6 +23,7 @@
 #include "src/copy.h"
 #include "src/create.h"
 #include "src/dentry.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/stat.h"
 #include "src/table.h"
@@ -42,6 +43,8 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 
 	difs_copy_find_source(from, number, &source, &version);
 	difs_file_open_for_write(to, false, if_version, &target, &inode, &created);
+	if (created)
+		inode.mode &= source.inode.mode;	/* a copy of what is private is private */
 	difs_copy_check_classes(&source, &target);
 
 	/*
@@ -70,6 +73,7 @@ void
 difs_copy_find_source(const text *path, int32 number, DifsWalk *walk, DifsVersion *version)
 {
 	difs_path_find_file(path, walk);
+	difs_perm_require(&walk->inode, DIFS_MAY_READ, walk->path->text);
 	difs_stat_version(walk, number == 0 ? walk->inode.version : number, version);
 }
 

@@ -12,6 +12,7 @@
 
 #include "src/create.h"
 #include "src/dentry.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -46,8 +47,10 @@ lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 				 errmsg("file \"%s\" already exists", walk->path->text)));
 
 	*inode = walk->inode;
+	difs_perm_require(inode, DIFS_MAY_WRITE, walk->path->text);
 	if (!difs_inode_lock(inode))
 		return false;
+	difs_perm_require(inode, DIFS_MAY_WRITE, walk->path->text); /* still, after a wait */
 
 	if (if_version != DIFS_ANY_VERSION && inode->version != if_version)
 		ereport(ERROR,
@@ -70,5 +73,6 @@ create_new(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 				(errcode(DIFS_ERRCODE_CHANGED),
 				 errmsg("file \"%s\" has changed since", walk->path->text),
 				 errdetail("It does not exist, and its version was to be %d.", if_version)));
+	difs_perm_require_entry(walk->volume.id, walk->parent.ino, walk->path->text);
 	return difs_entry_create(&walk->parent, walk->name, DIFS_KIND_FILE, inode);
 }

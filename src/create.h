@@ -20,7 +20,7 @@
  * parents: directories on the way are made.  if_version: 0 = must not exist (58P02), n = the current
  * version must be n (40001), DIFS_ANY_VERSION.  Two transactions that create the same name: the second
  * waits for the first to end, and then adds a version to its file (REPEATABLE READ and above: 40001).
- * 42809 if the path says directory, or a directory is there.
+ * 42809 if the path says directory, or a directory is there, 42501 (perm.h).
  */
 extern void difs_file_open_for_write(const text *path, bool parents, int32 if_version,
 									 DifsWalk *walk, DifsInode *inode, bool *created);

@@ -18,6 +18,7 @@
 #include "utils/snapmgr.h"
 
 #include "src/dentry.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -152,7 +153,7 @@ difs_entry_create(const DifsInode *directory, const char *name, DifsKind kind, D
 {
 	if (!difs_directory_enter(directory))
 		return false;
-	difs_inode_prepare(directory->volume, kind, inode);
+	difs_inode_prepare(directory->volume, kind, directory, inode);
 	if (!difs_dentry_insert(directory->ino, name, inode->ino))
 		return false;
 	if (kind == DIFS_KIND_DIRECTORY)
@@ -192,8 +193,10 @@ difs_directories_create(const DifsPath *path)
 		}
 		if (i >= path->count - 1)
 			return true;
+		difs_perm_search(path, i, directory.volume, directory.ino);
 		if (difs_dentry_find(directory.ino, path->component[i], &ino) == NULL)
 		{
+			difs_perm_require_entry(directory.volume, directory.ino, path->text);
 			if (!difs_entry_create(&directory, path->component[i], DIFS_KIND_DIRECTORY, &next))
 				return false;
 		}

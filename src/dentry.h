@@ -65,7 +65,7 @@ extern bool difs_directory_enter(const DifsInode *directory);
 extern bool difs_entry_create(const DifsInode *directory, const char *name, DifsKind kind, DifsInode *inode);
 
 /* Makes those directories on the way to a path's last component that do not exist. False: begin again.
- * Symbolic links are followed. Errors: 42809 if something on the way is not a directory. */
+ * Symbolic links are followed. Errors: 42809 if something on the way is not a directory, 42501 (perm.h). */
 extern bool difs_directories_create(const DifsPath *path);
 
 /* After a wait, between difs_write_begin() and _end(): puts the newest snapshot that the isolation level allows in

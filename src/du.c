@@ -17,6 +17,7 @@
 #include "utils/hsearch.h"
 
 #include "src/dentry.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -32,6 +33,7 @@ enum DuColumn
 
 typedef struct Totals
 {
+	const char *path;			/* as given, for messages */
 	int64		sum[DU_COLUMNS];
 	HTAB	   *seen;			/* numbers of files with several names; NULL: none yet */
 } Totals;
@@ -53,6 +55,7 @@ add_inode(Totals *totals, const DifsInode *inode)
 			totals->sum[DU_BYTES] += inode->size;
 			return;
 		case DIFS_KIND_DIRECTORY:
+			difs_perm_require(inode, DIFS_MAY_READ | DIFS_MAY_SEARCH, totals->path);
 			totals->sum[DU_DIRECTORIES]++;
 			add_below(totals, inode->ino);
 			return;
@@ -118,6 +121,7 @@ difs_du(PG_FUNCTION_ARGS)
 
 	difs_read_begin();
 	difs_path_find(PG_GETARG_TEXT_PP(0), &walk);
+	totals.path = walk.path->text;
 	add_inode(&totals, &walk.inode);
 	difs_read_end();
 

@@ -176,6 +176,21 @@ static const DifsCheck checks[] = {
 		" || ' is to be collected' FROM difs.doomed d JOIN difs.inode i ON i.ino = d.ino"
 		" WHERE d.version IS NULL OR i.kind = 'f' AND d.version = i.version",
 	"Delete the row of difs.doomed, before the keeper acts."},
+	{"unknown role",
+		"SELECT CASE WHEN named.volume IS NULL THEN " INODE("named.ino") " ELSE 'volume \"' || named.volume || '\"' END,"
+		" named.what || ' ' || named.role || ' is not a role' FROM ("
+		" SELECT NULL AS volume, ino, 'owner' AS what, owner::oid AS role FROM difs.inode"
+		" UNION ALL SELECT NULL, ino, 'group', grp FROM difs.inode WHERE grp IS NOT NULL"
+		" UNION ALL SELECT NULL, ino, 'access entry of', unnest(acl_role) FROM difs.inode WHERE acl_role IS NOT NULL"
+		" UNION ALL SELECT name, NULL, 'owner', owner FROM difs.volume) AS named"
+		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = named.role)",
+	"It was dropped, or not restored. difs_reassign() gives what it owned to another role and takes away its access entries."},
+	{"wrong access entries",
+		"SELECT " INODE("i.ino") ", 'mode ' || i.mode || ', access entries ' || concat_ws(' ', i.acl_role, i.acl_mode) FROM difs.inode i"
+		" WHERE i.mode NOT BETWEEN 0 AND 4095 OR cardinality(i.acl_role) IS DISTINCT FROM cardinality(i.acl_mode)"
+		" OR cardinality(i.acl_role) NOT BETWEEN 1 AND 64 OR EXISTS (SELECT FROM unnest(i.acl_mode) AS m (mode)"
+		"  WHERE m.mode IS NULL OR m.mode NOT BETWEEN 1 AND 63) OR EXISTS (SELECT FROM unnest(i.acl_role) AS r (role) GROUP BY role HAVING count(*) > 1)",
+	"Set acl_role and acl_mode of the row of difs.inode to null, and grant anew."},
 	{"lost segment",
 		"SELECT 'segment ' || segment || ' of version ' || version || ' of ' || path,"
 		" 'no good copy in block group ' || block_group || ' on ' || array_to_string(servers, ', ')"

@@ -22,6 +22,7 @@
 #include "src/get.h"
 #include "src/path.h"
 #include "src/pending.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -57,6 +58,7 @@ difs_get_open(FunctionCallInfo fcinfo, int path_argument, int version_argument, 
 	int32		number;
 
 	difs_path_find_file(PG_GETARG_TEXT_PP(path_argument), &walk);
+	difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
 	number = PG_ARGISNULL(version_argument) ? walk.inode.version : PG_GETARG_INT32(version_argument);
 	if (!difs_version_find(walk.inode.ino, number, version) || version->deleted)
 		ereport(ERROR,

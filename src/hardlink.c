@@ -14,6 +14,7 @@
 #include "src/dentry.h"
 #include "src/doom.h"
 #include "src/hardlink.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -52,6 +53,8 @@ make_link(const text *existing, const text *new)
 		difs_path_find(existing, &from);
 		difs_path_walk_entry(new, &to);
 		check_link(&from, &to);
+		difs_perm_require(&from.inode, DIFS_MAY_READ | DIFS_MAY_WRITE, from.path->text);
+		difs_perm_require_entry(to.volume.id, to.parent.ino, to.path->text);
 		if (!difs_directory_enter(&to.parent) || !difs_dentry_insert(to.parent.ino, to.name, from.inode.ino))
 			continue;
 		if (difs_inode_lock(&from.inode))

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 
 #include "src/dentry.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -21,6 +22,7 @@
 #define MAX_DEPTH	100000
 
 static char *path_of_name(int64 parent, const char *name);
+static void require_search(int64 directory);
 static char *path_of_root(int64 ino);
 static char *write_path(const char *volume, List *names);
 static char *root_volume(int64 ino);
@@ -38,6 +40,7 @@ path_of_name(int64 parent, const char *name)
 		int			count;
 
 		CHECK_FOR_INTERRUPTS();
+		require_search(parent);
 		above = difs_dentry_names(parent, &count);
 		if (count == 0)
 			break;
@@ -48,6 +51,21 @@ path_of_name(int64 parent, const char *name)
 	}
 	volume = root_volume(parent);
 	return volume == NULL ? NULL : write_path(volume, names);
+}
+
+/* Who may not search a directory on the way may not know the way, so the message has no names. */
+static void
+require_search(int64 directory)
+{
+	DifsInode	inode;
+
+	if (!difs_inode_find(directory, &inode) || difs_perm_privileged(inode.volume) ||
+		(difs_perm_of_directory(inode.volume, directory) & DIFS_MAY_SEARCH) != 0)
+		return;
+	ereport(ERROR,
+			errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("permission denied for a directory on the way to the inode"),
+			errdetail("Role \"%s\" may not search inode " INT64_FORMAT ".", GetUserNameFromId(GetUserId(), false), directory));
 }
 
 static char *

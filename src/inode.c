@@ -12,6 +12,8 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -20,7 +22,10 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "src/access.h"
 #include "src/inode.h"
+#include "src/role_use.h"
+#include "src/settings.h"
 #include "src/table.h"
 
 /* Lock tags: PostgreSQL's own advisory locks have 1 or 2 in their last field, so a number other than these is ours
@@ -36,6 +41,7 @@ typedef enum LockClass
 
 static DifsScan *scan_inode(int64 ino);
 static void decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode);
+static void set_rights(const DifsInode *inode, Datum *values, bool *nulls);
 static int32 initial_mode(DifsKind kind);
 static uint32 hash_ino(int64 ino);
 static void lock_number(LockClass class, uint32 number, LOCKMODE mode);
@@ -58,11 +64,14 @@ difs_inode_free(DifsInode *inode)
 {
 	if (inode->target != NULL)
 		pfree(unconstify(char *, inode->target));
+	if (inode->access != NULL)
+		pfree(inode->access);
 	inode->target = NULL;
+	inode->access = NULL;
 }
 
 void
-difs_inode_prepare(int32 volume, DifsKind kind, DifsInode *inode)
+difs_inode_prepare(int32 volume, DifsKind kind, const DifsInode *directory, DifsInode *inode)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -80,6 +89,11 @@ difs_inode_prepare(int32 volume, DifsKind kind, DifsInode *inode)
 		.own = true,
 		.fresh = true,
 	};
+	if (directory != NULL)
+	{
+		inode->group = directory->group;
+		inode->access = difs_access_inherit(directory->access, kind == DIFS_KIND_DIRECTORY);
+	}
 }
 
 void
@@ -103,6 +117,7 @@ difs_inode_insert(DifsInode *inode)
 	nulls[DIFS_INODE_TARGET - 1] = inode->target == NULL;
 	values[DIFS_INODE_TARGET - 1] = inode->target != NULL ? CStringGetTextDatum(inode->target) : (Datum) 0;
 	nulls[DIFS_INODE_ATTRS - 1] = true;
+	set_rights(inode, values, nulls);
 
 	difs_row_insert(DIFS_REL_INODE, values, nulls);
 	inode->fresh = false;
@@ -165,6 +180,27 @@ difs_inode_store_content(DifsInode *inode)
 }
 
 void
+difs_inode_store_rights(DifsInode *inode)
+{
+	Datum		values[DIFS_INODE_COLUMNS] = {0};
+	bool		nulls[DIFS_INODE_COLUMNS] = {false};
+	bool		replace[DIFS_INODE_COLUMNS] = {false};
+
+	set_rights(inode, values, nulls);
+	values[DIFS_INODE_MODE - 1] = Int32GetDatum(inode->mode);
+	values[DIFS_INODE_OWNER - 1] = ObjectIdGetDatum(inode->owner);
+	values[DIFS_INODE_CTIME - 1] = TimestampTzGetDatum(inode->ctime);
+	replace[DIFS_INODE_GRP - 1] = true;
+	replace[DIFS_INODE_ACL_ROLE - 1] = true;
+	replace[DIFS_INODE_ACL_MODE - 1] = true;
+	replace[DIFS_INODE_MODE - 1] = true;
+	replace[DIFS_INODE_OWNER - 1] = true;
+	replace[DIFS_INODE_CTIME - 1] = true;
+
+	difs_inode_update(inode, values, nulls, replace);
+}
+
+void
 difs_inode_update(DifsInode *inode, Datum *values, bool *nulls, bool *replace)
 {
 	difs_row_update(DIFS_REL_INODE, inode->row, values, nulls, replace);
@@ -174,8 +210,10 @@ difs_inode_update(DifsInode *inode, Datum *values, bool *nulls, bool *replace)
 
 /*
  * As a foreign key's own queries do it: with the rights of the table's owner,
- * and through the executor, whose end fires the triggers of foreign keys.  It
- * waits for who has locked the row, and looks at the number of links after that.
+ * and through the executor.  What follows from it, foreign keys and then triggers of
+ * the tables that they change, runs for the user again, as it would after his own
+ * DELETE: never code of others with our rights.  It waits for who has locked the row, and
+ * looks at the number of links after that.
  */
 bool
 difs_inode_remove(int64 ino)
@@ -185,6 +223,7 @@ difs_inode_remove(int64 ino)
 	Datum		values[1] = {Int64GetDatum(ino)};
 	Relation	table = difs_table_open(DIFS_REL_INODE, RowExclusiveLock);
 	Oid			owner = table->rd_rel->relowner;
+	EState	   *estate;
 	Oid			user;
 	int			context;
 	bool		removed;
@@ -204,12 +243,17 @@ difs_inode_remove(int64 ino)
 			elog(ERROR, "could not prepare the removal of an inode: %s", SPI_result_code_string(SPI_result));
 		plan = prepared;
 	}
-	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_DELETE)
+	AfterTriggerBeginQuery();
+	if (SPI_execute_snapshot(plan, values, NULL, InvalidSnapshot, InvalidSnapshot, false, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not remove inode " INT64_FORMAT ": %s", ino, SPI_result_code_string(SPI_result));
 	removed = SPI_processed > 0;
-	SPI_finish();
-
 	SetUserIdAndSecContext(user, context);
+	estate = CreateExecutorState();
+	AfterTriggerEndQuery(estate);
+	ExecCloseResultRelations(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+	SPI_finish();
 	difs_command_done();
 	return removed;
 }
@@ -264,6 +308,9 @@ decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode)
 	inode->ctime = DatumGetTimestampTz(values[DIFS_INODE_CTIME - 1]);
 	inode->btime = DatumGetTimestampTz(values[DIFS_INODE_BTIME - 1]);
 	inode->target = nulls[DIFS_INODE_TARGET - 1] ? NULL : TextDatumGetCString(values[DIFS_INODE_TARGET - 1]);
+	inode->group = nulls[DIFS_INODE_GRP - 1] ? InvalidOid : DatumGetObjectId(values[DIFS_INODE_GRP - 1]);
+	inode->access = difs_access_decode(nulls[DIFS_INODE_ACL_ROLE - 1] ? NULL : &values[DIFS_INODE_ACL_ROLE - 1],
+									   nulls[DIFS_INODE_ACL_MODE - 1] ? NULL : &values[DIFS_INODE_ACL_MODE - 1]);
 	inode->row = NULL;
 	inode->fresh = false;
 
@@ -272,15 +319,28 @@ decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode)
 		(tuple->t_data->t_infomask & HEAP_UPDATED) == 0;
 }
 
+/* The columns that are null where they are not used. */
+static void
+set_rights(const DifsInode *inode, Datum *values, bool *nulls)
+{
+	bool		has_access = difs_access_encode(inode->access, &values[DIFS_INODE_ACL_ROLE - 1],
+												&values[DIFS_INODE_ACL_MODE - 1]);
+
+	nulls[DIFS_INODE_ACL_ROLE - 1] = nulls[DIFS_INODE_ACL_MODE - 1] = !has_access;
+	values[DIFS_INODE_GRP - 1] = ObjectIdGetDatum(inode->group);
+	nulls[DIFS_INODE_GRP - 1] = !OidIsValid(inode->group);
+	difs_role_use(inode->owner);
+}
+
 static int32
 initial_mode(DifsKind kind)
 {
 	switch (kind)
 	{
 		case DIFS_KIND_FILE:
-			return 0644;
+			return 0666 & ~difs_umask;
 		case DIFS_KIND_DIRECTORY:
-			return 0755;
+			return 0777 & ~difs_umask;
 		case DIFS_KIND_SYMLINK:
 			return 0777;
 	}

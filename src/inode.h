@@ -38,6 +38,8 @@ typedef struct DifsInode
 	TimestampTz ctime;
 	TimestampTz btime;
 	const char *target;			/* of a symbolic link, palloc'd; else NULL */
+	Oid			group;			/* InvalidOid: none */
+	struct DifsAccess *access;	/* entries for more roles (access.h); NULL: none */
 	bool		own;			/* made by this very transaction: nobody else can see it, so no lock is needed */
 	bool		fresh;			/* prepared: it has no row yet */
 	HeapTuple	row;			/* its newest row, once difs_inode_lock() has locked it; NULL before */
@@ -46,12 +48,13 @@ typedef struct DifsInode
 /* Reads one under the active snapshot; false if there is none. */
 extern bool difs_inode_find(int64 ino, DifsInode *inode);
 
-/* Frees what a found one has palloc'd, the target: for who reads many. */
+/* Frees what a found one has palloc'd, target and access entries: for who reads many. */
 extern void difs_inode_free(DifsInode *inode);
 
-/* A new one of a kind in a volume: takes a number and fills in *inode, but writes no row yet. Modes are 0644 for files, 0755 for
- * directories. */
-extern void difs_inode_prepare(int32 volume, DifsKind kind, DifsInode *inode);
+/* A new one of a kind in a volume: takes a number and fills in *inode, but writes no row yet. Its owner is the current user;
+ * modes are 0666 for files, 0777 for directories, less difs.umask. From the directory that it is made in, if any, come the group and
+ * entries for more roles. */
+extern void difs_inode_prepare(int32 volume, DifsKind kind, const DifsInode *directory, DifsInode *inode);
 
 /* Writes the row of a prepared one. */
 extern void difs_inode_insert(DifsInode *inode);
@@ -66,6 +69,9 @@ extern void difs_inode_store_content(DifsInode *inode);
 
 /* After difs_inode_lock(): writes other columns, as for difs_row_update(). The lock is good for one update. */
 extern void difs_inode_update(DifsInode *inode, Datum *values, bool *nulls, bool *replace);
+
+/* After difs_inode_lock(): writes owner, group, mode, access entries and ctime from *inode into its row. */
+extern void difs_inode_store_rights(DifsInode *inode);
 
 /* Removes the row, unless it has got more than one link meanwhile (then false, as if it is not there); foreign keys
  * that reference it act (an error 23503 names the constraint). */

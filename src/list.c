@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "src/dentry.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/stat.h"
 #include "src/table.h"
@@ -49,6 +50,7 @@ enum ListColumn
 typedef struct Listing
 {
 	ReturnSetInfo *result;
+	int32		volume;
 	bool		recursive;
 	int			kind;			/* DifsKind; 0 = any */
 	const char *pattern;		/* NULL = any */
@@ -61,8 +63,9 @@ static void list_path(Listing *listing, const text *path, char **after);
 static void list_directory(Listing *listing, int64 directory, char **after);
 static void resume_below(Listing *listing, int64 directory, char **after);
 static DifsScan *scan_entries(int64 directory, const char *after);
-static void list_entry(Listing *listing, const char *name, int64 ino);
-static void add_row(Listing *listing, const char *last, const DifsInode *inode);
+static void list_entry(Listing *listing, int64 directory, const char *name, int64 ino);
+static bool goes_down(const Listing *listing, int64 directory, const DifsInode *inode);
+static void add_row(Listing *listing, const char *last, const DifsInode *inode, bool attributes);
 static bool matches(const char *pattern, const char *name);
 static int	parse_kind(const text *kind);
 static char **split_name(const text *name);
@@ -75,11 +78,15 @@ list_path(Listing *listing, const text *path, char **after)
 
 	difs_path_find(path, &walk);
 	if (walk.inode.kind == DIFS_KIND_DIRECTORY)
+	{
+		difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
+		listing->volume = walk.volume.id;
 		list_directory(listing, walk.inode.ino, after);
+	}
 	else if (listing->room > 0 && (*after == NULL || strcmp(walk.name, *after) > 0))
 	{
 		appendStringInfoString(&listing->name, walk.name);
-		add_row(listing, walk.name, &walk.inode);
+		add_row(listing, walk.name, &walk.inode, true);
 	}
 }
 
@@ -104,7 +111,7 @@ list_directory(Listing *listing, int64 directory, char **after)
 		bool		null;
 		char	   *name = TextDatumGetCString(heap_getattr(row, DIFS_DENTRY_NAME, desc, &null));
 
-		list_entry(listing, name, difs_dentry_ino(row, desc));
+		list_entry(listing, directory, name, difs_dentry_ino(row, desc));
 		pfree(name);
 	}
 	difs_scan_end(scan);
@@ -119,7 +126,7 @@ resume_below(Listing *listing, int64 directory, char **after)
 	int64		ino;
 
 	if (difs_dentry_find(directory, *after, &ino) == NULL || !difs_inode_find(ino, &inode) ||
-		inode.kind != DIFS_KIND_DIRECTORY)
+		!goes_down(listing, directory, &inode))
 		return;
 
 	appendStringInfo(&listing->name, "%s/", *after);
@@ -142,29 +149,40 @@ scan_entries(int64 directory, const char *after)
 
 /* An entry, and if the listing is recursive, what is below it. */
 static void
-list_entry(Listing *listing, const char *name, int64 ino)
+list_entry(Listing *listing, int64 directory, const char *name, int64 ino)
 {
 	static char *beginning[] = {NULL};
 	int			length = listing->name.len;
 	DifsInode	inode;
 
+	MemoryContext old = MemoryContextSwitchTo(listing->row_context);
+
 	appendStringInfoString(&listing->name, name);
 	if (!difs_inode_find(ino, &inode))
 		elog(ERROR, "inode " INT64_FORMAT ", to which \"%s\" leads, is missing", ino, listing->name.data);
-	add_row(listing, name, &inode);
-	if (listing->recursive && listing->room > 0 && inode.kind == DIFS_KIND_DIRECTORY)
+	MemoryContextSwitchTo(old);
+	add_row(listing, name, &inode, (difs_perm_of_directory(listing->volume, directory) & DIFS_MAY_SEARCH) != 0);
+	if (listing->recursive && listing->room > 0 && goes_down(listing, directory, &inode))
 	{
 		appendStringInfoChar(&listing->name, '/');
 		list_directory(listing, ino, beginning);
 	}
-	difs_inode_free(&inode);
 	listing->name.len = length;
 	listing->name.data[length] = '\0';
 }
 
-/* Unless it is filtered out. last: the name's last component. */
+/* What the user may not see of a tree is left out. */
+static bool
+goes_down(const Listing *listing, int64 directory, const DifsInode *inode)
+{
+	return inode->kind == DIFS_KIND_DIRECTORY &&
+		(difs_perm_of_directory(listing->volume, directory) & DIFS_MAY_SEARCH) != 0 &&
+		(difs_perm_of_directory(listing->volume, inode->ino) & DIFS_MAY_READ) != 0;
+}
+
+/* Unless it is filtered out. last: the name's last component. attributes: those that difs_stat() would show. */
 static void
-add_row(Listing *listing, const char *last, const DifsInode *inode)
+add_row(Listing *listing, const char *last, const DifsInode *inode, bool attributes)
 {
 	Datum		values[LIST_COLUMNS];
 	bool		nulls[LIST_COLUMNS] = {0};
@@ -185,6 +203,8 @@ add_row(Listing *listing, const char *last, const DifsInode *inode)
 	values[LIST_MODE] = Int32GetDatum(inode->mode);
 	values[LIST_OWNER] = ObjectIdGetDatum(inode->owner);
 	values[LIST_MTIME] = TimestampTzGetDatum(inode->mtime);
+	for (int i = LIST_SIZE; !attributes && i < LIST_COLUMNS; i++)
+		nulls[i] = true;
 	tuplestore_putvalues(listing->result->setResult, listing->result->setDesc, values, nulls);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(listing->row_context);

@@ -35,6 +35,7 @@
 
 #include "src/name_hash.h"
 #include "src/pending.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/stat.h"
 #include "src/table.h"
@@ -327,6 +328,7 @@ difs_manifest(PG_FUNCTION_ARGS)
 
 	difs_read_begin();
 	difs_path_find_file(PG_GETARG_TEXT_PP(0), &walk);
+	difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
 	difs_stat_version(&walk, PG_ARGISNULL(1) ? walk.inode.version : PG_GETARG_INT32(1), &version);
 	difs_pending_settle(version.map_ino);
 	json = describe(&walk, &version, PG_GETARG_BOOL(2));

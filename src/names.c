@@ -36,7 +36,9 @@
 #include "utils/snapmgr.h"
 
 #include "src/dentry.h"
+#include "src/doom.h"
 #include "src/hardlink.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -52,10 +54,11 @@ typedef struct Move
 static int64 make_directory(const text *path, bool parents);
 static int64 remove_entry(const text *path, bool directory_only, bool recursive);
 static int64 remove_below(const DifsInode *directory, bool recursive, const char *path);
-static int64 remove_child(HeapTuple row, int64 ino, const char *path);
+static int64 remove_child(int64 directory, HeapTuple row, int64 ino, const char *path);
 static void refuse_unseen(HeapTuple row, const char *path);
 static void rename_entry(const text *from, const text *to, bool no_replace);
 static bool check_move(const Move *move, bool no_replace);
+static void require_rights(const Move *move);
 static bool lock_move(Move *move);
 static void refuse_cycle(const Move *move);
 static bool lock_directories(Move *move);
@@ -87,6 +90,7 @@ make_directory(const text *path, bool parents)
 			ereport(ERROR,
 					(errcode(DIFS_ERRCODE_EXISTS),
 					 errmsg("file or directory \"%s\" already exists", parsed->text)));
+		difs_perm_require_entry(walk.volume.id, walk.parent.ino, parsed->text);
 		if (difs_entry_create(&walk.parent, walk.name, DIFS_KIND_DIRECTORY, &made))
 			return made.ino;
 	}
@@ -111,6 +115,8 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 			ereport(ERROR,
 					(errcode(DIFS_ERRCODE_WRONG_KIND),
 					 errmsg("\"%s\" is not a directory", walk.path->text)));
+
+		difs_perm_require_removal(walk.parent.ino, &walk.inode, walk.path->text);
 
 		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
 			difs_inode_exclude(&walk.inode);
@@ -153,8 +159,9 @@ remove_below(const DifsInode *directory, bool recursive, const char *path)
 					(errcode(DIFS_ERRCODE_NOT_EMPTY),
 					 errmsg("directory \"%s\" is not empty", path),
 					 errhint("difs_delete() with recursive => true removes what is in it, too.")));
+		difs_perm_require(directory, DIFS_MAY_READ, path);
 		MemoryContextSwitchTo(entry_context);
-		removed += remove_child(heap_copytuple(row), difs_dentry_ino(row, difs_scan_desc(scan)), path);
+		removed += remove_child(directory->ino, heap_copytuple(row), difs_dentry_ino(row, difs_scan_desc(scan)), path);
 		MemoryContextSwitchTo(caller_context);
 		MemoryContextReset(entry_context);
 	}
@@ -168,7 +175,7 @@ remove_below(const DifsInode *directory, bool recursive, const char *path)
 /* One entry of a directory that is being emptied, and what is below it. Returns the number of entries removed: 0 if
  * somebody else was faster. */
 static int64
-remove_child(HeapTuple row, int64 ino, const char *path)
+remove_child(int64 directory, HeapTuple row, int64 ino, const char *path)
 {
 	DifsInode	child;
 	int64		removed = 1;
@@ -176,6 +183,7 @@ remove_child(HeapTuple row, int64 ino, const char *path)
 	refuse_unseen(row, path);
 	if (!difs_inode_find(ino, &child))
 		elog(ERROR, "inode " INT64_FORMAT ", to which an entry below \"%s\" leads, is missing", ino, path);
+	difs_perm_require_removal(directory, &child, path);
 	if (child.kind == DIFS_KIND_DIRECTORY)
 		difs_inode_exclude(&child);
 	if (!difs_row_lock(DIFS_REL_DENTRY, &row))
@@ -212,6 +220,7 @@ rename_entry(const text *from, const text *to, bool no_replace)
 		difs_path_walk_entry(to, &move.to);
 		if (!check_move(&move, no_replace))
 			return;
+		require_rights(&move);
 		if (lock_move(&move))
 		{
 			carry_out_move(&move);
@@ -255,6 +264,19 @@ check_move(const Move *move, bool no_replace)
 				 errmsg("cannot rename \"%s\" to \"%s\"", from->path->text, to->path->text),
 				 errdetail("The source is a directory, and the target is not.")));
 	return true;
+}
+
+/* An entry is removed, and another one added or replaced. */
+static void
+require_rights(const Move *move)
+{
+	const DifsWalk *to = &move->to;
+
+	difs_perm_require_removal(move->from.parent.ino, &move->from.inode, move->from.path->text);
+	if (to->found)
+		difs_perm_require_removal(to->parent.ino, &to->inode, to->path->text);
+	else
+		difs_perm_require_entry(to->volume.id, to->parent.ino, to->path->text);
 }
 
 /* False if something has changed since the paths were resolved. */

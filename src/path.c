@@ -3,10 +3,11 @@
  *
  * No state here.  A walk is one index probe for each component, all in one scan
  * of the dentries, and then the inode at its end.  Inodes on the way are not
- * read: a dentry below one proves that it is a directory.  Only if a probe finds
- * nothing must the inode that was reached say whether it is one.  So symbolic
- * links cost nothing where there are none: no entry leads on from one, so the
- * walk ends there, is told by the inode, and begins again with its target.
+ * read: a dentry below one proves that it is a directory, and whether it may be
+ * searched is kept (perm.c).  Only if a probe finds nothing must the inode that was
+ * reached say whether it is one.  So symbolic links cost nothing where there are none: no
+ * entry leads on from one, so the walk ends there, is told by the inode, and begins again
+ * with its target.
  */
 #include "postgres.h"
 
@@ -18,6 +19,7 @@
 
 #include "src/compat.h"
 #include "src/path.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/settings.h"
 #include "src/table.h"
@@ -42,12 +44,11 @@ static void take_components(DifsPath *path, char *rest);
 static void check_component(const DifsPath *path, const char *component, size_t length);
 static void walk_path(const text *path, int how, DifsWalk *walk);
 static int	reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent);
-static int	follow(const DifsPath *path, int64 *ino, int64 *parent);
+static int	follow(const DifsPath *path, int32 volume, int64 *ino, int64 *parent);
 static void set_keys(ScanKey keys, NameText *name, int64 parent, const char *component);
 static void read_inode(const DifsWalk *walk, int64 ino, DifsInode *inode);
 static void require_found(const DifsWalk *walk);
 pg_noreturn static void report_not_directory(const DifsPath *path, int count);
-static char *leading(const DifsPath *path, int count);
 
 /* One piece of memory: the struct, the array of components, the text as given, and a copy that is cut into
  * components. */
@@ -241,7 +242,7 @@ walk_path(const text *path, int how, DifsWalk *walk)
 	if (depth < parsed->count - 1 && (how & WALK_LOOK) == 0)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_NO_FILE),
-				errmsg("directory \"%s\" does not exist", leading(parsed, depth + 1)),
+				errmsg("directory \"%s\" does not exist", difs_path_leading(parsed, depth + 1)),
 				errdetail("It is on the way to \"%s\".", parsed->text));
 
 	if (walk->found)
@@ -269,7 +270,7 @@ reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent)
 
 		difs_volume_find(path->volume, &walk->volume);
 		*parent = ino = walk->volume.root;
-		depth = follow(path, &ino, parent);
+		depth = follow(path, walk->volume.id, &ino, parent);
 		read_inode(walk, ino, reached);
 
 		if (depth == path->count && (how & WALK_FOLLOW) == 0)
@@ -285,7 +286,7 @@ reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent)
 
 /* From *ino, a root, down as far as there are dentries: so many components. *parent is where the last dentry was. */
 static int
-follow(const DifsPath *path, int64 *ino, int64 *parent)
+follow(const DifsPath *path, int32 volume, int64 *ino, int64 *parent)
 {
 	DifsScan   *scan = NULL;
 	int			depth;
@@ -297,6 +298,7 @@ follow(const DifsPath *path, int64 *ino, int64 *parent)
 		HeapTuple	tuple;
 		bool		null;
 
+		difs_perm_search(path, depth, volume, *ino);
 		set_keys(keys, &name, *ino, path->component[depth]);
 		if (scan == NULL)
 			scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, lengthof(keys), keys);
@@ -345,13 +347,12 @@ report_not_directory(const DifsPath *path, int count)
 {
 	ereport(ERROR,
 			errcode(DIFS_ERRCODE_WRONG_KIND),
-			errmsg("\"%s\" is not a directory", leading(path, count)),
+			errmsg("\"%s\" is not a directory", difs_path_leading(path, count)),
 			errdetail("The path is \"%s\".", path->text));
 }
 
-/* The first components as a path of their own, for messages. */
-static char *
-leading(const DifsPath *path, int count)
+char *
+difs_path_leading(const DifsPath *path, int count)
 {
 	char	   *whole = difs_path_write(path, count);
 

@@ -50,6 +50,8 @@ extern char *difs_path_write(const DifsPath *path, int count);
  * DIFS_MAX_LINKS, 42622 too long.
  */
 extern DifsPath *difs_path_expand(const DifsPath *path, int components, const DifsInode *reached, int *links);
+/* Its first components as a path of their own, for messages; palloc'd. */
+extern char *difs_path_leading(const DifsPath *path, int count);
 
 /* How far a path leads. */
 typedef struct DifsWalk
@@ -64,7 +66,7 @@ typedef struct DifsWalk
 } DifsWalk;
 
 /* Walks a path. Errors: 58P01 if the volume or a directory on the way does not exist, 42809 if something on the way
- * is not a directory, or if the path says directory and a file is found. The last component may be missing: found is
+ * is not a directory, or if the path says directory and a file is found, 42501 if the user may not search one of them (perm.h). The last component may be missing: found is
  * false then. */
 extern void difs_path_walk(const text *path, DifsWalk *walk);
 extern void difs_path_walk_entry(const text *path, DifsWalk *walk);

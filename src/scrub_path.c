@@ -184,7 +184,7 @@ difs_scrub(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(1, "recursive");
 	InitMaterializedSRF(fcinfo, 0);
 	difs_write_begin("difs_scrub");
-	difs_path_find(PG_GETARG_TEXT_PP(0), &walk);
+	difs_path_find(PG_GETARG_TEXT_PP(0), &walk);	/* with the rights of the function's owner: who may execute it may scrub all */
 	scrub_rows((ReturnSetInfo *) fcinfo->resultinfo, &walk, text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1));
 	difs_write_end();
 	return (Datum) 0;

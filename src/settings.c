@@ -41,6 +41,7 @@ int			difs_atime = DIFS_ATIME_OFF;
 int			difs_staging_limit = 16 * 1024;
 int			difs_unstage_interval = 30 * 1000;
 int			difs_compact_interval = 5 * 60 * 1000;
+int			difs_umask = 0022;
 
 static const struct config_enum_entry staging_modes[] = {
 	{"never", DIFS_STAGING_NEVER, false},
@@ -68,6 +69,7 @@ static void define_on_reload(void);
 static void define_tls(void);
 static void define_of_session(void);
 static void assign_scrub_interval(int interval_s, void *extra);
+static const char *show_umask(void);
 
 void
 difs_settings_define(bool preloading)
@@ -266,6 +268,11 @@ define_of_session(void)
 							 "\"relatime\": if it is not newer than mtime and ctime, or a day old.",
 							 &difs_atime, DIFS_ATIME_OFF, atime_modes,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.umask",
+							"Permission bits that new files (0666) and directories (0777) do not get.",
+							"An octal number begins with 0.",
+							&difs_umask, 0022, 0, 0777,
+							PGC_USERSET, 0, NULL, NULL, show_umask);
 }
 
 /* A twentieth of the interval, between a second and a minute. */
@@ -273,4 +280,13 @@ static void
 assign_scrub_interval(int interval_s, void *extra)
 {
 	difs_scrub_pause_ms = interval_s == 0 ? 0 : interval_s >= 1200 ? 60000 : Max(interval_s * 50, 1000);
+}
+
+static const char *
+show_umask(void)
+{
+	static char octal[8];
+
+	snprintf(octal, sizeof(octal), "%04o", (unsigned int) difs_umask);
+	return octal;
 }

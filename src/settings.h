@@ -43,6 +43,7 @@ extern int	difs_server_timeout;		/* difs.server_timeout, in ms */
 extern int	difs_hedge_delay;			/* difs.hedge_delay, in ms; -1 = off */
 extern int	difs_staging;				/* difs.staging: DifsStagingMode */
 extern int	difs_atime;					/* difs.atime: DifsAtimeMode */
+extern int	difs_umask;					/* difs.umask: bits that new files and directories do not get */
 
 /* Defines them all; reserves the prefix. preloading: also those that are fixed at server start. */
 extern void difs_settings_define(bool preloading);

@@ -21,6 +21,7 @@
 #include "utils/typcache.h"
 
 #include "src/dentry.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/stat.h"
 #include "src/table.h"
@@ -129,6 +130,7 @@ list_versions(const text *path, ReturnSetInfo *result)
 	HeapTuple	row;
 
 	difs_path_find_file(path, &walk);
+	difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
 	DIFS_KEY(&key, DIFS_VERSION_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(walk.inode.ino));
 	scan = difs_scan_begin(DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY, 1, &key);
 	while ((row = difs_scan_next(scan, true)) != NULL)

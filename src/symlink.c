@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 
 #include "src/dentry.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -34,6 +35,7 @@ make_symlink(const char *target, const text *path)
 					errcode(DIFS_ERRCODE_WRONG_KIND),
 					errmsg("\"%s\" cannot be a symbolic link", walk.path->text),
 					errdetail("A slash at the end of a path says that it is a directory."));
+		difs_perm_require_entry(walk.volume.id, walk.parent.ino, walk.path->text);
 		if (!difs_entry_create(&walk.parent, walk.name, DIFS_KIND_SYMLINK, &made))
 			continue;
 		made.target = target;

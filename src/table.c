@@ -36,6 +36,7 @@ static const struct
 	int			columns;
 }			relations[DIFS_RELATIONS] = {
 	[DIFS_REL_CLUSTER] = {"cluster", DIFS_CLUSTER_COLUMNS},
+	[DIFS_REL_CLUSTER_PKEY] = {"cluster_pkey"},
 	[DIFS_REL_VOLUME] = {"volume", DIFS_VOLUME_COLUMNS},
 	[DIFS_REL_VOLUME_PKEY] = {"volume_pkey"},
 	[DIFS_REL_VOLUME_NAME] = {"volume_name_key"},
@@ -134,6 +135,7 @@ difs_admin_begin(const char *function)
 		PreventCommandIfParallelMode(name);
 	}
 
+	AcceptInvalidationMessages();
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
@@ -147,6 +149,7 @@ difs_write_end(void)
 void
 difs_read_begin(void)
 {
+	AcceptInvalidationMessages();
 	if (IsInParallelMode() ||
 		(ActiveSnapshotSet() && GetActiveSnapshot()->curcid == GetCurrentCommandId(false)))
 		PushCopiedSnapshot(GetActiveSnapshot());

@@ -58,6 +58,9 @@ extern Relation difs_table_open(DifsRelation table, LOCKMODE lock);
  * with a newer command id would not do, because the put may have built on a row that somebody committed after that
  * snapshot.  Allowed everywhere.
  *
+ * All of them take in what others have committed that this process keeps outside snapshots: volumes (volume.c) and rights on directories
+ * (perm.c).
+ *
  * The snapshot that they push belongs to nobody else, so difs_command_done() may change its command id.
  */
 extern void difs_write_begin(const char *function);

@@ -10,6 +10,7 @@
 #include "utils/timestamp.h"
 
 #include "src/dentry.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -32,9 +33,13 @@ touch(const text *path, const TimestampTz *atime, const TimestampTz *mtime)
 		difs_path_find(path, &walk);
 		if (!difs_inode_lock(&walk.inode))
 			continue;
+		both = atime == NULL && mtime == NULL;
+		if (both)
+			difs_perm_require(&walk.inode, DIFS_MAY_WRITE, walk.path->text);
+		else
+			difs_perm_require_owner(&walk.inode, walk.path->text);
 
 		now = GetCurrentTimestamp();
-		both = atime == NULL && mtime == NULL;
 		values[DIFS_INODE_ATIME - 1] = TimestampTzGetDatum(atime != NULL ? *atime : now);
 		values[DIFS_INODE_MTIME - 1] = TimestampTzGetDatum(mtime != NULL ? *mtime : now);
 		values[DIFS_INODE_CTIME - 1] = TimestampTzGetDatum(now);

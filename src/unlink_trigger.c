@@ -23,6 +23,7 @@
 
 #include "src/dentry.h"
 #include "src/hardlink.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -104,8 +105,10 @@ unlink_names(const DifsInode *inode)
 				errhint("See difs_fsck()."));
 	for (int i = 0; i < count; i++)
 	{
-		HeapTuple	row = difs_dentry_lock(names[i].parent, names[i].name, inode->ino);
+		HeapTuple	row;
 
+		difs_perm_require_removal(names[i].parent, inode, names[i].name);
+		row = difs_dentry_lock(names[i].parent, names[i].name, inode->ino);
 		if (row == NULL)
 			continue;
 		difs_row_delete(DIFS_REL_DENTRY, row);

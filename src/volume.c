@@ -90,6 +90,31 @@ difs_volume_find_id(int32 id, DifsVolume *volume)
 	return find(DIFS_REL_VOLUME_PKEY, &key, volume);
 }
 
+/* Its path has just been resolved, so it is in the cache, but for changes on the way and more volumes than fit. */
+Oid
+difs_volume_owner(int32 id)
+{
+	DifsVolume	volume;
+	bool		found;
+
+	for (int i = 0; i < CACHE_SIZE; i++)
+	{
+		if (cache[i].id == id && cache[i].name[0] != '\0')
+			return cache[i].owner;
+	}
+
+	if (!IsInParallelMode())
+		PushActiveSnapshot(GetLatestSnapshot());
+	found = difs_volume_find_id(id, &volume);
+	if (!IsInParallelMode())
+		PopActiveSnapshot();
+	if (!found)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_NO_FILE),
+				errmsg("volume %d does not exist", id));
+	return volume.owner;
+}
+
 /*
  * The number of changes is noted before the snapshot is taken: if one is heard
  * of while we read, what we read may be older, and is used but not kept.  In
@@ -190,6 +215,7 @@ decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume)
 	text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_DIGEST - 1]), digest, sizeof(digest));
 	volume->digest = digest_of(digest);
 	volume->inline_limit = DatumGetInt32(values[DIFS_VOLUME_INLINE_LIMIT - 1]);
+	volume->owner = DatumGetObjectId(values[DIFS_VOLUME_OWNER - 1]);
 }
 
 static DifsDigest
@@ -271,7 +297,7 @@ insert(const DifsVolume *volume)
 	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_VOLUME);
 	DifsInode	root;
 
-	difs_inode_prepare(id, DIFS_KIND_DIRECTORY, &root);
+	difs_inode_prepare(id, DIFS_KIND_DIRECTORY, NULL, &root);
 	difs_inode_insert(&root);
 
 	values[DIFS_VOLUME_ID - 1] = Int32GetDatum(id);
@@ -284,6 +310,7 @@ insert(const DifsVolume *volume)
 	values[DIFS_VOLUME_DIGEST - 1] = CStringGetTextDatum(digest_name[volume->digest]);
 	values[DIFS_VOLUME_CREATED - 1] = TimestampTzGetDatum(root.btime);
 	values[DIFS_VOLUME_INLINE_LIMIT - 1] = Int32GetDatum(volume->inline_limit);
+	values[DIFS_VOLUME_OWNER - 1] = ObjectIdGetDatum(root.owner);
 
 	if (!difs_row_insert_unless(DIFS_REL_VOLUME, DIFS_REL_VOLUME_NAME, values, NULL))
 		ereport(ERROR,

@@ -30,6 +30,7 @@ typedef struct DifsVolume
 	int			compression_level;	/* 0 = none */
 	DifsDigest	digest;
 	int			inline_limit;	/* files of up to so many bytes are in difs.inline; 0 = none */
+	Oid			owner;
 } DifsVolume;
 
 /* Finds one by name, as it is now rather than at the active snapshot; 58P01 with the hint to create it if there is
@@ -38,6 +39,9 @@ extern void difs_volume_find(const char *name, DifsVolume *volume);
 
 /* That 58P01. */
 pg_noreturn extern void difs_volume_report_missing(const char *name);
+
+/* The owner of one by id, as it is now; 58P01 if there is none. */
+extern Oid	difs_volume_owner(int32 id);
 
 /* Reads one by id under the active snapshot; false if there is none. */
 extern bool difs_volume_find_id(int32 id, DifsVolume *volume);
