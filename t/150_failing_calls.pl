@@ -8,7 +8,7 @@
 # After each: a clean start, and everything that was acknowledged is as it was acknowledged, and nothing wrong is returned; and a failed sync
 # or write has been told to somebody.
 #
-#	DIFS_CALLS_SAMPLE	how many cases (default 120, the same each time; 0 takes all)
+#	DIFS_CALLS_SAMPLE	how many cases (default 100, the same each time; 0 takes all)
 #	DIFS_CALLS_SEED		another sample
 #	DIFS_CALLS_PHASES	of these phases (default 123)
 
@@ -21,7 +21,7 @@ use lib "$FindBin::RealBin/lib";
 use DifsFaults;
 use Test::More;
 
-my $sample = $ENV{DIFS_CALLS_SAMPLE} // 120;
+my $sample = $ENV{DIFS_CALLS_SAMPLE} // 100;
 my $seed = $ENV{DIFS_CALLS_SEED} // 7;
 my @phases = grep { ($ENV{DIFS_CALLS_PHASES} // '123') =~ /$_/ } 1 .. 3;
 srand($seed);
