@@ -212,23 +212,26 @@ if ($counts[3])
 	$run->end('KILL');
 }
 
-# A pull in the place of another copy is renamed, and the sync of the directory fails: which copy a power cut would leave nobody knows, so
-# asking again does not make a success of it.
-if ($counts[3])
+# A new file takes the place of a group's, and then the sync of the directory fails: which of the two a power cut would leave, nobody knows. So
+# the group has failed, and asking again does not make a success of it.
+foreach my $case ([ 1, '2', 'compacted' ], [ 3, '14', 'pulled' ])
 {
+	my ($phase, $group, $what) = @$case;
+	my $doubtful = qr/group 0+$group could not be $what: could not sync directory/;
 	my $number = 0;
-	my $doubtful = qr/group 0000000000000014 could not be pulled: could not sync directory/;
+	next unless $counts[$phase];
 	do
 	{
-		phase_begin(3);
-		$run->start(fail => 'fsync ' . ++$number . ' EIO') and phase_run(3);
+		phase_begin($phase);
+		$run->start(fail => 'fsync ' . ++$number . ' EIO') and phase_run($phase);
 		$run->end('KILL');
-	} until $number == $counts[3]{fsync} || DifsFaults::slurp($run->log) =~ $doubtful;
-	like(DifsFaults::slurp($run->log), $doubtful, "fsync number $number is of the directory, after the rename of a pulled group");
-	my @results = DifsFaults::slurp($run->journal) =~ /^pull 20 0 0 (-?\d+)$/mg;
-	is(scalar(grep { $_ != 0 } @results), 2, "neither the pull nor the one that follows it is acknowledged (@results)");
+	} until $number == $counts[$phase]{fsync} || DifsFaults::slurp($run->log) =~ $doubtful;
+	like(DifsFaults::slurp($run->log), $doubtful, "fsync number $number is of the directory, after the rename of a group that is $what");
+	is(scalar(() = glob($run->data . sprintf('/0101*/%016x.failed', hex $group))), 1, 'the group has failed');
+	my @pulls = DifsFaults::slurp($run->journal) =~ /^pull 20 0 0 (-?\d+)$/mg;
+	is(scalar(grep { $_ == 0 } @pulls), 0, "no pull in its place is acknowledged, nor the one that follows it (@pulls)");
 	ok($run->start, 'difsd starts');
-	is_deeply([ $run->repair('check', $peer) ], [], 'what was there is there');
+	is_deeply([ phase_check($phase) ], [], 'what was there is there');
 	$run->end('KILL');
 }
 
