@@ -23,7 +23,8 @@ my $bytes = 5 * 1024 * 1024 + 77;
 my %source = map { $_ => $cluster->write_file($_, DifsCluster::random_bytes($bytes, $_)) } qw(old new);
 my %digest = map { $_ => md5_hex(DifsCluster::random_bytes($bytes, $_)) } qw(old new);
 
-# Each is prepared twice, to be committed and to be rolled back: puts on servers, staged ones, and both in one transaction.
+# Each is prepared twice, to be committed and to be rolled back: puts on servers, staged ones, and both in one transaction (reading has what
+# was put before sent to the servers).
 my %prepared = (
 	servers => sub { "SELECT difs_put('two:/$_[0]/new', " . source('new') . ')', "SELECT difs_put('two:/$_[0]/changed', " . source('new') . ')' },
 	staged => sub { q{SET LOCAL difs.staging = 'always'}, $_[1]->($_[0]) },
