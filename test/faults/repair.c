@@ -13,6 +13,7 @@
  * The journal is as exercise.c's: "STEP GROUP SEGMENT LENGTH RESULT".
  */
 #include "client.h"
+#include "damage.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -104,9 +105,6 @@ static int	count;
 
 static void prepare(void);
 static void damage(const Held *what);
-static bool find_entry(Client *client, uint64_t group, uint64_t segment, DifsListEntry *entry);
-static void spoil(const char *directory, uint64_t group, const char *suffix, uint64_t offset, size_t length);
-static char *group_path(const char *directory, uint64_t group, const char *suffix);
 static int	run(const char *path);
 static int	take(const Step *step, bool *wrong);
 static int	pull(Client *target, const DifsPeer *source, uint64_t group);
@@ -162,9 +160,9 @@ prepare(void)
 	}
 	for (int i = 0; i < HELD; i++)
 		damage(&held[i]);
-	spoil(data, 30, ".index", 140, 8);
-	must(unlink(group_path(data, 50, ".index")) == 0, "unlink");
-	close(open(group_path(data, 70, ".failed"), O_CREAT | O_WRONLY, 0600));
+	damage_bytes(data, 30, ".index", 140, 8);
+	must(unlink(damage_path(data, 50, ".index")) == 0, "unlink");
+	close(open(damage_path(data, 70, ".failed"), O_CREAT | O_WRONLY, 0600));
 }
 
 static void
@@ -181,49 +179,11 @@ damage(const Held *what)
 		must(client_delete(client, what->group, what->segment) == DIFS_OK, "delete");
 		return;
 	}
-	must(find_entry(client, what->group, what->segment, &entry), "list");
+	must(client_find_entry(client, what->group, what->segment, &entry), "list");
 	if (what->condition == LOST)
-		spoil(directory, what->group, ".group", entry.offset, DIFS_SEGMENT_HEADER_SIZE);
+		damage_bytes(directory, what->group, ".group", entry.offset, DIFS_SEGMENT_HEADER_SIZE);
 	else
-		spoil(directory, what->group, ".group", entry.offset + difs_segment_packed_size(what->length) + 10, 1);
-}
-
-static bool
-find_entry(Client *client, uint64_t group, uint64_t segment, DifsListEntry *entry)
-{
-	uint8_t		control[16];
-	int			status = client_call(client, DIFS_MESSAGE_LIST, control, difs_pair_pack(group, 0, control), NULL, 0);
-
-	for (uint32_t at = 0; status == DIFS_OK && at < client->payload_length; at += DIFS_LIST_ENTRY_SIZE)
-	{
-		difs_list_entry_unpack(client->payload + at, entry);
-		if (entry->segment == segment)
-			return true;
-	}
-	return false;
-}
-
-/* Inverts bytes. */
-static void
-spoil(const char *directory, uint64_t group, const char *suffix, uint64_t offset, size_t length)
-{
-	uint8_t		bytes[256];
-	int			fd = open(group_path(directory, group, suffix), O_RDWR);
-
-	must(fd >= 0 && pread(fd, bytes, length, (off_t) offset) == (ssize_t) length, "spoil");
-	for (size_t i = 0; i < length; i++)
-		bytes[i] = (uint8_t) ~bytes[i];
-	must(pwrite(fd, bytes, length, (off_t) offset) == (ssize_t) length, "spoil");
-	close(fd);
-}
-
-static char *
-group_path(const char *directory, uint64_t group, const char *suffix)
-{
-	static char path[4096];
-
-	snprintf(path, sizeof(path), "%s/01010101010101010101010101010101/%016llx%s", directory, (unsigned long long) group, suffix);
-	return path;
+		damage_bytes(directory, what->group, ".group", entry.offset + difs_segment_packed_size(what->length) + 10, 1);
 }
 
 static int
@@ -266,10 +226,10 @@ take(const Step *step, bool *wrong)
 		case MEND:
 			return mend(step);
 		case SPOIL_HEADER:
-			spoil(data, step->group, ".group", 0, 64);
+			damage_bytes(data, step->group, ".group", 0, 64);
 			return DIFS_OK;
 		case SPOIL_INDEX:
-			spoil(data, step->group, ".index", 140, 8);
+			damage_bytes(data, step->group, ".index", 140, 8);
 			return DIFS_OK;
 		case MEND_HEADER:
 		case MEND_INDEX:
@@ -462,7 +422,7 @@ check_pulled(Client *client, uint64_t group)
 			   (unsigned long long) entry.epoch, (unsigned long long) entry.state);
 		return false;
 	}
-	if (group == 80 && (!find_entry(client, group, 802, &lost) || !(lost.flags & DIFS_LIST_DAMAGED)))
+	if (group == 80 && (!client_find_entry(client, group, 802, &lost) || !(lost.flags & DIFS_LIST_DAMAGED)))
 	{
 		printf("segment 802 is lost, and not listed as that\n");
 		return false;
