@@ -204,6 +204,19 @@ difs_group_note_failure(const DifsGroup *group, DifsServer *server)
 				 error.text);
 }
 
+bool
+difs_group_note_doubtful(const DifsGroup *group, DifsServer *server, const char *temporary)
+{
+	DifsError	error;
+	int			fd = server->store->open(server->store, temporary, &error);
+
+	if (fd < 0)
+		difs_group_note_failure(group, server);
+	else
+		close(fd);
+	return fd < 0;
+}
+
 void
 difs_group_set_allocated(DifsGroup *group, uint64_t bytes)
 {

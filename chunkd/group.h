@@ -110,6 +110,10 @@ extern void difs_group_fail_queued(DifsGroup *group, const DifsError *error);
 /* In a job: leaves the .failed file that says so after a restart too, if the disk still takes it. */
 extern void difs_group_note_failure(const DifsGroup *group, struct DifsServer *server);
 
+/* In a job that could not publish a new file in the place of the group's.  If the file has its temporary name still, nothing has
+ * changed: false.  Else nobody knows which of the two a power cut would leave: the failure is noted, true. */
+extern bool difs_group_note_doubtful(const DifsGroup *group, struct DifsServer *server, const char *temporary);
+
 extern void difs_group_set_allocated(DifsGroup *group, uint64_t bytes);
 
 /* The group's file, open or freshly made by a job, becomes what the group uses. */

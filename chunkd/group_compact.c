@@ -12,6 +12,9 @@
  * files over, reads go to the old ones, which live on while anyone holds them;
  * deletions wait.
  *
+ * If the directory's sync fails in 2, a power cut may bring the old file back, without the deletions that the new one would get: the
+ * group has failed.
+ *
  * Bytes that do not match their checksums are copied as they are: what the reader
  * finds wrong stays wrong.  Dead segments and unreadable places are left behind,
  * so an id that was dead is unknown afterwards.
@@ -43,7 +46,8 @@ typedef struct Compact
 	uint64_t	file_bytes;
 	uint64_t	allocated_bytes;
 	uint32_t	corrupt;
-	bool		renamed;		/* the new group file is in place */
+	bool		renamed;		/* the new group file is in place, or may be */
+	bool		doubtful;		/* and a power cut may bring the old one back */
 	bool		ok;
 	DifsError	error;
 	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
@@ -148,6 +152,7 @@ compact_run(DifsJob *job)
 		compact->renamed = true;
 		DIFS_FAULT("chunkd.compact.written");
 		compact->ok = store->publish(store, compact->file->fd, temporary, path, &compact->error);
+		compact->doubtful = !compact->ok && difs_group_note_doubtful(compact->group, compact->server, temporary);
 		DIFS_FAULT("chunkd.compact.renamed");
 		compact->ok = compact->ok && write_index(compact);
 		DIFS_FAULT("chunkd.compact.indexed");
@@ -317,6 +322,8 @@ compact_done(DifsJob *job)
 		difs_log(DIFS_LOG_WARNING, "group %016llx could not be compacted: %s", (unsigned long long) group->id,
 				 compact->error.text);
 		group->compaction_failed_at = group->dead_bytes;
+		if (compact->doubtful)
+			difs_group_fail(group, &compact->error);
 		/* Group file and index may not belong together any more: opening them puts that right. */
 		if (compact->renamed)
 		{

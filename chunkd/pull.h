@@ -64,7 +64,7 @@ typedef struct DifsGroupPull
 	DifsIndex	index;
 	uint64_t	file_bytes;
 	uint64_t	allocated_bytes;
-	bool		renamed;		/* the new group file is in place, or may be */
+	bool		doubtful;		/* which file a power cut would leave in place is not known */
 	bool		ok;
 	DifsError	error;
 } DifsGroupPull;

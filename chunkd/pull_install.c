@@ -9,6 +9,9 @@
  * it anew, or finds an open group that the keeper seals.  A crash between 2 and 3 leaves a group that is failed, as before, and is
  * repaired again.
  *
+ * If the directory's sync fails in 1, in the place of another copy, nobody knows which of the two a power cut would leave: the group has failed, so that the
+ * next request does not find the new one there and call it done.  A pull with a higher epoch replaces it.
+ *
  * The loop thread takes the new files over when all of it is durable; until then, and for those who hold the old file, reads go to
  * that.
  */
@@ -93,9 +96,9 @@ install_run(DifsJob *job)
 	difs_group_path(pull->group, ".group", path);
 	difs_group_path(pull->group, ".index", index);
 	difs_group_path(pull->group, ".failed", failed);
-	pull->renamed = true;
 	DIFS_FAULT("chunkd.pull.copied");
 	pull->ok = store->publish(store, pull->file->fd, temporary, path, &pull->error);
+	pull->doubtful = !pull->ok && !pull->made && difs_group_note_doubtful(pull->group, pull->server, temporary);
 	DIFS_FAULT("chunkd.pull.renamed");
 	pull->ok = pull->ok && write_index(pull);
 	DIFS_FAULT("chunkd.pull.indexed");
@@ -135,6 +138,8 @@ install_done(DifsJob *job)
 		take_over(pull);
 	else if (!pull->made)
 	{
+		if (pull->doubtful)
+			difs_group_fail(group, &pull->error);
 		/* Group file and index may not belong together: opening them puts that right. */
 		difs_group_close(group);
 		group->known = false;

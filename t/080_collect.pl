@@ -12,6 +12,7 @@ use lib "$FindBin::Bin/lib";
 use Time::HiRes qw(time);
 
 use DifsCluster;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -305,27 +306,55 @@ foreach my $database ('postgres', 'other')
 	$standby->stop;
 }
 
-# Rolled back, failed, to a savepoint, and with a client that is killed: nothing of it stays.
+# Starts a client (psql) that puts one file after the other in a transaction, and kills it (kill -9) while it does so, after a number of
+# puts.  Its backend then ends by itself.
+sub put_and_kill_client
+{
+	my ($puts, $body) = @_;
+	my $output = "$cluster->{dir}/killed.out";
+	my @puts = map { "SELECT difs_put('two:/client' || n, $body) FROM (VALUES ($_)) AS v (n);\n\\echo done $_\n" } 1 .. $puts + 5000;
+	my $script = $cluster->write_file('killed.sql', join('', "BEGIN;\n", @puts, "COMMIT;\n"));
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		open(STDOUT, '>', $output) or POSIX::_exit(126);
+		exec('psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') . " application_name='killed client'", '-f', $script)
+		  or POSIX::_exit(127);
+	}
+	ok(DifsCluster::poll_until(sub { -e $output && PostgreSQL::Test::Utils::slurp_file($output) =~ /^done $puts$/m }, 300),
+		"a client has put $puts files");
+	is($cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'killed client'}), 1, 'and goes on');
+	kill('KILL', $pid);
+	waitpid($pid, 0);
+	is($? & 127, 9, 'it is killed');
+	ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'killed client'}),
+		'its backend ends');
+	is($cluster->sql(q{SELECT difs_exists('two:/client1')}), 'f', 'what it has put is not there');
+	return;
+}
+
+# Rolled back, failed, to a savepoint, with a backend that is ended, and with a client that is killed: nothing of it stays.
 {
 	collect();
 	my ($before, $files) = (disk_use(), files());
 	my $body = "substr(pg_read_binary_file('$file'), 1, (n * 7919) % 100000 + 100)";
-	my $quarter = int($ABORTED_PUTS / 4);
+	my $fifth = int($ABORTED_PUTS / 5);
 	my $began = time;
 
-	$cluster->sql('BEGIN', "SELECT count(difs_put('two:/rolled' || n, $body)) FROM generate_series(1, $quarter) AS n", 'ROLLBACK');
-	$cluster->sql_fails("SELECT count(difs_put('two:/failed' || n, $body)), 1 / (count(*) - $quarter) FROM generate_series(1, $quarter) AS n");
-	$cluster->sql('BEGIN', 'SAVEPOINT s', "SELECT count(difs_put('two:/savepoint' || n, $body)) FROM generate_series(1, $quarter) AS n",
+	$cluster->sql('BEGIN', "SELECT count(difs_put('two:/rolled' || n, $body)) FROM generate_series(1, $fifth) AS n", 'ROLLBACK');
+	$cluster->sql_fails("SELECT count(difs_put('two:/failed' || n, $body)), 1 / (count(*) - $fifth) FROM generate_series(1, $fifth) AS n");
+	$cluster->sql('BEGIN', 'SAVEPOINT s', "SELECT count(difs_put('two:/savepoint' || n, $body)) FROM generate_series(1, $fifth) AS n",
 		'ROLLBACK TO s', "SELECT difs_put('two:/savepoint', 'kept')", 'COMMIT');
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
 	my $pid = $session->query_safe('SELECT pg_backend_pid()');
-	$session->query_safe("BEGIN; SELECT count(difs_put('two:/killed' || n, $body)) FROM generate_series(1, $quarter) AS n");
+	$session->query_safe("BEGIN; SELECT count(difs_put('two:/ended' || n, $body)) FROM generate_series(1, $fifth) AS n");
 	$cluster->sql("SELECT pg_terminate_backend($pid, 10000)");
 	eval { $session->quit };
+	put_and_kill_client($fifth, $body);
 
 	my $full = disk_use();
 	my $result = collect();
-	cmp_ok($result->{orphans}, '>=', 2 * $quarter, 'aborted puts leave orphans, which are collected');
+	cmp_ok($result->{orphans}, '>=', 2 * $fifth, 'aborted puts leave orphans, which are collected');
 	is($cluster->sql(q{SELECT convert_from(difs_get('two:/savepoint'), 'UTF8')}), 'kept', 'what was put after ROLLBACK TO is there');
 	delete_file('two:/savepoint');
 	collect_all('aborted puts');

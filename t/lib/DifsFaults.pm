@@ -50,14 +50,15 @@ sub points
 	return map { /^(\S+)\s+$kind\s/ && index($1, $prefix // '') == 0 ? $1 : () } <$file>;
 }
 
+# peer_of: another one, whose key it has, and beside which it runs.
 sub new
 {
-	my ($class, $name) = @_;
+	my ($class, $name, %with) = @_;
 	my $directory = tempdir("difs-$name-XXXXXX", TMPDIR => 1, CLEANUP => 1);
 	my $self = bless { directory => $directory, data => "$directory/data", port => 0 }, $class;
 	$self->{tools} = tools();
 	open(my $key, '>', "$directory/key") or die "$directory/key: $!";
-	print $key join('', map { sprintf '%02x', int(rand(256)) } 1 .. 32), "\n";
+	print $key $with{peer_of} ? slurp("$with{peer_of}{directory}/key") : join('', map { sprintf '%02x', int(rand(256)) } 1 .. 32), "\n";
 	close($key);
 	chmod(0600, "$directory/key");
 	($self->{restart_step}, $self->{steps}) = split ' ', `$self->{tools}/exercise count`;
@@ -182,6 +183,13 @@ sub exercise
 	return $self->tool('exercise', 'run', $self->journal, $self->{port}, "$self->{directory}/key", $first, $last);
 }
 
+# Has the steps of repair prepared, taken or checked (test/faults/repair.c) between this server and a peer; returns what is wrong: lines.
+sub repair
+{
+	my ($self, $mode, $peer) = @_;
+	return $self->tool('repair', $mode, $self->journal, "$self->{directory}/key", map { @{$_}{qw(port data)} } $self, $peer);
+}
+
 # What is not as the journal says: lines.
 sub check
 {
@@ -199,11 +207,20 @@ sub tool
 	return @lines;
 }
 
-# Whether anybody was told of a failure: a step that was not acknowledged, a server that ended, or a line in its log.
-sub told
+# Errors and warnings in the log, without the time.
+sub complaints
 {
 	my ($self) = @_;
-	return 1 if $self->{status} || slurp($self->log) =~ /error|warning/i;
+	return map { /\b((?:error|warning)\b.*)/i ? $1 : () } split /\n/, slurp($self->log);
+}
+
+# Whether anybody was told of a failure: a step that was not acknowledged, a server that ended, or a line in its log that would not be
+# there without the failure.
+sub told
+{
+	my ($self, @usual) = @_;
+	my %usual = map { $_ => 1 } @usual;
+	return 1 if $self->{status} || grep { !$usual{$_} } $self->complaints;
 	return scalar grep { !/ 0$/ } split /\n/, slurp($self->journal);
 }
 
@@ -220,6 +237,14 @@ sub call_counts
 {
 	my ($self) = @_;
 	return { map { /^(\w+) (\d+)$/ ? ($1 => $2) : () } split /\n/, slurp("$self->{directory}/hits") };
+}
+
+sub touch
+{
+	my ($path) = @_;
+	open(my $file, '>>', $path) or die "$path: $!";
+	close($file);
+	return;
 }
 
 sub slurp

@@ -183,6 +183,21 @@ client_find(Client *client, uint64_t group, DifsGroupEntry *entry)
 	return entry->group == group ? DIFS_OK : DIFS_ERROR_NO_GROUP;
 }
 
+bool
+client_find_entry(Client *client, uint64_t group, uint64_t segment, DifsListEntry *entry)
+{
+	uint8_t		control[16];
+	int			status = client_call(client, DIFS_MESSAGE_LIST, control, difs_pair_pack(group, 0, control), NULL, 0);
+
+	for (uint32_t at = 0; status == DIFS_OK && at < client->payload_length; at += DIFS_LIST_ENTRY_SIZE)
+	{
+		difs_list_entry_unpack(client->payload + at, entry);
+		if (entry->segment == segment)
+			return true;
+	}
+	return false;
+}
+
 /* False when the deadline has passed. */
 static bool
 wait_for(Client *client, uint64_t deadline)

@@ -45,6 +45,9 @@ extern int	client_get(Client *client, uint64_t group, uint64_t segment, uint32_t
 /* DIFS_OK, with *entry, or DIFS_ERROR_NO_GROUP. */
 extern int	client_find(Client *client, uint64_t group, DifsGroupEntry *entry);
 
+/* What the server lists of a segment, in a group of which one LIST says all; false if there is nothing. */
+extern bool client_find_entry(Client *client, uint64_t group, uint64_t segment, DifsListEntry *entry);
+
 /* Prepares the control of a PUT of a segment, whose bytes follow from its id; bytes has room for length. */
 extern size_t client_pack_put(uint64_t group, uint64_t segment, uint32_t length, uint8_t *bytes, uint8_t *control);
 
