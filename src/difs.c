@@ -12,9 +12,11 @@
 #include "miscadmin.h"
 
 #include "src/ddl.h"
+#include "src/journal.h"
 #include "src/pending.h"
 #include "src/settings.h"
 #include "src/shmem.h"
+#include "src/usage.h"
 #include "worker/launcher.h"
 
 PG_MODULE_MAGIC;
@@ -28,6 +30,8 @@ _PG_init(void)
 		return;
 	difs_settings_define(process_shared_preload_libraries_in_progress);
 	difs_pending_install();
+	difs_usage_install();
+	difs_journal_install();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	difs_shmem_install();

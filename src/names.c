@@ -35,8 +35,10 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "src/change.h"
 #include "src/dentry.h"
 #include "src/doom.h"
+#include "src/names.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -52,7 +54,7 @@ typedef struct Move
 static int64 make_directory(const text *path, bool parents);
 static int64 remove_entry(const text *path, bool directory_only, bool recursive);
 static int64 remove_below(const DifsInode *directory, bool recursive, const char *path);
-static int64 remove_child(HeapTuple row, int64 ino, const char *path);
+static int64 remove_child(int64 parent, HeapTuple row, int64 ino, const char *path);
 static void refuse_unseen(HeapTuple row, const char *path);
 static void remove_inode(const DifsInode *inode);
 static void rename_entry(const text *from, const text *to, bool no_replace);
@@ -78,6 +80,7 @@ make_directory(const text *path, bool parents)
 		if (parents && !difs_directories_create(parsed))
 			continue;
 		difs_path_walk(path, &walk);
+		difs_change_enter(&walk.volume);
 		if (walk.found && parents && walk.inode.kind == DIFS_KIND_DIRECTORY)
 			return walk.inode.ino;
 		if (walk.found)
@@ -109,6 +112,7 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 					(errcode(DIFS_ERRCODE_WRONG_KIND),
 					 errmsg("\"%s\" is not a directory", walk.path->text)));
 
+		difs_change_enter(&walk.volume);
 		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
 			difs_inode_exclude(&walk.inode);
 		row = difs_dentry_lock(walk.parent.ino, walk.name, walk.inode.ino);
@@ -117,6 +121,7 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 
 		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
 			removed += remove_below(&walk.inode, recursive, walk.path->text);
+		difs_change_removing(walk.parent.ino, &walk.inode);
 		difs_row_delete(DIFS_REL_DENTRY, row);
 		remove_inode(&walk.inode);
 		return removed;
@@ -151,7 +156,7 @@ remove_below(const DifsInode *directory, bool recursive, const char *path)
 					 errmsg("directory \"%s\" is not empty", path),
 					 errhint("difs_delete() with recursive => true removes what is in it, too.")));
 		MemoryContextSwitchTo(entry_context);
-		removed += remove_child(heap_copytuple(row), difs_dentry_ino(row, difs_scan_desc(scan)), path);
+		removed += remove_child(directory->ino, heap_copytuple(row), difs_dentry_ino(row, difs_scan_desc(scan)), path);
 		MemoryContextSwitchTo(caller_context);
 		MemoryContextReset(entry_context);
 	}
@@ -165,7 +170,7 @@ remove_below(const DifsInode *directory, bool recursive, const char *path)
 /* One entry of a directory that is being emptied, and what is below it. Returns the number of entries removed: 0 if
  * somebody else was faster. */
 static int64
-remove_child(HeapTuple row, int64 ino, const char *path)
+remove_child(int64 parent, HeapTuple row, int64 ino, const char *path)
 {
 	DifsInode	child;
 	int64		removed = 1;
@@ -180,6 +185,7 @@ remove_child(HeapTuple row, int64 ino, const char *path)
 
 	if (child.kind == DIFS_KIND_DIRECTORY)
 		removed += remove_below(&child, true, path);
+	difs_change_removing(parent, &child);
 	difs_row_delete(DIFS_REL_DENTRY, row);
 	remove_inode(&child);
 	return removed;
@@ -218,6 +224,7 @@ rename_entry(const text *from, const text *to, bool no_replace)
 		difs_path_walk(to, &move.to);
 		if (!check_move(&move, no_replace))
 			return;
+		difs_change_enter_move(&move.from.volume, &move.from.inode, move.from.parent.ino, move.to.parent.ino);
 		if (lock_move(&move) && carry_out_move(&move))
 			return;
 	}
@@ -353,6 +360,9 @@ carry_out_move(Move *move)
 	const DifsWalk *to = &move->to;
 
 	if (to->found)
+		difs_change_removing(to->parent.ino, &to->inode);
+	difs_change_moving(&move->from.inode, move->from.parent.ino, to->parent.ino, to->name);
+	if (to->found)
 		replace_target(move);
 	else if (!difs_dentry_insert(to->parent.ino, to->name, move->from.inode.ino))
 		return false;
@@ -375,6 +385,12 @@ replace_target(Move *move)
 	values[DIFS_DENTRY_INO - 1] = Int64GetDatum(move->from.inode.ino);
 	replace[DIFS_DENTRY_INO - 1] = true;
 	difs_row_update(DIFS_REL_DENTRY, move->to_row, values, nulls, replace);
+}
+
+void
+difs_directory_empty(const DifsInode *directory, bool recursive, const char *path)
+{
+	(void) remove_below(directory, recursive, path);
 }
 
 PG_FUNCTION_INFO_V1(difs_mkdir);
