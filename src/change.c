@@ -17,6 +17,7 @@
 #include "src/usage.h"
 
 static bool is_watched(int32 id, DifsVolume *volume);
+static char *path_below(const DifsVolume *volume, int64 parent, const char *name);
 static int64 size_before(HeapTuple row);
 static bool crosses_roots(const DifsVolume *volume, int64 from_parent, int64 to_parent, DifsRoots *from, DifsRoots *to);
 static void move_usage(const DifsVolume *volume, const DifsInode *inode, int64 from_parent, int64 to_parent);
@@ -97,7 +98,8 @@ difs_change_removing(int64 parent, const DifsInode *inode)
 }
 
 void
-difs_change_moving(const DifsInode *inode, int64 from_parent, int64 to_parent, const char *to_name)
+difs_change_moving(const DifsInode *inode, int64 from_parent, const char *from_name,
+				   int64 to_parent, const char *to_name)
 {
 	DifsVolume	volume;
 
@@ -105,12 +107,16 @@ difs_change_moving(const DifsInode *inode, int64 from_parent, int64 to_parent, c
 		return;
 	move_usage(&volume, inode, from_parent, to_parent);
 	if (volume.journal || volume.notify)
-	{
-		char	   *above = difs_journal_path(&volume, to_parent);
+		difs_journal_add(&volume, "rename", inode->ino, inode->version,
+						 path_below(&volume, from_parent, from_name), path_below(&volume, to_parent, to_name));
+}
 
-		difs_journal_add(&volume, "rename", inode->ino, inode->version, difs_journal_path(&volume, inode->ino),
-						 psprintf("%s%s%s", above, above[1] == '\0' ? "" : "/", to_name));
-	}
+static char *
+path_below(const DifsVolume *volume, int64 parent, const char *name)
+{
+	char	   *above = difs_journal_path(volume, parent);
+
+	return psprintf("%s%s%s", above, above[1] == '\0' ? "" : "/", name);
 }
 
 static bool

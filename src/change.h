@@ -40,7 +40,8 @@ extern void difs_change_made(int64 parent, const DifsInode *inode);
 /* A name is about to go: its row is locked, and still there. If it is the last one, its inode goes with it. */
 extern void difs_change_removing(int64 parent, const DifsInode *inode);
 
-/* A name is about to become another one in the same volume. Errors: 53400. */
-extern void difs_change_moving(const DifsInode *inode, int64 from_parent, int64 to_parent, const char *to_name);
+/* A name becomes another one in the same volume: the new one is there already, and the old one still. Errors: 53400. */
+extern void difs_change_moving(const DifsInode *inode, int64 from_parent, const char *from_name,
+							   int64 to_parent, const char *to_name);
 
 #endif

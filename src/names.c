@@ -360,12 +360,10 @@ carry_out_move(Move *move)
 	const DifsWalk *to = &move->to;
 
 	if (to->found)
-		difs_change_removing(to->parent.ino, &to->inode);
-	difs_change_moving(&move->from.inode, move->from.parent.ino, to->parent.ino, to->name);
-	if (to->found)
 		replace_target(move);
 	else if (!difs_dentry_insert(to->parent.ino, to->name, move->from.inode.ino))
 		return false;
+	difs_change_moving(&move->from.inode, move->from.parent.ino, move->from.name, to->parent.ino, to->name);
 	difs_row_delete(DIFS_REL_DENTRY, move->from_row);
 	return true;
 }
@@ -380,6 +378,7 @@ replace_target(Move *move)
 
 	if (to->inode.kind == DIFS_KIND_DIRECTORY)
 		(void) remove_below(&to->inode, false, to->path->text);
+	difs_change_removing(to->parent.ino, &to->inode);
 	remove_inode(&to->inode);
 
 	values[DIFS_DENTRY_INO - 1] = Int64GetDatum(move->from.inode.ino);

@@ -6,6 +6,9 @@ use warnings;
 
 use Time::HiRes qw(time);
 
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
 use DifsCluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -21,22 +24,11 @@ sub clean
 	return;
 }
 
-# A session that stays, of which statements are asked one after the other.
+# A session that stays: a function that asks it something, or ends it.
 sub session
 {
-	my ($in, $out, $timer) = ('', '', IPC::Run::timer(60));
-	my $handle = $node->background_psql('postgres', \$in, \$out, $timer, on_error_stop => 0);
-	return sub {
-		my ($statement) = @_;
-		return $handle->finish if !defined $statement;
-		$out = '';
-		$in .= "$statement\n;\n\\echo done_with_it\n";
-		$timer->start(60);
-		IPC::Run::pump($handle) until $out =~ /done_with_it/;
-		$out =~ s/^done_with_it\n//m;
-		chomp $out;
-		return $out;
-	};
+	my $psql = $node->background_psql('postgres', on_error_stop => 0);
+	return sub { return @_ ? scalar($psql->query($_[0])) : $psql->quit; };
 }
 
 # Ten thousand volumes: the last cost what the first did.
@@ -161,8 +153,9 @@ SQL
 
 	# an owner that gives it up while another one waits; the one who waits does not hold him up
 	my $fence = $cluster->sql(q{SELECT difs_lock('/locked', scope => 'owner', owner => 'job', ttl => '1 hour')});
-	my ($in, $out) = (q{SELECT 'fence ' || difs_lock('/locked');} . "\n", '');
-	my $waiting = IPC::Run::start([ 'psql', '-XAtq', '-h', $node->host, '-p', $node->port, 'postgres' ], '<', \$in, '>', \$out, IPC::Run::timeout(60));
+	my $out = '';
+	my $waiting = IPC::Run::start([ 'psql', '-XAtq', '-h', $node->host, '-p', $node->port, '-c', q{SELECT 'fence ' || difs_lock('/locked')}, 'postgres' ],
+		'<', \undef, '>', \$out, IPC::Run::timeout(60));
 	ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%fence%' AND wait_event = 'Extension' AND pid <> pg_backend_pid()}),
 		'somebody waits for an owner');
 	is($cluster->sql(q{SELECT difs_unlock('/locked', 'job')}), 't', 'who gives it up');
