@@ -29,9 +29,9 @@ _PG_init(void)
 	if (IsBinaryUpgrade)
 		return;
 	difs_settings_define(process_shared_preload_libraries_in_progress);
-	difs_pending_install();
-	difs_usage_install();
 	difs_journal_install();
+	difs_usage_install();		/* before pending.c: PostgreSQL asks the last first, and so rows of usage are locked after the wait for segments */
+	difs_pending_install();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	difs_shmem_install();
