@@ -34,8 +34,14 @@ CREATE TABLE difs.volume (
     digest            text COLLATE "C" NOT NULL CHECK (digest IN ('none', 'xxh128', 'sha256')),
     created           timestamptz NOT NULL,
     inline_limit      integer NOT NULL DEFAULT 0 CHECK (inline_limit BETWEEN 0 AND 8000),
-    owner             regrole NOT NULL
+    owner             regrole NOT NULL,
+    accounting        smallint NOT NULL DEFAULT 0 CHECK (accounting BETWEEN 0 AND 2),
+    journal           boolean NOT NULL DEFAULT false,
+    journal_keep      bigint NOT NULL DEFAULT 604800 CHECK (journal_keep >= 0),
+    notify            boolean NOT NULL DEFAULT false
 );
+COMMENT ON COLUMN difs.volume.accounting IS 'quota roots: 0 none, 1 the volume''s root only, 2 directories below';
+COMMENT ON COLUMN difs.volume.journal_keep IS 'seconds; 0 is for ever';
 COMMENT ON TABLE difs.volume IS 'file trees with their policy; compression_level 0 stores segments raw, 1 to 19 is zstd''s level';
 
 CREATE SEQUENCE difs.ino AS bigint START WITH 16 CACHE 32;
@@ -181,13 +187,19 @@ CREATE FUNCTION difs_volume_create(
     compression_level integer DEFAULT 1,
     tier              text DEFAULT 'disk',
     digest            text DEFAULT 'xxh128',
-    inline_limit      integer DEFAULT 0)
+    inline_limit      integer DEFAULT 0,
+    journal           boolean DEFAULT false,
+    journal_keep      interval DEFAULT '7 days',
+    notify            boolean DEFAULT false,
+    quota_bytes       bigint DEFAULT NULL,
+    quota_files       bigint DEFAULT NULL,
+    quota_exact       boolean DEFAULT false)
 RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_volume_create';
-COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer)
-IS 'makes a file tree with a policy of its own; returns its id';
-REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean)
+IS 'makes a file tree with a policy of its own, and a quota if one is given; returns its id';
+REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean) FROM PUBLIC;
 
 CREATE FUNCTION difs_volume_changed()
 RETURNS trigger
@@ -215,7 +227,10 @@ SELECT name,
        digest,
        created,
        inline_limit,
-       owner
+       owner,
+       journal,
+       pg_catalog.justify_hours(pg_catalog.make_interval(secs => journal_keep)) AS journal_keep,
+       notify
 FROM difs.volume
 WHERE difs.volume_visible(id, root);
 COMMENT ON VIEW difs.volumes IS 'file trees and their policy: those in whose root the user may do something';
@@ -819,6 +834,7 @@ CREATE FUNCTION difs_fsck(deep boolean DEFAULT false, digests boolean DEFAULT fa
 RETURNS TABLE (kind text, object text, detail text, hint text)
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS 'MODULE_PATHNAME', 'difs_fsck';
 COMMENT ON FUNCTION difs_fsck(boolean, boolean) IS
 'compares the tables with each other, with deep also with what every chunk server says it has, and with digests reads every version and compares its digest; a healthy store gives no row';
@@ -1335,6 +1351,279 @@ GRANT EXECUTE ON FUNCTION
 TO PUBLIC;
 -- Names of files that are in danger are for whoever watches over them.
 GRANT EXECUTE ON FUNCTION difs_lost_files(), difs_files_to_repair() TO pg_monitor;
+
+--
+-- Volumes, quotas, journal, locks (src/volume_admin.c, src/quota.c, src/usage.c, src/journal.c, src/lock.c, worker/collect_dropped.c, worker/expire.c).
+--
+
+CREATE FUNCTION difs_volume_alter(
+    name              text,
+    replicas          integer DEFAULT NULL,
+    segment_size      integer DEFAULT NULL,
+    compression       text DEFAULT NULL,
+    compression_level integer DEFAULT NULL,
+    tier              text DEFAULT NULL,
+    digest            text DEFAULT NULL,
+    inline_limit      integer DEFAULT NULL,
+    journal           boolean DEFAULT NULL,
+    journal_keep      interval DEFAULT NULL,
+    notify            boolean DEFAULT NULL,
+    new_name          text DEFAULT NULL)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_volume_alter';
+COMMENT ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text)
+IS 'changes the policy of a volume, for what is written from now on, or its name; what is null stays as it is';
+REVOKE ALL ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text) FROM PUBLIC;
+
+-- Directories of dropped volumes that the keeper has yet to empty: their inodes are gone, their entries are not.
+CREATE TABLE difs.dropped (
+    ino     bigint PRIMARY KEY,
+    volume  integer NOT NULL,
+    xid     xid8 NOT NULL
+);
+COMMENT ON TABLE difs.dropped IS 'directories of dropped volumes whose entries the keeper has yet to remove';
+
+CREATE FUNCTION difs_volume_drop(name text, force boolean DEFAULT false)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_volume_drop';
+COMMENT ON FUNCTION difs_volume_drop(text, boolean)
+IS 'removes an empty volume, or with force one with all that is in it, whatever that is: the keeper does the rest';
+REVOKE ALL ON FUNCTION difs_volume_drop(text, boolean) FROM PUBLIC;
+
+CREATE TABLE difs.quota (
+    root    bigint PRIMARY KEY,
+    volume  integer NOT NULL,
+    bytes   bigint CHECK (bytes >= 0),
+    files   bigint CHECK (files >= 0),
+    exact   boolean NOT NULL
+);
+CREATE INDEX quota_volume ON difs.quota (volume);
+COMMENT ON TABLE difs.quota IS 'directories whose content is counted, and limited unless the limit is null';
+
+CREATE TABLE difs.usage (
+    root    bigint NOT NULL,
+    slot    smallint NOT NULL,
+    bytes   bigint NOT NULL,
+    files   bigint NOT NULL,
+    PRIMARY KEY (root, slot)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE difs.usage IS 'what is below a quota root is the sum of its slots; a transaction adds to one that nobody else has locked';
+
+CREATE FUNCTION difs_quota_set(path text, bytes bigint DEFAULT NULL, files bigint DEFAULT NULL, exact boolean DEFAULT false)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_quota_set';
+COMMENT ON FUNCTION difs_quota_set(text, bigint, bigint, boolean)
+IS 'counts what is below a directory, the root of a volume for instance, from now on, and limits it unless the limit is null; exact: only one transaction at a time lets it grow, so that the limit is never exceeded';
+REVOKE ALL ON FUNCTION difs_quota_set(text, bigint, bigint, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_quota_drop(path text)
+RETURNS boolean
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_quota_drop';
+COMMENT ON FUNCTION difs_quota_drop(text) IS 'ends the quota and the counting of a directory; false if it had none';
+REVOKE ALL ON FUNCTION difs_quota_drop(text) FROM PUBLIC;
+
+CREATE FUNCTION difs.own_usage(OUT root bigint, OUT bytes bigint, OUT files bigint)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1
+AS 'MODULE_PATHNAME', 'difs_own_usage';
+COMMENT ON FUNCTION difs.own_usage() IS 'what this transaction has changed below quota roots, and difs.usage does not have yet';
+REVOKE ALL ON FUNCTION difs.own_usage() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.own_usage() TO pg_monitor;
+
+CREATE FUNCTION difs.usage_of(root bigint, OUT bytes bigint, OUT files bigint)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT sum(part.bytes)::bigint, sum(part.files)::bigint
+    FROM (SELECT u.bytes, u.files FROM difs.usage u WHERE u.root = usage_of.root
+          UNION ALL
+          SELECT o.bytes, o.files FROM difs.own_usage() o WHERE o.root = usage_of.root) AS part
+$$;
+COMMENT ON FUNCTION difs.usage_of(bigint) IS 'bytes and files below a quota root; null if it is none';
+REVOKE ALL ON FUNCTION difs.usage_of(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.usage_of(bigint) TO pg_monitor;
+
+CREATE FUNCTION difs.quotas()
+RETURNS TABLE (path text, quota_bytes bigint, bytes bigint, quota_files bigint, files bigint, exact boolean)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT difs.path_of(q.root), q.bytes, used.bytes, q.files, used.files, q.exact
+    FROM difs.quota q CROSS JOIN LATERAL difs.usage_of(q.root) AS used
+$$;
+COMMENT ON FUNCTION difs.quotas() IS 'what the view difs.quotas shows';
+REVOKE ALL ON FUNCTION difs.quotas() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.quotas() TO pg_monitor;
+
+CREATE VIEW difs.quotas AS
+SELECT path, quota_bytes, bytes, quota_files, files, exact FROM difs.quotas();
+COMMENT ON VIEW difs.quotas IS 'directories with a quota, and what is below them: current versions, and files, directories and links';
+GRANT SELECT ON difs.quotas TO pg_monitor;
+
+CREATE VIEW difs.stat_volumes AS
+SELECT v.name,
+       used.bytes,
+       used.files,
+       q.bytes AS quota_bytes,
+       q.files AS quota_files,
+       q.bytes OPERATOR(pg_catalog.-) used.bytes AS free_bytes,
+       q.files OPERATOR(pg_catalog.-) used.files AS free_files
+FROM difs.volume v
+LEFT JOIN difs.quota q ON q.root OPERATOR(pg_catalog.=) v.root
+CROSS JOIN LATERAL difs.usage_of(v.root) AS used;
+COMMENT ON VIEW difs.stat_volumes IS 'what is in each volume, as df shows it; null where nothing is counted, for which see difs_quota_set()';
+GRANT SELECT ON difs.stat_volumes TO pg_monitor;
+
+CREATE TABLE difs.journal (
+    volume     integer NOT NULL,
+    epoch      bigint NOT NULL,
+    xid        xid8 NOT NULL,
+    seq        integer NOT NULL,
+    at         timestamptz NOT NULL,
+    who        text COLLATE "C" NOT NULL,
+    action     text COLLATE "C" NOT NULL,
+    ino        bigint NOT NULL,
+    path       text COLLATE "C" NOT NULL,
+    from_path  text COLLATE "C",
+    version    integer,
+    PRIMARY KEY (volume, epoch, xid, seq)
+);
+COMMENT ON TABLE difs.journal IS 'what was done to the files of volumes that keep a journal; difs_changes() reads it without missing anything';
+COMMENT ON COLUMN difs.journal.epoch IS 'of the claim: transactions are numbered anew where a dump is restored';
+
+CREATE FUNCTION difs_changes(
+    volume text,
+    since  text DEFAULT NULL,
+    max    integer DEFAULT 1000)
+RETURNS TABLE (cursor text, at timestamptz, who text, action text, ino bigint, path text, from_path text, version integer, xid xid8)
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    wanted difs.volume;
+    after text[] := regexp_match(coalesce(difs_changes.since, '0/0/0'), '^([0-9]{1,18})/([0-9]{1,19})/([0-9]{1,9})$');
+BEGIN
+    IF difs_changes.volume IS NULL OR difs_changes.max IS NULL OR difs_changes.max < 0 THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'volume and max of difs_changes() must not be null, nor max negative';
+    END IF;
+    IF after IS NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('invalid cursor "%s"', difs_changes.since),
+            HINT = 'It is what difs_changes() has returned, or null for all that there is.';
+    END IF;
+    SELECT * INTO wanted FROM difs.volume v WHERE v.name = difs_changes.volume;
+    IF NOT FOUND THEN
+        RAISE undefined_file USING MESSAGE = format('volume "%s" does not exist', difs_changes.volume);
+    END IF;
+    IF NOT wanted.journal THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('volume "%s" keeps no journal', difs_changes.volume),
+            HINT = 'difs_volume_alter() with journal => true begins one.';
+    END IF;
+
+    -- Rows of an earlier epoch are of transactions that are over: but if numbers have gone on, one may be under way, so what is in doubt waits.
+    RETURN QUERY
+    SELECT format('%s/%s/%s', j.epoch, j.xid, j.seq), j.at, j.who, j.action, j.ino, j.path, j.from_path, j.version, j.xid
+    FROM difs.journal j
+    WHERE j.volume = wanted.id AND (j.epoch, j.xid, j.seq) > (after[1]::bigint, after[2]::xid8, after[3]::integer)
+      AND (j.xid < pg_snapshot_xmin(pg_current_snapshot())
+           OR j.epoch < (SELECT c.epoch FROM difs.cluster c) AND j.xid >= pg_snapshot_xmax(pg_current_snapshot()))
+    ORDER BY j.volume, j.epoch, j.xid, j.seq
+    LIMIT difs_changes.max;
+END
+$$;
+COMMENT ON FUNCTION difs_changes(text, text, integer) IS
+'what was done in a volume that keeps a journal, behind the cursor that the last row of an earlier call has; transactions that still run, and all that began after the oldest of them, are left for later, so nothing is ever skipped';
+REVOKE ALL ON FUNCTION difs_changes(text, text, integer) FROM PUBLIC;
+
+CREATE SEQUENCE difs.fence AS bigint;
+CREATE TABLE difs.lock (
+    fence      bigint NOT NULL,
+    ino        bigint NOT NULL,
+    owner      text COLLATE "C" NOT NULL,
+    exclusive  boolean NOT NULL,
+    "offset"   bigint NOT NULL,
+    behind     bigint NOT NULL,
+    since      timestamptz NOT NULL,
+    expires    timestamptz NOT NULL
+);
+CREATE INDEX lock_ino ON difs.lock (ino);
+COMMENT ON TABLE difs.lock IS 'locks on files that belong to a named owner, until they expire; those of sessions and transactions are in pg_locks';
+COMMENT ON COLUMN difs.lock.behind IS 'first byte that is not locked';
+
+CREATE FUNCTION difs_lock(
+    path     text,
+    mode     text DEFAULT 'exclusive',
+    scope    text DEFAULT 'transaction',
+    timeout  interval DEFAULT NULL,
+    owner    text DEFAULT NULL,
+    ttl      interval DEFAULT NULL,
+    "offset" bigint DEFAULT 0,
+    length   bigint DEFAULT NULL)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_lock';
+COMMENT ON FUNCTION difs_lock(text, text, text, interval, text, interval, bigint, bigint) IS
+'locks a file or directory, or a range of its bytes, for those who lock it too, shared or exclusive; scope transaction, session, or owner, which lasts for ttl unless it is renewed by the same call; waits for timeout, null for ever (55P03); returns a fencing number, which is higher than all before';
+REVOKE ALL ON FUNCTION difs_lock(text, text, text, interval, text, interval, bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_unlock(path text, owner text DEFAULT NULL, "offset" bigint DEFAULT 0, length bigint DEFAULT NULL)
+RETURNS boolean
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_unlock';
+COMMENT ON FUNCTION difs_unlock(text, text, bigint, bigint) IS
+'ends a lock of this session, or of an owner, on just that range; false if there is none';
+REVOKE ALL ON FUNCTION difs_unlock(text, text, bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs.lock_space()
+RETURNS smallint
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'difs_lock_space';
+COMMENT ON FUNCTION difs.lock_space() IS 'objsubid, in pg_locks, of locks on files';
+REVOKE ALL ON FUNCTION difs.lock_space() FROM PUBLIC;
+
+CREATE FUNCTION difs.locks()
+RETURNS TABLE (path text, ino bigint, mode text, scope text, owner text, pid integer, granted boolean, "offset" bigint, length bigint, fence bigint, expires timestamptz)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT difs.path_of(held.ino), held.ino, held.mode, 'session or transaction', a.usename::text, held.pid, held.granted,
+           CASE WHEN held.whole THEN 0 END, NULL::bigint, NULL::bigint, NULL::timestamptz
+    FROM (SELECT (l.classid::bigint << 32) | l.objid::bigint AS ino, l.pid, bool_and(l.granted) AS granted,
+                 CASE WHEN bool_or(l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock')) THEN 'exclusive' ELSE 'shared' END AS mode,
+                 bool_or(l.mode IN ('ShareLock', 'AccessExclusiveLock')) AS whole
+          FROM pg_locks l
+          WHERE l.locktype = 'advisory' AND l.objsubid = difs.lock_space()
+            AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+          GROUP BY 1, l.pid, l.virtualtransaction) AS held
+    LEFT JOIN pg_stat_activity a ON a.pid = held.pid
+    UNION ALL
+    SELECT difs.path_of(k.ino), k.ino, CASE WHEN k.exclusive THEN 'exclusive' ELSE 'shared' END, 'owner', k.owner, NULL, true,
+           k."offset", nullif(k.behind, 9223372036854775807) - k."offset", k.fence, k.expires
+    FROM difs.lock k
+    WHERE k.expires > clock_timestamp()
+$$;
+COMMENT ON FUNCTION difs.locks() IS 'what the view difs.locks shows';
+REVOKE ALL ON FUNCTION difs.locks() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.locks() TO pg_monitor;
+
+CREATE VIEW difs.locks AS
+SELECT path, ino, mode, scope, owner, pid, granted, "offset", length, fence, expires FROM difs.locks();
+COMMENT ON VIEW difs.locks IS 'locks on files: who has them, or waits for them; of a range of bytes that a session has, offset is null';
+GRANT SELECT ON difs.locks TO pg_monitor;
+
+REVOKE ALL ON TABLE difs.dropped, difs.quota, difs.usage, difs.journal, difs.lock FROM PUBLIC;
+REVOKE ALL ON SEQUENCE difs.fence FROM PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('difs.dropped', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.quota', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.usage', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.journal', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.lock', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.fence', '');
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

@@ -62,6 +62,13 @@ typedef bool TU_UpdateIndexes;
 	(ExecInsertIndexTuples) ((info), (slot), (estate), (update), (no_error), (conflict), (arbiters))
 #endif
 
+/* 17: whether this process has a lock can be asked of stronger modes, too */
+#if PG_VERSION_NUM < 170000
+#define difs_lock_is_held(tag, mode) LockHeldByMe((tag), (mode))
+#else
+#define difs_lock_is_held(tag, mode) LockHeldByMe((tag), (mode), false)
+#endif
+
 /* 16: one function checks who owns an object of any kind */
 #if PG_VERSION_NUM < 160000
 #define difs_owns_database(database, role) pg_database_ownercheck((database), (role))

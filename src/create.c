@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 
+#include "src/change.h"
 #include "src/create.h"
 #include "src/dentry.h"
 #include "src/perm.h"
@@ -30,6 +31,7 @@ difs_file_open_for_write(const text *path, bool parents, int32 if_version,
 		if (parents && !difs_directories_create(parsed))
 			continue;
 		difs_path_walk(path, walk);
+		difs_change_enter(&walk->volume);
 		difs_path_expect_file(walk);
 		*created = !walk->found;
 		if (walk->found ? lock_existing(walk, if_version, inode) : create_new(walk, if_version, inode))

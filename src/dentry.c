@@ -17,6 +17,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "src/change.h"
 #include "src/dentry.h"
 #include "src/perm.h"
 #include "src/report.h"
@@ -85,22 +86,30 @@ difs_dentry_below(int64 ino, int64 directory)
 {
 	while (ino != directory)
 	{
-		ScanKeyData key;
-		DifsScan   *scan;
-		HeapTuple	row;
-		bool		null;
-
-		CHECK_FOR_INTERRUPTS();
-		DIFS_KEY(&key, DIFS_DENTRY_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
-		scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_INO, 1, &key);
-		row = difs_scan_next(scan, false);
-		if (row != NULL)
-			ino = DatumGetInt64(heap_getattr(row, DIFS_DENTRY_PARENT, difs_scan_desc(scan), &null));
-		difs_scan_end(scan);
-		if (row == NULL)
+		if (!difs_dentry_above(ino, &ino, NULL))
 			return false;
 	}
 	return true;
+}
+
+bool
+difs_dentry_above(int64 ino, int64 *parent, char **name)
+{
+	ScanKeyData key;
+	DifsScan   *scan;
+	HeapTuple	row;
+	bool		null;
+
+	CHECK_FOR_INTERRUPTS();
+	DIFS_KEY(&key, DIFS_DENTRY_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
+	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_INO, 1, &key);
+	row = difs_scan_next(scan, false);
+	if (row != NULL)
+		*parent = DatumGetInt64(heap_getattr(row, DIFS_DENTRY_PARENT, difs_scan_desc(scan), &null));
+	if (row != NULL && name != NULL)
+		*name = TextDatumGetCString(heap_getattr(row, DIFS_DENTRY_NAME, difs_scan_desc(scan), &null));
+	difs_scan_end(scan);
+	return row != NULL;
 }
 
 bool
@@ -157,7 +166,10 @@ difs_entry_create(const DifsInode *directory, const char *name, DifsKind kind, D
 	if (!difs_dentry_insert(directory->ino, name, inode->ino))
 		return false;
 	if (kind == DIFS_KIND_DIRECTORY)
+	{
 		difs_inode_insert(inode);
+		difs_change_made(directory->ino, inode);
+	}
 	return true;
 }
 
@@ -167,6 +179,7 @@ find_root(const DifsPath *path, DifsInode *root)
 	DifsVolume	volume;
 
 	difs_volume_find(path->volume, &volume);
+	difs_change_enter(&volume);
 	if (!difs_inode_find(volume.root, root))
 		elog(ERROR, "root of volume \"%s\" is missing", volume.name);
 }

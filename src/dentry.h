@@ -50,6 +50,10 @@ extern DifsName *difs_dentry_names(int64 ino, int *count);
 /* Does ino lie below that directory, or is it the directory itself? Under the active snapshot. */
 extern bool difs_dentry_below(int64 ino, int64 directory);
 
+/* The directory that has ino in it, and under which name (unless name is NULL; palloc'd): the first, if it has several. False if there is
+ * none. Under the active snapshot. */
+extern bool difs_dentry_above(int64 ino, int64 *parent, char **name);
+
 /* Adds a name. False if somebody else has done so meanwhile. */
 extern bool difs_dentry_insert(int64 parent, const char *name, int64 ino);
 

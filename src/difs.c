@@ -13,9 +13,11 @@
 
 #include "src/atime.h"
 #include "src/ddl.h"
+#include "src/journal.h"
 #include "src/pending.h"
 #include "src/settings.h"
 #include "src/shmem.h"
+#include "src/usage.h"
 #include "worker/launcher.h"
 
 PG_MODULE_MAGIC;
@@ -28,6 +30,8 @@ _PG_init(void)
 	if (IsBinaryUpgrade)
 		return;
 	difs_settings_define(process_shared_preload_libraries_in_progress);
+	difs_journal_install();
+	difs_usage_install();		/* before pending.c: PostgreSQL asks the last first, and so rows of usage are locked after the wait for segments */
 	difs_pending_install();
 	difs_atime_install();
 	if (!process_shared_preload_libraries_in_progress)

@@ -44,7 +44,8 @@ static const DifsCheck checks[] = {
 	{"entry without directory",
 		"SELECT 'entry \"' || d.name || '\" of inode ' || d.parent, CASE WHEN i.ino IS NULL"
 		" THEN 'the directory does not exist' ELSE 'that is not a directory' END"
-		" FROM difs.dentry d LEFT JOIN difs.inode i ON i.ino = d.parent WHERE i.kind IS DISTINCT FROM 'd'",
+		" FROM difs.dentry d LEFT JOIN difs.inode i ON i.ino = d.parent WHERE i.kind IS DISTINCT FROM 'd'"
+		" AND NOT EXISTS (SELECT FROM difs.dropped WHERE dropped.ino = d.parent)",
 	"Give the row of difs.dentry a directory that exists as its parent, or delete it."},
 	{"inode without entry",
 		"SELECT 'inode ' || i.ino, 'no directory names it; it has version ' || i.version || ' and ' || i.size || ' bytes'"
@@ -52,7 +53,7 @@ static const DifsCheck checks[] = {
 		" AND NOT EXISTS (SELECT FROM difs.volume v WHERE v.root = i.ino)",
 	"Insert a row into difs.dentry that names it, or delete the inode and insert it into difs.doomed."},
 	{"unreachable inode",
-		"WITH RECURSIVE reached (ino) AS (SELECT root FROM difs.volume"
+		"WITH RECURSIVE reached (ino) AS (SELECT root FROM difs.volume UNION SELECT ino FROM difs.dropped"
 		" UNION SELECT d.ino FROM reached JOIN difs.dentry d ON d.parent = reached.ino)"
 		" SELECT 'inode ' || i.ino, 'no way leads from the root of a volume to it'"
 		" FROM difs.inode i WHERE NOT EXISTS (SELECT FROM reached WHERE reached.ino = i.ino)"
@@ -65,7 +66,8 @@ static const DifsCheck checks[] = {
 	"Update difs.inode.nlink; a directory may have one entry only."},
 	{"inode without volume",
 		"SELECT " INODE("i.ino") ", 'volume ' || i.volume || ' does not exist' FROM difs.inode i"
-		" WHERE NOT EXISTS (SELECT FROM difs.volume v WHERE v.id = i.volume)",
+		" WHERE NOT EXISTS (SELECT FROM difs.volume v WHERE v.id = i.volume)"
+		" AND NOT EXISTS (SELECT FROM difs.dropped d WHERE d.volume = i.volume)",
 	"Update difs.inode.volume."},
 	{"volume without root",
 		"SELECT 'volume \"' || v.name || '\"', 'its root, inode ' || v.root || ', ' || CASE WHEN i.ino IS NULL"
@@ -205,7 +207,28 @@ static const DifsCheck checks[] = {
 	{"wrong attributes",
 		"SELECT " INODE("i.ino") ", 'its attributes are of type ' || jsonb_typeof(i.attrs) FROM difs.inode i"
 		" WHERE jsonb_typeof(i.attrs) <> 'object'",
-	"Update difs.inode.attrs to an object, or null."}
+	"Update difs.inode.attrs to an object, or null."},
+	{"wrong usage",
+		"WITH RECURSIVE below (root, ino) AS ("
+		" SELECT q.root, d.ino FROM difs.quota q JOIN difs.dentry d ON d.parent = q.root"
+		" UNION SELECT b.root, d.ino FROM below b JOIN difs.dentry d ON d.parent = b.ino),"
+		" walked AS (SELECT b.root, sum(i.size) AS bytes, count(*) AS files FROM below b JOIN difs.inode i ON i.ino = b.ino GROUP BY b.root),"
+		" counted AS (SELECT root, sum(bytes) AS bytes, sum(files) AS files FROM"
+		"  (SELECT root, bytes, files FROM difs.usage UNION ALL SELECT root, bytes, files FROM difs.own_usage()) AS part GROUP BY root)"
+		" SELECT " INODE("q.root") ", 'below it are ' || coalesce(w.bytes, 0) || ' bytes in ' || coalesce(w.files, 0) || ' files,"
+		" and counted are ' || coalesce(c.bytes, 0) || ' in ' || coalesce(c.files, 0)"
+		" FROM difs.quota q LEFT JOIN walked w ON w.root = q.root LEFT JOIN counted c ON c.root = q.root"
+		" WHERE coalesce(w.bytes, 0) <> coalesce(c.bytes, 0) OR coalesce(w.files, 0) <> coalesce(c.files, 0)",
+	"Set the quota anew: difs_quota_drop(), difs_quota_set()."},
+	{"quota without directory",
+		"SELECT 'inode ' || q.root, 'it has a quota, and is not a directory of volume ' || q.volume || ', or that counts nothing'"
+		" FROM difs.quota q WHERE NOT EXISTS (SELECT FROM difs.inode i JOIN difs.volume v ON v.id = i.volume"
+		"  WHERE i.ino = q.root AND i.kind = 'd' AND v.id = q.volume AND v.accounting >= CASE WHEN v.root = q.root THEN 1 ELSE 2 END)",
+	"Delete the rows of difs.quota and difs.usage."},
+	{"usage without quota",
+		"SELECT 'inode ' || u.root, count(*) || ' rows of difs.usage' FROM difs.usage u"
+		" WHERE NOT EXISTS (SELECT FROM difs.quota q WHERE q.root = u.root) GROUP BY u.root",
+	"Delete the rows of difs.usage."}
 };
 
 void

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "src/change.h"
 #include "src/dentry.h"
 #include "src/doom.h"
 #include "src/hardlink.h"
@@ -55,10 +56,12 @@ make_link(const text *existing, const text *new)
 		check_link(&from, &to);
 		difs_perm_require(&from.inode, DIFS_MAY_READ | DIFS_MAY_WRITE, from.path->text);
 		difs_perm_require_entry(to.volume.id, to.parent.ino, to.path->text);
+		difs_change_enter(&to.volume);
 		if (!difs_directory_enter(&to.parent) || !difs_dentry_insert(to.parent.ino, to.name, from.inode.ino))
 			continue;
 		if (difs_inode_lock(&from.inode))
 		{
+			difs_change_linking(&from.inode, from.parent.ino, to.parent.ino, to.path->text);
 			count_links(&from.inode, 1);
 			return;
 		}

@@ -43,6 +43,15 @@ difs_group_id_next(DifsDatabase *database)
 	return with_epoch(database, number);
 }
 
+uint64
+difs_fence_next(DifsDatabase *database)
+{
+	uint64		number = difs_sequence_next(DIFS_REL_SEQ_FENCE);
+
+	flush_sequence();
+	return with_epoch(database, number);
+}
+
 /* A sequence logs many values ahead in one WAL record, which may be another backend's and not on disk yet. A record of our own comes after it, so
  * flushing ours flushes it. */
 static void

@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "src/access.h"
+#include "src/change.h"
 #include "src/inode.h"
 #include "src/role_use.h"
 #include "src/settings.h"
@@ -36,7 +37,9 @@
 typedef enum LockClass
 {
 	LOCK_CLASS_INODE = 1,
-	LOCK_CLASS_RENAME = 2
+	LOCK_CLASS_RENAME = 2,
+	LOCK_CLASS_USAGE = 3,
+	LOCK_CLASS_QUOTA = 4
 } LockClass;
 
 static DifsScan *scan_inode(int64 ino);
@@ -151,6 +154,7 @@ difs_inode_store_content(DifsInode *inode)
 
 	if (inode->fresh)
 	{
+		difs_change_content(inode, NULL);
 		difs_inode_insert(inode);
 		return;
 	}
@@ -165,6 +169,7 @@ difs_inode_store_content(DifsInode *inode)
 			elog(ERROR, "inode " INT64_FORMAT " is gone though this transaction made it", inode->ino);
 	}
 
+	difs_change_content(inode, row);
 	values[DIFS_INODE_VERSION - 1] = Int32GetDatum(inode->version);
 	values[DIFS_INODE_SIZE - 1] = Int64GetDatum(inode->size);
 	values[DIFS_INODE_MTIME - 1] = TimestampTzGetDatum(inode->mtime);
@@ -276,6 +281,18 @@ void
 difs_volume_rename_lock(int32 volume)
 {
 	lock_number(LOCK_CLASS_RENAME, (uint32) volume, ExclusiveLock);
+}
+
+void
+difs_volume_usage_lock(int32 volume, bool exclusive)
+{
+	lock_number(LOCK_CLASS_USAGE, (uint32) volume, exclusive ? ExclusiveLock : ShareLock);
+}
+
+void
+difs_quota_lock(int64 root)
+{
+	lock_number(LOCK_CLASS_QUOTA, hash_ino(root), ExclusiveLock);
 }
 
 static DifsScan *

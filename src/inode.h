@@ -84,4 +84,10 @@ extern void difs_inode_exclude(const DifsInode *directory); /* it is being remov
 /* The lock under which directories of a volume move. */
 extern void difs_volume_rename_lock(int32 volume);
 
+/* Who changes what a quota counts has it shared; exclusive: who moves the borders between quota roots. */
+extern void difs_volume_usage_lock(int32 volume, bool exclusive);
+
+/* The lock under which what an exact quota counts grows. */
+extern void difs_quota_lock(int64 root);
+
 #endif

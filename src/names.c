@@ -35,9 +35,11 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "src/change.h"
 #include "src/dentry.h"
 #include "src/doom.h"
 #include "src/hardlink.h"
+#include "src/names.h"
 #include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
@@ -84,6 +86,7 @@ make_directory(const text *path, bool parents)
 			difs_path_walk(path, &walk);
 		else
 			difs_path_walk_entry(path, &walk);
+		difs_change_enter(&walk.volume);
 		if (walk.found && parents && walk.inode.kind == DIFS_KIND_DIRECTORY)
 			return walk.inode.ino;
 		if (walk.found)
@@ -117,7 +120,7 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 					 errmsg("\"%s\" is not a directory", walk.path->text)));
 
 		difs_perm_require_removal(walk.parent.ino, &walk.inode, walk.path->text);
-
+		difs_change_enter(&walk.volume);
 		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
 			difs_inode_exclude(&walk.inode);
 		row = difs_dentry_lock(walk.parent.ino, walk.name, walk.inode.ino);
@@ -126,6 +129,7 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 
 		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
 			removed += remove_below(&walk.inode, recursive, walk.path->text);
+		difs_change_removing(walk.parent.ino, &walk.inode);
 		difs_row_delete(DIFS_REL_DENTRY, row);
 		difs_inode_unlink(&walk.inode);
 		return removed;
@@ -191,6 +195,7 @@ remove_child(int64 directory, HeapTuple row, int64 ino, const char *path)
 
 	if (child.kind == DIFS_KIND_DIRECTORY)
 		removed += remove_below(&child, true, path);
+	difs_change_removing(directory, &child);
 	difs_row_delete(DIFS_REL_DENTRY, row);
 	difs_inode_unlink(&child);
 	return removed;
@@ -221,6 +226,7 @@ rename_entry(const text *from, const text *to, bool no_replace)
 		if (!check_move(&move, no_replace))
 			return;
 		require_rights(&move);
+		difs_change_enter_move(&move.from.volume, &move.from.inode, move.from.parent.ino, move.to.parent.ino);
 		if (lock_move(&move))
 		{
 			carry_out_move(&move);
@@ -387,6 +393,7 @@ carry_out_move(Move *move)
 {
 	if (move->to.found)
 		replace_target(move);
+	difs_change_moving(&move->from.inode, move->from.parent.ino, move->from.name, move->to.parent.ino, move->to.name);
 	difs_row_delete(DIFS_REL_DENTRY, move->from_row);
 }
 
@@ -400,11 +407,18 @@ replace_target(Move *move)
 
 	if (to->inode.kind == DIFS_KIND_DIRECTORY)
 		(void) remove_below(&to->inode, false, to->path->text);
+	difs_change_removing(to->parent.ino, &to->inode);
 	difs_inode_unlink(&to->inode);
 
 	values[DIFS_DENTRY_INO - 1] = Int64GetDatum(move->from.inode.ino);
 	replace[DIFS_DENTRY_INO - 1] = true;
 	difs_row_update(DIFS_REL_DENTRY, move->to_row, values, nulls, replace);
+}
+
+void
+difs_directory_empty(const DifsInode *directory, bool recursive, const char *path)
+{
+	(void) remove_below(directory, recursive, path);
 }
 
 PG_FUNCTION_INFO_V1(difs_mkdir);

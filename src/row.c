@@ -122,6 +122,26 @@ difs_row_try_lock(DifsRelation table, HeapTuple *tuple)
 	return locked;
 }
 
+DifsRowState
+difs_row_lock_newest(DifsRelation table, HeapTuple *tuple, bool wait)
+{
+	Relation	rel = difs_table_open(table, RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TM_FailureData failure;
+	TM_Result	result;
+
+	result = table_tuple_lock(rel, &(*tuple)->t_self, GetActiveSnapshot(), slot, GetCurrentCommandId(false),
+							  LockTupleNoKeyExclusive, wait ? LockWaitBlock : LockWaitSkip,
+							  TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS | TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	if (result == TM_Ok)
+		*tuple = ExecCopySlotHeapTuple(slot);
+	else if (result != TM_WouldBlock && result != TM_Deleted)
+		elog(ERROR, "unexpected result of locking a row of \"%s\": %d", RelationGetRelationName(rel), (int) result);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	return result == TM_Ok ? DIFS_ROW_LOCKED : result == TM_WouldBlock ? DIFS_ROW_BUSY : DIFS_ROW_GONE;
+}
+
 /* The indexes are opened only if the new version needs entries in them, which it hardly ever does: keys stay, so
  * updates are HOT. */
 void

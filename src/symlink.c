@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "src/change.h"
 #include "src/dentry.h"
 #include "src/perm.h"
 #include "src/report.h"
@@ -36,11 +37,13 @@ make_symlink(const char *target, const text *path)
 					errmsg("\"%s\" cannot be a symbolic link", walk.path->text),
 					errdetail("A slash at the end of a path says that it is a directory."));
 		difs_perm_require_entry(walk.volume.id, walk.parent.ino, walk.path->text);
+		difs_change_enter(&walk.volume);
 		if (!difs_entry_create(&walk.parent, walk.name, DIFS_KIND_SYMLINK, &made))
 			continue;
 		made.target = target;
 		made.size = strlen(target);
 		difs_inode_insert(&made);
+		difs_change_made(walk.parent.ino, &made);
 		return made.ino;
 	}
 }

@@ -115,6 +115,16 @@ extern bool difs_row_lock(DifsRelation table, HeapTuple *tuple);
 /* The same, but false, without waiting or an error, if somebody else has locked or changed the row. */
 extern bool difs_row_try_lock(DifsRelation table, HeapTuple *tuple);
 
+/* The same in all isolation levels, for rows that only say how many there are of something: the newest version, whatever the snapshot. Without
+ * wait, a row that somebody else has locked is not waited for. */
+typedef enum DifsRowState
+{
+	DIFS_ROW_LOCKED,
+	DIFS_ROW_BUSY,				/* not with wait */
+	DIFS_ROW_GONE
+} DifsRowState;
+extern DifsRowState difs_row_lock_newest(DifsRelation table, HeapTuple *tuple, bool wait);
+
 /* nextval() of a sequence, without a check of rights. */
 extern int64 difs_sequence_next(DifsRelation sequence);
 

@@ -21,6 +21,7 @@
 #include "fmgr.h"
 #include "utils/rel.h"
 
+#include "src/change.h"
 #include "src/dentry.h"
 #include "src/hardlink.h"
 #include "src/perm.h"
@@ -96,8 +97,12 @@ unlink_names(const DifsInode *inode)
 {
 	int			count;
 	DifsName   *names = difs_dentry_names(inode->ino, &count);
+	DifsVolume	volume;
+	bool		counted = difs_volume_find_current(inode->volume, &volume) && volume.accounting != DIFS_ACCOUNTING_NONE;
 	int			removed = 0;
 
+	if (counted)
+		difs_change_enter(&volume);
 	if (count == 0)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_CORRUPT),
@@ -111,8 +116,13 @@ unlink_names(const DifsInode *inode)
 		row = difs_dentry_lock(names[i].parent, names[i].name, inode->ino);
 		if (row == NULL)
 			continue;
+		difs_change_removing(names[i].parent, inode);
 		difs_row_delete(DIFS_REL_DENTRY, row);
-		removed++;
+		/* where files are counted, the last name must be known as such before it goes */
+		if (counted)
+			difs_inode_unlink(inode);
+		else
+			removed++;
 	}
 	while (removed-- > 0)
 		difs_inode_unlink(inode);

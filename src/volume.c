@@ -12,8 +12,10 @@
 
 #include "access/htup_details.h"
 #include "access/stratnum.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "commands/trigger.h"
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -25,12 +27,16 @@
 #include "common/segment.h"
 #include "src/inline.h"
 #include "src/inode.h"
+#include "src/journal.h"
+#include "src/quota.h"
 #include "src/report.h"
 #include "src/table.h"
 #include "src/volume.h"
 
 #define SEGMENT_SIZE_UNIT		4096
 #define MAX_COMPRESSION_LEVEL	19
+
+#define DIFS_MAX_JOURNAL_KEEP	(INT64CONST(1000) * 366 * SECS_PER_DAY)
 
 #define CACHE_SIZE				8
 
@@ -43,18 +49,19 @@ static Oid	cache_table;		/* difs.volume, as of the last reading */
 /* in the order of DifsDigest */
 static const char *const digest_name[] = {"none", "xxh128", "sha256"};
 
-static bool read_and_keep(const char *name, DifsVolume *volume);
-static bool find_name(const char *name, DifsVolume *volume);
+static bool read_and_keep(const char *name, int32 id, DifsVolume *volume);
+
 static void forget(Datum unused, Oid changed);
 static bool find(DifsRelation index, ScanKey key, DifsVolume *volume);
 static void decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume);
 static DifsDigest digest_of(const char *name);
-static void check_name(const char *name);
 static void check_tier(const char *tier);
 static void check_range(const char *argument, int value, int min, int max);
 static void check_segment_size(int segment_size);
 static int	stored_level(const char *compression, int level);
-static int32 insert(const DifsVolume *volume);
+static int64 seconds_of(const Interval *interval);
+static void set_columns(const DifsVolume *volume, Datum *values);
+static void insert(DifsVolume *volume);
 
 void
 difs_volume_find(const char *name, DifsVolume *volume)
@@ -68,8 +75,25 @@ difs_volume_find(const char *name, DifsVolume *volume)
 		}
 	}
 
-	if (!read_and_keep(name, volume))
+	if (read_and_keep(name, 0, volume))
+		return;
+	/* one that has just been dropped is still there for who looks at an older time */
+	if (!IsolationUsesXactSnapshot() || !difs_volume_find_name(name, volume))
 		difs_volume_report_missing(name);
+}
+
+bool
+difs_volume_find_current(int32 id, DifsVolume *volume)
+{
+	for (int i = 0; i < CACHE_SIZE; i++)
+	{
+		if (cache[i].id == id && cache[i].name[0] != '\0')
+		{
+			*volume = cache[i];
+			return true;
+		}
+	}
+	return read_and_keep(NULL, id, volume);
 }
 
 void
@@ -116,19 +140,21 @@ difs_volume_owner(int32 id)
 }
 
 /*
+ * By name, or if that is NULL by id.
+ *
  * The number of changes is noted before the snapshot is taken: if one is heard
  * of while we read, what we read may be older, and is used but not kept.  In
  * parallel mode there are no new snapshots.
  */
 static bool
-read_and_keep(const char *name, DifsVolume *volume)
+read_and_keep(const char *name, int32 id, DifsVolume *volume)
 {
 	static bool watching = false;
 	uint64		changes;
 	bool		found;
 
 	if (IsInParallelMode())
-		return find_name(name, volume);
+		return name != NULL ? difs_volume_find_name(name, volume) : difs_volume_find_id(id, volume);
 
 	if (!watching)
 	{
@@ -139,7 +165,7 @@ read_and_keep(const char *name, DifsVolume *volume)
 	cache_table = difs_relation(DIFS_REL_VOLUME);
 	changes = cache_changes;
 	PushActiveSnapshot(GetLatestSnapshot());
-	found = find_name(name, volume);
+	found = name != NULL ? difs_volume_find_name(name, volume) : difs_volume_find_id(id, volume);
 	PopActiveSnapshot();
 
 	if (found && changes == cache_changes)
@@ -150,8 +176,8 @@ read_and_keep(const char *name, DifsVolume *volume)
 	return found;
 }
 
-static bool
-find_name(const char *name, DifsVolume *volume)
+bool
+difs_volume_find_name(const char *name, DifsVolume *volume)
 {
 	union
 	{
@@ -216,6 +242,10 @@ decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume)
 	volume->digest = digest_of(digest);
 	volume->inline_limit = DatumGetInt32(values[DIFS_VOLUME_INLINE_LIMIT - 1]);
 	volume->owner = DatumGetObjectId(values[DIFS_VOLUME_OWNER - 1]);
+	volume->accounting = (DifsAccounting) DatumGetInt16(values[DIFS_VOLUME_ACCOUNTING - 1]);
+	volume->journal = DatumGetBool(values[DIFS_VOLUME_JOURNAL - 1]);
+	volume->journal_keep = DatumGetInt64(values[DIFS_VOLUME_JOURNAL_KEEP - 1]);
+	volume->notify = DatumGetBool(values[DIFS_VOLUME_NOTIFY - 1]);
 }
 
 static DifsDigest
@@ -232,14 +262,16 @@ digest_of(const char *name)
 			errhint("Digests are \"none\", \"xxh128\" and \"sha256\"."));
 }
 
-static void
-check_name(const char *name)
+void
+difs_volume_check_name(const DifsVolume *volume, const char *name)
 {
-	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN || strpbrk(name, ":/") != NULL)
+	int			limit = volume->notify ? NAMEDATALEN - sizeof(DIFS_CHANNEL_PREFIX) : NAMEDATALEN - 1;
+
+	if (name[0] == '\0' || strlen(name) > limit || strpbrk(name, ":/") != NULL)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_ARGUMENT),
 				errmsg("invalid volume name \"%s\"", name),
-				errhint("A name has 1 to %d bytes, and neither colon nor slash.", NAMEDATALEN - 1));
+				errhint("A name has 1 to %d bytes, and neither colon nor slash.", limit));
 }
 
 static void
@@ -290,26 +322,40 @@ stored_level(const char *compression, int level)
 	return none ? 0 : level;
 }
 
-static int32
-insert(const DifsVolume *volume)
+/* All columns but id, root and created. */
+static void
+set_columns(const DifsVolume *volume, Datum *values)
 {
-	Datum		values[DIFS_VOLUME_COLUMNS];
-	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_VOLUME);
-	DifsInode	root;
-
-	difs_inode_prepare(id, DIFS_KIND_DIRECTORY, NULL, &root);
-	difs_inode_insert(&root);
-
-	values[DIFS_VOLUME_ID - 1] = Int32GetDatum(id);
 	values[DIFS_VOLUME_NAME - 1] = CStringGetTextDatum(volume->name);
-	values[DIFS_VOLUME_ROOT - 1] = Int64GetDatum(root.ino);
 	values[DIFS_VOLUME_REPLICAS - 1] = Int16GetDatum(volume->class.replicas);
 	values[DIFS_VOLUME_SEGMENT_SIZE - 1] = Int32GetDatum(volume->segment_size);
 	values[DIFS_VOLUME_COMPRESSION_LEVEL - 1] = Int16GetDatum(volume->compression_level);
 	values[DIFS_VOLUME_TIER - 1] = CStringGetTextDatum(volume->class.tier);
 	values[DIFS_VOLUME_DIGEST - 1] = CStringGetTextDatum(digest_name[volume->digest]);
-	values[DIFS_VOLUME_CREATED - 1] = TimestampTzGetDatum(root.btime);
 	values[DIFS_VOLUME_INLINE_LIMIT - 1] = Int32GetDatum(volume->inline_limit);
+	values[DIFS_VOLUME_ACCOUNTING - 1] = Int16GetDatum(volume->accounting);
+	values[DIFS_VOLUME_JOURNAL - 1] = BoolGetDatum(volume->journal);
+	values[DIFS_VOLUME_JOURNAL_KEEP - 1] = Int64GetDatum(volume->journal_keep);
+	values[DIFS_VOLUME_NOTIFY - 1] = BoolGetDatum(volume->notify);
+}
+
+/* Fills in id and root. */
+static void
+insert(DifsVolume *volume)
+{
+	Datum		values[DIFS_VOLUME_COLUMNS];
+	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_VOLUME);
+	DifsInode	root;
+
+	volume->id = id;
+	difs_inode_prepare(id, DIFS_KIND_DIRECTORY, NULL, &root);
+	difs_inode_insert(&root);
+	volume->root = root.ino;
+
+	set_columns(volume, values);
+	values[DIFS_VOLUME_ID - 1] = Int32GetDatum(id);
+	values[DIFS_VOLUME_ROOT - 1] = Int64GetDatum(root.ino);
+	values[DIFS_VOLUME_CREATED - 1] = TimestampTzGetDatum(root.btime);
 	values[DIFS_VOLUME_OWNER - 1] = ObjectIdGetDatum(root.owner);
 
 	if (!difs_row_insert_unless(DIFS_REL_VOLUME, DIFS_REL_VOLUME_NAME, values, NULL))
@@ -317,50 +363,139 @@ insert(const DifsVolume *volume)
 				errcode(DIFS_ERRCODE_EXISTS),
 				errmsg("volume \"%s\" already exists", volume->name));
 	CacheInvalidateRelcacheByRelid(difs_relation(DIFS_REL_VOLUME));
-	return id;
 }
 
-/* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit) -> id */
+HeapTuple
+difs_volume_lock(const char *name, DifsVolume *volume)
+{
+	ScanKeyData key;
+	HeapTuple	row;
+	Relation	table;
+
+	DIFS_KEY(&key, DIFS_VOLUME_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	row = difs_row_find(DIFS_REL_VOLUME, DIFS_REL_VOLUME_NAME, 1, &key);
+	if (row == NULL || !difs_row_lock(DIFS_REL_VOLUME, &row))
+		difs_volume_report_missing(name);
+	table = difs_table_open(DIFS_REL_VOLUME, NoLock);
+	decode(row, RelationGetDescr(table), volume);
+	table_close(table, NoLock);
+	return row;
+}
+
+void
+difs_volume_store(HeapTuple row, const DifsVolume *volume)
+{
+	Datum		values[DIFS_VOLUME_COLUMNS] = {0};
+	bool		nulls[DIFS_VOLUME_COLUMNS] = {0};
+	bool		replace[DIFS_VOLUME_COLUMNS];
+
+	memset(replace, true, sizeof(replace));
+	replace[DIFS_VOLUME_ID - 1] = replace[DIFS_VOLUME_ROOT - 1] = replace[DIFS_VOLUME_CREATED - 1] = replace[DIFS_VOLUME_OWNER - 1] = false;
+	set_columns(volume, values);
+	difs_row_update(DIFS_REL_VOLUME, row, values, nulls, replace);
+	CacheInvalidateRelcacheByRelid(difs_relation(DIFS_REL_VOLUME));
+}
+
+void
+difs_volume_remove(HeapTuple row)
+{
+	difs_row_delete(DIFS_REL_VOLUME, row);
+	CacheInvalidateRelcacheByRelid(difs_relation(DIFS_REL_VOLUME));
+}
+
+void
+difs_volume_policy(FunctionCallInfo fcinfo, DifsVolume *volume)
+{
+	if (!PG_ARGISNULL(1))
+	{
+		check_range("replicas", PG_GETARG_INT32(1), 1, DIFS_MAX_REPLICAS);
+		volume->class.replicas = PG_GETARG_INT32(1);
+	}
+	if (!PG_ARGISNULL(2))
+	{
+		volume->segment_size = PG_GETARG_INT32(2);
+		check_segment_size(volume->segment_size);
+	}
+	if (!PG_ARGISNULL(3) || !PG_ARGISNULL(4))
+	{
+		int			level = !PG_ARGISNULL(4) ? PG_GETARG_INT32(4) : Max(volume->compression_level, 1);
+		const char *compression = !PG_ARGISNULL(3) ? text_to_cstring(PG_GETARG_TEXT_PP(3)) : level == 0 ? "none" : "zstd";
+
+		volume->compression_level = stored_level(compression, level);
+	}
+	if (!PG_ARGISNULL(5))
+	{
+		const char *tier = text_to_cstring(PG_GETARG_TEXT_PP(5));
+
+		check_tier(tier);
+		strlcpy(volume->class.tier, tier, sizeof(volume->class.tier));
+	}
+	if (!PG_ARGISNULL(6))
+		volume->digest = digest_of(text_to_cstring(PG_GETARG_TEXT_PP(6)));
+	if (!PG_ARGISNULL(7))
+	{
+		check_range("inline_limit", PG_GETARG_INT32(7), 0, DIFS_MAX_INLINE);
+		volume->inline_limit = PG_GETARG_INT32(7);
+	}
+	if (!PG_ARGISNULL(8))
+		volume->journal = PG_GETARG_BOOL(8);
+	if (!PG_ARGISNULL(9))
+		volume->journal_keep = seconds_of(PG_GETARG_INTERVAL_P(9));
+	if (!PG_ARGISNULL(10))
+		volume->notify = PG_GETARG_BOOL(10);
+}
+
+/* 0 is for ever. */
+static int64
+seconds_of(const Interval *interval)
+{
+	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64		seconds = days * SECS_PER_DAY + interval->time / USECS_PER_SEC;
+
+	if (interval->month < 0 || interval->day < 0 || interval->time < 0 || seconds > DIFS_MAX_JOURNAL_KEEP)
+		ereport(ERROR,
+				errcode(DIFS_ERRCODE_ARGUMENT),
+				errmsg("journal_keep must be from 0 to 1000 years"),
+				errhint("0 keeps the journal for ever."));
+	return seconds == 0 && interval->time > 0 ? 1 : seconds;
+}
+
+/* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit, journal, journal_keep,
+ * notify, quota_bytes, quota_files, quota_exact) -> id */
 PG_FUNCTION_INFO_V1(difs_volume_create);
 Datum
 difs_volume_create(PG_FUNCTION_ARGS)
 {
 	static const char *const argument[] =
-		{"name", "replicas", "segment_size", "compression", "compression_level", "tier", "digest", "inline_limit"};
+		{"name", "replicas", "segment_size", "compression", "compression_level", "tier", "digest", "inline_limit",
+		 "journal", "journal_keep", "notify"};
 	DifsVolume	volume = {0};
+	DifsQuota	quota;
 	char	   *name;
-	char	   *tier;
-	int32		id;
 
 	for (int i = 0; i < lengthof(argument); i++)
 		DIFS_ARG_NOT_NULL(i, argument[i]);
+	DIFS_ARG_NOT_NULL(13, "quota_exact");
 
+	difs_volume_policy(fcinfo, &volume);
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	check_name(name);
+	difs_volume_check_name(&volume, name);
 	strlcpy(volume.name, name, sizeof(volume.name));
-
-	volume.class.replicas = PG_GETARG_INT32(1);
-	check_range("replicas", volume.class.replicas, 1, DIFS_MAX_REPLICAS);
-
-	volume.segment_size = PG_GETARG_INT32(2);
-	check_segment_size(volume.segment_size);
-
-	volume.compression_level = stored_level(text_to_cstring(PG_GETARG_TEXT_PP(3)), PG_GETARG_INT32(4));
-
-	tier = text_to_cstring(PG_GETARG_TEXT_PP(5));
-	check_tier(tier);
-	strlcpy(volume.class.tier, tier, sizeof(volume.class.tier));
-
-	volume.digest = digest_of(text_to_cstring(PG_GETARG_TEXT_PP(6)));
-
-	volume.inline_limit = PG_GETARG_INT32(7);
-	check_range("inline_limit", volume.inline_limit, 0, DIFS_MAX_INLINE);
+	if (!PG_ARGISNULL(11) || !PG_ARGISNULL(12))
+		volume.accounting = DIFS_ACCOUNTING_VOLUME;
 
 	difs_admin_begin("difs_volume_create");
-	id = insert(&volume);
+	insert(&volume);
+	if (volume.accounting != DIFS_ACCOUNTING_NONE)
+	{
+		difs_quota_limits(fcinfo, 11, &quota);
+		quota.root = volume.root;
+		quota.volume = volume.id;
+		difs_quota_insert(&quota, 0, 0);
+	}
 	difs_write_end();
 
-	PG_RETURN_INT32(id);
+	PG_RETURN_INT32(volume.id);
 }
 
 /* Trigger of difs.volume, for each statement that changes it. */

@@ -10,6 +10,9 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
+#include "fmgr.h"
+
 #include "src/compat.h"
 #include "src/shmem.h"
 
@@ -19,6 +22,14 @@ typedef enum DifsDigest
 	DIFS_DIGEST_XXH128,			/* 16 bytes, big-endian ("canonical"): what xxh128sum prints */
 	DIFS_DIGEST_SHA256
 } DifsDigest;
+
+/* Where there are quota roots (usage.h). */
+typedef enum DifsAccounting
+{
+	DIFS_ACCOUNTING_NONE,
+	DIFS_ACCOUNTING_VOLUME,		/* the volume's root only */
+	DIFS_ACCOUNTING_TREES		/* directories below it */
+} DifsAccounting;
 
 typedef struct DifsVolume
 {
@@ -31,6 +42,10 @@ typedef struct DifsVolume
 	DifsDigest	digest;
 	int			inline_limit;	/* files of up to so many bytes are in difs.inline; 0 = none */
 	Oid			owner;
+	DifsAccounting accounting;
+	bool		journal;		/* changes go to difs.journal */
+	int64		journal_keep;	/* for so many seconds; 0 = for ever */
+	bool		notify;			/* changes are notified to channel difs_<name> */
 } DifsVolume;
 
 /* Finds one by name, as it is now rather than at the active snapshot; 58P01 with the hint to create it if there is
@@ -42,8 +57,23 @@ pg_noreturn extern void difs_volume_report_missing(const char *name);
 
 /* The owner of one by id, as it is now; 58P01 if there is none. */
 extern Oid	difs_volume_owner(int32 id);
+/* Reads one by name under the active snapshot; false if there is none. */
+extern bool difs_volume_find_name(const char *name, DifsVolume *volume);
 
 /* Reads one by id under the active snapshot; false if there is none. */
 extern bool difs_volume_find_id(int32 id, DifsVolume *volume);
+
+/* Finds one by id, as it is now, from the cache if it is there; false if there is none. */
+extern bool difs_volume_find_current(int32 id, DifsVolume *volume);
+
+/* Locks the row of one for a change (58P01 if there is none), and writes *volume into a locked row: all but id, root and time of birth. All sessions
+ * are told. */
+extern HeapTuple difs_volume_lock(const char *name, DifsVolume *volume);
+extern void difs_volume_store(HeapTuple row, const DifsVolume *volume);
+extern void difs_volume_remove(HeapTuple row);
+
+/* Arguments 1 to 9 of difs_volume_create() and difs_volume_alter(): those that are not null, checked, into *volume. */
+extern void difs_volume_policy(FunctionCallInfo fcinfo, DifsVolume *volume);
+extern void difs_volume_check_name(const DifsVolume *volume, const char *name);
 
 #endif

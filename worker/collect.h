@@ -4,6 +4,8 @@
  *	collect.c			a round, difs_collect(), and calls to servers that remember who has failed
  *	collect_doomed.c	content that committed transactions have let go of
  *	collect_orphans.c	segments that no row names
+ *	collect_dropped.c	what was in dropped volumes
+ *	expire.c			rows of the journal and of locks whose time is over
  *	collect_groups.c	block groups that are empty, or belong to nobody
  *	horizon.c			how far back anybody can still look
  *	src/liveness.c		may a segment die? asked before each death
@@ -36,6 +38,8 @@ typedef enum DifsCollectResult
 extern void difs_collect_round(void);
 
 /* Its parts; false if the extension is gone. */
+extern bool difs_collect_dropped(void);
+extern bool difs_collect_expired(void);
 extern bool difs_collect_doomed(void);
 extern bool difs_collect_orphans(void);
 extern bool difs_collect_groups(void);

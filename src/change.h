@@ -1,0 +1,50 @@
+/*
+ * change.h - what else is to be done when files and names change.
+ *
+ * Usage (usage.h) and the journal (journal.h) hang on the same few events, and
+ * those stand here, so that the code that changes rows has one line for each.
+ * Volumes without quota, journal and notification pay a look into the cache of
+ * volumes (volume.h) for it, and open no table.
+ *
+ * A caller of any of these is between difs_write_begin() and _end(), and has a
+ * lock on difs.dentry or difs.inode already (its own write), so that a volume
+ * cannot begin to count files while one is on its way (quota.c).
+ */
+#ifndef DIFS_CHANGE_H
+#define DIFS_CHANGE_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+
+#include "src/inode.h"
+#include "src/volume.h"
+
+/* Before the first other lock of a call that changes something in a volume. */
+static inline void
+difs_change_enter(const DifsVolume *volume)
+{
+	if (volume->accounting != DIFS_ACCOUNTING_NONE)
+		difs_volume_usage_lock(volume->id, false);
+}
+
+/* The same for a rename. */
+extern void difs_change_enter_move(const DifsVolume *volume, const DifsInode *inode, int64 from_parent, int64 to_parent);
+
+/* A file gets the size and version of *inode; row is what it was, NULL for a new file, whose name is there already. Errors: 53400 quota. */
+extern void difs_change_content(const DifsInode *inode, HeapTuple row);
+
+/* A directory or symbolic link has been made. Errors: 53400. */
+extern void difs_change_made(int64 parent, const DifsInode *inode);
+
+/* A file gets one more name. Errors: 0A000 if other quotas count what is there, since all names of a file count once. */
+extern void difs_change_linking(const DifsInode *inode, int64 parent, int64 new_parent, const char *new_path);
+
+/* A name is about to go: its row is locked, and still there. If it is the last one, its inode goes with it. */
+extern void difs_change_removing(int64 parent, const DifsInode *inode);
+
+/* A name becomes another one in the same volume: the new one is there already, and the old one still. Errors: 53400. */
+extern void difs_change_moving(const DifsInode *inode, int64 from_parent, const char *from_name,
+							   int64 to_parent, const char *to_name);
+
+#endif
