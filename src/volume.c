@@ -133,6 +133,8 @@ difs_volume_owner(int32 id)
 	if (!IsInParallelMode())
 		PopActiveSnapshot();
 	if (!found)
+		found = difs_volume_find_id(id, &volume);	/* it is dropped, and an older snapshot still sees it */
+	if (!found)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_NO_FILE),
 				errmsg("volume %d does not exist", id));
