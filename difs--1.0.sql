@@ -858,6 +858,7 @@ CREATE TABLE difs.inventory (
     server       integer NOT NULL,
     block_group  bigint NOT NULL,
     file_bytes   bigint NOT NULL,
+    live_bytes   bigint NOT NULL,
     PRIMARY KEY (server, block_group)
 );
 CREATE INDEX inventory_block_group ON difs.inventory (block_group);

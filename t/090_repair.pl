@@ -121,6 +121,8 @@ sub wait_redundant
 			  (SELECT FROM difs.block_group AS g, unnest(members) AS m LEFT JOIN difs.server_health() AS h ON h.id = m
 			   WHERE g.state = 'sealed' AND replicas = 2 AND alive IS NOT TRUE)}) eq 't';
 		}, $timeout_s);
+	diag($cluster->sql('SELECT m.*, g.members, g.state, g.generation FROM difs.missing m LEFT JOIN difs.block_group g ON g.id = m.block_group'),
+		"\n", $cluster->sql('SELECT * FROM difs.servers')) unless $done;
 	return $done ? time - $began : undef;
 }
 

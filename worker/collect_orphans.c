@@ -9,9 +9,10 @@
  * belongs to a transaction that still runs, so it stays.
  *
  * State: difs.inventory has a row for each copy of a group that was judged to its
- * last segment, with the size of its file.  It is not listed again until that size
- * has changed, or content in it was let go of (collect_doomed.c takes the row
- * away then).  So a round costs a list of groups, and what is new.  A row too few,
+ * last segment, with the size of its file and of what lives in it.  It is not listed
+ * again until one of these has changed (an older copy of a server's data has the same
+ * length, but more in it), or content in it was let go of (collect_doomed.c takes the
+ * row away then).  So a round costs a list of groups, and what is new.  A row too few,
  * after a crash, costs one more list.
  */
 #include "postgres.h"
@@ -38,7 +39,7 @@ typedef struct Copy
 	DifsGroupEntry entry;
 	bool		known;			/* difs.block_group has a row */
 	bool		member;			/* and the server is in it */
-	bool		judged;			/* and the inventory has this size */
+	bool		judged;			/* and the inventory has these sizes */
 } Copy;
 
 /* What a copy has turned out to hold. */
@@ -139,7 +140,7 @@ look_up(int32 server, Copy *copies, int count)
 
 	if (!difs_collect_begin())
 		return false;
-	if (SPI_execute_with_args("SELECT id, $2 = ANY (members), file_bytes FROM difs.block_group "
+	if (SPI_execute_with_args("SELECT id, $2 = ANY (members), file_bytes, live_bytes FROM difs.block_group "
 							  "LEFT JOIN difs.inventory ON block_group = id AND server = $2 WHERE id = ANY ($1)",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.block_group");
@@ -150,13 +151,16 @@ look_up(int32 server, Copy *copies, int count)
 		bool		null;
 		Copy	   *copy = find_copy(copies, count, (uint64) DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null)));
 		Datum		file_bytes;
+		Datum		live_bytes;
 
 		if (copy == NULL)
 			continue;
 		copy->known = true;
 		copy->member = DatumGetBool(SPI_getbinval(tuple, desc, 2, &null));
 		file_bytes = SPI_getbinval(tuple, desc, 3, &null);
-		copy->judged = !null && (uint64) DatumGetInt64(file_bytes) == copy->entry.file_bytes;
+		live_bytes = SPI_getbinval(tuple, desc, 4, &null);
+		copy->judged = !null && (uint64) DatumGetInt64(file_bytes) == copy->entry.file_bytes &&
+			(uint64) DatumGetInt64(live_bytes) == copy->entry.live_bytes;
 	}
 	difs_duty_commit();
 	return true;
@@ -317,19 +321,20 @@ lost_bytes(const DifsListEntry *entry)
 	return end - entry->offset - (end_page > first_page ? end_page - first_page : 0);
 }
 
-/* With the size that was listed before its segments were: what has come since changes it. */
+/* With the sizes that were listed before its segments were: what has come and gone since changes them. */
 static bool
 remember(int32 server, const Copy *copy)
 {
-	Oid			types[] = {INT4OID, INT8OID, INT8OID};
+	Oid			types[] = {INT4OID, INT8OID, INT8OID, INT8OID};
 	Datum		values[] = {
-		Int32GetDatum(server), Int64GetDatum((int64) copy->entry.group), Int64GetDatum((int64) copy->entry.file_bytes)
+		Int32GetDatum(server), Int64GetDatum((int64) copy->entry.group), Int64GetDatum((int64) copy->entry.file_bytes),
+		Int64GetDatum((int64) copy->entry.live_bytes)
 	};
 
 	if (!difs_duty_begin())
 		return false;
-	SPI_execute_with_args("INSERT INTO difs.inventory (server, block_group, file_bytes) VALUES ($1, $2, $3) "
-						  "ON CONFLICT (server, block_group) DO UPDATE SET file_bytes = excluded.file_bytes",
+	SPI_execute_with_args("INSERT INTO difs.inventory (server, block_group, file_bytes, live_bytes) VALUES ($1, $2, $3, $4) "
+						  "ON CONFLICT (server, block_group) DO UPDATE SET file_bytes = excluded.file_bytes, live_bytes = excluded.live_bytes",
 						  lengthof(types), types, values, NULL, false, 0);
 	difs_duty_commit();
 	DIFS_FAULT("keeper.collect.judged");
