@@ -344,7 +344,7 @@ like($cluster->sql('SELECT groups_missing, copies_missing, bytes_missing FROM di
 	qr/^[1-9]\d*\|[1-9]\d*\|[1-9]\d*$/, 'difs.repair_progress counts');
 $first->[0]->start;
 $cluster->wait_until_alive;
-ok(defined wait_redundant(30), 'and nothing once it is back');
+ok(defined wait_redundant(120), 'and nothing once it is back');
 is($cluster->sql('SELECT count(*) FROM difs_files_to_repair()'), 0, 'no file is to be repaired');
 set('difs.repair_delay', '1s');
 
