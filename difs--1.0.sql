@@ -1335,7 +1335,6 @@ GRANT EXECUTE ON FUNCTION
     difs_ino(text),
     difs_path(bigint),
     difs_paths(bigint),
-    difs_unlink_on_delete(),
     difs_setattr(text, jsonb),
     difs_getattr(text),
     difs_touch(text, timestamptz, timestamptz),
