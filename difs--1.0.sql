@@ -32,7 +32,8 @@ CREATE TABLE difs.volume (
     compression_level smallint NOT NULL CHECK (compression_level BETWEEN 0 AND 19),
     tier              text COLLATE "C" NOT NULL,
     digest            text COLLATE "C" NOT NULL CHECK (digest IN ('none', 'xxh128', 'sha256')),
-    created           timestamptz NOT NULL
+    created           timestamptz NOT NULL,
+    inline_limit      integer NOT NULL DEFAULT 0 CHECK (inline_limit BETWEEN 0 AND 8000)
 );
 COMMENT ON TABLE difs.volume IS 'file trees with their policy; compression_level 0 stores segments raw, 1 to 19 is zstd''s level';
 
@@ -77,12 +78,15 @@ CREATE TABLE difs.version (
     author        oid NOT NULL,
     mtime         timestamptz NOT NULL,
     digest        bytea,
+    holes         bigint,
     PRIMARY KEY (ino, version)
 );
 CREATE INDEX version_map ON difs.version (map_ino) WHERE map_ino IS NOT NULL;
 COMMENT ON TABLE difs.version IS 'states of a file''s content';
 COMMENT ON COLUMN difs.version.base IS 'manifest rows with a lower from_version do not count: the version that last replaced the whole content';
 COMMENT ON COLUMN difs.version.extent IS 'upper bound of the length of any manifest row of this version, in bytes';
+COMMENT ON COLUMN difs.version.digest IS 'of the content; null if the volume wants none, or if it was written in part: nobody has read it as a whole then';
+COMMENT ON COLUMN difs.version.holes IS 'bytes that no manifest row covers and that read as zeros; null is none';
 COMMENT ON COLUMN difs.version.map_ino IS 'a copy: the manifest rows are those of this inode, at map_version';
 
 CREATE TABLE difs.manifest (
@@ -155,7 +159,7 @@ CREATE TABLE difs.doomed (
     settled  boolean NOT NULL DEFAULT false
 );
 CREATE INDEX doomed_ino ON difs.doomed (ino);
-COMMENT ON TABLE difs.doomed IS 'content that a committed transaction let go of: one version, or (version null) a whole inode';
+COMMENT ON TABLE difs.doomed IS 'content that a committed transaction let go of: one version, (version null) a whole inode, or (version -1) manifest rows that no version has any more';
 COMMENT ON COLUMN difs.doomed.settled IS 'lsn and doomed are not those of the call, but lie behind the commit: the keeper has moved them there';
 
 INSERT INTO difs.cluster (uuid, epoch, created) VALUES (gen_random_uuid(), 1, now());
@@ -171,13 +175,14 @@ CREATE FUNCTION difs_volume_create(
     compression       text DEFAULT 'zstd',
     compression_level integer DEFAULT 1,
     tier              text DEFAULT 'disk',
-    digest            text DEFAULT 'xxh128')
+    digest            text DEFAULT 'xxh128',
+    inline_limit      integer DEFAULT 0)
 RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_volume_create';
-COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text)
+COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer)
 IS 'makes a file tree with a policy of its own; returns its id';
-REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer) FROM PUBLIC;
 
 CREATE FUNCTION difs_volume_changed()
 RETURNS trigger
@@ -197,7 +202,8 @@ SELECT name,
        compression_level,
        tier,
        digest,
-       created
+       created,
+       inline_limit
 FROM difs.volume;
 COMMENT ON VIEW difs.volumes IS 'file trees and their policy';
 
@@ -268,13 +274,19 @@ COMMENT ON FUNCTION difs_delete(text, boolean) IS
 'removes a file or an empty directory, or with recursive a directory and all below it; returns the number of entries removed';
 REVOKE ALL ON FUNCTION difs_delete(text, boolean) FROM PUBLIC;
 
-CREATE FUNCTION difs_copy(from_path text, to_path text, version integer DEFAULT NULL, if_version integer DEFAULT NULL)
+CREATE FUNCTION difs_copy(
+    from_path  text,
+    to_path    text,
+    version    integer DEFAULT NULL,
+    if_version integer DEFAULT NULL,
+    "offset"   bigint DEFAULT 0,
+    length     bigint DEFAULT NULL)
 RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_copy';
-COMMENT ON FUNCTION difs_copy(text, text, integer, integer) IS
-'makes a version of a file the newest version of another without moving bytes, and returns its number; if_version is as in difs_put()';
-REVOKE ALL ON FUNCTION difs_copy(text, text, integer, integer) FROM PUBLIC;
+COMMENT ON FUNCTION difs_copy(text, text, integer, integer, bigint, bigint) IS
+'makes a version of a file, or a range of it, the newest version of another without moving bytes, and returns its number; if_version is as in difs_put(), offset and length as in difs_get()';
+REVOKE ALL ON FUNCTION difs_copy(text, text, integer, integer, bigint, bigint) FROM PUBLIC;
 
 --
 -- Names: asking (src/list.c, src/stat.c, src/map.c).
@@ -1011,6 +1023,68 @@ SELECT size_bytes, used_bytes, hot_bytes, blocks, hits, hit_bytes, misses, kept,
 COMMENT ON VIEW difs.stat_cache IS
 'the shared cache of segments, of all databases together: its size, what is in it (hot: asked for again), and since the server started, blocks found, bytes copied from them, blocks not found, put in, and put out';
 GRANT SELECT ON difs.stat_cache TO pg_monitor;
+
+--
+-- Parts of files (src/write.c, src/concat.c, src/splice.c), and tiny files (src/inline.c).
+--
+
+CREATE TABLE difs.inline (
+    ino      bigint NOT NULL,
+    version  integer NOT NULL,
+    bytes    bytea NOT NULL,
+    PRIMARY KEY (ino, version)
+);
+ALTER TABLE difs.inline ALTER COLUMN bytes SET STORAGE PLAIN;
+COMMENT ON TABLE difs.inline IS 'bytes of versions that are no longer than their volume''s inline_limit: they have no segments';
+REVOKE ALL ON TABLE difs.inline FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('difs.inline', '');
+
+CREATE FUNCTION difs_append(path text, data bytea, if_version integer DEFAULT NULL, parents boolean DEFAULT false)
+RETURNS integer
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_append';
+COMMENT ON FUNCTION difs_append(text, bytea, integer, boolean) IS
+'adds data at the end of a file, which is made if it does not exist, as a new version, and returns its number; if_version and parents are as in difs_put()';
+REVOKE ALL ON FUNCTION difs_append(text, bytea, integer, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_write(path text, "offset" bigint, data bytea, if_version integer DEFAULT NULL, parents boolean DEFAULT false)
+RETURNS integer
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_write';
+COMMENT ON FUNCTION difs_write(text, bigint, bytea, integer, boolean) IS
+'writes data over a part of a file, or behind its end, as a new version, and returns its number; the file is made if it does not exist; bytes that were never written are zeros';
+REVOKE ALL ON FUNCTION difs_write(text, bigint, bytea, integer, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_truncate(path text, size bigint, if_version integer DEFAULT NULL)
+RETURNS integer
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_truncate';
+COMMENT ON FUNCTION difs_truncate(text, bigint, integer) IS
+'gives a file another size, as a new version, and returns its number; what is added are zeros, and takes no space';
+REVOKE ALL ON FUNCTION difs_truncate(text, bigint, integer) FROM PUBLIC;
+
+CREATE FUNCTION difs_concat(paths text[], to_path text, if_version integer DEFAULT NULL)
+RETURNS integer
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_concat';
+COMMENT ON FUNCTION difs_concat(text[], text, integer) IS
+'makes the contents of files, one after the other, the newest version of another without moving bytes, and returns its number; the cost follows the number of segments';
+REVOKE ALL ON FUNCTION difs_concat(text[], text, integer) FROM PUBLIC;
+
+CREATE TABLE difs.fragmented (
+    ino  bigint PRIMARY KEY
+);
+COMMENT ON TABLE difs.fragmented IS 'files that were written in many small parts since the keeper last put them together';
+REVOKE ALL ON TABLE difs.fragmented FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('difs.fragmented', '');
+
+CREATE FUNCTION difs_compact()
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_compact';
+COMMENT ON FUNCTION difs_compact() IS
+'puts together files that were written in many small parts now, as happens by itself; returns how many';
+REVOKE ALL ON FUNCTION difs_compact() FROM PUBLIC;
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

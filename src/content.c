@@ -13,6 +13,7 @@
 #include "common/fault.h"
 #include "common/segment.h"
 #include "src/content.h"
+#include "src/inline.h"
 #include "src/pending.h"
 #include "src/stream.h"
 
@@ -21,10 +22,13 @@ struct DifsContent
 	const DifsVolume *volume;
 	int64		ino;
 	int32		version;
+	int64		start;			/* where in the version it begins */
 	int64		size;
 	int32		segments;
 	char	   *scratch;		/* raw bytes of one segment, for difs_content_room() of a compressed volume */
 	int			slot;			/* between room and filled of an uncompressed volume */
+	char	   *held;			/* the beginning, while it may be all and short enough for difs.inline; NULL = it is not */
+	uint32		held_length;
 };
 
 static DifsEncoder *encoder = NULL;
@@ -34,6 +38,9 @@ static EVP_MD_CTX *sha256 = NULL;
 static void digest_begin(DifsDigest digest);
 static void digest_add(DifsDigest digest, const char *raw, uint32 length);
 static int	digest_end(DifsDigest digest, uint8 *out);
+static bool hold(DifsContent *content, const char *raw, uint32 length);
+static void let_go_held(DifsContent *content);
+static void add_segment(DifsContent *content, const char *raw, uint32 length);
 static void encode(DifsContent *content, const char *raw, uint32 length);
 static void queue(DifsContent *content, int slot, uint32 length, uint32 stored_length, DifsCodec codec);
 
@@ -47,17 +54,54 @@ difs_content_begin(const DifsVolume *volume, int64 ino, int32 version)
 	content->version = version;
 	content->slot = -1;
 	digest_begin(volume->digest);
+	if (volume->inline_limit > 0)
+		content->held = palloc(volume->inline_limit);
 	return content;
+}
+
+void
+difs_content_at(DifsContent *content, int64 file_offset)
+{
+	content->start = file_offset;
 }
 
 void
 difs_content_add(DifsContent *content, const char *raw, uint32 length)
 {
+	if (length == 0 || hold(content, raw, length))
+		return;
+	let_go_held(content);
+	add_segment(content, raw, length);
+}
+
+/* What may yet be all, and short enough, is kept. */
+static bool
+hold(DifsContent *content, const char *raw, uint32 length)
+{
+	if (content->held == NULL || length > content->volume->inline_limit - content->held_length)
+		return false;
+	memcpy(content->held + content->held_length, raw, length);
+	content->held_length += length;
+	return true;
+}
+
+/* It was not all: what was kept becomes segments. */
+static void
+let_go_held(DifsContent *content)
+{
+	char	   *held = content->held;
+
+	content->held = NULL;
+	for (uint32 done = 0; held != NULL && done < content->held_length; done += content->volume->segment_size)
+		add_segment(content, held + done, Min(content->held_length - done, content->volume->segment_size));
+}
+
+static void
+add_segment(DifsContent *content, const char *raw, uint32 length)
+{
 	void	   *room;
 	int			slot;
 
-	if (length == 0)
-		return;
 	if (content->volume->compression_level > 0)
 	{
 		encode(content, raw, length);
@@ -74,7 +118,7 @@ difs_content_room(DifsContent *content)
 {
 	void	   *room;
 
-	if (content->volume->compression_level > 0)
+	if (content->volume->compression_level > 0 || content->held != NULL)
 	{
 		if (content->scratch == NULL)
 			content->scratch = MemoryContextAllocHuge(CurrentMemoryContext, content->volume->segment_size);
@@ -100,7 +144,7 @@ difs_content_filled(DifsContent *content, uint32 length)
 		queue(content, slot, length, length, DIFS_CODEC_RAW);
 	}
 	else if (length > 0)
-		encode(content, content->scratch, length);
+		difs_content_add(content, content->scratch, length);
 }
 
 void
@@ -111,7 +155,21 @@ difs_content_end(DifsContent *content, DifsVersion *version)
 	version->size = content->size;
 	version->segments = content->segments;
 	version->extent = Min(content->size, content->volume->segment_size);
+	if (content->held != NULL && content->held_length > 0)
+	{
+		difs_inline_insert(content->ino, content->version, content->held, content->held_length);
+		digest_add(content->volume->digest, content->held, content->held_length);
+		version->size = content->held_length;
+	}
 	version->digest_length = digest_end(content->volume->digest, version->digest);
+}
+
+int
+difs_content_digest(DifsDigest digest, const char *raw, uint32 length, uint8 *out)
+{
+	digest_begin(digest);
+	digest_add(digest, raw, length);
+	return digest_end(digest, out);
 }
 
 static void
@@ -135,7 +193,7 @@ static void
 queue(DifsContent *content, int slot, uint32 length, uint32 stored_length, DifsCodec codec)
 {
 	difs_stream_finish(slot, length, stored_length, codec);
-	difs_pending_add(slot, content->ino, content->version, content->size, length);
+	difs_pending_add(slot, content->ino, content->version, content->start + content->size, length);
 	content->size += length;
 	content->segments++;
 	DIFS_FAULT("backend.put.queued");

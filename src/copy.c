@@ -1,5 +1,5 @@
 /*
- * copy.c - copies that move no bytes.
+ * copy.c - copies that move no bytes; those of a part are in concat.c.
  *
  * A copy is one version row that names the inode and version whose manifest rows
  * it shares; a copy of a copy names the original, so reading never follows a
@@ -19,6 +19,8 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "src/concat.h"
+#include "src/copy.h"
 #include "src/create.h"
 #include "src/dentry.h"
 #include "src/report.h"
@@ -26,8 +28,7 @@
 #include "src/table.h"
 
 static int32 copy(const text *from, const text *to, int32 number, int32 if_version);
-static void find_source(const text *path, int32 number, DifsWalk *walk, DifsVersion *version);
-static void check_classes(const DifsWalk *from, const DifsWalk *to);
+static int64 range_argument(FunctionCallInfo fcinfo, int argument, const char *name, int64 otherwise);
 
 /* number 0: the current version. Returns the target's new version. */
 static int32
@@ -39,16 +40,16 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	DifsVersion version;
 	bool		created;
 
-	find_source(from, number, &source, &version);
+	difs_copy_find_source(from, number, &source, &version);
 	difs_file_open_for_write(to, false, if_version, &target, &inode, &created);
-	check_classes(&source, &target);
+	difs_copy_check_classes(&source, &target);
 
 	/*
 	 * Opening may have waited, and the source may have changed since, all the more if it is the target.  What
 	 * counts is what a snapshot of now sees; and as long as that is in force, it is out of the keeper's reach.
 	 */
 	difs_names_again();
-	find_source(from, number, &source, &version);
+	difs_copy_find_source(from, number, &source, &version);
 
 	version.ino = inode.ino;
 	version.version = inode.version + 1;
@@ -64,16 +65,15 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	return version.version;
 }
 
-static void
-find_source(const text *path, int32 number, DifsWalk *walk, DifsVersion *version)
+void
+difs_copy_find_source(const text *path, int32 number, DifsWalk *walk, DifsVersion *version)
 {
 	difs_path_find_file(path, walk);
 	difs_stat_version(walk, number == 0 ? walk->inode.version : number, version);
 }
 
-/* The segments stay where they are, so that must be a place that the target's volume would choose. */
-static void
-check_classes(const DifsWalk *from, const DifsWalk *to)
+void
+difs_copy_check_classes(const DifsWalk *from, const DifsWalk *to)
 {
 	const DifsClass *source = &from->volume.class;
 	const DifsClass *target = &to->volume.class;
@@ -88,6 +88,18 @@ check_classes(const DifsWalk *from, const DifsWalk *to)
 				 errhint("Store the content anew with difs_put().")));
 }
 
+static int64
+range_argument(FunctionCallInfo fcinfo, int argument, const char *name, int64 otherwise)
+{
+	int64		value = PG_ARGISNULL(argument) ? otherwise : PG_GETARG_INT64(argument);
+
+	if (value < 0)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("%s must not be negative: %lld", name, (long long) value)));
+	return value;
+}
+
 PG_FUNCTION_INFO_V1(difs_copy);
 
 Datum
@@ -95,6 +107,7 @@ difs_copy(PG_FUNCTION_ARGS)
 {
 	int32		number = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
 	int32		if_version = PG_ARGISNULL(3) ? DIFS_ANY_VERSION : PG_GETARG_INT32(3);
+	DifsPart	part = {.version = number};
 	int32		version;
 
 	DIFS_ARG_NOT_NULL(0, "from_path");
@@ -104,8 +117,15 @@ difs_copy(PG_FUNCTION_ARGS)
 				(errcode(DIFS_ERRCODE_ARGUMENT),
 				 errmsg("if_version must not be negative")));
 
+	part.path = PG_GETARG_TEXT_PP(0);
+	part.offset = range_argument(fcinfo, 4, "offset", 0);
+	part.length = range_argument(fcinfo, 5, "length", PG_INT64_MAX);
+
 	difs_write_begin("difs_copy");
-	version = copy(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), number, if_version);
+	if (part.offset == 0 && part.length == PG_INT64_MAX)
+		version = copy(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), number, if_version);
+	else
+		version = difs_concat_parts(&part, 1, PG_GETARG_TEXT_PP(1), if_version);
 	difs_write_end();
 	PG_RETURN_INT32(version);
 }

@@ -15,4 +15,8 @@
 /* All versions of a file. */
 extern void difs_doom_inode(int64 ino);
 
+/* One version; or none, but the manifest rows that no version has any more (worker/compact.c). */
+#define DIFS_DOOM_UNUSED_ROWS	(-1)
+extern void difs_doom_version(int64 ino, int32 version);
+
 #endif

@@ -18,6 +18,7 @@
 
 #include "src/fetch.h"
 #include "src/fetch_lane.h"
+#include "src/inline.h"
 #include "src/settings.h"
 
 #define MAX_LANES		16
@@ -61,6 +62,11 @@ difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int
 	DifsPlan	plan;
 	DifsPiece	piece;
 
+	if (difs_version_is_inline(version))
+	{
+		difs_inline_read(path, version, offset, length, out);
+		return;
+	}
 	difs_plan_begin(&plan, path, version, offset, length, caching, out);
 	if (difs_plan_next(&plan, &piece))
 		fetch_planned(&plan, &piece);

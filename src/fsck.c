@@ -29,6 +29,10 @@
 	" AND " m ".from_version BETWEEN " v ".base AND coalesce(" v ".map_version, " v ".version)" \
 	" AND (" m ".to_version IS NULL OR " m ".to_version > coalesce(" v ".map_version, " v ".version))"
 
+/* Bytes that are not in holes; and those of a version without segments are in difs.inline (src/inline.h). */
+#define COVERED(v) "(" v ".size - coalesce(" v ".holes, 0))"
+#define IS_INLINE(v) "(" v ".segments = 0 AND " COVERED(v) " > 0)"
+
 /* Ids have an epoch in front (src/ids.h). */
 #define NUMBER_OF(id) "(" id " & ((1::bigint << 41) - 1))"
 
@@ -88,16 +92,18 @@ static const DifsCheck checks[] = {
 	"The content is lost: restore it from a backup, or delete the version."},
 	{"wrong manifest",
 		"SELECT " VERSION("v") ", concat_ws('; ',"
-		" CASE WHEN n.segments <> v.segments THEN n.segments || ' rows of the manifest instead of ' || v.segments END,"
+		" CASE WHEN n.segments <> v.segments AND v.map_ino IS NULL THEN n.segments || ' rows of the manifest instead of ' || v.segments END,"
 		" CASE WHEN n.overlaps THEN 'rows overlap' END,"
 		" CASE WHEN n.past > v.size THEN 'rows reach to ' || n.past || ' of ' || v.size || ' bytes' END,"
-		" CASE WHEN n.bytes < v.size THEN 'rows cover ' || n.bytes || ' of ' || v.size || ' bytes' END)"
+		" CASE WHEN n.longest > v.extent THEN 'a row has ' || n.longest || ' bytes, more than its extent says' END,"
+		" CASE WHEN n.bytes <> " COVERED("v") " AND NOT " IS_INLINE("v") " THEN 'rows cover ' || n.bytes || ' of ' || " COVERED("v") " || ' bytes' END)"
 		" FROM difs.version v CROSS JOIN LATERAL ("
 		"  SELECT count(*) AS segments, coalesce(sum(length), 0) AS bytes, coalesce(max(file_offset + length), 0) AS past,"
-		"   coalesce(bool_or(file_offset < before), false) AS overlaps FROM ("
+		"   coalesce(bool_or(file_offset < before), false) AS overlaps, coalesce(max(length), 0) AS longest FROM ("
 		"   SELECT m.file_offset, m.length, lag(m.file_offset + m.length) OVER (ORDER BY m.file_offset) AS before"
 		"   FROM difs.manifest m WHERE " MAPPED("m", "v") ") AS extent) AS n"
-		" WHERE (n.segments <> v.segments OR n.overlaps OR n.past > v.size OR n.bytes < v.size) AND" NOT_DOOMED("v")
+		" WHERE (n.segments <> v.segments AND v.map_ino IS NULL OR n.overlaps OR n.past > v.size OR n.longest > v.extent"
+		"  OR n.bytes <> " COVERED("v") " AND NOT " IS_INLINE("v") ") AND" NOT_DOOMED("v")
 		" AND (v.map_ino IS NULL OR n.segments > 0)",
 	"What no row covers is lost: restore the version from a backup, or delete it."},
 	{"manifest without version",
@@ -106,6 +112,32 @@ static const DifsCheck checks[] = {
 		" AND NOT EXISTS (SELECT FROM difs.version v WHERE v.ino = m.ino AND v.map_ino IS NULL AND " MAPPED("m", "v") ")"
 		" AND NOT EXISTS (SELECT FROM difs.version v WHERE v.map_ino = m.ino AND " MAPPED("m", "v") ")",
 	"Delete the row of difs.manifest; the keeper collects the segment."},
+	{"wrong part of segment",
+		"SELECT 'segment ' || m.segment || ' of inode ' || m.ino, 'the ' || m.length || ' bytes at ' || m.file_offset"
+		" || ' begin at ' || m.segment_offset || ' of its ' || m.raw_length || ' bytes' FROM difs.manifest m"
+		" WHERE m.length <= 0 OR m.segment_offset < 0 OR m.segment_offset::bigint + m.length > m.raw_length"
+		" OR m.to_version <= m.from_version",
+	"The row of difs.manifest is damaged: restore the file from a backup."},
+	{"rows disagree",
+		"SELECT 'segment ' || m.segment, 'its rows name ' || count(DISTINCT (m.block_group, m.raw_length, m.stored_length, m.codec, m.crc))"
+		" || ' different places, lengths or checksums' FROM difs.manifest m GROUP BY m.segment"
+		" HAVING min(m.block_group) <> max(m.block_group) OR min(m.raw_length) <> max(m.raw_length)"
+		" OR min(m.stored_length) <> max(m.stored_length) OR min(m.codec) <> max(m.codec) OR min(m.crc) <> max(m.crc)",
+	"The segment's header on a server says which is right; update the other rows of difs.manifest."},
+	{"wrong inline content",
+		"SELECT " VERSION("v") ", CASE WHEN i.ino IS NULL THEN 'difs.inline does not have it'"
+		" ELSE 'difs.inline has ' || octet_length(i.bytes) || ' of ' || v.size || ' bytes' END"
+		" FROM difs.version v LEFT JOIN difs.inline i"
+		" ON i.ino = coalesce(v.map_ino, v.ino) AND i.version = coalesce(v.map_version, v.version)"
+		" WHERE " IS_INLINE("v") " AND NOT v.deleted AND octet_length(i.bytes) IS DISTINCT FROM v.size AND" NOT_DOOMED("v"),
+	"The content is lost: restore the version from a backup, or delete it."},
+	{"inline content without version",
+		"SELECT 'version ' || i.version || ' of inode ' || i.ino, 'no version has its ' || octet_length(i.bytes) || ' bytes'"
+		" FROM difs.inline i WHERE NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = i.ino)"
+		" AND NOT EXISTS (SELECT FROM difs.version v WHERE v.ino = i.ino AND coalesce(v.map_ino, v.ino) = i.ino"
+		"  AND coalesce(v.map_version, v.version) = i.version AND " IS_INLINE("v") ")"
+		" AND NOT EXISTS (SELECT FROM difs.version v WHERE v.map_ino = i.ino AND v.map_version = i.version AND " IS_INLINE("v") ")",
+	"Delete the row of difs.inline."},
 	{"unknown block group",
 		"SELECT 'segment ' || m.segment || ' of inode ' || m.ino, 'block group ' || m.block_group || ' does not exist'"
 		" FROM difs.manifest m WHERE m.block_group <> 0 AND NOT EXISTS (SELECT FROM difs.block_group g WHERE g.id = m.block_group)"

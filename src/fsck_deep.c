@@ -56,7 +56,12 @@ typedef struct Inventory
 
 /* What doomed content named may be collected already, unless a copy or another version has it, too. */
 #define IS_NEEDED \
-	"(NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = m.ino) OR EXISTS (SELECT FROM difs.segment_versions(ARRAY[m.segment])))"
+	"(NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = m.ino)" \
+	" OR EXISTS (SELECT FROM difs.version v WHERE v.ino = m.ino AND v.map_ino IS NULL AND" HAS_ROW("v.version") ")" \
+	" OR EXISTS (SELECT FROM difs.version v WHERE v.map_ino = m.ino AND" HAS_ROW("v.map_version") "))"
+#define HAS_ROW(number) \
+	" m.from_version BETWEEN v.base AND " number " AND (m.to_version IS NULL OR m.to_version > " number ")" \
+	" AND NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = v.ino AND (d.version IS NULL OR d.version = v.version))"
 
 /* Segments that versions need, wherever they should be. */
 #define NEEDED \

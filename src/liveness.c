@@ -5,6 +5,10 @@
  * every tuple but those that VACUUM might remove: of aborted transactions, and
  * deleted ones that no snapshot could see.
  *
+ * With one exception: of the inode's own versions, those count that are there or
+ * are being written.  Nobody removes them but the keeper, when no snapshot can see
+ * them; a removed one must not hold what it shared with the next to go.
+ *
  * Why a scan and then a delete is no race: a new row that names an old segment
  * comes from a transaction that saw the version whose rows it shares, so it had a
  * snapshot from before the horizon.  Who asks has read the horizon first, so that
@@ -52,8 +56,10 @@ static void possible_find(PossibleScan *possible, int64 value);
 static bool possible_next(PossibleScan *possible);
 static void possible_end(PossibleScan *possible);
 static int64 number(PossibleScan *possible, int column);
-static DifsVerdict judge_row(PossibleScan *possible, const DifsRelease *release);
-static void keep_versions(PossibleScan *possible, bool copies, int32 version, DifsRelease *release);
+static bool is_row(PossibleScan *possible, const DifsRowId *id);
+static bool is_free(PossibleScan *possible, const DifsRelease *releases, int count);
+static void keep_versions(PossibleScan *possible, bool copies, const int32 *versions, int count, DifsRelease *release);
+static bool contains(const int32 *versions, int count, int64 version);
 static void keep(DifsRelease *release, const DifsKept *kept);
 
 DifsLiveness *
@@ -72,31 +78,60 @@ difs_liveness_end(DifsLiveness *liveness)
 	pfree(liveness);
 }
 
-DifsVerdict
-difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *release)
+bool
+difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *releases, int count,
+					 const DifsRowId *except)
 {
 	PossibleScan *rows = &liveness->manifest;
-	DifsVerdict verdict = DIFS_SEGMENT_MAY_DIE;
 
 	possible_find(rows, (int64) segment);
-	while (verdict != DIFS_SEGMENT_WANTED && possible_next(rows))
+	while (possible_next(rows))
 	{
-		DifsVerdict row = release == NULL ? DIFS_SEGMENT_WANTED : judge_row(rows, release);
-
-		verdict = Max(verdict, row);
+		if ((except == NULL || !is_row(rows, except)) && !is_free(rows, releases, count))
+			return false;
 	}
-	return verdict;
+	return true;
+}
+
+DifsRowNeed
+difs_release_row_need(const DifsRelease *release, int64 from_version, int64 to_version)
+{
+	DifsRowNeed need = DIFS_ROW_FREE;
+
+	for (int i = 0; i < release->kept_count && need != DIFS_ROW_IN_VERSION; i++)
+	{
+		const DifsKept *kept = &release->kept[i];
+
+		if (from_version >= kept->base && from_version <= kept->version &&
+			(to_version == -1 || to_version > kept->version))
+			need = kept->copy ? DIFS_ROW_IN_COPY : DIFS_ROW_IN_VERSION;
+	}
+	return need;
+}
+
+int32 *
+difs_release_kept(const DifsRelease *release, bool copies, int *count)
+{
+	int32	   *versions = palloc(sizeof(int32) * (release->kept_count + 1));
+
+	*count = 0;
+	for (int i = 0; i < release->kept_count; i++)
+	{
+		if (release->kept[i].copy || !copies)
+			versions[(*count)++] = release->kept[i].version;
+	}
+	return versions;
 }
 
 bool
-difs_liveness_release(int64 ino, int32 version, DifsRelease *release)
+difs_liveness_release(int64 ino, const int32 *versions, int count, DifsRelease *release)
 {
 	PossibleScan possible;
 	bool		visible;
 
 	memset(release, 0, sizeof(*release));
 	release->ino = ino;
-	if (version == 0)
+	if (contains(versions, count, 0))
 	{
 		possible_begin(&possible, DIFS_REL_INODE, DIFS_REL_INODE_PKEY);
 		possible_find(&possible, ino);
@@ -108,13 +143,14 @@ difs_liveness_release(int64 ino, int32 version, DifsRelease *release)
 	else
 	{
 		possible_begin(&possible, DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY);
+		InitDirtySnapshot(possible.snapshot);
 		possible_find(&possible, ino);
-		keep_versions(&possible, false, version, release);
+		keep_versions(&possible, false, versions, count, release);
 		possible_end(&possible);
 	}
 	possible_begin(&possible, DIFS_REL_VERSION, DIFS_REL_VERSION_MAP);
 	possible_find(&possible, ino);
-	keep_versions(&possible, true, 0, release);
+	keep_versions(&possible, true, NULL, 0, release);
 	possible_end(&possible);
 	return true;
 }
@@ -170,36 +206,46 @@ number(PossibleScan *possible, int column)
 		DatumGetInt64(datum) : DatumGetInt32(datum);
 }
 
-static DifsVerdict
-judge_row(PossibleScan *possible, const DifsRelease *release)
+/* Older tuples of it, too: who could see one of those could see the row. */
+static bool
+is_row(PossibleScan *possible, const DifsRowId *id)
 {
-	DifsVerdict verdict = DIFS_SEGMENT_MAY_DIE;
-	int64		from = number(possible, DIFS_MANIFEST_FROM_VERSION);
-	int64		to = number(possible, DIFS_MANIFEST_TO_VERSION);
+	return number(possible, DIFS_MANIFEST_INO) == id->ino &&
+		number(possible, DIFS_MANIFEST_FILE_OFFSET) == id->file_offset &&
+		number(possible, DIFS_MANIFEST_FROM_VERSION) == id->from_version;
+}
 
-	if (number(possible, DIFS_MANIFEST_INO) != release->ino)
-		return DIFS_SEGMENT_WANTED;
-	for (int i = 0; i < release->kept_count; i++)
+static bool
+is_free(PossibleScan *possible, const DifsRelease *releases, int count)
+{
+	int64		ino = number(possible, DIFS_MANIFEST_INO);
+	int			low = 0;
+
+	for (int high = count; low < high;)
 	{
-		const DifsKept *kept = &release->kept[i];
+		int			middle = (low + high) / 2;
 
-		if (from >= kept->base && from <= kept->version && (to == -1 || to > kept->version))
-			verdict = Max(verdict, kept->copy ? DIFS_SEGMENT_WANTED : DIFS_SEGMENT_IN_VERSION);
+		if (releases[middle].ino < ino)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	return verdict;
+	return low < count && releases[low].ino == ino &&
+		difs_release_row_need(&releases[low], number(possible, DIFS_MANIFEST_FROM_VERSION),
+							  number(possible, DIFS_MANIFEST_TO_VERSION)) == DIFS_ROW_FREE;
 }
 
 /* Of the rows of difs.version that the scan finds: those of others that share the inode's manifest rows (copies), or
- * all but one of its own. */
+ * its own but for those that are let go of. */
 static void
-keep_versions(PossibleScan *possible, bool copies, int32 version, DifsRelease *release)
+keep_versions(PossibleScan *possible, bool copies, const int32 *versions, int count, DifsRelease *release)
 {
 	while (possible_next(possible))
 	{
 		int64		map_ino = number(possible, DIFS_VERSION_MAP_INO);
 		bool		own = number(possible, DIFS_VERSION_INO) == release->ino;
 
-		if (copies ? own : number(possible, DIFS_VERSION_VERSION) == version)
+		if (copies ? own : contains(versions, count, number(possible, DIFS_VERSION_VERSION)))
 			continue;
 		if (map_ino != -1 && map_ino != release->ino)
 			continue;
@@ -209,6 +255,24 @@ keep_versions(PossibleScan *possible, bool copies, int32 version, DifsRelease *r
 			.copy = copies
 		});
 	}
+}
+
+/* They are in order. */
+static bool
+contains(const int32 *versions, int count, int64 version)
+{
+	int			low = 0;
+
+	for (int high = count; low < high;)
+	{
+		int			middle = (low + high) / 2;
+
+		if (versions[middle] < version)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < count && versions[low] == version;
 }
 
 /* Many copies of one version count once. */

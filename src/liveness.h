@@ -10,38 +10,57 @@
  * Rows of content that has been let go of are there until after the bytes, so they
  * must not count: but only where no version that is wanted, of a copy for
  * instance, shares them.
+ *
+ * A segment may be named by many rows, of one inode (what an overwrite has left of
+ * it on either side) and of several (copies of parts).  So a row that nobody needs
+ * may go before its segment, which goes with the last one.
  */
 #ifndef DIFS_LIVENESS_H
 #define DIFS_LIVENESS_H
 
 #include "postgres.h"
 
-/* Content that has been let go of. */
+/* Content of an inode that has been let go of. */
 typedef struct DifsRelease
 {
 	int64		ino;			/* rows of this inode do not count */
-	int			kept_count;		/* but those that belong to a version of these do */
+	int			kept_count;		/* but those that belong to one of these versions do */
 	int			kept_room;
 	struct DifsKept *kept;
 } DifsRelease;
 
-typedef enum DifsVerdict
+/* Who needs a row of the manifest of such an inode. */
+typedef enum DifsRowNeed
 {
-	DIFS_SEGMENT_MAY_DIE,
-	DIFS_SEGMENT_IN_VERSION,	/* another version of the inode has it: it goes with that one */
-	DIFS_SEGMENT_WANTED
-} DifsVerdict;
+	DIFS_ROW_FREE,				/* nobody */
+	DIFS_ROW_IN_COPY,			/* a version of another inode only */
+	DIFS_ROW_IN_VERSION			/* another version of the inode, too: it goes with that one */
+} DifsRowNeed;
 
 /* The scans of one transaction, with an active snapshot; its resource owner ends them after an error. */
 typedef struct DifsLiveness DifsLiveness;
 extern DifsLiveness *difs_liveness_begin(void);
 extern void difs_liveness_end(DifsLiveness *liveness);
 
-/* May the segment die? release is NULL if nothing has been let go of: not a single row may name it. */
-extern DifsVerdict difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *release);
+/* May the segment die? Only if all rows that name it are free by these releases, which are in order of their inodes. count 0: nothing has been
+ * let go of, and not a single row may name it. except: a row that is not asked, as it is known to be free; NULL if there is none. */
+typedef struct DifsRowId
+{
+	int64		ino;
+	int64		file_offset;
+	int32		from_version;
+} DifsRowId;
+extern bool difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *releases, int count,
+								 const DifsRowId *except);
 
-/* Fills in *release for a doomed inode (version 0), or one version of it, whose transaction is older than every
+/* to_version -1: null. */
+extern DifsRowNeed difs_release_row_need(const DifsRelease *release, int64 from_version, int64 to_version);
+
+/* Versions whose rows, or whose bytes in difs.inline, are kept, palloc'd; copies: only those that are kept for other inodes. */
+extern int32 *difs_release_kept(const DifsRelease *release, bool copies, int *count);
+
+/* Fills in *release for a doomed inode (one of the versions is 0), or some versions of it, in order, whose transactions are older than every
  * snapshot. False if any snapshot could still see the inode: then nothing may be released. */
-extern bool difs_liveness_release(int64 ino, int32 version, DifsRelease *release);
+extern bool difs_liveness_release(int64 ino, const int32 *versions, int count, DifsRelease *release);
 
 #endif

@@ -25,6 +25,7 @@ typedef struct Walk
 	int			strangers;		/* rows of other versions since the last one of ours, or jump */
 } Walk;
 
+static HeapTuple find(int64 ino, const DifsExtent *extent);
 static void set_forward_keys(Walk *walk, ScanKey keys, int64 from);
 static bool next(Walk *walk, DifsExtent *extent);
 static bool belongs(const DifsVersion *version, HeapTuple tuple, TupleDesc desc);
@@ -52,6 +53,44 @@ difs_manifest_insert(int64 ino, int32 from_version, const DifsExtent *extent)
 	values[DIFS_MANIFEST_CRC - 1] = Int32GetDatum((int32) extent->stored.crc);
 
 	difs_row_insert(DIFS_REL_MANIFEST, values, nulls);
+}
+
+void
+difs_manifest_close(int64 ino, const DifsExtent *extent, int32 to_version)
+{
+	Datum		values[DIFS_MANIFEST_COLUMNS] = {0};
+	bool		nulls[DIFS_MANIFEST_COLUMNS] = {false};
+	bool		replace[DIFS_MANIFEST_COLUMNS] = {false};
+	HeapTuple	row = find(ino, extent);
+
+	values[DIFS_MANIFEST_TO_VERSION - 1] = Int32GetDatum(to_version);
+	replace[DIFS_MANIFEST_TO_VERSION - 1] = true;
+	difs_row_update(DIFS_REL_MANIFEST, row, values, nulls, replace);
+	heap_freetuple(row);
+}
+
+void
+difs_manifest_delete(int64 ino, const DifsExtent *extent)
+{
+	HeapTuple	row = find(ino, extent);
+
+	difs_row_delete(DIFS_REL_MANIFEST, row);
+	heap_freetuple(row);
+}
+
+static HeapTuple
+find(int64 ino, const DifsExtent *extent)
+{
+	ScanKeyData keys[3];
+	HeapTuple	row;
+
+	DIFS_KEY(&keys[0], DIFS_MANIFEST_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
+	DIFS_KEY(&keys[1], DIFS_MANIFEST_FILE_OFFSET, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(extent->file_offset));
+	DIFS_KEY(&keys[2], DIFS_MANIFEST_FROM_VERSION, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(extent->from_version));
+	row = difs_row_find(DIFS_REL_MANIFEST, DIFS_REL_MANIFEST_PKEY, lengthof(keys), keys);
+	if (row == NULL)
+		elog(ERROR, "manifest row of inode " INT64_FORMAT " at " INT64_FORMAT " is gone", ino, extent->file_offset);
+	return row;
 }
 
 DifsExtent *
@@ -182,6 +221,7 @@ decode(HeapTuple tuple, TupleDesc desc, DifsExtent *extent)
 	extent->file_offset = DatumGetInt64(values[DIFS_MANIFEST_FILE_OFFSET - 1]);
 	extent->length = DatumGetInt32(values[DIFS_MANIFEST_LENGTH - 1]);
 	extent->segment_offset = (uint32) DatumGetInt32(values[DIFS_MANIFEST_SEGMENT_OFFSET - 1]);
+	extent->from_version = DatumGetInt32(values[DIFS_MANIFEST_FROM_VERSION - 1]);
 	extent->stored.segment = (uint64) DatumGetInt64(values[DIFS_MANIFEST_SEGMENT - 1]);
 	extent->stored.group = (uint64) DatumGetInt64(values[DIFS_MANIFEST_BLOCK_GROUP - 1]);
 	extent->stored.raw_length = (uint32) DatumGetInt32(values[DIFS_MANIFEST_RAW_LENGTH - 1]);

@@ -5,10 +5,13 @@
  *				  "segment_size": …, "compression": …, "replicas": …, "digest": …},
  *	 "storages": [{"storage_name": "/storage01", "segments": [{"start_num": 0, "end_num": 9}, …]}, …],
  *	 "segments": [{"num": 0, "segment": …, "block_group": …, "file_offset": …, "length": …,
- *				   "stored_length": …, "codec": …, "crc": …}, …]}
+ *				   "stored_length": …, "codec": …, "crc": …}, …],
+ *	 "holes":    [{"file_offset": …, "length": …}, …]}
  *
  * Numbers count the version's extents in file order.  "segments" is there only
- * if details are asked for.  Compression and replicas are the volume's policy
+ * if details are asked for, "holes" only if there are some, too; "segment_offset"
+ * and "raw_length" where an extent is a part of its segment, and "inline": true in
+ * "info" where the bytes are in the database.  Compression and replicas are the volume's policy
  * for new content; what a segment really is, its details and its group say.
  */
 #include "postgres.h"
@@ -54,11 +57,13 @@ typedef struct Map
 	List	   *storages;
 	MapGroup		group;			/* the last one read: neighbours are mostly in the same */
 	StringInfo	segments;		/* JSON; NULL if no details are wanted */
+	StringInfoData holes;		/* JSON */
 } Map;
 
 static char *describe(const DifsWalk *walk, const DifsVersion *version, bool details);
 static void add_info(StringInfo out, const DifsWalk *walk, const DifsVersion *version);
 static void add_extents(Map *map, const DifsVersion *version);
+static void add_hole(Map *map, int64 begin, int64 end);
 static void add_segment(StringInfo out, int64 number, const DifsExtent *extent);
 static void add_storages(StringInfo out, Map *map);
 static void read_group(uint64 id, MapGroup *group);
@@ -74,6 +79,7 @@ describe(const DifsWalk *walk, const DifsVersion *version, bool details)
 	Map			map = {.segments = details ? makeStringInfo() : NULL};
 	StringInfoData out;
 
+	initStringInfo(&map.holes);
 	add_extents(&map, version);
 	initStringInfo(&out);
 	appendStringInfoString(&out, "{\"info\": ");
@@ -82,6 +88,8 @@ describe(const DifsWalk *walk, const DifsVersion *version, bool details)
 	add_storages(&out, &map);
 	if (details)
 		appendStringInfo(&out, ", \"segments\": [%s]", map.segments->data);
+	if (details && map.holes.len > 0)
+		appendStringInfo(&out, ", \"holes\": [%s]", map.holes.data);
 	appendStringInfoChar(&out, '}');
 	return out.data;
 }
@@ -102,9 +110,12 @@ add_info(StringInfo out, const DifsWalk *walk, const DifsVersion *version)
 					 walk->volume.class.replicas);
 	digest[hex_encode((const char *) version->digest, version->digest_length, digest)] = '\0';
 	if (version->digest_length > 0)
-		appendStringInfo(out, "\"%s\"}", digest);
+		appendStringInfo(out, "\"%s\"", digest);
 	else
-		appendStringInfoString(out, "null}");
+		appendStringInfoString(out, "null");
+	if (difs_version_is_inline(version))
+		appendStringInfoString(out, ", \"inline\": true");
+	appendStringInfoChar(out, '}');
 }
 
 static void
@@ -126,12 +137,23 @@ add_extents(Map *map, const DifsVersion *version)
 				read_group(extent->stored.group, &map->group);
 			for (int j = 0; j < map->group.count; j++)
 				extend_range(find_storage(map, map->group.member[j]), number);
+			add_hole(map, offset, extent->file_offset);
 			if (map->segments != NULL)
 				add_segment(map->segments, number, extent);
 			offset = extent->file_offset + extent->length;
 		}
 		pfree(extents);
 	} while (count == EXTENTS_AT_ONCE);
+	if (!difs_version_is_inline(version))
+		add_hole(map, offset, version->size);
+}
+
+static void
+add_hole(Map *map, int64 begin, int64 end)
+{
+	if (begin < end)
+		appendStringInfo(&map->holes, "%s{\"file_offset\": " INT64_FORMAT ", \"length\": " INT64_FORMAT "}",
+						 map->holes.len > 0 ? ", " : "", begin, end - begin);
 }
 
 static void
@@ -144,6 +166,8 @@ add_segment(StringInfo out, int64 number, const DifsExtent *extent)
 					 stored->segment, stored->group);
 	appendStringInfo(out, ", \"file_offset\": " INT64_FORMAT ", \"length\": %d, \"stored_length\": %u",
 					 extent->file_offset, extent->length, stored->stored_length);
+	if (extent->length < stored->raw_length)
+		appendStringInfo(out, ", \"segment_offset\": %u, \"raw_length\": %u", extent->segment_offset, stored->raw_length);
 	appendStringInfo(out, ", \"codec\": \"%s\", \"crc\": %u}",
 					 stored->codec == DIFS_CODEC_ZSTD ? "zstd" : "raw", stored->crc);
 }

@@ -125,9 +125,19 @@ difs_row_update(DifsRelation table, HeapTuple tuple, Datum *values, bool *nulls,
 	HeapTuple	changed = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TU_UpdateIndexes indexes;
+	TM_FailureData failure;
+	LockTupleMode lock_mode;
+	TM_Result	result;
 
 	ExecForceStoreHeapTuple(changed, slot, false);
-	simple_table_tuple_update(rel, &tuple->t_self, slot, GetActiveSnapshot(), &indexes);
+	result = table_tuple_update(rel, &tuple->t_self, slot, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot,
+								true, &failure, &lock_mode, &indexes);
+	if (result == TM_Updated && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				errmsg("could not serialize access due to concurrent update"));
+	if (result != TM_Ok)
+		elog(ERROR, "unexpected result of updating a row of \"%s\": %d", RelationGetRelationName(rel), (int) result);
 
 	if (indexes != TU_None)
 	{

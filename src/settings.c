@@ -38,6 +38,7 @@ int			difs_hedge_delay = 100;
 int			difs_staging = DIFS_STAGING_AUTO;
 int			difs_staging_limit = 16 * 1024;
 int			difs_unstage_interval = 30 * 1000;
+int			difs_compact_interval = 5 * 60 * 1000;
 
 static const struct config_enum_entry staging_modes[] = {
 	{"never", DIFS_STAGING_NEVER, false},
@@ -196,6 +197,11 @@ define_on_reload(void)
 							"Time between two attempts to move staged segments to chunk servers.",
 							"It is also done as soon as chunk servers can be reached again. 0: only then.",
 							&difs_unstage_interval, 30 * 1000, 0, 24 * 3600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.compact_interval",
+							"Time between two rounds of putting together files that were written in many small parts.",
+							"0 means that only difs_compact() runs one.",
+							&difs_compact_interval, 5 * 60 * 1000, 0, 24 * 3600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 }
 

@@ -35,6 +35,7 @@ extern int	difs_collect_interval;		/* difs.collect_interval, in ms; 0 = only whe
 extern int	difs_retain;				/* difs.retain, in s: how long deleted content is kept */
 extern int	difs_staging_limit;			/* difs.staging_limit, in MB */
 extern int	difs_unstage_interval;		/* difs.unstage_interval, in ms */
+extern int	difs_compact_interval;		/* difs.compact_interval, in ms; 0 = only when asked to */
 
 /* of a session */
 extern char *difs_volume;				/* difs.volume: volume of paths that name none */

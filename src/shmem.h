@@ -117,6 +117,7 @@ typedef enum DifsDutyKind
 	DIFS_DUTY_SCRUB,			/* reads everything again */
 	DIFS_DUTY_UNSTAGE,			/* moves staged segments to chunk servers */
 	DIFS_DUTY_CLAIM,			/* takes the claim, with difs.auto_claim */
+	DIFS_DUTY_COMPACT,			/* puts together files that were written in many small parts */
 	DIFS_DUTIES
 } DifsDutyKind;
 

@@ -98,8 +98,8 @@ extern void difs_row_insert(DifsRelation table, Datum *values, bool *nulls);
  * above: 40001 if the snapshot does not see it. */
 extern bool difs_row_insert_unless(DifsRelation table, DifsRelation index, Datum *values, bool *nulls);
 
-/* Changes and removes a row that difs_row_lock() returned (or that this transaction made). Columns of unique keys
- * cannot be changed. */
+/* Changes and removes a row that difs_row_lock() returned (or that this transaction made, or that is guarded by a lock on another). Columns
+ * of unique keys cannot be changed. update, REPEATABLE READ and above: 40001 if it was changed since the snapshot. */
 extern void difs_row_update(DifsRelation table, HeapTuple tuple, Datum *values, bool *nulls, bool *replace);
 extern void difs_row_delete(DifsRelation table, HeapTuple tuple);
 

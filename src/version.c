@@ -65,6 +65,7 @@ difs_version_decode(HeapTuple tuple, TupleDesc desc, DifsVersion *version)
 		version->digest_length = Min(VARSIZE_ANY_EXHDR(digest), sizeof(version->digest));
 		memcpy(version->digest, VARDATA_ANY(digest), version->digest_length);
 	}
+	version->holes = nulls[DIFS_VERSION_HOLES - 1] ? 0 : DatumGetInt64(values[DIFS_VERSION_HOLES - 1]);
 }
 
 void
@@ -100,6 +101,8 @@ difs_version_insert(const DifsVersion *version)
 	values[DIFS_VERSION_MTIME - 1] = TimestampTzGetDatum(version->mtime);
 	values[DIFS_VERSION_DIGEST - 1] = PointerGetDatum(&digest);
 	nulls[DIFS_VERSION_DIGEST - 1] = version->digest_length == 0;
+	values[DIFS_VERSION_HOLES - 1] = Int64GetDatum(version->holes);
+	nulls[DIFS_VERSION_HOLES - 1] = version->holes == 0;
 
 	difs_row_insert(DIFS_REL_VERSION, values, nulls);
 }

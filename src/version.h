@@ -4,7 +4,8 @@
  * A version of a file is a row of difs.version; its bytes are the manifest rows
  * of the same inode with base <= from_version <= version and to_version null or
  * greater.  A put that replaces the content sets base to itself, so it never
- * touches rows of older versions.  A copy has no manifest rows of its own: it
+ * touches rows of older versions.  One that changes a part (splice.h) ends the
+ * rows of that part and adds its own.  A copy has no manifest rows of its own: it
  * names the inode and version whose rows it shares (map_ino, map_version), so a
  * copy costs the same whatever the size.
  */
@@ -32,9 +33,17 @@ typedef struct DifsVersion
 	bool		deleted;		/* a delete marker */
 	Oid			author;
 	TimestampTz mtime;
-	int			digest_length;	/* 0 = none */
+	int			digest_length;	/* 0 = none, or not known: content that was written in part has none */
 	uint8		digest[32];
+	int64		holes;			/* bytes that no manifest row covers: they are zeros */
 } DifsVersion;
+
+/* Are its bytes in difs.inline (inline.h) rather than in segments? No column says so, because this does. */
+static inline bool
+difs_version_is_inline(const DifsVersion *version)
+{
+	return version->segments == 0 && version->size > version->holes;
+}
 
 /* Reads one under the active snapshot; false if there is none. */
 extern bool difs_version_find(int64 ino, int32 version, DifsVersion *found);
@@ -51,11 +60,19 @@ typedef struct DifsExtent
 	int64		file_offset;
 	int32		length;
 	uint32		segment_offset; /* where in the raw form of the segment it begins */
+	int32		from_version;	/* as read; who writes it says so */
 	DifsStored	stored;
 } DifsExtent;
 
 /* Writes one. */
 extern void difs_manifest_insert(int64 ino, int32 from_version, const DifsExtent *extent);
+
+/* Ends one that difs_manifest_range() has found: it holds for versions below to_version only. REPEATABLE READ and above: 40001 if it
+ * has changed since the snapshot. */
+extern void difs_manifest_close(int64 ino, const DifsExtent *extent, int32 to_version);
+
+/* Removes one that difs_manifest_range() has found. */
+extern void difs_manifest_delete(int64 ino, const DifsExtent *extent);
 
 /* The rows that overlap [offset, offset + length) of a version, in order of file_offset, palloc'd; *count says how
  * many, at most limit. If the limit was reached, the caller asks again from the end of the last one. Bytes that no

@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "common/segment.h"
+#include "src/inline.h"
 #include "src/inode.h"
 #include "src/report.h"
 #include "src/table.h"
@@ -188,6 +189,7 @@ decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume)
 	volume->compression_level = DatumGetInt16(values[DIFS_VOLUME_COMPRESSION_LEVEL - 1]);
 	text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_DIGEST - 1]), digest, sizeof(digest));
 	volume->digest = digest_of(digest);
+	volume->inline_limit = DatumGetInt32(values[DIFS_VOLUME_INLINE_LIMIT - 1]);
 }
 
 static DifsDigest
@@ -281,6 +283,7 @@ insert(const DifsVolume *volume)
 	values[DIFS_VOLUME_TIER - 1] = CStringGetTextDatum(volume->class.tier);
 	values[DIFS_VOLUME_DIGEST - 1] = CStringGetTextDatum(digest_name[volume->digest]);
 	values[DIFS_VOLUME_CREATED - 1] = TimestampTzGetDatum(root.btime);
+	values[DIFS_VOLUME_INLINE_LIMIT - 1] = Int32GetDatum(volume->inline_limit);
 
 	if (!difs_row_insert_unless(DIFS_REL_VOLUME, DIFS_REL_VOLUME_NAME, values, NULL))
 		ereport(ERROR,
@@ -290,13 +293,13 @@ insert(const DifsVolume *volume)
 	return id;
 }
 
-/* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest) -> id */
+/* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit) -> id */
 PG_FUNCTION_INFO_V1(difs_volume_create);
 Datum
 difs_volume_create(PG_FUNCTION_ARGS)
 {
 	static const char *const argument[] =
-		{"name", "replicas", "segment_size", "compression", "compression_level", "tier", "digest"};
+		{"name", "replicas", "segment_size", "compression", "compression_level", "tier", "digest", "inline_limit"};
 	DifsVolume	volume = {0};
 	char	   *name;
 	char	   *tier;
@@ -322,6 +325,9 @@ difs_volume_create(PG_FUNCTION_ARGS)
 	strlcpy(volume.class.tier, tier, sizeof(volume.class.tier));
 
 	volume.digest = digest_of(text_to_cstring(PG_GETARG_TEXT_PP(6)));
+
+	volume.inline_limit = PG_GETARG_INT32(7);
+	check_range("inline_limit", volume.inline_limit, 0, DIFS_MAX_INLINE);
 
 	difs_admin_begin("difs_volume_create");
 	id = insert(&volume);

@@ -29,6 +29,7 @@ typedef struct DifsVolume
 	int32		segment_size;
 	int			compression_level;	/* 0 = none */
 	DifsDigest	digest;
+	int			inline_limit;	/* files of up to so many bytes are in difs.inline; 0 = none */
 } DifsVolume;
 
 /* Finds one by name, as it is now rather than at the active snapshot; 58P01 with the hint to create it if there is

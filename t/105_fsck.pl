@@ -27,6 +27,9 @@ $cluster->sql(
 	"SELECT difs_copy('two:/gone', 'two:/kept')",
 	"SELECT difs_delete('two:/gone')",
 	"SELECT difs_put('two:/empty', '')",
+	q{SELECT difs_copy('two:/dir/deep/file', 'two:/part', "offset" => 100, length => 1000)},
+	"SELECT difs_volume_create('tiny', inline_limit => 100)",
+	"SELECT difs_put('tiny:/file', 'tiny')",
 	"SELECT difs_put('/main', 'text')");
 
 sub problems
@@ -71,6 +74,18 @@ my @plants = (
 		qr/version 2 of inode $file.*reach to 1000009/ ],
 	[ 'wrong manifest', "UPDATE difs.manifest SET length = length - 1 WHERE ino = $file AND from_version = 2 AND file_offset = 0",
 		qr/version 2 of inode $file.*cover 999999/ ],
+	[ 'wrong manifest', "UPDATE difs.version SET holes = 7 WHERE ino = $file AND version = 2",
+		qr/version 2 of inode $file.*cover 1000000 of 999993/ ],
+	[ 'wrong manifest', "UPDATE difs.version SET extent = 4096 WHERE ino = $file AND version = 2",
+		qr/version 2 of inode $file.*65536 bytes, more than/ ],
+	[ 'wrong part of segment', "UPDATE difs.manifest SET segment_offset = 1 WHERE ino = $file AND from_version = 2 AND file_offset = 0",
+		qr/of inode $file\|the 65536 bytes at 0 begin at 1 of its 65536/ ],
+	[ 'wrong part of segment', "UPDATE difs.manifest SET to_version = 2 WHERE ino = $file AND from_version = 2 AND file_offset = 0",
+		qr/of inode $file/ ],
+	[ 'rows disagree', "UPDATE difs.manifest m SET crc = crc + 1 FROM difs_stat('two:/part') s WHERE m.ino = s.ino", qr/segment \d+\|its rows name 2/ ],
+	[ 'wrong inline content', "UPDATE difs.inline SET bytes = 'longer'", qr/tiny:\/file.*6 of 4 bytes/ ],
+	[ 'wrong inline content', "DELETE FROM difs.inline", qr/tiny:\/file.*does not have it/ ],
+	[ 'inline content without version', "INSERT INTO difs.inline VALUES ($file, 2, 'x')", qr/version 2 of inode $file/ ],
 	[ 'manifest without version', "UPDATE difs.manifest SET from_version = 9 WHERE ino = $file AND from_version = 2 AND file_offset = 0",
 		qr/of inode $file.*65536 bytes at 0/ ],
 	[ 'unknown block group', "UPDATE difs.manifest SET block_group = 77 WHERE ino = $file AND from_version = 2 AND file_offset = 0",

@@ -21,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/array.h"
+#include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
@@ -46,11 +47,13 @@ typedef struct Doomed
 	bool		ended;			/* its rows have been read to the end */
 	int64		kept;			/* rows that had to stay, in this round */
 	bool		released;		/* no snapshot can see it */
+	int			leader;			/* index of the first item of its inode that is due: that one's rows are read for all of these */
+	int32		release;		/* of a leader: index into releases */
 	int64		after_offset;	/* where to go on reading rows */
 	int32		after_version;
 } Doomed;
 
-/* A row of the manifest whose segment may die. */
+/* A row of the manifest that nobody needs. */
 typedef struct Row
 {
 	Doomed	   *item;
@@ -59,6 +62,7 @@ typedef struct Row
 	uint64		segment;
 	uint64		group;
 	uint32		stored_length;
+	bool		shared;			/* other rows name the segment: this one goes without it */
 	bool		gone;			/* from all servers */
 } Row;
 
@@ -67,6 +71,9 @@ typedef struct Batch
 	DifsHorizon horizon;
 	Doomed		items[MAX_ITEMS];
 	int			item_count;
+	DifsRelease releases[MAX_ITEMS];	/* in order of their inodes */
+	int			release_count;
+	MemoryContext context;		/* of the releases: they outlast the transaction that made them */
 	Row			rows[MAX_ROWS];
 	int			row_count;
 	bool		last;
@@ -76,8 +83,11 @@ static bool gather(Batch *batch, const Doomed *after);
 static void read_items(Batch *batch, const Doomed *after);
 static bool is_due(Batch *batch, Doomed *item, uint64 *settle_xid);
 static void settle(Batch *batch, uint64 xid);
+static void release_items(Batch *batch);
+static int	release_inode(Batch *batch, int first);
+static void keep_inline_copies(const DifsRelease *release, Doomed *item);
 static void gather_rows(Batch *batch, Doomed *item, DifsLiveness *liveness);
-static void add_row(Batch *batch, Doomed *item, HeapTuple tuple, TupleDesc desc, DifsLiveness *liveness, const DifsRelease *release);
+static void add_row(Batch *batch, Doomed *item, HeapTuple tuple, TupleDesc desc, DifsLiveness *liveness);
 static void delete_segments(Batch *batch);
 static int	compare_groups(const void *a, const void *b);
 static void delete_run(Row *rows, int count);
@@ -85,8 +95,10 @@ static bool delete_rows(Batch *batch);
 static void delete_manifest_rows(Batch *batch);
 static void keep_staged_items(Batch *batch);
 static void delete_copies(const Doomed *item);
+static void delete_inline(const Batch *batch, const Doomed *item);
 static void delete_item(const Doomed *item);
 static Datum item_version(const Doomed *item, char *null);
+static Datum versions_datum(const int32 *versions, int count);
 
 bool
 difs_collect_doomed(void)
@@ -96,6 +108,7 @@ difs_collect_doomed(void)
 	int64		done = 0;
 	bool		alive = true;
 
+	batch->context = AllocSetContextCreate(CurrentMemoryContext, "difs releases", ALLOCSET_DEFAULT_SIZES);
 	while (alive && !batch->last)
 	{
 		alive = gather(batch, &last);
@@ -110,6 +123,7 @@ difs_collect_doomed(void)
 		done += batch->item_count;
 		difs_duty_progress(done, batch->last ? done : done + 1);
 	}
+	MemoryContextDelete(batch->context);
 	pfree(batch);
 	return alive;
 }
@@ -126,23 +140,24 @@ gather(Batch *batch, const Doomed *after)
 	difs_horizon_read(&batch->horizon);
 	batch->row_count = 0;
 	read_items(batch, after);
+	for (int i = 0; i < batch->item_count; i++)
+		batch->items[i].released = is_due(batch, &batch->items[i], &settle_xid);
+	release_items(batch);
 	liveness = difs_liveness_begin();
 	for (int i = 0; i < batch->item_count; i++)
 	{
 		Doomed	   *item = &batch->items[i];
 
-		if (batch->row_count == MAX_ROWS)
-		{
-			batch->item_count = i;	/* the others come with the next batch */
-			batch->last = false;
-			break;
-		}
-		if (is_due(batch, item, &settle_xid))
+		if (!item->released)
+			item->kept = 1;
+		if (item->released && item->leader == i)
 			gather_rows(batch, item, liveness);
 		else
-		{
-			item->kept = 1;
 			item->ended = true;
+		if (!item->ended)
+		{
+			batch->item_count = i + 1;	/* the others come with the next batch */
+			batch->last = false;
 		}
 	}
 	difs_liveness_end(liveness);
@@ -185,7 +200,6 @@ read_items(Batch *batch, const Doomed *after)
 		if (!after->ended && item->ino == after->ino && item->version == after->version)
 		{
 			item->kept = after->kept;
-			item->released = after->released;
 			item->after_offset = after->after_offset;
 			item->after_version = after->after_version;
 		}
@@ -237,6 +251,66 @@ settle(Batch *batch, uint64 xid)
 	}
 }
 
+/* Of the items that are due, those of one inode are released together: neither may keep what both let go of. */
+static void
+release_items(Batch *batch)
+{
+	batch->release_count = 0;
+	MemoryContextReset(batch->context);
+	for (int i = 0; i < batch->item_count;)
+		i = batch->items[i].released ? release_inode(batch, i) : i + 1;
+}
+
+/* Returns the first item of the next inode. */
+static int
+release_inode(Batch *batch, int first)
+{
+	DifsRelease *release = &batch->releases[batch->release_count];
+	Doomed	   *leader = &batch->items[first];
+	int32		versions[MAX_ITEMS] = {0};
+	int			count = 0;
+	int			end;
+	bool		released;
+	MemoryContext caller;
+
+	for (end = first; end < batch->item_count && batch->items[end].ino == leader->ino; end++)
+	{
+		if (batch->items[end].released)
+			versions[count++] = batch->items[end].version;
+	}
+	caller = MemoryContextSwitchTo(batch->context);
+	released = difs_liveness_release(leader->ino, versions, count, release);
+	MemoryContextSwitchTo(caller);
+	leader->release = batch->release_count;
+	batch->release_count += released;
+	for (int i = first; i < end; i++)
+	{
+		batch->items[i].released = batch->items[i].released && released;
+		batch->items[i].leader = first;
+	}
+	if (released)
+		keep_inline_copies(release, leader);
+	return end;
+}
+
+/* Tiny content has no rows that could tell. */
+static void
+keep_inline_copies(const DifsRelease *release, Doomed *item)
+{
+	Oid			types[] = {INT8OID, INT4ARRAYOID};
+	int			count;
+	int32	   *kept = difs_release_kept(release, true, &count);
+	Datum		values[] = {Int64GetDatum(release->ino), versions_datum(kept, count)};
+
+	if (count > 0)
+	{
+		if (SPI_execute_with_args("SELECT FROM difs.inline WHERE ino = $1 AND version = ANY ($2)", lengthof(types), types, values,
+								  NULL, true, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not read difs.inline");
+		item->kept += SPI_processed;
+	}
+}
+
 static void
 gather_rows(Batch *batch, Doomed *item, DifsLiveness *liveness)
 {
@@ -246,30 +320,23 @@ gather_rows(Batch *batch, Doomed *item, DifsLiveness *liveness)
 		Int64GetDatum(item->ino), Int64GetDatum(item->after_offset), Int32GetDatum(item->after_version),
 		Int32GetDatum(limit)
 	};
-	DifsRelease release;
 
-	if (!difs_liveness_release(item->ino, item->version, &release))
-	{
-		item->kept = 1;
-		item->ended = true;
-		return;
-	}
-	item->released = true;
-	if (SPI_execute_with_args("SELECT file_offset, from_version, segment, block_group, stored_length FROM difs.manifest "
+	if (SPI_execute_with_args("SELECT file_offset, from_version, segment, block_group, stored_length, to_version FROM difs.manifest "
 							  "WHERE ino = $1 AND (file_offset, from_version) > ($2, $3) "
 							  "ORDER BY file_offset, from_version LIMIT $4",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.manifest");
 	item->ended = SPI_processed < limit;
 	for (uint64 i = 0; i < SPI_processed; i++)
-		add_row(batch, item, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, liveness, &release);
+		add_row(batch, item, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, liveness);
 }
 
 static void
-add_row(Batch *batch, Doomed *item, HeapTuple tuple, TupleDesc desc, DifsLiveness *liveness, const DifsRelease *release)
+add_row(Batch *batch, Doomed *item, HeapTuple tuple, TupleDesc desc, DifsLiveness *liveness)
 {
 	Row		   *row = &batch->rows[batch->row_count];
 	bool		null;
+	int64		to_version;
 
 	row->item = item;
 	row->offset = item->after_offset = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null));
@@ -278,14 +345,17 @@ add_row(Batch *batch, Doomed *item, HeapTuple tuple, TupleDesc desc, DifsLivenes
 	row->group = (uint64) DatumGetInt64(SPI_getbinval(tuple, desc, 4, &null));
 	row->stored_length = (uint32) DatumGetInt32(SPI_getbinval(tuple, desc, 5, &null));
 	row->gone = false;
-	switch (difs_segment_may_die(liveness, row->segment, release))
+	to_version = DatumGetInt32(SPI_getbinval(tuple, desc, 6, &null));
+	switch (difs_release_row_need(&batch->releases[item->release], row->from_version, null ? -1 : to_version))
 	{
-		case DIFS_SEGMENT_MAY_DIE:
+		case DIFS_ROW_FREE:
+			row->shared = !difs_segment_may_die(liveness, row->segment, batch->releases, batch->release_count,
+												&(DifsRowId) {item->ino, row->offset, row->from_version});
 			batch->row_count++;
 			break;
-		case DIFS_SEGMENT_IN_VERSION:
+		case DIFS_ROW_IN_VERSION:
 			break;
-		case DIFS_SEGMENT_WANTED:
+		case DIFS_ROW_IN_COPY:
 			item->kept++;
 			break;
 	}
@@ -298,7 +368,9 @@ delete_segments(Batch *batch)
 	int			begin = 0;
 
 	qsort(batch->rows, batch->row_count, sizeof(Row), compare_groups);
-	for (int i = 1; i <= batch->row_count; i++)
+	while (begin < batch->row_count && batch->rows[begin].shared)
+		batch->rows[begin++].gone = true;
+	for (int i = begin + 1; i <= batch->row_count; i++)
 	{
 		if (i < batch->row_count && batch->rows[i].group == batch->rows[begin].group)
 			continue;
@@ -313,6 +385,8 @@ compare_groups(const void *a, const void *b)
 	const Row  *left = a;
 	const Row  *right = b;
 
+	if (left->shared != right->shared)
+		return left->shared ? -1 : 1;
 	if (left->group != right->group)
 		return left->group < right->group ? -1 : 1;
 	return left->segment < right->segment ? -1 : left->segment > right->segment;
@@ -326,10 +400,13 @@ delete_run(Row *rows, int count)
 	DifsMembers members = {0};
 	uint64		bytes = 0;
 	bool		gone = true;
+	int			segment_count = 0;
 
 	for (int i = 0; i < count; i++)
 	{
-		segments[i] = rows[i].segment;
+		if (i > 0 && rows[i].segment == rows[i - 1].segment)
+			continue;			/* several rows name it */
+		segments[segment_count++] = rows[i].segment;
 		bytes += rows[i].stored_length;
 	}
 	if (!difs_duty_begin())
@@ -340,7 +417,7 @@ delete_run(Row *rows, int count)
 
 	for (int i = 0; i < members.count; i++)
 	{
-		gone = difs_collect_delete(members.server[i], rows[0].group, segments, count) && gone;
+		gone = difs_collect_delete(members.server[i], rows[0].group, segments, segment_count) && gone;
 		DIFS_FAULT("keeper.collect.member");
 	}
 	for (int i = 0; i < count; i++)
@@ -350,7 +427,7 @@ delete_run(Row *rows, int count)
 	}
 	if (gone)
 	{
-		difs_collect_count(DIFS_COLLECTED_SEGMENTS, count);
+		difs_collect_count(DIFS_COLLECTED_SEGMENTS, segment_count);
 		difs_collect_count(DIFS_COLLECTED_BYTES, (int64) bytes * (rows[0].group == 0 ? 1 : members.count));
 	}
 	pfree(segments);
@@ -368,10 +445,15 @@ delete_rows(Batch *batch)
 		delete_manifest_rows(batch);
 	for (int i = 0; i < batch->item_count; i++)
 	{
-		const Doomed *item = &batch->items[i];
+		Doomed	   *item = &batch->items[i];
 
+		if (item->released)
+			item->kept = batch->items[item->leader].kept;
 		if (item->ended && item->kept == 0)
+		{
+			delete_inline(batch, item);
 			delete_item(item);
+		}
 		else if (item->released && item->version == 0)
 			delete_copies(item);
 		difs_collect_count(item->kept == 0 ? DIFS_COLLECTED_DOOMED : DIFS_COLLECTED_WAITING, item->ended);
@@ -448,6 +530,32 @@ delete_copies(const Doomed *item)
 	Datum		values[] = {Int64GetDatum(item->ino)};
 
 	SPI_execute_with_args("DELETE FROM difs.version WHERE ino = $1 AND map_ino IS NOT NULL", lengthof(types), types, values, NULL, false, 0);
+}
+
+/* The bytes of tiny versions: its own, and those that it shares with one that has gone before it. */
+static void
+delete_inline(const Batch *batch, const Doomed *item)
+{
+	Oid			types[] = {INT8OID, INT4OID, INT4ARRAYOID};
+	char		nulls[] = "   ";
+	int			count;
+	int32	   *kept = difs_release_kept(&batch->releases[batch->items[item->leader].release], false, &count);
+	Datum		values[] = {Int64GetDatum(item->ino), item_version(item, &nulls[1]), versions_datum(kept, count)};
+
+	SPI_execute_with_args("DELETE FROM difs.inline WHERE ino = $1 AND ($2 IS NULL OR version <> ALL ($3) AND version IN ("
+						  "SELECT coalesce(map_version, version.version) FROM difs.version"
+						  " WHERE ino = $1 AND version = $2 AND coalesce(map_ino, ino) = $1))",
+						  lengthof(types), types, values, nulls, false, 0);
+}
+
+static Datum
+versions_datum(const int32 *versions, int count)
+{
+	Datum	   *datums = palloc(sizeof(Datum) * (count + 1));
+
+	for (int i = 0; i < count; i++)
+		datums[i] = Int32GetDatum(versions[i]);
+	return PointerGetDatum(construct_array(datums, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
 static void

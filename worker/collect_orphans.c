@@ -271,7 +271,7 @@ judge_list(int32 server, uint64 group, const DifsReply *reply, Findings *finding
 			findings->lost_bytes += lost_bytes(&entry);
 		else if (entry.segment == 0 || !is_over(&horizon, &entry))
 			findings->all_judged = false;
-		else if (difs_segment_may_die(liveness, entry.segment, NULL) != DIFS_SEGMENT_MAY_DIE)
+		else if (!difs_segment_may_die(liveness, entry.segment, NULL, 0, NULL))
 			findings->live_bytes += entry.stored_length;
 		else
 		{

@@ -19,6 +19,7 @@
 #include "src/settings.h"
 #include "worker/claim_watch.h"
 #include "worker/collect.h"
+#include "worker/compact.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
 #include "worker/process.h"
@@ -36,6 +37,7 @@ const DifsDuty difs_duties[DIFS_DUTIES] = {
 	[DIFS_DUTY_SCRUB] = {"scrub", &difs_scrub_pause_ms, difs_scrub_round},
 	[DIFS_DUTY_COLLECT] = {"collect", &difs_collect_interval, difs_collect_round},
 	[DIFS_DUTY_UNSTAGE] = {"unstage", &difs_unstage_interval, difs_unstage_round},
+	[DIFS_DUTY_COMPACT] = {"compact", &difs_compact_interval, difs_compact_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];

@@ -12,6 +12,7 @@
  *	repair.c     copies of block groups: lost ones are replaced, servers drained and rebalanced
  *	scrub.c      reads everything again, and mends it
  *	unstage.c    staged segments, to chunk servers
+ *	compact.c    files that were written in many small parts, into whole segments
  *	…            one file each; the table is in duties.c
  */
 #ifndef DIFS_DUTIES_H

@@ -1,0 +1,18 @@
+/*
+ * copy.h - what copies of whole files and of parts have in common.
+ */
+#ifndef DIFS_COPY_H
+#define DIFS_COPY_H
+
+#include "postgres.h"
+
+#include "src/path.h"
+#include "src/version.h"
+
+/* Finds a file and a version of it; 0: the current one. */
+extern void difs_copy_find_source(const text *path, int32 number, DifsWalk *walk, DifsVersion *version);
+
+/* Segments stay where they are, so that must be a place that the target's volume would choose: 0A000 otherwise. */
+extern void difs_copy_check_classes(const DifsWalk *from, const DifsWalk *to);
+
+#endif
