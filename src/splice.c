@@ -203,7 +203,7 @@ share_bytes(DifsSplice *splice, const char *path, const DifsVersion *from, int64
 {
 	char	   *bytes = palloc(length);
 
-	difs_fetch_range(path, from, offset, length, bytes);
+	difs_fetch_range(path, from, offset, length, difs_cache_for(length), bytes);
 	difs_splice_put(splice, at, bytes, length);
 	pfree(bytes);
 }

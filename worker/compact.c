@@ -225,7 +225,7 @@ replace_run(Part *part, const DifsExtent *rows, int count)
 	char	   *bytes = MemoryContextAllocHuge(CurrentMemoryContext, length);
 	DifsContent *content;
 
-	difs_fetch_range(psprintf("inode " INT64_FORMAT, part->version.ino), &part->version, begin, length, bytes);
+	difs_fetch_range(psprintf("inode " INT64_FORMAT, part->version.ino), &part->version, begin, length, DIFS_CACHING_LOOK, bytes);
 	for (int i = 0; i < count; i++)
 		replace_row(part, &rows[i]);
 
