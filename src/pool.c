@@ -36,7 +36,7 @@ static uint32 unit_count(void);
 static Size header_size(void);
 static bool try_take(uint32 count, DifsRun *run);
 static bool find_free(uint32 count, uint32 *first);
-static uint32 next_with(uint32 from, bool taken);
+static uint32 next_with(uint32 from, uint32 limit, bool taken);
 static void mark(DifsRun run, bool taken);
 static bool become_patient(void);
 
@@ -194,10 +194,10 @@ find_free(uint32 count, uint32 *first)
 	{
 		uint32		end;
 
-		at = next_with(at, false);
+		at = next_with(at, pool->units, false);
 		if (at + count > pool->units)
 			return false;
-		end = next_with(at, true);
+		end = next_with(at, at + count, true);
 		if (end - at >= count)
 		{
 			*first = at;
@@ -207,23 +207,23 @@ find_free(uint32 count, uint32 *first)
 	}
 }
 
-/* The first unit at or after from that is taken, or free; pool->units if there is none. */
+/* The first unit at or after from that is taken, or free; limit if there is none before it. */
 static uint32
-next_with(uint32 from, bool taken)
+next_with(uint32 from, uint32 limit, bool taken)
 {
 	uint32		word = from / 64;
 	uint64		bits;
 
-	if (from >= pool->units)
-		return pool->units;
+	if (from >= limit)
+		return limit;
 	bits = (taken ? pool->taken[word] : ~pool->taken[word]) & (~UINT64CONST(0) << (from % 64));
 	while (bits == 0)
 	{
-		if (++word * 64 >= pool->units)
-			return pool->units;
+		if (++word * 64 >= limit)
+			return limit;
 		bits = taken ? pool->taken[word] : ~pool->taken[word];
 	}
-	return Min(word * 64 + pg_rightmost_one_pos64(bits), pool->units);
+	return Min(word * 64 + pg_rightmost_one_pos64(bits), limit);
 }
 
 static void

@@ -67,7 +67,7 @@ sub load_stop
 {
 	my ($load) = @_;
 	my $left = $cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'});
-	$load->{run}->signal('INT');
+	$load->{run}->signal('TERM');
 	$load->{run}->finish;
 	note($load->{out}) if $left != 4 || $load->{out} =~ /error|abort/i;
 	return 4 - $left;

@@ -80,7 +80,7 @@ sub load_stop
 {
 	my ($load) = @_;
 	my $left = $cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'});
-	$load->{run}->signal('INT');
+	$load->{run}->signal('TERM');
 	$load->{run}->finish;
 	note($load->{out}) if $left != 4;
 	return 4 - $left;

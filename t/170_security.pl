@@ -182,7 +182,7 @@ append_to_file($load_ends, '');
 $_->{run}->finish foreach @writers;
 is($cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'session'}), $SESSIONS,
 	'no session has failed') or note($sessions->{out});
-$sessions->{run}->signal('INT');
+$sessions->{run}->signal('TERM');
 $sessions->{run}->finish;
 my $all = join('', map { $_->{out} . $_->{error} } @writers);
 unlike($all, qr/wrong|failed|ERROR|FATAL/, 'no operation has failed');
