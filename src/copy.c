@@ -49,6 +49,7 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	 * counts is what a snapshot of now sees; and as long as that is in force, it is out of the keeper's reach.
 	 */
 	difs_names_again();
+	difs_copy_check_gone(from, &target, created);
 	difs_copy_find_source(from, number, &source, &version);
 
 	version.ino = inode.ino;
@@ -70,6 +71,24 @@ difs_copy_find_source(const text *path, int32 number, DifsWalk *walk, DifsVersio
 {
 	difs_path_find_file(path, walk);
 	difs_stat_version(walk, number == 0 ? walk->inode.version : number, version);
+}
+
+void
+difs_copy_check_gone(const text *path, const DifsWalk *target, bool created)
+{
+	DifsPath   *source;
+	bool		same;
+
+	if (!created)
+		return;
+	source = difs_path_parse(path);
+	same = source->count == target->path->count && strcmp(source->volume, target->path->volume) == 0;
+	for (int i = 0; i < source->count && same; i++)
+		same = strcmp(source->component[i], target->path->component[i]) == 0;
+	if (same)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_NO_FILE),
+				 errmsg("file \"%s\" does not exist", source->text)));
 }
 
 void

@@ -5,9 +5,10 @@
  * every tuple but those that VACUUM might remove: of aborted transactions, and
  * deleted ones that no snapshot could see.
  *
- * With one exception: of the inode's own versions, those count that are there or
- * are being written.  Nobody removes them but the keeper, when no snapshot can see
- * them; a removed one must not hold what it shared with the next to go.
+ * With an exception: of what has been let go of, those versions and manifest rows
+ * count that are there or are being written.  Nobody removes them but the keeper,
+ * when no snapshot can see them; a removed one must not hold what it shared with
+ * the next to go.
  *
  * Why a scan and then a delete is no race: a new row that names an old segment
  * comes from a transaction that saw the version whose rows it shares, so it had a
@@ -63,11 +64,13 @@ static bool contains(const int32 *versions, int count, int64 version);
 static void keep(DifsRelease *release, const DifsKept *kept);
 
 DifsLiveness *
-difs_liveness_begin(void)
+difs_liveness_begin(bool released)
 {
 	DifsLiveness *liveness = palloc(sizeof(DifsLiveness));
 
 	possible_begin(&liveness->manifest, DIFS_REL_MANIFEST, DIFS_REL_MANIFEST_SEGMENT);
+	if (released)
+		InitDirtySnapshot(liveness->manifest.snapshot);
 	return liveness;
 }
 

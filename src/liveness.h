@@ -39,7 +39,9 @@ typedef enum DifsRowNeed
 
 /* The scans of one transaction, with an active snapshot; its resource owner ends them after an error. */
 typedef struct DifsLiveness DifsLiveness;
-extern DifsLiveness *difs_liveness_begin(void);
+/* released: it will be asked with releases. Rows that are gone do not count then: who could see one could see what it was released with,
+ * or the row that compaction has put in its place (worker/compact.c). */
+extern DifsLiveness *difs_liveness_begin(bool released);
 extern void difs_liveness_end(DifsLiveness *liveness);
 
 /* May the segment die? Only if all rows that name it are free by these releases, which are in order of their inodes. count 0: nothing has been

@@ -143,7 +143,8 @@ gather(Batch *batch, const Doomed *after)
 	for (int i = 0; i < batch->item_count; i++)
 		batch->items[i].released = is_due(batch, &batch->items[i], &settle_xid);
 	release_items(batch);
-	liveness = difs_liveness_begin();
+	SPI_execute("LOCK TABLE difs.fragmented IN SHARE UPDATE EXCLUSIVE MODE", false, 0);	/* compaction moves rows: not while we look */
+	liveness = difs_liveness_begin(true);
 	for (int i = 0; i < batch->item_count; i++)
 	{
 		Doomed	   *item = &batch->items[i];

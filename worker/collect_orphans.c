@@ -261,7 +261,7 @@ judge_list(int32 server, uint64 group, const DifsReply *reply, Findings *finding
 	if (!difs_collect_begin())
 		return false;
 	difs_horizon_read(&horizon);
-	liveness = difs_liveness_begin();
+	liveness = difs_liveness_begin(false);
 	for (int i = 0; i < count; i++)
 	{
 		DifsListEntry entry;

@@ -127,6 +127,8 @@ compact_file(int64 ino)
 
 		if (!difs_duty_begin())
 			return false;
+		/* rows are moved: not while collection looks for those that name a segment */
+		SPI_execute("LOCK TABLE difs.fragmented IN SHARE UPDATE EXCLUSIVE MODE", false, 0);
 		difs_write_begin(NULL);
 		if (lock_file(ino, &part))
 		{
