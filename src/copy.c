@@ -21,7 +21,10 @@
 
 #include "src/create.h"
 #include "src/dentry.h"
+#include "src/history.h"
+#include "src/marker.h"
 #include "src/report.h"
+#include "src/retain.h"
 #include "src/stat.h"
 #include "src/table.h"
 
@@ -51,7 +54,7 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	find_source(from, number, &source, &version);
 
 	version.ino = inode.ino;
-	version.version = inode.version + 1;
+	version.version = difs_inode_next_version(&inode);
 	version.author = GetUserId();
 	version.mtime = GetCurrentTimestamp();
 	difs_version_insert(&version);
@@ -60,6 +63,7 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	inode.size = version.size;
 	inode.mtime = version.mtime;
 	inode.ctime = version.mtime;
+	difs_retain_after_put(&target.volume, &inode);
 	difs_inode_store_content(&inode);
 	return version.version;
 }
@@ -67,8 +71,16 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 static void
 find_source(const text *path, int32 number, DifsWalk *walk, DifsVersion *version)
 {
-	difs_path_find_file(path, walk);
+	if (number == 0)
+		difs_path_find_file(path, walk);
+	else
+		difs_marker_path_find(path, walk);
 	difs_stat_version(walk, number == 0 ? walk->inode.version : number, version);
+	if (version->deleted)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_NO_FILE),
+				 errmsg("version %d of file \"%s\" has no content", version->version, walk->path->text),
+				 errdetail("It says that the file was deleted.")));
 }
 
 /* The segments stay where they are, so that must be a place that the target's volume would choose. */
@@ -89,6 +101,7 @@ check_classes(const DifsWalk *from, const DifsWalk *to)
 }
 
 PG_FUNCTION_INFO_V1(difs_copy);
+PG_FUNCTION_INFO_V1(difs_restore);
 
 Datum
 difs_copy(PG_FUNCTION_ARGS)
@@ -106,6 +119,23 @@ difs_copy(PG_FUNCTION_ARGS)
 
 	difs_write_begin("difs_copy");
 	version = copy(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), number, if_version);
+	difs_write_end();
+	PG_RETURN_INT32(version);
+}
+
+/* difs_restore(path, version): a copy of an old version of a file to that file itself. */
+Datum
+difs_restore(PG_FUNCTION_ARGS)
+{
+	int32		number;
+	int32		version;
+
+	DIFS_ARG_NOT_NULL(0, "path");
+	DIFS_ARG_NOT_NULL(1, "version");
+	number = difs_version_argument(fcinfo, 1);
+
+	difs_write_begin("difs_restore");
+	version = copy(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(0), number, DIFS_ANY_VERSION);
 	difs_write_end();
 	PG_RETURN_INT32(version);
 }

@@ -12,6 +12,8 @@
 
 #include "src/create.h"
 #include "src/dentry.h"
+#include "src/marker.h"
+#include "src/policy.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -54,7 +56,8 @@ lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 				(errcode(DIFS_ERRCODE_CHANGED),
 				 errmsg("file \"%s\" has changed since", walk->path->text),
 				 errdetail("Its current version is %d, not %d.", inode->version, if_version)));
-	if (inode->version == PG_INT32_MAX)
+	difs_policy_refuse_write(inode, walk->path->text);
+	if (Max(inode->version, inode->last_version) == PG_INT32_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("file \"%s\" cannot have more versions", walk->path->text)));
@@ -65,10 +68,14 @@ lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 static bool
 create_new(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 {
+	DifsMarkerEntry entry;
+
 	if (if_version > 0)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_CHANGED),
 				 errmsg("file \"%s\" has changed since", walk->path->text),
 				 errdetail("It does not exist, and its version was to be %d.", if_version)));
+	if (walk->volume.versioning && difs_marker_find(walk, &entry))
+		return difs_marker_revive(walk, &entry, inode);
 	return difs_entry_create(&walk->parent, walk->name, DIFS_KIND_FILE, inode);
 }

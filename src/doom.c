@@ -21,14 +21,30 @@
 #include "src/doom.h"
 #include "src/table.h"
 
+static void doom(int64 ino, int32 version);
+
 void
 difs_doom_inode(int64 ino)
+{
+	doom(ino, 0);
+}
+
+void
+difs_doom_version(int64 ino, int32 version)
+{
+	doom(ino, version);
+}
+
+/* version 0: all of them */
+static void
+doom(int64 ino, int32 version)
 {
 	Datum		values[DIFS_DOOMED_COLUMNS] = {0};
 	bool		nulls[DIFS_DOOMED_COLUMNS] = {0};
 
 	values[DIFS_DOOMED_INO - 1] = Int64GetDatum(ino);
-	nulls[DIFS_DOOMED_VERSION - 1] = true;
+	values[DIFS_DOOMED_VERSION - 1] = Int32GetDatum(version);
+	nulls[DIFS_DOOMED_VERSION - 1] = version == 0;
 	values[DIFS_DOOMED_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[DIFS_DOOMED_LSN - 1] = LSNGetDatum(GetXLogInsertRecPtr());
 	values[DIFS_DOOMED_DOOMED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());

@@ -15,4 +15,7 @@
 /* All versions of a file. */
 extern void difs_doom_inode(int64 ino);
 
+/* One version of a file that stays; its row has a number below zero (history.h). */
+extern void difs_doom_version(int64 ino, int32 version);
+
 #endif

@@ -14,6 +14,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -41,9 +42,22 @@ typedef struct PossibleScan
 	TupleTableSlot *slot;
 } PossibleScan;
 
+/* A row of difs.version that shares the manifest rows of an inode. */
+typedef struct SharingVersion
+{
+	int32		number;			/* 0 if it is of another inode */
+	int32		base;
+	int32		version;		/* for the manifest */
+	bool		dead;			/* somebody has deleted it, and that is committed */
+} SharingVersion;
+
 struct DifsLiveness
 {
 	PossibleScan manifest;
+	int64		ino;			/* whose versions these are; 0 = none read yet */
+	int			sharing_count;
+	int			sharing_room;
+	SharingVersion *sharing;
 };
 
 static void possible_begin(PossibleScan *possible, DifsRelation table, DifsRelation index);
@@ -51,8 +65,12 @@ static void possible_find(PossibleScan *possible, int64 value);
 static bool possible_next(PossibleScan *possible);
 static void possible_end(PossibleScan *possible);
 static int64 number(PossibleScan *possible, int column);
+static bool is_dead(PossibleScan *possible);
 static DifsVerdict judge_row(PossibleScan *possible, const DifsRelease *release);
-static void keep_versions(PossibleScan *possible, bool copies, int32 version, DifsRelease *release);
+static bool inode_is_possible(int64 ino);
+static void read_sharing(DifsLiveness *liveness, int64 ino);
+static void read_index(DifsLiveness *liveness, int64 ino, bool copies);
+static void set_range(const DifsLiveness *liveness, int32 version, DifsRelease *release);
 static void keep(DifsRelease *release, const DifsKept *kept);
 
 DifsLiveness *
@@ -61,6 +79,9 @@ difs_liveness_begin(void)
 	DifsLiveness *liveness = palloc(sizeof(DifsLiveness));
 
 	possible_begin(&liveness->manifest, DIFS_REL_MANIFEST, DIFS_REL_MANIFEST_SEGMENT);
+	liveness->ino = 0;
+	liveness->sharing = NULL;
+	liveness->sharing_room = 0;
 	return liveness;
 }
 
@@ -87,35 +108,106 @@ difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *
 	return verdict;
 }
 
+/*
+ * A version that is let go of one by one has a row with a number below zero until its
+ * item is collected (history.h), so all that items wait for is among the rows.  A
+ * dead row with the content of the item itself is the one from which it came; any
+ * other dead row stays in force as long as a snapshot could see it.
+ */
 bool
-difs_liveness_release(int64 ino, int32 version, DifsRelease *release)
+difs_liveness_release(DifsLiveness *liveness, int64 ino, int32 version, DifsRelease *release)
+{
+	memset(release, 0, sizeof(*release));
+	release->ino = ino;
+	if (version == 0 && inode_is_possible(ino))
+		return false;
+
+	if (liveness->ino != ino)
+		read_sharing(liveness, ino);
+	set_range(liveness, version, release);
+	for (int i = 0; i < liveness->sharing_count; i++)
+	{
+		const SharingVersion *sharing = &liveness->sharing[i];
+		bool		copy = sharing->number == 0;
+
+		if (!copy && (version == 0 || sharing->number == version))
+			continue;
+		if (sharing->version < release->first || sharing->base > release->last)
+			continue;
+		if (!copy && sharing->dead && sharing->base == release->first && sharing->version == release->last)
+			continue;
+		keep(release, &(DifsKept) {.base = sharing->base, .version = sharing->version, .copy = copy});
+	}
+	return true;
+}
+
+static bool
+inode_is_possible(int64 ino)
 {
 	PossibleScan possible;
 	bool		visible;
 
-	memset(release, 0, sizeof(*release));
-	release->ino = ino;
-	if (version == 0)
-	{
-		possible_begin(&possible, DIFS_REL_INODE, DIFS_REL_INODE_PKEY);
-		possible_find(&possible, ino);
-		visible = possible_next(&possible);
-		possible_end(&possible);
-		if (visible)
-			return false;
-	}
-	else
-	{
-		possible_begin(&possible, DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY);
-		possible_find(&possible, ino);
-		keep_versions(&possible, false, version, release);
-		possible_end(&possible);
-	}
-	possible_begin(&possible, DIFS_REL_VERSION, DIFS_REL_VERSION_MAP);
+	possible_begin(&possible, DIFS_REL_INODE, DIFS_REL_INODE_PKEY);
 	possible_find(&possible, ino);
-	keep_versions(&possible, true, 0, release);
+	visible = possible_next(&possible);
 	possible_end(&possible);
-	return true;
+	return visible;
+}
+
+static void
+read_sharing(DifsLiveness *liveness, int64 ino)
+{
+	liveness->ino = ino;
+	liveness->sharing_count = 0;
+	read_index(liveness, ino, false);
+	read_index(liveness, ino, true);
+}
+
+/* The inode's own versions, or those of others that share its manifest rows. */
+static void
+read_index(DifsLiveness *liveness, int64 ino, bool copies)
+{
+	PossibleScan possible;
+
+	possible_begin(&possible, DIFS_REL_VERSION, copies ? DIFS_REL_VERSION_MAP : DIFS_REL_VERSION_PKEY);
+	possible_find(&possible, ino);
+	while (possible_next(&possible))
+	{
+		int64		map_ino = number(&possible, DIFS_VERSION_MAP_INO);
+		bool		own = number(&possible, DIFS_VERSION_INO) == ino;
+
+		if (copies == own || (map_ino != -1 && map_ino != ino))
+			continue;
+		if (liveness->sharing_count == liveness->sharing_room)
+		{
+			liveness->sharing_room = Max(64, liveness->sharing_room * 2);
+			liveness->sharing = liveness->sharing == NULL ? palloc(liveness->sharing_room * sizeof(SharingVersion))
+				: repalloc_huge(liveness->sharing, liveness->sharing_room * sizeof(SharingVersion));
+		}
+		liveness->sharing[liveness->sharing_count++] = (SharingVersion) {
+			.number = own ? number(&possible, DIFS_VERSION_VERSION) : 0,
+			.base = number(&possible, DIFS_VERSION_BASE),
+			.version = number(&possible, map_ino != -1 ? DIFS_VERSION_MAP_VERSION : DIFS_VERSION_VERSION),
+			.dead = is_dead(&possible)
+		};
+	}
+	possible_end(&possible);
+}
+
+/* Which manifest rows can go with a version: none if it is a copy of another inode's, all with the whole inode, or if its row is gone. */
+static void
+set_range(const DifsLiveness *liveness, int32 version, DifsRelease *release)
+{
+	release->first = PG_INT32_MIN;
+	release->last = PG_INT32_MAX;
+	for (int i = 0; version != 0 && i < liveness->sharing_count; i++)
+	{
+		if (liveness->sharing[i].number == version && !liveness->sharing[i].dead)
+		{
+			release->first = liveness->sharing[i].base;
+			release->last = liveness->sharing[i].version;
+		}
+	}
 }
 
 static void
@@ -186,26 +278,14 @@ judge_row(PossibleScan *possible, const DifsRelease *release)
 	return verdict;
 }
 
-/* Of the rows of difs.version that the scan finds: those of others that share the inode's manifest rows (copies), or
- * all but one of its own. */
-static void
-keep_versions(PossibleScan *possible, bool copies, int32 version, DifsRelease *release)
+/* Has a committed transaction deleted or changed the row that the scan stands on? */
+static bool
+is_dead(PossibleScan *possible)
 {
-	while (possible_next(possible))
-	{
-		int64		map_ino = number(possible, DIFS_VERSION_MAP_INO);
-		bool		own = number(possible, DIFS_VERSION_INO) == release->ino;
+	HeapTupleHeader header = ExecFetchSlotHeapTuple(possible->slot, false, NULL)->t_data;
 
-		if (copies ? own : number(possible, DIFS_VERSION_VERSION) == version)
-			continue;
-		if (map_ino != -1 && map_ino != release->ino)
-			continue;
-		keep(release, &(DifsKept) {
-			.base = number(possible, DIFS_VERSION_BASE),
-			.version = number(possible, map_ino != -1 ? DIFS_VERSION_MAP_VERSION : DIFS_VERSION_VERSION),
-			.copy = copies
-		});
-	}
+	return (header->t_infomask & HEAP_XMAX_INVALID) == 0 && !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		TransactionIdDidCommit(HeapTupleHeaderGetUpdateXid(header));
 }
 
 /* Many copies of one version count once. */

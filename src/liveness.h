@@ -20,6 +20,8 @@
 typedef struct DifsRelease
 {
 	int64		ino;			/* rows of this inode do not count */
+	int32		first;			/* those with from_version in [first, last] are all that can be let go of */
+	int32		last;
 	int			kept_count;		/* but those that belong to a version of these do */
 	int			kept_room;
 	struct DifsKept *kept;
@@ -41,7 +43,8 @@ extern void difs_liveness_end(DifsLiveness *liveness);
 extern DifsVerdict difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *release);
 
 /* Fills in *release for a doomed inode (version 0), or one version of it, whose transaction is older than every
- * snapshot. False if any snapshot could still see the inode: then nothing may be released. */
-extern bool difs_liveness_release(int64 ino, int32 version, DifsRelease *release);
+ * snapshot. False if any snapshot could still see the inode: then nothing may be released. The versions of an inode are read once for all of its
+ * that are asked about one after the other. */
+extern bool difs_liveness_release(DifsLiveness *liveness, int64 ino, int32 version, DifsRelease *release);
 
 #endif

@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
 #include "src/compat.h"
 #include "src/shmem.h"
 
@@ -20,6 +22,14 @@ typedef enum DifsDigest
 	DIFS_DIGEST_SHA256
 } DifsDigest;
 
+/* For how long old versions stay, and when a version is old: which rule keeps it (retain.h). */
+typedef struct DifsRetention
+{
+	int32		keep_versions;	/* so many newest ones stay; 0 = no such rule */
+	bool		has_keep_for;
+	Interval	keep_for;		/* and those that were current within this time */
+} DifsRetention;
+
 typedef struct DifsVolume
 {
 	int32		id;
@@ -29,6 +39,10 @@ typedef struct DifsVolume
 	int32		segment_size;
 	int			compression_level;	/* 0 = none */
 	DifsDigest	digest;
+	bool		versioning;		/* the delete of a file leaves a marker (marker.h) */
+	DifsRetention retention;
+	bool		has_trash;		/* what is deleted goes to the trash (trash.h) */
+	Interval	trash_for;
 } DifsVolume;
 
 /* Finds one by name, as it is now rather than at the active snapshot; 58P01 with the hint to create it if there is

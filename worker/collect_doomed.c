@@ -234,23 +234,25 @@ settle(Batch *batch, uint64 xid)
 static void
 gather_rows(Batch *batch, Doomed *item, DifsLiveness *liveness)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT4OID, INT4OID};
+	Oid			types[] = {INT8OID, INT8OID, INT4OID, INT4OID, INT4OID, INT4OID};
 	int			limit = MAX_ROWS - batch->row_count;
 	Datum		values[] = {
 		Int64GetDatum(item->ino), Int64GetDatum(item->after_offset), Int32GetDatum(item->after_version),
-		Int32GetDatum(limit)
+		Int32GetDatum(limit), 0, 0
 	};
 	DifsRelease release;
 
-	if (!difs_liveness_release(item->ino, item->version, &release))
+	if (!difs_liveness_release(liveness, item->ino, item->version, &release))
 	{
 		item->kept = 1;
 		item->ended = true;
 		return;
 	}
 	item->released = true;
+	values[4] = Int32GetDatum(release.first);
+	values[5] = Int32GetDatum(release.last);
 	if (SPI_execute_with_args("SELECT file_offset, from_version, segment, block_group, stored_length FROM difs.manifest "
-							  "WHERE ino = $1 AND (file_offset, from_version) > ($2, $3) "
+							  "WHERE ino = $1 AND (file_offset, from_version) > ($2, $3) AND from_version BETWEEN $5 AND $6 "
 							  "ORDER BY file_offset, from_version LIMIT $4",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.manifest");
