@@ -18,6 +18,7 @@
 #include "src/table.h"
 
 static bool lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode);
+static bool still_named(const DifsWalk *walk, const DifsInode *inode);
 static bool create_new(const DifsWalk *walk, int32 if_version, DifsInode *inode);
 
 void
@@ -48,7 +49,7 @@ lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 				 errmsg("file \"%s\" already exists", walk->path->text)));
 
 	*inode = walk->inode;
-	if (!difs_inode_lock(inode))
+	if (!difs_inode_lock(inode) || !still_named(walk, inode))
 		return false;
 
 	if (if_version != DIFS_ANY_VERSION && inode->version != if_version)
@@ -57,11 +58,22 @@ lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 				 errmsg("file \"%s\" has changed since", walk->path->text),
 				 errdetail("Its current version is %d, not %d.", inode->version, if_version)));
 	difs_policy_refuse_write(inode, walk->path->text);
-	if (Max(inode->version, inode->last_version) == PG_INT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("file \"%s\" cannot have more versions", walk->path->text)));
 	return true;
+}
+
+/* Where deleted files are kept, a lock does not say that it has its name yet; that something has changed says that it may not. */
+static bool
+still_named(const DifsWalk *walk, const DifsInode *inode)
+{
+	int64		ino;
+	bool		named;
+
+	if (!(walk->volume.versioning || walk->volume.has_trash) || inode->ctime == walk->inode.ctime)
+		return true;
+	difs_latest_begin();
+	named = difs_dentry_find(walk->parent.ino, walk->name, &ino) != NULL && ino == inode->ino;
+	difs_latest_end();
+	return named;
 }
 
 /* False if the directory is gone, or somebody else has taken the name. */

@@ -13,6 +13,7 @@
 
 #include "src/doom.h"
 #include "src/history.h"
+#include "src/policy.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -66,6 +67,8 @@ difs_number_choose(const DifsWalk *walk, DifsInode *inode, int32 number, DifsNum
 				(errcode(DIFS_ERRCODE_NO_FILE),
 				 errmsg("file \"%s\" is deleted", walk->path->text),
 				 errhint("difs_undelete() brings it back; a version above %d makes it anew.", inode->version)));
+	if (chosen->replaces)
+		difs_policy_refuse_removal(inode, walk->path->text);
 	chosen->content = number > Max(inode->version, inode->last_version) ? number : -++inode->let_go;
 }
 

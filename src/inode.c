@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "src/inode.h"
+#include "src/policy.h"
 #include "src/table.h"
 
 /* Lock tags: PostgreSQL's own advisory locks have 1 or 2 in their last field, so a number other than these is ours
@@ -169,7 +170,7 @@ difs_inode_next_version(const DifsInode *inode)
 	if (last == PG_INT32_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("inode " INT64_FORMAT " cannot have more versions", inode->ino)));
+				 errmsg("file \"%s\" cannot have more versions", difs_policy_path(inode))));
 	return last + 1;
 }
 

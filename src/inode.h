@@ -63,7 +63,7 @@ extern bool difs_inode_lock(DifsInode *inode);
  * new one. The lock is good for one update. */
 extern void difs_inode_store_content(DifsInode *inode);
 
-/* The number that the next version of a file gets: none is given twice. */
+/* The number that the next version of a file gets: none is given twice. 54000 if there are no more. */
 extern int32 difs_inode_next_version(const DifsInode *inode);
 
 /* After difs_inode_lock(): notes that it has a row in difs.file_policy. */

@@ -48,6 +48,7 @@ typedef struct SharingVersion
 	int32		number;			/* 0 if it is of another inode */
 	int32		base;
 	int32		version;		/* for the manifest */
+	bool		elsewhere;		/* none of them are its: a copy of another inode's */
 	bool		dead;			/* somebody has deleted it, and that is committed */
 } SharingVersion;
 
@@ -130,7 +131,7 @@ difs_liveness_release(DifsLiveness *liveness, int64 ino, int32 version, DifsRele
 		const SharingVersion *sharing = &liveness->sharing[i];
 		bool		copy = sharing->number == 0;
 
-		if (!copy && (version == 0 || sharing->number == version))
+		if (sharing->elsewhere || (!copy && (version == 0 || sharing->number == version)))
 			continue;
 		if (sharing->version < release->first || sharing->base > release->last)
 			continue;
@@ -176,7 +177,7 @@ read_index(DifsLiveness *liveness, int64 ino, bool copies)
 		int64		map_ino = number(&possible, DIFS_VERSION_MAP_INO);
 		bool		own = number(&possible, DIFS_VERSION_INO) == ino;
 
-		if (copies == own || (map_ino != -1 && map_ino != ino))
+		if (copies == own)
 			continue;
 		if (liveness->sharing_count == liveness->sharing_room)
 		{
@@ -188,6 +189,7 @@ read_index(DifsLiveness *liveness, int64 ino, bool copies)
 			.number = own ? number(&possible, DIFS_VERSION_VERSION) : 0,
 			.base = number(&possible, DIFS_VERSION_BASE),
 			.version = number(&possible, map_ino != -1 ? DIFS_VERSION_MAP_VERSION : DIFS_VERSION_VERSION),
+			.elsewhere = own && map_ino != -1 && map_ino != ino,
 			.dead = is_dead(&possible)
 		};
 	}
@@ -202,10 +204,12 @@ set_range(const DifsLiveness *liveness, int32 version, DifsRelease *release)
 	release->last = PG_INT32_MAX;
 	for (int i = 0; version != 0 && i < liveness->sharing_count; i++)
 	{
-		if (liveness->sharing[i].number == version && !liveness->sharing[i].dead)
+		const SharingVersion *sharing = &liveness->sharing[i];
+
+		if (sharing->number == version && !sharing->dead)
 		{
-			release->first = liveness->sharing[i].base;
-			release->last = liveness->sharing[i].version;
+			release->first = sharing->elsewhere ? PG_INT32_MAX : sharing->base;
+			release->last = sharing->elsewhere ? PG_INT32_MIN : sharing->version;
 		}
 	}
 }

@@ -35,7 +35,11 @@ difs_trash_put(const DifsWalk *walk, HeapTuple row)
 	if (file.kind == DIFS_KIND_DIRECTORY)
 		difs_policy_refuse_tree(&walk->inode);
 	else if (difs_inode_lock(&file))
+	{
 		difs_policy_refuse_removal(&file, walk->path->text);
+		file.ctime = GetCurrentTimestamp();
+		difs_inode_store_content(&file);	/* who waits for the row looks for its name again */
+	}
 
 	values[DIFS_DISCARDED_ID - 1] = Int64GetDatum(difs_sequence_next(DIFS_REL_SEQ_TRASH));
 	values[DIFS_DISCARDED_VOLUME - 1] = Int32GetDatum(walk->volume.id);
