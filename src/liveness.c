@@ -50,6 +50,7 @@ typedef struct SharingVersion
 	int32		version;		/* for the manifest */
 	bool		elsewhere;		/* none of them are its: a copy of another inode's */
 	bool		dead;			/* somebody has deleted it, and that is committed */
+	bool		released;		/* it has been asked about itself: it keeps nothing for others that are asked about later */
 } SharingVersion;
 
 struct DifsLiveness
@@ -71,7 +72,7 @@ static DifsVerdict judge_row(PossibleScan *possible, const DifsRelease *release)
 static bool inode_is_possible(int64 ino);
 static void read_sharing(DifsLiveness *liveness, int64 ino);
 static void read_index(DifsLiveness *liveness, int64 ino, bool copies);
-static void set_range(const DifsLiveness *liveness, int32 version, DifsRelease *release);
+static void set_range(DifsLiveness *liveness, int32 version, DifsRelease *release);
 static void keep(DifsRelease *release, const DifsKept *kept);
 
 DifsLiveness *
@@ -113,7 +114,8 @@ difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *
  * A version that is let go of one by one has a row with a number below zero until its
  * item is collected (history.h), so all that items wait for is among the rows.  A
  * dead row with the content of the item itself is the one from which it came; any
- * other dead row stays in force as long as a snapshot could see it.
+ * other dead row stays in force as long as a snapshot could see it.  Of two that share
+ * content, both of them asked about, the second must not be kept by the first.
  */
 bool
 difs_liveness_release(DifsLiveness *liveness, int64 ino, int32 version, DifsRelease *release)
@@ -131,7 +133,7 @@ difs_liveness_release(DifsLiveness *liveness, int64 ino, int32 version, DifsRele
 		const SharingVersion *sharing = &liveness->sharing[i];
 		bool		copy = sharing->number == 0;
 
-		if (sharing->elsewhere || (!copy && (version == 0 || sharing->number == version)))
+		if (sharing->elsewhere || sharing->released || (!copy && (version == 0 || sharing->number == version)))
 			continue;
 		if (sharing->version < release->first || sharing->base > release->last)
 			continue;
@@ -198,16 +200,17 @@ read_index(DifsLiveness *liveness, int64 ino, bool copies)
 
 /* Which manifest rows can go with a version: none if it is a copy of another inode's, all with the whole inode, or if its row is gone. */
 static void
-set_range(const DifsLiveness *liveness, int32 version, DifsRelease *release)
+set_range(DifsLiveness *liveness, int32 version, DifsRelease *release)
 {
 	release->first = PG_INT32_MIN;
 	release->last = PG_INT32_MAX;
 	for (int i = 0; version != 0 && i < liveness->sharing_count; i++)
 	{
-		const SharingVersion *sharing = &liveness->sharing[i];
+		SharingVersion *sharing = &liveness->sharing[i];
 
 		if (sharing->number == version && !sharing->dead)
 		{
+			sharing->released = true;
 			release->first = sharing->elsewhere ? PG_INT32_MAX : sharing->base;
 			release->last = sharing->elsewhere ? PG_INT32_MIN : sharing->version;
 		}

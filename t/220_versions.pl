@@ -1,0 +1,215 @@
+# Versions that go one by one, retention, markers and trash, as the keeper sees them: what nobody can want any more is collected, and
+# what a snapshot or a hold still wants is not.
+#
+# DIFS_VERSIONS: how many versions of one file (default 1500; the long run is 10000).
+# DIFS_TREE: how many files in the tree that goes to the trash (default 500).
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Time::HiRes qw(time);
+
+use DifsCluster;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $VERSIONS = $ENV{DIFS_VERSIONS} // 1500;
+my $TREE = $ENV{DIFS_TREE} // 500;
+my $cluster = DifsCluster->new('versions', servers => 1, conf => <<'CONF');
+difs.collect_interval = 0
+autovacuum = off
+CONF
+my $node = $cluster->node;
+
+sub collect
+{
+	my %row;
+	@row{qw(doomed segments orphans groups bytes waiting)} = split /\|/, $cluster->sql('SELECT * FROM difs_collect()');
+	return \%row;
+}
+
+# Nothing is wrong, and nothing is left of what is gone: as many segments on the server as the manifest names.
+sub clean
+{
+	my ($what) = @_;
+	ok(DifsCluster::poll_until(sub { collect(); $cluster->sql('SELECT count(*) FROM difs.doomed') == 0 }, 30), "$what: nothing waits")
+	  or diag($cluster->sql('SELECT * FROM difs.collection_blockers'));
+	is($cluster->sql('SELECT * FROM difs_fsck(deep => true, digests => true)'), '', "$what: fsck finds nothing");
+	is($cluster->sql('SELECT count(*) FROM difs.version WHERE version < 0'), 0, "$what: no version is left that was let go of");
+	return;
+}
+
+sub content
+{
+	my ($path, $version) = @_;
+	return $cluster->sql("SELECT convert_from(difs_get('$path', $version), 'UTF8')");
+}
+
+sub numbers
+{
+	my ($path) = @_;
+	return $cluster->sql("SELECT string_agg(version::text, ' ' ORDER BY version) FROM difs_versions('$path')");
+}
+
+sub manifest_rows
+{
+	my ($path) = @_;
+	return $cluster->sql("SELECT count(*) FROM difs.manifest WHERE ino = (difs_stat('$path')).ino");
+}
+
+# One version goes, the others stay: deleted, replaced, restored.
+{
+	$cluster->sql("SELECT difs_put('/f', convert_to('v' || n, 'UTF8')) FROM generate_series(1, 5) AS n");
+	$cluster->sql("SELECT difs_delete('/f', version => 2)");
+	my $result = collect();
+	is("$result->{doomed} $result->{segments}", '1 1', 'a version that was deleted is collected with its segment');
+	is(join(' ', map { content('/f', $_) } 1, 3, 4, 5), 'v1 v3 v4 v5', 'the others are there');
+	$cluster->sql("SELECT difs_put('/f', 'third', version => 3)", "SELECT difs_put('/f', 'fifth', version => 5)");
+	$result = collect();
+	is("$result->{doomed} $result->{segments}", '2 2', 'what was replaced is collected');
+	is(join(' ', map { content('/f', $_) } 1, 3, 4, 5), 'v1 third v4 fifth', 'what replaced it is there');
+	$cluster->sql("SELECT difs_put('/f', 'Third', version => 3)");
+	is(collect()->{segments}, 1, 'what was replaced a second time is collected');
+	is(join(' ', map { content('/f', $_) } 1, 3, 4, 5), 'v1 Third v4 fifth', 'what replaced it is there');
+
+	my $before = manifest_rows('/f');
+	is($cluster->sql("SELECT difs_restore('/f', 1)"), 6, 'an old version comes back as a new one');
+	is(manifest_rows('/f'), $before, 'without a row in the manifest');
+	$cluster->sql("SELECT difs_delete('/f', version => 1)");
+	is(collect()->{segments}, 0, 'the old one goes without its segment');
+	is(content('/f', 6), 'v1', 'as the new one shares it');
+	$cluster->sql("SELECT difs_copy('/f', '/copy', version => 3)", "SELECT difs_delete('/f', version => 6)");
+	is(collect()->{segments}, 1, 'with which it goes');
+	$cluster->sql("SELECT difs_delete('/f', version => 3)");
+	$result = collect();
+	is("$result->{segments} $result->{waiting}", '0 1', 'a copy in another file keeps what a version let go of');
+	is(content('/copy', 1), 'Third', 'and can be read');
+	$cluster->sql("SELECT difs_delete('/copy')");
+	clean('one by one');
+	is(numbers('/f'), '4 5', 'the versions that are left');
+
+	# deleted and made again, while nothing has been collected
+	$cluster->sql("SELECT difs_delete('/f', version => 5)", "SELECT difs_put('/f', 'five, again', version => 5)",
+		"SELECT difs_delete('/f', version => 5)", "SELECT difs_put('/f', 'and again', version => 5)");
+	is(collect()->{segments}, 2, 'contents of one number go one by one');
+	is(content('/f', 5), 'and again', 'but for the last');
+	$cluster->sql("SELECT difs_put('/f', 'once more', version => 5)", "SELECT difs_delete('/f')");
+	clean('a file with numbers that were used again');
+	is($cluster->sql("SELECT count(*) FROM difs.manifest"), 0, 'no manifest row is left');
+}
+
+# Who has seen a version reads it, however it goes; and so does a hold of a backup.
+{
+	$cluster->sql("SELECT difs_put('/seen', convert_to('v' || n, 'UTF8')) FROM generate_series(1, 4) AS n",
+		"SELECT difs_restore('/seen', 1)");
+	my $session = $node->background_psql('postgres');
+	$session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+	$cluster->sql("SELECT difs_delete('/seen', version => 1)", "SELECT difs_put('/seen', 'new', version => 2)",
+		"SELECT difs_retain('/seen', 2)", "SELECT difs_delete('/seen', version => 5)");
+	is(numbers('/seen'), '4', 'the history is shorter now');
+	my $result = collect();
+	is("$result->{segments} $result->{waiting}", '0 5', 'nothing is collected that a snapshot sees');
+	is($session->query_safe("SELECT string_agg(convert_from(difs_get('/seen', version), 'UTF8'), ' ' ORDER BY version) FROM difs_versions('/seen')"),
+		'v1 v2 v3 v4 v1', 'and the snapshot reads it');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	clean('snapshot');
+	$cluster->sql(q{SELECT difs_hold('backup')});
+	$cluster->sql("SELECT difs_put('/seen', 'five')", "SELECT difs_delete('/seen', version => 4)");
+	collect() for 1 .. 2;
+	is($cluster->sql("SELECT count(*) FROM difs.version WHERE version < 0"), 1, 'what goes under a hold stays');
+	is($cluster->sql("SELECT kind || ' ' || holder FROM difs.collection_blockers"), 'hold backup', 'and the view says why');
+	$cluster->sql(q{SELECT difs_release('backup')});
+	clean('hold');
+	is(manifest_rows('/seen'), 1, 'one version, one segment');
+}
+
+# What time alone makes old, the keeper lets go of; a marker that is all that is left goes with its file.
+{
+	$cluster->sql("SELECT difs_volume_create('timed', versioning => true, keep_for => '3 seconds')",
+		"SELECT difs_put('timed:/f', convert_to('v' || n, 'UTF8')) FROM generate_series(1, 3) AS n",
+		"SELECT difs_put('timed:/gone', 'x'), difs_delete('timed:/gone')",
+		"SELECT difs_put('timed:/held', 'x'), difs_put('timed:/held', 'y'), difs_hold_until('timed:/held', now() + '1 day')",
+		"SELECT difs_put('timed:/own', 'x'), difs_put('timed:/own', 'y'), difs_retain('timed:/own', keep_for => '1 day')");
+	collect();
+	is($cluster->sql("SELECT count(*) FROM difs_versions('timed:/gone')"), 2, 'within the time, nothing goes');
+	ok($node->poll_query_until('postgres', "SELECT bool_and(due < clock_timestamp()) FROM difs.expiring WHERE ino <> (difs_stat('timed:/own')).ino"
+		  . " AND ino <> (difs_stat('timed:/held')).ino"), 'the time passes');
+	clean('by time');
+	is(numbers('timed:/f'), '3', 'old versions have gone');
+	is($cluster->sql('SELECT count(*) FROM difs.dentry WHERE parent < 0'), 0, 'and so has the deleted file');
+	is(numbers('timed:/held'), '1 2', 'but nothing of a file that is held');
+	is(numbers('timed:/own'), '1 2', 'nor of one with a retention of its own');
+
+	# another retention of a volume: all files are looked at
+	$cluster->sql("SELECT difs_volume_create('later')", "SELECT difs_put('later:/f', convert_to('v' || n, 'UTF8')) FROM generate_series(1, 5) AS n");
+	$cluster->sql("UPDATE difs.volume SET keep_versions = 2 WHERE name = 'later'");
+	clean('another retention');
+	is(numbers('later:/f'), '4 5', 'a new rule of the volume counts for what is there');
+}
+
+# Trash: purged after its time, but not what a foreign key names, which does not keep the rest.
+{
+	$cluster->sql("SELECT difs_volume_create('bin', trash_for => '0')", "SELECT difs_put('bin:/a', 'a'), difs_put('bin:/b', 'b'), difs_put('bin:/d/f', 'f', parents => true)",
+		'CREATE TABLE picture (ino bigint REFERENCES difs.inode)', "INSERT INTO picture SELECT ino FROM difs_stat('bin:/a')");
+	$cluster->sql("SELECT difs_delete('bin:/' || name, recursive => true) FROM (VALUES ('a'), ('b'), ('d')) AS v (name)");
+	collect();
+	is($cluster->sql("SELECT string_agg(path, ' ' ORDER BY path) FROM difs.trash WHERE volume = 'bin'"), '/a', 'what has been in the trash for long enough is gone, but for what a key names');
+	$cluster->sql('DELETE FROM picture');
+	clean('trash');
+	is($cluster->sql("SELECT count(*) FROM difs.trash"), 0, 'the trash is empty');
+}
+
+# A tree goes to the trash in no more time and WAL than a file: rows are counted, not seconds.
+{
+	$cluster->sql("SELECT difs_volume_create('tree', trash_for => '1 hour', digest => 'none')",
+		"SELECT count(difs_put('tree:/t/d' || n % 10 || '/f' || n, 'x', parents => true)) FROM generate_series(1, $TREE) AS n",
+		"SELECT difs_put('tree:/one/f', 'x', parents => true)");
+	my %wal;
+	foreach my $path ('one', 't')
+	{
+		$cluster->sql('CHECKPOINT');
+		$cluster->sql("SELECT difs_mkdir('tree:/warm'), difs_put('tree:/warm/f', 'x'), difs_delete('tree:/warm', recursive => true)");
+		my $from = $cluster->sql('SELECT pg_current_wal_insert_lsn()');
+		my $began = time;
+		is($cluster->sql("SELECT difs_delete('tree:/$path', recursive => true)"), 1, "/$path goes to the trash");
+		note(sprintf('%s: %.1f ms', $path, (time - $began) * 1000));
+		$wal{$path} = $cluster->sql("SELECT pg_current_wal_insert_lsn() - '$from'");
+	}
+	note("WAL bytes: directory with one file $wal{one}, with $TREE files $wal{t}");
+	cmp_ok($wal{t}, '<', $wal{one} + 10000, 'a tree costs what a file costs');
+	$cluster->sql("SELECT difs_undelete('tree:/t')");
+	is($cluster->sql("SELECT count(*) FROM difs_list('tree:/t', recursive => true)"), $TREE + 10, 'and comes back as it was');
+	$cluster->sql("SELECT difs_delete('tree:/t', recursive => true)");
+	is($cluster->sql("SELECT sum(difs_purge(id)) FROM difs.trash WHERE path = '/t'"), $TREE + 11, 'or goes for good');
+	$cluster->sql("SELECT difs_purge(id) FROM difs.trash");
+	clean('tree');
+}
+
+# Many versions of one file.
+{
+	my $began = time;
+	$cluster->sql("SELECT difs_put('/many', convert_to('v' || n, 'UTF8')) FROM generate_series(1, $VERSIONS) AS n");
+	note(sprintf('%d versions put in %.1f s', $VERSIONS, time - $began));
+	is($cluster->sql("SELECT count(*), min(version), max(version) FROM difs_versions('/many')"), "$VERSIONS|1|$VERSIONS", "$VERSIONS versions of one file");
+	is(content('/many', $_), "v$_", "version $_") for 1, int($VERSIONS / 2), $VERSIONS;
+	$began = time;
+	$cluster->sql("SELECT difs_retain('/many', 10)");
+	note(sprintf('all but ten let go of in %.1f s', time - $began));
+	is(numbers('/many'), join(' ', $VERSIONS - 9 .. $VERSIONS), 'retention leaves ten');
+	$began = time;
+	is(collect()->{segments}, $VERSIONS - 10, 'and all others are collected');
+	note(sprintf('collected in %.1f s', time - $began));
+	$began = time;
+	$cluster->sql("SELECT difs_put('/many', 'x') FROM generate_series(1, 300)");
+	note(sprintf('300 puts at the limit of ten in %.1f s', time - $began));
+	is($cluster->sql("SELECT count(*) FROM difs_versions('/many')"), 10, 'each put lets go of one');
+	clean('many versions');
+	is(manifest_rows('/many'), 10, 'ten segments are left');
+}
+
+$cluster->stop;
+done_testing();
