@@ -705,13 +705,13 @@ AS $$
         UNION ALL
         SELECT above.parent, '/' || above.name || way.path, way.depth + 1
         FROM way
-        CROSS JOIN LATERAL (SELECT parent, name FROM difs.dentry WHERE dentry.ino = way.ino ORDER BY parent, name LIMIT 1) AS above
+        CROSS JOIN LATERAL (SELECT abs(parent) AS parent, split_part(name, '/', 1) AS name FROM difs.dentry WHERE dentry.ino = way.ino ORDER BY dentry.parent, dentry.name LIMIT 1) AS above
         WHERE way.depth < 4096)
     SELECT volume.name || ':' || coalesce(nullif(way.path, ''), '/')
     FROM way JOIN difs.volume ON volume.root = way.ino
     ORDER BY way.depth DESC LIMIT 1
 $$;
-COMMENT ON FUNCTION difs.path_of(bigint) IS 'path of an inode, the first of several; null if it cannot be reached';
+COMMENT ON FUNCTION difs.path_of(bigint) IS 'path of an inode, the first of several, also of a deleted file that has a history; null if it cannot be reached';
 REVOKE ALL ON FUNCTION difs.path_of(bigint) FROM PUBLIC;
 
 CREATE FUNCTION difs_lost_files()

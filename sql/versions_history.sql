@@ -34,6 +34,12 @@ SELECT difs_restore('/f', 4);
 SELECT difs_restore('/f', NULL);
 SELECT difs_get('/f', version => -1);
 SELECT difs_stat('/f', -1);
+\set VERBOSITY sqlstate
+SELECT difs_put('/f', 'x', version => 0);
+SELECT difs_put('/f', 'x', version => 2147483648);
+SELECT difs_put('/f', 'x', version => 5);
+SELECT difs_delete('/f', version => 5);
+\set VERBOSITY default
 SELECT difs_put('/last', 'x', version => 2147483647);
 SELECT difs_put('/last', 'y');
 SELECT difs_put('/last', 'y', version => 2147483647);

@@ -21,6 +21,11 @@ SELECT difs_undelete('/d/e/f');
 SELECT difs_undelete('/d/e/f', '/d/g');
 SELECT difs_undelete('/d/e/f', '/d/missing/f');
 SELECT difs_undelete('/d/e/f', 'main:/f');
+\set VERBOSITY sqlstate
+SELECT difs_undelete('/d/e/f');
+SELECT difs_undelete('/nothing');
+SELECT difs_volume_create('no', trash_for => '-1 day');
+\set VERBOSITY default
 SELECT difs_undelete('/d/e/f', '/d/f') > 0 AS back, convert_from(difs_get('/d/f'), 'UTF8') AS old, convert_from(difs_get('/d/e/f'), 'UTF8') AS new;
 SELECT difs_undelete('/d/e/f', '/x');
 SELECT difs_undelete(0);

@@ -229,7 +229,7 @@ store(DifsInode *inode, const Datum *values, const bool *nulls, const bool *repl
 		row_nulls[i] = nulls[i] || !replace[i];
 		row_replace[i] = replace[i];
 	}
-	if (row != NULL)
+	if (row != NULL && difs_row_lock(DIFS_REL_FILE_POLICY, &row))
 	{
 		difs_row_update(DIFS_REL_FILE_POLICY, row, row_values, row_nulls, row_replace);
 		return;

@@ -2,6 +2,7 @@
 # what a snapshot or a hold still wants is not.
 #
 # DIFS_VERSIONS: how many versions of one file (default 1500; the long run is 10000).
+# DIFS_MIXED: how many statements each of eight clients makes in the mixed load (default 250; the long run is 10000).
 # DIFS_TREE: how many files in the tree that goes to the trash (default 500).
 
 use strict;
@@ -17,6 +18,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $VERSIONS = $ENV{DIFS_VERSIONS} // 1500;
+my $MIXED = $ENV{DIFS_MIXED} // 250;
 my $TREE = $ENV{DIFS_TREE} // 500;
 my $cluster = DifsCluster->new('versions', servers => 1, conf => <<'CONF');
 difs.collect_interval = 0
@@ -129,15 +131,15 @@ sub manifest_rows
 
 # What time alone makes old, the keeper lets go of; a marker that is all that is left goes with its file.
 {
-	$cluster->sql("SELECT difs_volume_create('timed', versioning => true, keep_for => '3 seconds')",
+	$cluster->sql("SELECT difs_volume_create('timed', versioning => true, keep_for => '1 hour')",
 		"SELECT difs_put('timed:/f', convert_to('v' || n, 'UTF8')) FROM generate_series(1, 3) AS n",
 		"SELECT difs_put('timed:/gone', 'x'), difs_delete('timed:/gone')",
 		"SELECT difs_put('timed:/held', 'x'), difs_put('timed:/held', 'y'), difs_hold_until('timed:/held', now() + '1 day')",
 		"SELECT difs_put('timed:/own', 'x'), difs_put('timed:/own', 'y'), difs_retain('timed:/own', keep_for => '1 day')");
 	collect();
 	is($cluster->sql("SELECT count(*) FROM difs_versions('timed:/gone')"), 2, 'within the time, nothing goes');
-	ok($node->poll_query_until('postgres', "SELECT bool_and(due < clock_timestamp()) FROM difs.expiring WHERE ino <> (difs_stat('timed:/own')).ino"
-		  . " AND ino <> (difs_stat('timed:/held')).ino"), 'the time passes');
+	# as if all this had been two hours ago
+	$cluster->sql(q{UPDATE difs.version SET mtime = mtime - interval '2 hours'}, q{UPDATE difs.expiring SET due = due - interval '2 hours'});
 	clean('by time');
 	is(numbers('timed:/f'), '3', 'old versions have gone');
 	is($cluster->sql('SELECT count(*) FROM difs.dentry WHERE parent < 0'), 0, 'and so has the deleted file');
@@ -209,6 +211,66 @@ sub manifest_rows
 	is($cluster->sql("SELECT count(*) FROM difs_versions('/many')"), 10, 'each put lets go of one');
 	clean('many versions');
 	is(manifest_rows('/many'), 10, 'ten segments are left');
+}
+
+# Eight clients do everything to a few names at once: nothing is left that should not be, and no error but those that say that a file is there,
+# is not there, or that somebody was faster.
+{
+	$cluster->sql("SELECT difs_volume_create('mixed_' || n, versioning => n % 2 = 1, keep_versions => CASE WHEN n / 2 % 2 = 1 THEN 3 END,"
+		  . " trash_for => CASE WHEN n / 4 = 1 THEN interval '1 hour' END, digest => 'none') FROM generate_series(0, 7) AS n",
+		"SELECT difs_mkdir('mixed_' || n || ':/d' || i) FROM generate_series(0, 7) AS n, generate_series(1, 3) AS i",
+		'CREATE TABLE outcome (statement text, state text)');
+	my $script = $cluster->write_file('mixed.sql', <<'SQL');
+\set v random(0, 7)
+\set d random(1, 3)
+\set e random(1, 3)
+\set f random(1, 2)
+\set g random(1, 2)
+\set n random(1, 12)
+\set o random(1, 100)
+SELECT attempt(:o, 'mixed_' || :v || ':/d' || :d || '/f' || :f, 'mixed_' || :v || ':/d' || :e || '/f' || :g, 'mixed_' || :v || ':/d' || :d, :n);
+SQL
+	my $attempt = <<'SQL';
+CREATE FUNCTION attempt(choice int, path text, other text, directory text, n int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	statement text;
+BEGIN
+	statement := CASE
+		WHEN choice <= 30 THEN format('SELECT difs_put(%L, %L, parents => true)', path, choice)
+		WHEN choice <= 40 THEN format('SELECT difs_put(%L, %L, version => %s)', path, choice, n)
+		WHEN choice <= 52 THEN format('SELECT difs_delete(%L)', path)
+		WHEN choice <= 62 THEN format('SELECT difs_delete(%L, version => %s)', path, n)
+		WHEN choice <= 72 THEN format('SELECT difs_undelete(%L)', path)
+		WHEN choice <= 80 THEN format('SELECT difs_rename(%L, %L)', path, other)
+		WHEN choice <= 86 THEN format('SELECT difs_restore(%L, %s)', path, n)
+		WHEN choice <= 90 THEN format('SELECT difs_copy(%L, %L)', path, other)
+		WHEN choice <= 93 THEN format('SELECT difs_retain(%L, %s)', path, n)
+		WHEN choice <= 96 THEN format('SELECT difs_delete(%L, recursive => true)', directory)
+		WHEN choice <= 98 THEN format('SELECT difs_undelete(%L)', directory)
+		ELSE 'SELECT difs_purge(max(id)) FROM difs.trash HAVING count(*) > 5'
+	END;
+	EXECUTE statement;
+	RETURN '00000';
+EXCEPTION WHEN OTHERS THEN
+	INSERT INTO outcome VALUES (statement || ': ' || SQLERRM, SQLSTATE);
+	RETURN SQLSTATE;
+END $$;
+SQL
+	$cluster->sql($attempt);
+	$node->command_ok(
+		[ 'pgbench', '--no-vacuum', '--client', 8, '--jobs', 2, '--transactions', $MIXED, '--file', $script, '--port', $node->port, '--host', $node->host, 'postgres' ],
+		'eight clients');
+	is($cluster->sql(q{SELECT string_agg(DISTINCT state || ' ' || statement, E'\n') FROM outcome WHERE state NOT IN ('58P01', '58P02', '40001', '40P01', '2BP01', '42809')}),
+		'', 'no error but those that are to be expected');
+	note('outcomes: ' . $cluster->sql(q{SELECT string_agg(state || ' ' || n, ', ' ORDER BY state) FROM (SELECT state, count(*) AS n FROM outcome GROUP BY state) AS s}));
+	collect();
+	is($cluster->sql('SELECT * FROM difs_fsck(deep => true, digests => true)'), '', 'and all is well');
+	cmp_ok($cluster->sql(q{SELECT count(*) FROM difs.version v JOIN difs.inode i ON i.ino = v.ino JOIN difs.volume ON volume.id = i.volume WHERE name LIKE 'mixed%'}),
+		'>', 0, 'files are left');
+	$cluster->sql("SELECT difs_delete('mixed_' || n || ':/' || name, recursive => true) FROM generate_series(0, 7) AS n, difs_list('mixed_' || n || ':/')",
+		'SELECT difs_purge(id) FROM difs.trash');
+	clean('mixed load');
+	is($cluster->sql(q{SELECT count(*) FROM difs.manifest WHERE ino NOT IN (SELECT ino FROM difs.inode)}), 0, 'and nothing is left of what was');
 }
 
 $cluster->stop;
