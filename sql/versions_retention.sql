@@ -5,6 +5,7 @@ SELECT difs_volume_create('no', keep_versions => 0);
 SELECT difs_volume_create('no', keep_versions => -1);
 SELECT difs_volume_create('no', keep_for => '-1 second');
 SELECT difs_volume_create('no', trash_for => '-1 day');
+SELECT difs_volume_create('no', keep_for => '1000000 years');
 SELECT difs_volume_create('no', versioning => NULL);
 SELECT difs_put('/f', 'x');
 SELECT difs_retain('/f', keep_versions => 0);

@@ -75,6 +75,10 @@ difs_interval_argument(FunctionCallInfo fcinfo, int argument, const char *name, 
 				(errcode(DIFS_ERRCODE_ARGUMENT),
 				 errmsg("%s must not be negative: %s", name,
 						DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(interval))))));
+
+	/* what cannot be reckoned with is refused now (22008), and not at every put */
+	(void) shift(GetCurrentTimestamp(), interval, false);
+	(void) shift(GetCurrentTimestamp(), interval, true);
 	return true;
 }
 

@@ -28,7 +28,7 @@ extern bool difs_retention_decode(Datum keep_versions, bool versions_null, Datum
 /* The two arguments of an SQL function, the second after the first: 22023 for what is not positive, or a negative time. */
 extern void difs_retention_argument(FunctionCallInfo fcinfo, int argument, DifsRetention *retention);
 
-/* An interval that must not be negative (22023); false if it is null. */
+/* An interval that must not be negative (22023), nor lead out of the range of timestamps (22008); false if it is null. */
 extern bool difs_interval_argument(FunctionCallInfo fcinfo, int argument, const char *name, Interval *interval);
 
 /* A version was added to a file whose row is locked, and *inode says so; the caller stores it afterwards. May replace the active snapshot

@@ -129,6 +129,20 @@ sub manifest_rows
 	is(manifest_rows('/seen'), 1, 'one version, one segment');
 }
 
+# Deleted in a subtransaction whose xid is beyond the horizon, though that of its transaction is not: the dead row of the version keeps nothing.
+{
+	$cluster->sql('CREATE TABLE note (n int)', "SELECT difs_put('/sub', convert_to('v' || n, 'UTF8')) FROM generate_series(1, 2) AS n");
+	my ($one, $other) = map { $node->background_psql('postgres') } 1, 2;
+	$one->query_safe('BEGIN; INSERT INTO note VALUES (1)');
+	$other->query_safe('BEGIN; INSERT INTO note VALUES (2)');
+	$one->query_safe("SAVEPOINT s; SELECT difs_delete('/sub', version => 1); COMMIT");
+	is(collect()->{segments}, 1, 'a version that was deleted in a subtransaction is collected');
+	$other->query_safe('COMMIT');
+	$_->quit for $one, $other;
+	clean('subtransaction');
+	is(manifest_rows('/sub'), 1, 'one segment is left');
+}
+
 # What time alone makes old, the keeper lets go of; a marker that is all that is left goes with its file.
 {
 	$cluster->sql("SELECT difs_volume_create('timed', versioning => true, keep_for => '1 hour')",
