@@ -16,6 +16,7 @@
 #include "src/dentry.h"
 #include "src/history.h"
 #include "src/marker.h"
+#include "src/names.h"
 #include "src/policy.h"
 #include "src/removal.h"
 #include "src/report.h"
@@ -151,6 +152,7 @@ difs_marker_remove_below(const DifsInode *directory, bool recursive, const char 
 					(errcode(DIFS_ERRCODE_NOT_EMPTY),
 					 errmsg("directory \"%s\" has the history of deleted files", path),
 					 errhint("difs_delete() with recursive => true removes that, too.")));
+		difs_names_refuse_unseen(row, path);
 		row = heap_copytuple(row);
 		if (!difs_inode_find(difs_dentry_ino(row, difs_scan_desc(scan)), &file) || !difs_row_lock(DIFS_REL_DENTRY, &row))
 			continue;

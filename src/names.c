@@ -21,7 +21,8 @@
  * no other lock after it, so waiting for it in step 4 ends.
  *
  * Removing a file does not touch its versions or manifest: one doomed row does,
- * so the cost does not depend on the size.
+ * so the cost does not depend on the size.  A volume's policy may keep what is
+ * deleted (removal.h).
  */
 #include "postgres.h"
 
@@ -57,7 +58,6 @@ static int64 remove_entry(const text *path, bool directory_only, bool recursive)
 static bool keeps_tree(const DifsWalk *walk, bool directory_only, bool recursive);
 static int64 remove_below(const DifsInode *directory, bool recursive, const char *path);
 static int64 remove_child(HeapTuple row, int64 ino, const char *path);
-static void refuse_unseen(HeapTuple row, const char *path);
 static void rename_entry(const text *from, const text *to, bool no_replace);
 static bool check_move(const Move *move, bool no_replace);
 static bool lock_move(Move *move);
@@ -185,7 +185,7 @@ remove_child(HeapTuple row, int64 ino, const char *path)
 	DifsInode	child;
 	int64		removed = 1;
 
-	refuse_unseen(row, path);
+	difs_names_refuse_unseen(row, path);
 	if (!difs_inode_find(ino, &child))
 		elog(ERROR, "inode " INT64_FORMAT ", to which an entry below \"%s\" leads, is missing", ino, path);
 	if (child.kind == DIFS_KIND_DIRECTORY)
@@ -200,9 +200,8 @@ remove_child(HeapTuple row, int64 ino, const char *path)
 	return removed;
 }
 
-/* REPEATABLE READ and above must not remove what their snapshot has never seen. */
-static void
-refuse_unseen(HeapTuple row, const char *path)
+void
+difs_names_refuse_unseen(HeapTuple row, const char *path)
 {
 	TransactionId creator = HeapTupleHeaderGetXmin(row->t_data);
 

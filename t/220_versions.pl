@@ -227,6 +227,28 @@ sub manifest_rows
 	is(manifest_rows('/many'), 10, 'ten segments are left');
 }
 
+# All of it comes back from a dump: policies, history, trash, holds, and the numbers go on.
+{
+	$cluster->sql("SELECT difs_volume_create('dumped', versioning => true, keep_versions => 5, keep_for => '1 day', trash_for => '2 days')",
+		"SELECT difs_put('dumped:/d/f', 'x', parents => true), difs_put('dumped:/d/f', 'y', version => 1), difs_delete('dumped:/d/f')",
+		"SELECT difs_put('dumped:/t/f', 'x', parents => true), difs_delete('dumped:/t', recursive => true)",
+		"SELECT difs_put('dumped:/held', 'x'), difs_write_once('dumped:/held', '2101-01-01'), difs_put('dumped:/f', 'x'), difs_put('dumped:/f', 'y')");
+	my $dump = $cluster->dir . '/dump.sql';
+	$node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'pg_dump');
+	$cluster->sql('CREATE DATABASE restored');
+	$node->command_ok([ 'psql', '-qX', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'restore');
+	foreach my $what ('difs.trash', 'difs.volumes', 'difs.file_policies', 'difs.expiring', 'difs.dentry', 'difs.version', 'difs.inode', 'difs.trash_id',
+		q{difs_versions('dumped:/d/f')})
+	{
+		my $query = "SELECT string_agg(t::text, E'\n' ORDER BY t::text) FROM $what AS t";
+		$query = 'SELECT last_value FROM difs.trash_id' if $what eq 'difs.trash_id';
+		isnt($node->safe_psql('restored', $query), '', "$what is not empty");
+		is($node->safe_psql('restored', $query), $cluster->sql($query), "$what comes back");
+	}
+	is($node->safe_psql('restored', 'SELECT * FROM difs_fsck()'), '', 'fsck finds nothing there');
+	$cluster->sql('DROP DATABASE restored');
+}
+
 # Eight clients do everything to a few names at once: nothing is left that should not be, and no error but those that say that a file is there,
 # is not there, or that somebody was faster.
 {
