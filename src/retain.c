@@ -28,7 +28,7 @@ static bool rules_of(const DifsVolume *volume, const DifsInode *inode, DifsReten
 static int32 newest_kept(const DifsInode *inode, int count);
 static TimestampTz shift(TimestampTz time, const Interval *interval, bool forward);
 static TimestampTz expire(DifsInode *inode, const DifsRetention *retention, int limit);
-static void expire_marker(const DifsInode *inode);
+static bool is_lone_marker(const DifsInode *inode);
 static void look_again(int64 ino, TimestampTz due);
 static HeapTuple find_expiring(int64 ino, TimestampTz *due);
 
@@ -92,6 +92,8 @@ difs_retain_after_put(const DifsVolume *volume, DifsInode *inode)
 		return;
 	difs_names_again();			/* what there is now that the file is locked */
 	due = expire(inode, &retention, AT_ONCE);
+	if (due == DT_NOEND && inode->size == 0 && is_lone_marker(inode))
+		due = GetCurrentTimestamp();	/* the keeper removes the file */
 	if (due != DT_NOEND)
 		look_again(inode->ino, due);
 }
@@ -120,7 +122,8 @@ difs_retain_apply(int64 ino, bool all)
 		look_again(ino, due);
 	if (inode.let_go > 0)
 		difs_inode_store_content(&inode);
-	expire_marker(&inode);
+	if (is_lone_marker(&inode))
+		difs_marker_remove_file(&inode);
 	return true;
 }
 
@@ -231,14 +234,13 @@ expire(DifsInode *inode, const DifsRetention *retention, int limit)
 }
 
 /* A deleted file of which there is nothing left but that it was deleted. */
-static void
-expire_marker(const DifsInode *inode)
+static bool
+is_lone_marker(const DifsInode *inode)
 {
 	DifsVersion version;
 
-	if (difs_version_find(inode->ino, inode->version, &version) && version.deleted &&
-		!difs_history_before(inode->ino, inode->version, &version))
-		difs_marker_remove_file(inode);
+	return difs_version_find(inode->ino, inode->version, &version) && version.deleted &&
+		!difs_history_before(inode->ino, inode->version, &version);
 }
 
 /* The keeper is to look at this file then, or before. Rows of difs.expiring are changed under the lock of the inode's row. */

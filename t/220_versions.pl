@@ -160,6 +160,10 @@ sub manifest_rows
 	is(numbers('timed:/held'), '1 2', 'but nothing of a file that is held');
 	is(numbers('timed:/own'), '1 2', 'nor of one with a retention of its own');
 
+	$cluster->sql("SELECT difs_volume_create('none', versioning => true, keep_for => '0')", "SELECT difs_put('none:/f', 'x'), difs_delete('none:/f')");
+	clean('a marker that is all that is left');
+	is($cluster->sql("SELECT count(*) FROM difs.inode i JOIN difs.volume v ON v.id = i.volume WHERE name = 'none' AND kind = 'f'"), 0, 'goes with its file');
+
 	# another retention of a volume: all files are looked at
 	$cluster->sql("SELECT difs_volume_create('later')", "SELECT difs_put('later:/f', convert_to('v' || n, 'UTF8')) FROM generate_series(1, 5) AS n");
 	$cluster->sql("UPDATE difs.volume SET keep_versions = 2 WHERE name = 'later'");
