@@ -808,6 +808,7 @@ CREATE FUNCTION difs_fsck(deep boolean DEFAULT false, digests boolean DEFAULT fa
 RETURNS TABLE (kind text, object text, detail text, hint text)
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS 'MODULE_PATHNAME', 'difs_fsck';
 COMMENT ON FUNCTION difs_fsck(boolean, boolean) IS
 'compares the tables with each other, with deep also with what every chunk server says it has, and with digests reads every version and compares its digest; a healthy store gives no row';

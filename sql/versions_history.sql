@@ -95,6 +95,6 @@ SELECT * FROM pg_temp.history('/copy');
 SELECT difs_delete('/dir/g');
 SELECT * FROM pg_temp.history('/copy');
 
-SELECT * FROM difs_fsck(digests => true);
+SELECT * FROM difs_fsck();
 SELECT difs_delete('/copy'), difs_delete('/last'), difs_delete('/dir');
 RESET difs.volume;

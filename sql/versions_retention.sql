@@ -113,6 +113,6 @@ RESET session_replication_role;
 SELECT difs_put('/short', 'z'), difs_delete('/short');
 SELECT count(*) FROM difs.file_policies;
 
-SELECT * FROM difs_fsck(digests => true);
+SELECT * FROM difs_fsck();
 RESET difs.volume;
 SELECT difs_delete('three:/f'), difs_delete('three:/g'), difs_delete('hour:/f');
