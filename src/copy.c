@@ -44,6 +44,10 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 
 	find_source(from, number, &source, &version);
 	difs_file_open_for_write(to, false, if_version, &target, &inode, &created);
+	if (inode.fresh && target.parent.ino == source.parent.ino && strcmp(target.name, source.name) == 0)
+		ereport(ERROR,			/* somebody has removed it since, and now its name is that of the new file, which has no row yet */
+				(errcode(DIFS_ERRCODE_NO_FILE),
+				 errmsg("file or directory \"%s\" does not exist", source.path->text)));
 	check_classes(&source, &target);
 
 	/*
