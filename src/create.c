@@ -12,10 +12,13 @@
 
 #include "src/create.h"
 #include "src/dentry.h"
+#include "src/marker.h"
+#include "src/policy.h"
 #include "src/report.h"
 #include "src/table.h"
 
 static bool lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode);
+static bool still_named(const DifsWalk *walk, const DifsInode *inode);
 static bool create_new(const DifsWalk *walk, int32 if_version, DifsInode *inode);
 
 void
@@ -46,7 +49,7 @@ lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 				 errmsg("file \"%s\" already exists", walk->path->text)));
 
 	*inode = walk->inode;
-	if (!difs_inode_lock(inode))
+	if (!difs_inode_lock(inode) || !still_named(walk, inode))
 		return false;
 
 	if (if_version != DIFS_ANY_VERSION && inode->version != if_version)
@@ -54,21 +57,37 @@ lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 				(errcode(DIFS_ERRCODE_CHANGED),
 				 errmsg("file \"%s\" has changed since", walk->path->text),
 				 errdetail("Its current version is %d, not %d.", inode->version, if_version)));
-	if (inode->version == PG_INT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("file \"%s\" cannot have more versions", walk->path->text)));
+	difs_policy_refuse_write(inode, walk->path->text);
 	return true;
+}
+
+/* Where deleted files are kept, a lock does not say that it has its name yet; that something has changed says that it may not. */
+static bool
+still_named(const DifsWalk *walk, const DifsInode *inode)
+{
+	int64		ino;
+	bool		named;
+
+	if (!(walk->volume.versioning || walk->volume.has_trash) || inode->ctime == walk->inode.ctime)
+		return true;
+	difs_latest_begin();
+	named = difs_dentry_find(walk->parent.ino, walk->name, &ino) != NULL && ino == inode->ino;
+	difs_latest_end();
+	return named;
 }
 
 /* False if the directory is gone, or somebody else has taken the name. */
 static bool
 create_new(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 {
+	DifsMarkerEntry entry;
+
 	if (if_version > 0)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_CHANGED),
 				 errmsg("file \"%s\" has changed since", walk->path->text),
 				 errdetail("It does not exist, and its version was to be %d.", if_version)));
+	if (walk->volume.versioning && difs_marker_find(walk, &entry))
+		return difs_marker_revive(walk, &entry, inode);
 	return difs_entry_create(&walk->parent, walk->name, DIFS_KIND_FILE, inode);
 }

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "src/inode.h"
+#include "src/policy.h"
 #include "src/table.h"
 
 /* Lock tags: PostgreSQL's own advisory locks have 1 or 2 in their last field, so a number other than these is ours
@@ -93,6 +94,9 @@ difs_inode_insert(DifsInode *inode)
 	values[DIFS_INODE_BTIME - 1] = TimestampTzGetDatum(inode->btime);
 	nulls[DIFS_INODE_TARGET - 1] = true;
 	nulls[DIFS_INODE_ATTRS - 1] = true;
+	nulls[DIFS_INODE_LAST_VERSION - 1] = true;
+	nulls[DIFS_INODE_LET_GO - 1] = true;
+	nulls[DIFS_INODE_POLICY - 1] = true;
 
 	difs_row_insert(DIFS_REL_INODE, values, nulls);
 	inode->fresh = false;
@@ -148,9 +152,40 @@ difs_inode_store_content(DifsInode *inode)
 	replace[DIFS_INODE_SIZE - 1] = true;
 	replace[DIFS_INODE_MTIME - 1] = true;
 	replace[DIFS_INODE_CTIME - 1] = true;
+	values[DIFS_INODE_LAST_VERSION - 1] = Int32GetDatum(inode->last_version);
+	replace[DIFS_INODE_LAST_VERSION - 1] = inode->last_version != 0;
+	values[DIFS_INODE_LET_GO - 1] = Int32GetDatum(inode->let_go);
+	replace[DIFS_INODE_LET_GO - 1] = inode->let_go != 0;
 
 	difs_row_update(DIFS_REL_INODE, row, values, nulls, replace);
 	heap_freetuple(row);
+	inode->row = NULL;
+}
+
+int32
+difs_inode_next_version(const DifsInode *inode)
+{
+	int32		last = Max(inode->version, inode->last_version);
+
+	if (last == PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("file \"%s\" cannot have more versions", difs_policy_path(inode))));
+	return last + 1;
+}
+
+void
+difs_inode_store_policy(DifsInode *inode)
+{
+	Datum		values[DIFS_INODE_COLUMNS] = {0};
+	bool		nulls[DIFS_INODE_COLUMNS] = {false};
+	bool		replace[DIFS_INODE_COLUMNS] = {false};
+
+	inode->policy = true;
+	values[DIFS_INODE_POLICY - 1] = BoolGetDatum(true);
+	replace[DIFS_INODE_POLICY - 1] = true;
+	difs_row_update(DIFS_REL_INODE, inode->row, values, nulls, replace);
+	heap_freetuple(inode->row);
 	inode->row = NULL;
 }
 
@@ -158,7 +193,7 @@ difs_inode_store_content(DifsInode *inode)
  * As a foreign key's own queries do it: with the rights of the table's owner,
  * and through the executor, whose end fires the triggers of foreign keys.
  */
-void
+bool
 difs_inode_remove(int64 ino)
 {
 	static SPIPlanPtr plan = NULL;
@@ -168,6 +203,7 @@ difs_inode_remove(int64 ino)
 	Oid			owner = table->rd_rel->relowner;
 	Oid			user;
 	int			context;
+	bool		no_policy = true;
 
 	table_close(table, NoLock);
 	GetUserIdAndSecContext(&user, &context);
@@ -177,18 +213,22 @@ difs_inode_remove(int64 ino)
 		elog(ERROR, "SPI_connect failed");
 	if (plan == NULL)
 	{
-		SPIPlanPtr	prepared = SPI_prepare("DELETE FROM difs.inode WHERE ino OPERATOR(pg_catalog.=) $1", 1, types);
+		SPIPlanPtr	prepared = SPI_prepare("DELETE FROM difs.inode WHERE ino OPERATOR(pg_catalog.=) $1 RETURNING policy",
+											   1, types);
 
 		if (prepared == NULL || SPI_keepplan(prepared) != 0)
 			elog(ERROR, "could not prepare the removal of an inode: %s", SPI_result_code_string(SPI_result));
 		plan = prepared;
 	}
-	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_DELETE)
+	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_DELETE_RETURNING)
 		elog(ERROR, "could not remove inode " INT64_FORMAT ": %s", ino, SPI_result_code_string(SPI_result));
+	if (SPI_processed > 0)
+		(void) SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &no_policy);
 	SPI_finish();
 
 	SetUserIdAndSecContext(user, context);
 	difs_command_done();
+	return !no_policy;
 }
 
 void
@@ -240,6 +280,9 @@ decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode)
 	inode->mtime = DatumGetTimestampTz(values[DIFS_INODE_MTIME - 1]);
 	inode->ctime = DatumGetTimestampTz(values[DIFS_INODE_CTIME - 1]);
 	inode->btime = DatumGetTimestampTz(values[DIFS_INODE_BTIME - 1]);
+	inode->last_version = nulls[DIFS_INODE_LAST_VERSION - 1] ? 0 : DatumGetInt32(values[DIFS_INODE_LAST_VERSION - 1]);
+	inode->let_go = nulls[DIFS_INODE_LET_GO - 1] ? 0 : DatumGetInt32(values[DIFS_INODE_LET_GO - 1]);
+	inode->policy = !nulls[DIFS_INODE_POLICY - 1];
 	inode->row = NULL;
 	inode->fresh = false;
 

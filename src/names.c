@@ -21,7 +21,8 @@
  * no other lock after it, so waiting for it in step 4 ends.
  *
  * Removing a file does not touch its versions or manifest: one doomed row does,
- * so the cost does not depend on the size.
+ * so the cost does not depend on the size.  A volume's policy may keep what is
+ * deleted (removal.h).
  */
 #include "postgres.h"
 
@@ -36,7 +37,10 @@
 #include "utils/snapmgr.h"
 
 #include "src/dentry.h"
-#include "src/doom.h"
+#include "src/history.h"
+#include "src/marker.h"
+#include "src/names.h"
+#include "src/removal.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -51,10 +55,9 @@ typedef struct Move
 
 static int64 make_directory(const text *path, bool parents);
 static int64 remove_entry(const text *path, bool directory_only, bool recursive);
+static bool keeps_tree(const DifsWalk *walk, bool directory_only, bool recursive);
 static int64 remove_below(const DifsInode *directory, bool recursive, const char *path);
 static int64 remove_child(HeapTuple row, int64 ino, const char *path);
-static void refuse_unseen(HeapTuple row, const char *path);
-static void remove_inode(const DifsInode *inode);
 static void rename_entry(const text *from, const text *to, bool no_replace);
 static bool check_move(const Move *move, bool no_replace);
 static bool lock_move(Move *move);
@@ -109,18 +112,29 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 					(errcode(DIFS_ERRCODE_WRONG_KIND),
 					 errmsg("\"%s\" is not a directory", walk.path->text)));
 
-		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
+		if (!difs_removal_prepare(&walk))
+			continue;
+		if (walk.inode.kind == DIFS_KIND_DIRECTORY && !keeps_tree(&walk, directory_only, recursive))
 			difs_inode_exclude(&walk.inode);
 		row = difs_dentry_lock(walk.parent.ino, walk.name, walk.inode.ino);
 		if (row == NULL)
 			continue;
+		if ((walk.inode.kind != DIFS_KIND_DIRECTORY || keeps_tree(&walk, directory_only, recursive)) && difs_removal_keeps(&walk, row))
+			return 1;
 
 		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
 			removed += remove_below(&walk.inode, recursive, walk.path->text);
+		difs_remove_inode(&walk.inode);
 		difs_row_delete(DIFS_REL_DENTRY, row);
-		remove_inode(&walk.inode);
 		return removed;
 	}
+}
+
+/* A tree goes into the trash as it is: nobody has to be kept from adding to it, as little as when it moves. */
+static bool
+keeps_tree(const DifsWalk *walk, bool directory_only, bool recursive)
+{
+	return walk->volume.has_trash && recursive && !directory_only;
 }
 
 /*
@@ -156,6 +170,7 @@ remove_below(const DifsInode *directory, bool recursive, const char *path)
 		MemoryContextReset(entry_context);
 	}
 	difs_scan_end(scan);
+	difs_marker_remove_below(directory, recursive, path);
 	difs_latest_end();
 
 	MemoryContextDelete(entry_context);
@@ -170,7 +185,7 @@ remove_child(HeapTuple row, int64 ino, const char *path)
 	DifsInode	child;
 	int64		removed = 1;
 
-	refuse_unseen(row, path);
+	difs_names_refuse_unseen(row, path);
 	if (!difs_inode_find(ino, &child))
 		elog(ERROR, "inode " INT64_FORMAT ", to which an entry below \"%s\" leads, is missing", ino, path);
 	if (child.kind == DIFS_KIND_DIRECTORY)
@@ -180,14 +195,13 @@ remove_child(HeapTuple row, int64 ino, const char *path)
 
 	if (child.kind == DIFS_KIND_DIRECTORY)
 		removed += remove_below(&child, true, path);
+	difs_remove_inode(&child);
 	difs_row_delete(DIFS_REL_DENTRY, row);
-	remove_inode(&child);
 	return removed;
 }
 
-/* REPEATABLE READ and above must not remove what their snapshot has never seen. */
-static void
-refuse_unseen(HeapTuple row, const char *path)
+void
+difs_names_refuse_unseen(HeapTuple row, const char *path)
 {
 	TransactionId creator = HeapTupleHeaderGetXmin(row->t_data);
 
@@ -198,13 +212,15 @@ refuse_unseen(HeapTuple row, const char *path)
 				 errmsg("could not serialize access due to concurrent creation below \"%s\"", path)));
 }
 
-/* After its last name. */
-static void
-remove_inode(const DifsInode *inode)
+int64
+difs_names_remove(const DifsInode *inode, const char *path)
 {
-	difs_inode_remove(inode->ino);
-	if (inode->kind == DIFS_KIND_FILE)
-		difs_doom_inode(inode->ino);
+	int64		removed = 1;
+
+	if (inode->kind == DIFS_KIND_DIRECTORY)
+		removed += remove_below(inode, true, path);
+	difs_remove_inode(inode);
+	return removed;
 }
 
 static void
@@ -368,9 +384,15 @@ replace_target(Move *move)
 	bool		nulls[DIFS_DENTRY_COLUMNS] = {0};
 	bool		replace[DIFS_DENTRY_COLUMNS] = {0};
 
+	if (to->inode.kind == DIFS_KIND_FILE && difs_removal_keeps(to, move->to_row))
+	{
+		if (!difs_dentry_insert(to->parent.ino, to->name, move->from.inode.ino))
+			elog(ERROR, "entry \"%s\", which was locked, is there again", to->path->text);
+		return;
+	}
 	if (to->inode.kind == DIFS_KIND_DIRECTORY)
 		(void) remove_below(&to->inode, false, to->path->text);
-	remove_inode(&to->inode);
+	difs_remove_inode(&to->inode);
 
 	values[DIFS_DENTRY_INO - 1] = Int64GetDatum(move->from.inode.ino);
 	replace[DIFS_DENTRY_INO - 1] = true;
@@ -424,12 +446,21 @@ Datum
 difs_delete(PG_FUNCTION_ARGS)
 {
 	int64		removed;
+	int32		number;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "recursive");
 
+	number = difs_version_argument(fcinfo, 2);
+
 	difs_write_begin("difs_delete");
-	removed = remove_entry(PG_GETARG_TEXT_PP(0), false, PG_GETARG_BOOL(1));
+	if (number != DIFS_NEXT_VERSION)
+	{
+		difs_delete_version(PG_GETARG_TEXT_PP(0), number);
+		removed = 1;
+	}
+	else
+		removed = remove_entry(PG_GETARG_TEXT_PP(0), false, PG_GETARG_BOOL(1));
 	difs_write_end();
 	PG_RETURN_INT64(removed);
 }

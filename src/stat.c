@@ -21,6 +21,7 @@
 #include "utils/typcache.h"
 
 #include "src/dentry.h"
+#include "src/marker.h"
 #include "src/report.h"
 #include "src/stat.h"
 #include "src/table.h"
@@ -144,13 +145,14 @@ static void
 list_versions(const text *path, ReturnSetInfo *result)
 {
 	DifsWalk	walk;
-	ScanKeyData key;
+	ScanKeyData keys[2];
 	DifsScan   *scan;
 	HeapTuple	row;
 
-	difs_path_find_file(path, &walk);
-	DIFS_KEY(&key, DIFS_VERSION_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(walk.inode.ino));
-	scan = difs_scan_begin(DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY, 1, &key);
+	difs_marker_path_find(path, &walk);
+	DIFS_KEY(&keys[0], DIFS_VERSION_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(walk.inode.ino));
+	DIFS_KEY(&keys[1], DIFS_VERSION_VERSION, BTGreaterStrategyNumber, F_INT4GT, Int32GetDatum(0));
+	scan = difs_scan_begin(DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY, 2, keys);
 	while ((row = difs_scan_next(scan, true)) != NULL)
 	{
 		DifsVersion version;
@@ -196,7 +198,7 @@ difs_stat(PG_FUNCTION_ARGS)
 	{
 		DifsVersion version;
 
-		difs_path_find_file(PG_GETARG_TEXT_PP(0), &walk);
+		difs_marker_path_find(PG_GETARG_TEXT_PP(0), &walk);
 		difs_stat_version(&walk, PG_GETARG_INT32(1), &version);
 		walk.inode.version = version.version;
 		walk.inode.size = version.size;

@@ -26,6 +26,7 @@
 #include "src/inline.h"
 #include "src/inode.h"
 #include "src/report.h"
+#include "src/retain.h"
 #include "src/table.h"
 #include "src/volume.h"
 
@@ -190,6 +191,12 @@ decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume)
 	text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_DIGEST - 1]), digest, sizeof(digest));
 	volume->digest = digest_of(digest);
 	volume->inline_limit = DatumGetInt32(values[DIFS_VOLUME_INLINE_LIMIT - 1]);
+	volume->versioning = DatumGetBool(values[DIFS_VOLUME_VERSIONING - 1]);
+	difs_retention_decode(values[DIFS_VOLUME_KEEP_VERSIONS - 1], nulls[DIFS_VOLUME_KEEP_VERSIONS - 1],
+						  values[DIFS_VOLUME_KEEP_FOR - 1], nulls[DIFS_VOLUME_KEEP_FOR - 1], &volume->retention);
+	volume->has_trash = !nulls[DIFS_VOLUME_TRASH_FOR - 1];
+	if (volume->has_trash)
+		volume->trash_for = *DatumGetIntervalP(values[DIFS_VOLUME_TRASH_FOR - 1]);
 }
 
 static DifsDigest
@@ -268,6 +275,7 @@ static int32
 insert(const DifsVolume *volume)
 {
 	Datum		values[DIFS_VOLUME_COLUMNS];
+	bool		nulls[DIFS_VOLUME_COLUMNS] = {false};
 	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_VOLUME);
 	DifsInode	root;
 
@@ -284,8 +292,15 @@ insert(const DifsVolume *volume)
 	values[DIFS_VOLUME_DIGEST - 1] = CStringGetTextDatum(digest_name[volume->digest]);
 	values[DIFS_VOLUME_CREATED - 1] = TimestampTzGetDatum(root.btime);
 	values[DIFS_VOLUME_INLINE_LIMIT - 1] = Int32GetDatum(volume->inline_limit);
+	values[DIFS_VOLUME_VERSIONING - 1] = BoolGetDatum(volume->versioning);
+	values[DIFS_VOLUME_KEEP_VERSIONS - 1] = Int32GetDatum(volume->retention.keep_versions);
+	nulls[DIFS_VOLUME_KEEP_VERSIONS - 1] = volume->retention.keep_versions == 0;
+	values[DIFS_VOLUME_KEEP_FOR - 1] = IntervalPGetDatum(&volume->retention.keep_for);
+	nulls[DIFS_VOLUME_KEEP_FOR - 1] = !volume->retention.has_keep_for;
+	values[DIFS_VOLUME_TRASH_FOR - 1] = IntervalPGetDatum(&volume->trash_for);
+	nulls[DIFS_VOLUME_TRASH_FOR - 1] = !volume->has_trash;
 
-	if (!difs_row_insert_unless(DIFS_REL_VOLUME, DIFS_REL_VOLUME_NAME, values, NULL))
+	if (!difs_row_insert_unless(DIFS_REL_VOLUME, DIFS_REL_VOLUME_NAME, values, nulls))
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_EXISTS),
 				errmsg("volume \"%s\" already exists", volume->name));
@@ -293,13 +308,14 @@ insert(const DifsVolume *volume)
 	return id;
 }
 
-/* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit) -> id */
+/* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit, versioning, keep_versions,
+ * keep_for, trash_for) -> id */
 PG_FUNCTION_INFO_V1(difs_volume_create);
 Datum
 difs_volume_create(PG_FUNCTION_ARGS)
 {
 	static const char *const argument[] =
-		{"name", "replicas", "segment_size", "compression", "compression_level", "tier", "digest", "inline_limit"};
+		{"name", "replicas", "segment_size", "compression", "compression_level", "tier", "digest", "inline_limit", "versioning"};
 	DifsVolume	volume = {0};
 	char	   *name;
 	char	   *tier;
@@ -328,6 +344,10 @@ difs_volume_create(PG_FUNCTION_ARGS)
 
 	volume.inline_limit = PG_GETARG_INT32(7);
 	check_range("inline_limit", volume.inline_limit, 0, DIFS_MAX_INLINE);
+
+	volume.versioning = PG_GETARG_BOOL(8);
+	difs_retention_argument(fcinfo, 9, &volume.retention);
+	volume.has_trash = difs_interval_argument(fcinfo, 11, "trash_for", &volume.trash_for);
 
 	difs_admin_begin("difs_volume_create");
 	id = insert(&volume);

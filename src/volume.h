@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
 #include "src/compat.h"
 #include "src/shmem.h"
 
@@ -19,6 +21,14 @@ typedef enum DifsDigest
 	DIFS_DIGEST_XXH128,			/* 16 bytes, big-endian ("canonical"): what xxh128sum prints */
 	DIFS_DIGEST_SHA256
 } DifsDigest;
+
+/* For how long old versions stay, and when a version is old: which rule keeps it (retain.h). */
+typedef struct DifsRetention
+{
+	int32		keep_versions;	/* so many newest ones stay; 0 = no such rule */
+	bool		has_keep_for;
+	Interval	keep_for;		/* and those that were current within this time */
+} DifsRetention;
 
 typedef struct DifsVolume
 {
@@ -30,6 +40,10 @@ typedef struct DifsVolume
 	int			compression_level;	/* 0 = none */
 	DifsDigest	digest;
 	int			inline_limit;	/* files of up to so many bytes are in difs.inline; 0 = none */
+	bool		versioning;		/* the delete of a file leaves a marker (marker.h) */
+	DifsRetention retention;
+	bool		has_trash;		/* what is deleted goes to the trash (trash.h) */
+	Interval	trash_for;
 } DifsVolume;
 
 /* Finds one by name, as it is now rather than at the active snapshot; 58P01 with the hint to create it if there is

@@ -27,7 +27,7 @@ static bool answers(int32 server);
 void
 difs_collect_round(void)
 {
-	if (!difs_collect_doomed() || !difs_collect_orphans() || !difs_collect_groups())
+	if (!difs_expire_round() || !difs_collect_doomed() || !difs_collect_orphans() || !difs_collect_groups())
 		return;
 	if (results[DIFS_COLLECTED_DOOMED] + results[DIFS_COLLECTED_ORPHANS] + results[DIFS_COLLECTED_GROUPS] > 0)
 		ereport(LOG,
