@@ -105,6 +105,8 @@ difs_release_row_need(const DifsRelease *release, int64 from_version, int64 to_v
 {
 	DifsRowNeed need = DIFS_ROW_FREE;
 
+	if (from_version < release->first || from_version > release->last)
+		return DIFS_ROW_IN_VERSION;	/* nobody has let go of it, and who needs it has not been read */
 	for (int i = 0; i < release->kept_count && need != DIFS_ROW_IN_VERSION; i++)
 	{
 		if (has_row(&release->kept[i], from_version, to_version))
