@@ -565,6 +565,7 @@ delete_manifest_rows(Batch *batch)
 		values[i] = PointerGetDatum(types[i] == INT4ARRAYOID ?
 									construct_array(columns[i], count, INT4OID, sizeof(int32), true, TYPALIGN_INT) :
 									construct_array(columns[i], count, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+	SPI_execute("LOCK TABLE difs.staging IN SHARE UPDATE EXCLUSIVE MODE", false, 0);	/* unstaging changes rows of several segments, too */
 	SPI_execute_with_args("DELETE FROM difs.manifest AS manifest USING ROWS FROM "
 						  "(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) "
 						  "AS gone (ino, file_offset, version, segment) "

@@ -169,6 +169,8 @@ move_batch(const DifsClass *class)
 			queue_staged(&batch[i], class);
 	wait_for_batch(stored);
 	DIFS_FAULT("keeper.unstage.stored");
+	/* collection removes rows of several segments, too, and in another order */
+	SPI_execute("LOCK TABLE difs.staging IN SHARE UPDATE EXCLUSIVE MODE", false, 0);
 	for (int i = 0; i < batch_count; i++)
 	{
 		if (stored[i].segment == 0 || !lock_files(batch[i].segment, &named) || !named)
