@@ -27,6 +27,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "common/fault.h"
 #include "src/compat.h"
 #include "src/doom.h"
 #include "src/liveness.h"
@@ -192,6 +193,8 @@ possible_begin(PossibleScan *possible, DifsRelation table, DifsRelation index, S
 	possible->slot = table_slot_create(possible->table, NULL);
 	possible->began = began;
 	InitNonVacuumableSnapshot(possible->snapshot, GlobalVisTestFor(possible->table));
+	if (DIFS_FAULT_SKIP("keeper.collect.horizon"))
+		possible->snapshot = *SnapshotSelf;
 	possible->scan = index_beginscan(possible->table, possible->index, &possible->snapshot, NULL, 1, 0);
 }
 
