@@ -331,7 +331,14 @@ redundant('after all that');
 set('difs.repair_delay', '1h');
 $cluster->sql("SELECT difs_volume_create('one')", "SELECT difs_put('one:/a/b', content(1), parents => true)",
 	"SELECT difs_copy('two:/file1', 'two:/copy')");
-ok(defined wait_redundant(120), 'nothing is missing');	# a server with a damaged group is left alone for a while
+my $back = wait_redundant(120);
+ok(defined $back, 'nothing is missing');
+{
+	# known to fall short now and then: 45 s were seen in two of eight runs, and nobody knows why yet
+	local $TODO = 'it sometimes takes longer after both members of a group were damaged';
+	cmp_ok($back // 999, '<', 30, 'soon');
+}
+
 is($cluster->sql('SELECT count(*) FROM difs_files_to_repair()'), 0, 'no file is to be repaired');
 my ($first) = map { $_->{servers} } $cluster->segments('two:/file1');
 $first->[0]->kill;
@@ -344,7 +351,7 @@ like($cluster->sql('SELECT groups_missing, copies_missing, bytes_missing FROM di
 	qr/^[1-9]\d*\|[1-9]\d*\|[1-9]\d*$/, 'difs.repair_progress counts');
 $first->[0]->start;
 $cluster->wait_until_alive;
-ok(defined wait_redundant(120), 'and nothing once it is back');
+ok(defined wait_redundant(30), 'and nothing once it is back');
 is($cluster->sql('SELECT count(*) FROM difs_files_to_repair()'), 0, 'no file is to be repaired');
 set('difs.repair_delay', '1s');
 
@@ -370,7 +377,7 @@ $cluster->sql("SELECT difs_server_remove('/storage01')");
 is($cluster->sql("SELECT count(*) FROM difs.servers WHERE name = '/storage01'"), 0, 'it is removed');
 $server->kill;
 all_right('a server has been drained and removed');
-ok(defined wait_redundant(120), 'nothing is missing');	# a server with a damaged group is left alone for a while
+ok(defined wait_redundant(30), 'nothing is missing');
 is(lacking(), 0, 'all copies are whole');
 
 # Rebalancing.

@@ -190,8 +190,12 @@ foreach my $fault (sort keys %faults)
 	foreach my $statement ("SELECT length(difs_get('$from'))", "SELECT difs_put('two:/late', pg_read_binary_file('$large', 0, $bytes))")
 	{
 		my (undef, undef, $seconds) = $cluster->sql_fails('SET difs.staging = never', $statement);
-		# what is lost here and there keeps moving, so that it is silence again and again that is bounded
-		cmp_ok($seconds, '<', ($fault eq '20 % loss' ? 6 : 2) * $TIMEOUT + 3, "$fault: without it, the call ends too: " . substr($statement, 7, 8));
+		{
+			# known to fall short now and then: 14 s were seen; what is lost here and there keeps moving, and only silence is bounded
+			local $TODO = 'a put over a lossy network may take longer than two time-outs' if $fault eq '20 % loss';
+			cmp_ok($seconds, '<', 2 * $TIMEOUT + 3, "$fault: without it, the call ends too: " . substr($statement, 7, 8));
+		}
+		cmp_ok($seconds, '<', 6 * $TIMEOUT + 3, "$fault: in any case");
 		diag sprintf '%s: %s ended after %.1f s', $fault, substr($statement, 7, 8), $seconds;
 	}
 	$faults{$fault}->(0);
