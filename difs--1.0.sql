@@ -62,10 +62,12 @@ CREATE TABLE difs.inode (
     attrs    jsonb,
     grp      regrole,
     acl_role regrole[],
-    acl_mode smallint[]
+    acl_mode smallint[],
+    extent   integer
 );
 COMMENT ON TABLE difs.inode IS 'files, directories and symbolic links; version is the current one of a file, 0 for other kinds';
 COMMENT ON COLUMN difs.inode.acl_mode IS 'for each role of acl_role: 4 read, 2 write, 1 search, and eight times that for what is created below';
+COMMENT ON COLUMN difs.inode.extent IS 'the current version was written in one piece, in segments of so many bytes: readers need not look at difs.version; else null';
 
 CREATE TABLE difs.dentry (
     parent  bigint NOT NULL,

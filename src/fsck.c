@@ -87,6 +87,12 @@ static const DifsCheck checks[] = {
 		"SELECT " INODE("i.ino") ", 'the inode has ' || i.size || ' bytes, its current version ' || v.size"
 		" FROM difs.inode i JOIN difs.version v ON v.ino = i.ino AND v.version = i.version WHERE i.kind = 'f' AND i.size <> v.size",
 	"Update difs.inode.size."},
+	{"wrong extent",
+		"SELECT " INODE("i.ino") ", 'the inode says that version ' || i.version || ' is in one piece, in segments of ' || i.extent || ' bytes, and it is not'"
+		" FROM difs.inode i JOIN difs.version v ON v.ino = i.ino AND v.version = i.version WHERE i.extent IS NOT NULL"
+		" AND (i.extent <> v.extent OR v.map_ino IS NOT NULL OR v.base <> v.version OR v.holes IS NOT NULL OR v.deleted"
+		"  OR v.segments = 0 OR v.segments <> (v.size + v.extent - 1) / v.extent)",
+	"Set difs.inode.extent to null."},
 	{"copy of nothing",
 		"SELECT " VERSION("v") ", 'its bytes are those of inode ' || v.map_ino || ', which has none'"
 		" FROM difs.version v WHERE v.map_ino IS NOT NULL AND v.segments > 0 AND" NOT_DOOMED("v")

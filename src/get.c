@@ -56,11 +56,14 @@ difs_get_open(FunctionCallInfo fcinfo, int path_argument, int version_argument, 
 {
 	DifsWalk	walk;
 	int32		number;
+	bool		found;
 
 	difs_path_find_file(PG_GETARG_TEXT_PP(path_argument), &walk);
 	difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
 	number = PG_ARGISNULL(version_argument) ? walk.inode.version : PG_GETARG_INT32(version_argument);
-	if (!difs_version_find(walk.inode.ino, number, version) || version->deleted)
+	found = number == walk.inode.version ? difs_version_of_inode(&walk.inode, version)
+		: difs_version_find(walk.inode.ino, number, version);
+	if (!found || version->deleted)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_NO_FILE),
 				 errmsg("version %d of file \"%s\" does not exist", number, walk.path->text),

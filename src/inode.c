@@ -120,6 +120,8 @@ difs_inode_insert(DifsInode *inode)
 	nulls[DIFS_INODE_TARGET - 1] = inode->target == NULL;
 	values[DIFS_INODE_TARGET - 1] = inode->target != NULL ? CStringGetTextDatum(inode->target) : (Datum) 0;
 	nulls[DIFS_INODE_ATTRS - 1] = true;
+	values[DIFS_INODE_EXTENT - 1] = Int32GetDatum(inode->new_extent);
+	nulls[DIFS_INODE_EXTENT - 1] = inode->new_extent == 0;
 	set_rights(inode, values, nulls);
 
 	difs_row_insert(DIFS_REL_INODE, values, nulls);
@@ -174,6 +176,9 @@ difs_inode_store_content(DifsInode *inode)
 	values[DIFS_INODE_SIZE - 1] = Int64GetDatum(inode->size);
 	values[DIFS_INODE_MTIME - 1] = TimestampTzGetDatum(inode->mtime);
 	values[DIFS_INODE_CTIME - 1] = TimestampTzGetDatum(inode->ctime);
+	values[DIFS_INODE_EXTENT - 1] = Int32GetDatum(inode->new_extent);
+	nulls[DIFS_INODE_EXTENT - 1] = inode->new_extent == 0;
+	replace[DIFS_INODE_EXTENT - 1] = true;
 	replace[DIFS_INODE_VERSION - 1] = true;
 	replace[DIFS_INODE_SIZE - 1] = true;
 	replace[DIFS_INODE_MTIME - 1] = true;
@@ -324,6 +329,8 @@ decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode)
 	inode->mtime = DatumGetTimestampTz(values[DIFS_INODE_MTIME - 1]);
 	inode->ctime = DatumGetTimestampTz(values[DIFS_INODE_CTIME - 1]);
 	inode->btime = DatumGetTimestampTz(values[DIFS_INODE_BTIME - 1]);
+	inode->extent = nulls[DIFS_INODE_EXTENT - 1] ? 0 : DatumGetInt32(values[DIFS_INODE_EXTENT - 1]);
+	inode->new_extent = 0;
 	inode->target = nulls[DIFS_INODE_TARGET - 1] ? NULL : TextDatumGetCString(values[DIFS_INODE_TARGET - 1]);
 	inode->group = nulls[DIFS_INODE_GRP - 1] ? InvalidOid : DatumGetObjectId(values[DIFS_INODE_GRP - 1]);
 	inode->access = difs_access_decode(nulls[DIFS_INODE_ACL_ROLE - 1] ? NULL : &values[DIFS_INODE_ACL_ROLE - 1],

@@ -40,6 +40,8 @@ typedef struct DifsInode
 	const char *target;			/* of a symbolic link, palloc'd; else NULL */
 	Oid			group;			/* InvalidOid: none */
 	struct DifsAccess *access;	/* entries for more roles (access.h); NULL: none */
+	int32		extent;			/* of the current version, as read: see difs_version_of_inode(); 0: difs.version says */
+	int32		new_extent;		/* what difs_inode_store_content() writes; 0 unless the writer sets it after reading or preparing */
 	bool		own;			/* made by this very transaction: nobody else can see it, so no lock is needed */
 	bool		fresh;			/* prepared: it has no row yet */
 	HeapTuple	row;			/* its newest row, once difs_inode_lock() has locked it; NULL before */
@@ -63,7 +65,7 @@ extern void difs_inode_insert(DifsInode *inode);
  * and above: 40001 if somebody changed it since the snapshot. */
 extern bool difs_inode_lock(DifsInode *inode);
 
-/* After difs_inode_lock() or _prepare(): writes version, size, mtime and ctime from *inode, into its row or a new one. The
+/* After difs_inode_lock() or _prepare(): writes version, size, mtime, ctime and new_extent from *inode, into its row or a new one. The
  * lock is good for one update. */
 extern void difs_inode_store_content(DifsInode *inode);
 

@@ -67,6 +67,7 @@ end_write(DifsWrite *write)
 
 	inode->version = version.version;
 	inode->size = version.size;
+	inode->new_extent = difs_version_extent(&version);
 	inode->mtime = inode->ctime = version.mtime;
 	difs_inode_store_content(inode);
 	return version.version;

@@ -33,6 +33,35 @@ difs_version_find(int64 ino, int32 version, DifsVersion *found)
 	return tuple != NULL;
 }
 
+/* What difs_version_extent() has let through: all segments but the last are extent bytes long. */
+bool
+difs_version_of_inode(const DifsInode *inode, DifsVersion *found)
+{
+	if (inode->extent == 0)
+		return difs_version_find(inode->ino, inode->version, found);
+	*found = (DifsVersion) {
+		.ino = inode->ino,
+		.version = inode->version,
+		.size = inode->size,
+		.segments = (int32) ((inode->size + inode->extent - 1) / inode->extent),
+		.base = inode->version,
+		.extent = inode->extent,
+		.map_ino = inode->ino,
+		.map_version = inode->version,
+	};
+	return true;
+}
+
+int32
+difs_version_extent(const DifsVersion *version)
+{
+	bool		whole = version->segments > 0 && !version->deleted && version->holes == 0 && version->base == version->version
+		&& version->map_ino == version->ino && version->map_version == version->version
+		&& version->segments == (version->size + version->extent - 1) / version->extent;
+
+	return whole ? version->extent : 0;
+}
+
 void
 difs_version_decode(HeapTuple tuple, TupleDesc desc, DifsVersion *version)
 {

@@ -65,6 +65,7 @@ my @plants = (
 	[ 'version without inode', "DELETE FROM difs.inode WHERE ino = $file", qr/version 1 of inode $file/ ],
 	[ 'inode without current version', "DELETE FROM difs.version WHERE ino = $file AND version = 2", qr/inode $file.*version 2/ ],
 	[ 'wrong size', "UPDATE difs.inode SET size = size + 1 WHERE ino = $file", qr/inode $file.*1000001/ ],
+	[ 'wrong extent', "UPDATE difs.inode SET extent = 4096 WHERE ino = $file", qr/inode $file.*version 2.*4096/ ],
 	[ 'copy of nothing', "UPDATE difs.version SET map_ino = 999996 WHERE map_ino = $file", qr/two:\/dir\/copy.*999996/ ],
 	[ 'wrong manifest', "DELETE FROM difs.manifest WHERE ino = $file AND from_version = 2 AND file_offset = 65536",
 		qr/version 2 of inode $file.*15 rows of the manifest instead of 16.*934464 of 1000000/ ],
