@@ -10,13 +10,14 @@
 #	make check            all tests, in a private directory
 #	make check-long       the fault tests at full length (doc/faults.md): hours; as root
 #	make bench-quick      speed beside large objects, bytea and plain files: under 4 minutes
+#	make bench-scale      the same operations with 10 thousand, 1 million and 10 million files: up to 30 minutes, 25 GB
 #	make bench            the same at full length: under 25 minutes, 40 GB of disk while it runs
 #
 # The last six work before anything is installed and do everything by themselves, also as root.
 
-ifneq ($(filter deps demo check check-long bench bench-quick,$(MAKECMDGOALS)),)
+ifneq ($(filter deps demo check check-long bench bench-quick bench-scale,$(MAKECMDGOALS)),)
 
-.PHONY: deps demo check check-long bench bench-quick
+.PHONY: deps demo check check-long bench bench-quick bench-scale
 deps:
 	scripts/install-packages
 demo: deps
@@ -29,6 +30,8 @@ bench: deps
 	bench/run full
 bench-quick: deps
 	bench/run quick
+bench-scale: deps
+	bench/scale
 
 else
 
