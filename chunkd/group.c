@@ -205,16 +205,25 @@ difs_group_note_failure(const DifsGroup *group, DifsServer *server)
 }
 
 bool
-difs_group_note_doubtful(const DifsGroup *group, DifsServer *server, const char *temporary)
+difs_group_publish(const DifsGroup *group, DifsServer *server, int fd, const char *temporary, bool *doubtful, DifsError *error)
 {
-	DifsError	error;
-	int			fd = server->store->open(server->store, temporary, &error);
+	DifsStore  *store = server->store;
+	char		path[DIFS_PATH_SIZE];
+	DifsError	reason;
+	int			left;
 
-	if (fd < 0)
-		difs_group_note_failure(group, server);
+	difs_group_path(group, ".group", path);
+	if (store->publish(store, fd, temporary, path, error))
+		return true;
+	if (doubtful == NULL)
+		return false;
+	left = store->open(store, temporary, &reason);
+	if (left >= 0)
+		close(left);
 	else
-		close(fd);
-	return fd < 0;
+		difs_group_note_failure(group, server);
+	*doubtful = left < 0;
+	return false;
 }
 
 void

@@ -110,9 +110,11 @@ extern void difs_group_fail_queued(DifsGroup *group, const DifsError *error);
 /* In a job: leaves the .failed file that says so after a restart too, if the disk still takes it. */
 extern void difs_group_note_failure(const DifsGroup *group, struct DifsServer *server);
 
-/* In a job that could not publish a new file in the place of the group's.  If the file has its temporary name still, nothing has
- * changed: false.  Else nobody knows which of the two a power cut would leave: the failure is noted, true. */
-extern bool difs_group_note_doubtful(const DifsGroup *group, struct DifsServer *server, const char *temporary);
+/* In a job: puts a new file, which has the temporary name, durably in the place of the group's.  If the rename was done and the directory's sync
+ * failed, nobody knows which of the two a power cut would leave: *doubtful, and the failure is noted.  doubtful is NULL if there was no
+ * file before, of which that could be said. */
+extern bool difs_group_publish(const DifsGroup *group, struct DifsServer *server, int fd, const char *temporary, bool *doubtful,
+							   DifsError *error);
 
 extern void difs_group_set_allocated(DifsGroup *group, uint64_t bytes);
 

@@ -136,10 +136,8 @@ compact_run(DifsJob *job)
 	Compact    *compact = (Compact *) job;
 	DifsStore  *store = compact->server->store;
 	char		temporary[DIFS_PATH_SIZE];
-	char		path[DIFS_PATH_SIZE];
 
 	difs_group_path(compact->group, ".group.new", temporary);
-	difs_group_path(compact->group, ".group", path);
 	compact->ok = is_complete(compact);
 	if (!compact->ok)
 		return;
@@ -151,8 +149,8 @@ compact_run(DifsJob *job)
 		/* Should this fail, either name may hold the file. */
 		compact->renamed = true;
 		DIFS_FAULT("chunkd.compact.written");
-		compact->ok = store->publish(store, compact->file->fd, temporary, path, &compact->error);
-		compact->doubtful = !compact->ok && difs_group_note_doubtful(compact->group, compact->server, temporary);
+		compact->ok = difs_group_publish(compact->group, compact->server, compact->file->fd, temporary, &compact->doubtful,
+										 &compact->error);
 		DIFS_FAULT("chunkd.compact.renamed");
 		compact->ok = compact->ok && write_index(compact);
 		DIFS_FAULT("chunkd.compact.indexed");

@@ -97,8 +97,8 @@ install_run(DifsJob *job)
 	difs_group_path(pull->group, ".index", index);
 	difs_group_path(pull->group, ".failed", failed);
 	DIFS_FAULT("chunkd.pull.copied");
-	pull->ok = store->publish(store, pull->file->fd, temporary, path, &pull->error);
-	pull->doubtful = !pull->ok && !pull->made && difs_group_note_doubtful(pull->group, pull->server, temporary);
+	pull->ok = difs_group_publish(pull->group, pull->server, pull->file->fd, temporary, pull->made ? NULL : &pull->doubtful,
+								  &pull->error);
 	DIFS_FAULT("chunkd.pull.renamed");
 	pull->ok = pull->ok && write_index(pull);
 	DIFS_FAULT("chunkd.pull.indexed");

@@ -63,7 +63,7 @@ BEGIN;
 DELETE FROM difs.inline WHERE ino = (difs_stat('/h')).ino AND version = 1;
 UPDATE difs.version SET holes = 7 WHERE ino = (difs_stat('/g')).ino AND version = 3;
 INSERT INTO difs.inline VALUES ((difs_stat('/far')).ino, 99, 'x');
-SELECT kind, regexp_replace(object, 'inode \d+', 'inode …') AS object, detail FROM difs_fsck() ORDER BY 1;
+SELECT kind, regexp_replace(object, 'inode \d+', 'inode N') AS object, detail FROM difs_fsck() ORDER BY 1;
 \set VERBOSITY sqlstate
 SELECT difs_get('/h', version => 1);
 \set VERBOSITY default

@@ -154,6 +154,7 @@ begin_piece(Fetch *fetch, DifsLane *lane)
 	fetch->busy++;
 	fetch->busy_bytes += fetch->next_piece.get_length;
 	difs_lane_begin(lane, &fetch->next_piece, fetch->path);
+	lane->try_ms = difs_server_timeout + fetch->busy_bytes / DIFS_SLOWEST_BYTES_PER_MS;
 	if (lane->piece.chunked && difs_lane_begin_chunks(lane))
 		lane_done(fetch, lane);
 	else if (lane->piece.stored.group == 0)
@@ -414,8 +415,12 @@ give_up_silent(Fetch *fetch)
 			if (try->link == NULL || difs_try_deadline_ms(try) > now_ms)
 				continue;
 			errno = 0;
-			difs_error_set(&error, DIFS_ERROR_NETWORK, "%s: no answer for %lld ms",
-						   difs_conn_label(try->link->conn), (long long) try->patience_ms);
+			if (try->limit_ms <= now_ms)
+				difs_error_set(&error, DIFS_ERROR_NETWORK, "%s: no whole answer within %lld ms",
+							   difs_conn_label(try->link->conn), (long long) (now_ms - try->sent_ms));
+			else
+				difs_error_set(&error, DIFS_ERROR_NETWORK, "%s: no answer for %lld ms",
+							   difs_conn_label(try->link->conn), (long long) try->patience_ms);
 			link_lost(fetch, try->link, &error, false);
 		}
 		if (lane->state == DIFS_LANE_SENT && difs_lane_hedge_ms(lane) <= now_ms)

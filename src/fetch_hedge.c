@@ -59,7 +59,7 @@ difs_lane_hedge_ms(const DifsLane *lane)
 int64
 difs_try_deadline_ms(const DifsTry *try)
 {
-	return Max(try->link->heard_ms, try->sent_ms) + try->patience_ms;
+	return Min(Max(try->link->heard_ms, try->sent_ms) + try->patience_ms, try->limit_ms);
 }
 
 bool
@@ -136,6 +136,7 @@ begin_try(DifsLane *lane, int member, DifsLink *link, int64 patience_ms)
 		.sent_us = difs_pace_clock_us(),
 		.ahead = link->in_flight++,
 		.patience_ms = patience_ms,
+		.limit_ms = difs_link_clock_ms() + lane->try_ms,
 	};
 	lane->state = DIFS_LANE_SENT;
 	lane->awaited |= 1u << member;

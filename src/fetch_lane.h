@@ -43,6 +43,7 @@ typedef struct DifsTry
 	int64		sent_us;		/* the same, for pace.h */
 	int			ahead;			/* requests that the server had to answer before */
 	int64		patience_ms;	/* silence that is borne */
+	int64		limit_ms;		/* when it is given up although bytes move */
 	uint8	   *packed;			/* header of the segment, once it is there */
 	uint32		first_block;
 	char	   *scratch;		/* where the payload goes, unless it goes straight to piece.out */
@@ -64,6 +65,7 @@ typedef struct DifsLane
 	bool		refreshed;		/* members have been read again since all had failed */
 	DifsError  *why;			/* the last failure of each */
 	int64		began_ms;
+	int64		try_ms;			/* how long a try may take although bytes move */
 	int64		resume_ms;		/* PAUSED: until then */
 
 	/* SENT */

@@ -8,7 +8,9 @@
  * (its bytes are bad, or it does not have the segment) is not asked again: when all
  * have, and the table names no others, the segment is lost.  Members that do not
  * answer are asked in round after round until difs.server_timeout is over, so that
- * a chunk server that is being restarted is not an error.
+ * a chunk server that is being restarted is not an error.  One whose bytes crawl is
+ * given up after difs.server_timeout and the time that the bytes take at the slowest
+ * pace that is worth waiting for.
  */
 #include "postgres.h"
 

@@ -9,6 +9,8 @@
 #include "common/tls.h"
 
 /* fixed at server start */
+#define DIFS_SLOWEST_BYTES_PER_MS 64	/* of a network that is worth waiting for: deadlines grow with what is to be sent */
+
 extern int	difs_local_servers;			/* difs.local_servers: embedded chunk servers, 0 .. 16 */
 extern char *difs_local_directory;		/* difs.local_directory: where they keep their data; '' = <data directory>.difs */
 extern int	difs_stream_pool_size;		/* difs.stream_pool_size, in kB */

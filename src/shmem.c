@@ -223,7 +223,6 @@ initialise(DifsShared *shared)
 		database->queue_head = database->queue_tail = -1;
 		SpinLockInit(&database->queue_lock);
 		pg_atomic_init_u32(&database->streamer_sleeps, 1);
-		pg_atomic_init_u32(&database->progress, 0);
 		pg_atomic_init_u64(&database->staged_bytes, 0);
 		for (int j = 0; j < DIFS_MAX_SERVERS; j++)
 			pg_atomic_init_u64(&database->paces[j], 0);

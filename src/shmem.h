@@ -179,7 +179,6 @@ typedef struct DifsDatabase
 	int32		queue_head;		/* -1 = empty */
 	int32		queue_tail;
 	pg_atomic_uint32 streamer_sleeps;	/* 1: whoever queues must set the streamer's latch */
-	pg_atomic_uint32 progress;	/* raised by the streamer whenever a chunk server takes or acknowledges something */
 } DifsDatabase;
 
 typedef struct DifsLocalServer

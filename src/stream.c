@@ -26,7 +26,7 @@
 #include "src/staging.h"
 #include "src/stream.h"
 
-/* The streamer's own message about a slot that waited too long is better than ours: let it come first. */
+/* It is for the streamer to end a slot in time; its message is better than ours, and it may let us stage the segment. */
 #define STREAMER_GRACE_MS 1000
 
 typedef struct DifsStream
@@ -55,7 +55,7 @@ static void reap_ended(void);
 static void enqueue(DifsDatabase *database, int slot);
 static void wait_for_end(DifsSlot *slot);
 pg_noreturn static void report_failed(const DifsSlot *slot);
-pg_noreturn static void report_late(const DifsDatabase *database);
+pg_noreturn static void report_late(const DifsDatabase *database, const DifsSlot *slot);
 static bool ended(uint32 state);
 
 static int32
@@ -86,6 +86,7 @@ difs_stream_shmem_init(void *area, bool found)
 		pg_atomic_init_u32(&stream->slots[i].state, DIFS_SLOT_FREE);
 		pg_atomic_init_u32(&stream->slots[i].abandoned, 0);
 		pg_atomic_init_u32(&stream->slots[i].wake, 0);
+		pg_atomic_init_u64(&stream->slots[i].deadline, 0);
 		stream->slots[i].next = i + 1 < stream->slot_count ? i + 1 : -1;
 	}
 }
@@ -134,6 +135,7 @@ difs_stream_finish(int number, uint32 raw_length, uint32 stored_length, DifsCode
 	difs_segment_pack(&segment, block_crc, packed);
 
 	slot->queued_at = GetCurrentTimestamp();
+	difs_stream_allow(slot, 0);
 	filling = -1;
 	if (slot->stages && difs_staging_at_once(&difs_shared->databases[slot->database], &slot->class))
 		difs_stream_end(number, DIFS_SLOT_KEPT);
@@ -223,6 +225,20 @@ int
 difs_stream_slot_count(void)
 {
 	return stream->slot_count;
+}
+
+void
+difs_stream_allow(DifsSlot *slot, uint64 bytes_before)
+{
+	int64		allowed_ms = INT64CONST(2) * slot->timeout_ms + (bytes_before + slot->stored_length) / DIFS_SLOWEST_BYTES_PER_MS;
+
+	pg_atomic_write_u64(&slot->deadline, (uint64) TimestampTzPlusMilliseconds(slot->queued_at, allowed_ms));
+}
+
+TimestampTz
+difs_stream_deadline(DifsSlot *slot)
+{
+	return (TimestampTz) pg_atomic_read_u64(&slot->deadline);
 }
 
 int
@@ -409,28 +425,27 @@ static void
 wait_for_end(DifsSlot *slot)
 {
 	DifsDatabase *database = &difs_shared->databases[slot->database];
-	long		limit_ms = (long) difs_server_timeout + STREAMER_GRACE_MS;
-	TimestampTz began = GetCurrentTimestamp();
-	uint32		progress = pg_atomic_read_u32(&database->progress);
+	TimestampTz streamer_seen = GetCurrentTimestamp();
 
 	for (;;)
 	{
-		long		waited_ms;
+		TimestampTz now;
+		TimestampTz limit;
 
 		pg_atomic_write_u32(&slot->wake, 1);
 		pg_memory_barrier();
 		if (ended(pg_atomic_read_u32(&slot->state)))
 			return;
-		if (progress != pg_atomic_read_u32(&database->progress))
-		{
-			/* a long queue that moves is no reason to give up */
-			progress = pg_atomic_read_u32(&database->progress);
-			began = GetCurrentTimestamp();
-		}
-		waited_ms = TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
-		if (waited_ms >= limit_ms)
-			report_late(database);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, limit_ms - waited_ms, PG_WAIT_EXTENSION);
+		now = GetCurrentTimestamp();
+		if (database->streamer != -1)
+			streamer_seen = now;
+		/* a later deadline may have been set since, as the streamer knows what is to be sent before */
+		limit = Min(TimestampTzPlusMilliseconds(streamer_seen, difs_server_timeout), difs_stream_deadline(slot));
+		limit = TimestampTzPlusMilliseconds(limit, STREAMER_GRACE_MS);
+		if (now >= limit)
+			report_late(database, slot);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(now, limit) + 1, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -453,13 +468,13 @@ report_failed(const DifsSlot *slot)
 }
 
 static void
-report_late(const DifsDatabase *database)
+report_late(const DifsDatabase *database, const DifsSlot *slot)
 {
 	ereport(ERROR,
 			(errcode(DIFS_ERRCODE_IO),
-			 errmsg("no segment was stored within difs.server_timeout (%d ms)", difs_server_timeout),
+			 errmsg("no segment was stored within %ld ms", TimestampDifferenceMilliseconds(slot->queued_at, GetCurrentTimestamp())),
 			 database->streamer == -1 ?
 			 errdetail("The streamer of this database is not running.") :
-			 errdetail("The streamer has heard nothing from chunk servers."),
+			 errdetail("The streamer of this database does not say what became of it."),
 			 errhint("See the view difs.servers and the server log.")));
 }

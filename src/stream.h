@@ -27,6 +27,11 @@
  * finish and reaps it.  So every backend can always go on with its guaranteed
  * share, whatever the others do.
  *
+ * A segment has ended, STORED, FAILED or KEPT, by its deadline: twice its backend's
+ * difs.server_timeout after it was queued, and the time that it takes to send what
+ * was to be sent before it, and itself, at DIFS_SLOWEST_BYTES_PER_MS.  However many
+ * tries there were, and although bytes may still move.
+ *
  * The streamer may die and be started again: it then finds QUEUED and SENT slots
  * and sends them anew, under new segment ids, from the same pool memory.
  */
@@ -63,6 +68,7 @@ typedef struct DifsSlot
 	uint64		xid;
 	TimestampTz queued_at;
 	int32		timeout_ms;		/* how long it may wait for a group: the backend's difs.server_timeout */
+	pg_atomic_uint64 deadline;	/* TimestampTz: it has ended by then, one way or another */
 	bool		stages;			/* rather than FAILED it shall be KEPT, if staging helps against the reason */
 	TimestampTz kept_at;
 
@@ -105,7 +111,8 @@ extern void difs_stream_finish(int slot, uint32 raw_length, uint32 stored_length
 /* Has it ended? Without waiting. */
 extern bool difs_stream_ended(int slot);
 
-/* Waits until the slot has ended; interruptible; errors out if it failed, or if the streamer is gone for longer than difs.server_timeout.
+/* Waits until the slot has ended; interruptible; errors out if it failed, if the streamer is gone for longer than difs.server_timeout, or does
+ * not keep to the deadline.
  * True: it is stored, *stored is filled in and the slot is free. False: it is to be staged; segment and group in *stored are 0, and the slot and
  * its memory are the caller's until difs_stream_release(). After an error, the slot is still the caller's. */
 extern bool difs_stream_reap(int slot, DifsStored *stored);
@@ -125,6 +132,10 @@ extern void difs_stream_cleanup(void);
 extern void (*difs_stream_reap_hook) (bool wait);
 
 /* Streamer's side: used by worker/streamer.c only. */
+
+/* Sets the deadline of a slot that is queued, before which so many bytes are to be sent. */
+extern void difs_stream_allow(DifsSlot *slot, uint64 bytes_before);
+extern TimestampTz difs_stream_deadline(DifsSlot *slot);
 extern DifsSlot *difs_stream_slot(int slot);
 extern int	difs_stream_slot_count(void);
 extern int	difs_stream_pop(DifsDatabase *database);	/* oldest queued slot, or -1 */

@@ -129,5 +129,23 @@ wait_for(q{SELECT count(*) = 0 FROM difs.block_group
 put(2, 'two');
 wait_for("SELECT count(*) >= 2 FROM difs.block_group WHERE state = 'open'", 'others are open');
 
+# A group that cannot be made on all members has never been one: repair has nothing to look for.
+$cluster->server(0)->start;
+$cluster->wait_until_alive;
+wait_for("SELECT count(*) >= 2 FROM difs.block_group WHERE state = 'open' AND replicas = 2", 'the stock is full again');
+$cluster->sql("SELECT difs_volume_create('four', replicas => 4)");
+$cluster->sql("SELECT difs_repair()");
+my $missing = $cluster->sql('SELECT count(*) FROM difs.missing');
+my @directories = map { grep { -d } glob("$_->{data}/*") } map { $cluster->server($_) } 2, 3;
+my $log = -s $node->logfile;
+chmod 0500, @directories;
+($state, $message) = put_fails('four');
+chmod 0700, @directories;
+is($state, '58030', 'where no group can be made, a put fails');
+like(PostgreSQL::Test::Utils::slurp_file($node->logfile, $log), qr/could not create block group/, 'since a server could not make it');
+wait_for('SELECT count(*) = 0 FROM difs.block_group WHERE replicas = 4', 'it leaves no row');
+$cluster->sql('SELECT difs_repair()');
+is($cluster->sql('SELECT count(*) FROM difs.missing'), $missing, 'and nothing that is missing');
+
 $cluster->stop;
 done_testing();

@@ -2,6 +2,7 @@
 # hangs, everything can be interrupted, and nothing leaks.
 #
 # DIFS_HEDGE_CANCELS: interrupted calls for each kind of fault (10; the full figure is 200)
+# DIFS_HEDGE_LOSSY: calls of each kind over a network that loses a fifth of all packets (1)
 # DIFS_HEDGE_OPERATIONS: operations of the leak test (3000; the full figure is 100000)
 
 use strict;
@@ -19,6 +20,7 @@ use Test::More;
 
 my $TIMEOUT = 4;				# difs.server_timeout, in seconds
 my $CANCELS = $ENV{DIFS_HEDGE_CANCELS} // 10;
+my $LOSSY = $ENV{DIFS_HEDGE_LOSSY} // 1;
 my $OPERATIONS = $ENV{DIFS_HEDGE_OPERATIONS} // 3000;
 my $FILES = 100;
 my $cluster = DifsCluster->new('hedge', servers => 2, add => 0,
@@ -160,6 +162,7 @@ $session->query_safe("SET statement_timeout = '300ms'; SET difs.hedge_delay = '1
 my %faults = (
 	'black holes' => sub { $_->set(hold => $_[0]) for @proxies },
 	'resets' => sub { $_->set(reset => $_[0]) for @proxies },
+	'a crawl' => sub { $_->set(rate => 1500 * $_[0]) for @proxies },
 	'20 % loss' => sub { $_->set(loss => 0.2 * $_[0]) for @proxies },
 	'frozen servers' => sub { $_->signal($_[0] ? 'STOP' : 'CONT') for $cluster->servers });
 foreach my $fault (sort keys %faults)
@@ -180,23 +183,25 @@ foreach my $fault (sort keys %faults)
 		$session->{stderr} = '';
 	}
 	is(scalar(grep { $_ > 1 } @late), 0, "$fault: statement_timeout takes effect within a second, $CANCELS times");
-	cmp_ok($interrupted, '>', $fault eq '20 % loss' ? 0 : 0.9 * $CANCELS, 'control: they had to be interrupted');
+	cmp_ok($interrupted, '>', $fault =~ /loss/ ? 0 : 0.9 * $CANCELS, 'control: they had to be interrupted');
 	diag sprintf '%s: %d calls, %d interrupted, ended at most %.0f ms after their time', $fault, $CANCELS, $interrupted,
 	  1000 * max(@late);
 
-	# difs.server_timeout bounds silence: nine megabytes that crawl, but move, may take longer
-	my $from = $fault eq '20 % loss' ? 'two:/f1' : 'large:/f';
-	my $bytes = $fault eq '20 % loss' ? 32768 : 100_000_000;
-	foreach my $statement ("SELECT length(difs_get('$from'))", "SELECT difs_put('two:/late', pg_read_binary_file('$large', 0, $bytes))")
+	# Nor does a call take longer than ARCHITECTURE's "Deadlines" say, however many tries there are and although bytes may move.  What 32 kB take
+	# is half a second, and nine megabytes are only asked for where they do not move at all.
+	my $moves = $fault =~ /loss|crawl/;
+	my $get = sprintf q{SELECT length(difs_get('%s'))}, $moves ? 'two:/f1' : 'large:/f';
+	my $put = sprintf q{SELECT difs_put('two:/late', pg_read_binary_file('%s', 0, %d))}, $large, $moves ? 32768 : 100_000_000;
+	my @calls = ([ never => $get ], [ never => $put ], [ auto => $put ]);
+	foreach my $call ((@calls) x ($fault =~ /loss/ ? $LOSSY : 1))
 	{
-		my (undef, undef, $seconds) = $cluster->sql_fails('SET difs.staging = never', $statement);
-		{
-			# known to fall short now and then: 14 s were seen; what is lost here and there keeps moving, and only silence is bounded
-			local $TODO = 'a put over a lossy network may take longer than two time-outs' if $fault eq '20 % loss';
-			cmp_ok($seconds, '<', 2 * $TIMEOUT + 3, "$fault: without it, the call ends too: " . substr($statement, 7, 8));
-		}
-		cmp_ok($seconds, '<', 6 * $TIMEOUT + 3, "$fault: in any case");
-		diag sprintf '%s: %s ended after %.1f s', $fault, substr($statement, 7, 8), $seconds;
+		my ($staging, $statement) = @$call;
+		my ($state, $message, $seconds) = $cluster->sql_fails("SET difs.staging = $staging", $statement);
+		my $what = "$fault: $staging " . substr($statement, 7, 8);
+		cmp_ok($seconds, '<', 2 * $TIMEOUT + 3, "$what ends in time");
+		is($state // '', '', "$what: what cannot be stored in time is staged") or diag $message if $staging eq 'auto';
+		is($state // '', '58030', "$what: the control, it moves too slowly") if $fault =~ /crawl/ && $staging eq 'never';
+		diag sprintf '%s ended after %.1f s', $what, $seconds;
 	}
 	$faults{$fault}->(0);
 	$_->clear for @proxies;

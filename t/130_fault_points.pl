@@ -77,6 +77,7 @@ my %drive = (
 	'backend.claim.' => sub { $load->try('SELECT difs_claim()') },
 	'keeper.adopt.' => \&restart_postgres,
 	'keeper.group.' => sub { lose_a_server(sub { $load->run_load }) },
+	'keeper.group.dropped' => \&fail_to_create,
 	'keeper.seal.' => sub { lose_a_server(sub { $load->run_load }) },
 	'streamer.group.' => sub { lose_a_server(sub { $load->run_load }) },
 	'keeper.collect.' => \&let_go,
@@ -116,6 +117,20 @@ sub lose_a_server
 	$server->kill;
 	$meanwhile->();
 	$server->start;
+	return;
+}
+
+# A server on which no group can be made.
+sub fail_to_create
+{
+	my @directories = grep { -d } glob($cluster->server($victim % 3)->{data} . '/*');
+	$number++;
+	chmod 0500, @directories;
+	$victim++;
+	eval { lose_a_server(sub { $load->put("three:/no$number/" . $_) for 1, 2 }); $load->put("three:/no$number/3"); 1 } or note($@);
+	chmod 0700, @directories;
+	$load->revive;
+	$load->try('SELECT difs_unstage()');
 	return;
 }
 

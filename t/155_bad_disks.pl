@@ -8,11 +8,11 @@ use strict;
 use warnings;
 
 use FindBin;
-use IPC::Run;
 use lib "$FindBin::Bin/lib";
 use Time::HiRes qw(time);
 
 use DifsCluster;
+use DifsLoad;
 use DifsFaults;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -32,14 +32,10 @@ $server->{environment} = { LD_PRELOAD => DifsFaults::tools() . '/fail_calls.so',
 $server->kill->start;
 $cluster->wait_until_alive;
 
-# The content of a file follows from its number.
 $cluster->sql(
 	"SELECT difs_volume_create('two', replicas => 2, compression => 'none')",
-	"SELECT difs_volume_create('three', replicas => 3, compression => 'none')",
-	'CREATE SEQUENCE number',
-	'CREATE TABLE written (number bigint PRIMARY KEY)',
-	q{CREATE FUNCTION content(number bigint) RETURNS bytea LANGUAGE sql IMMUTABLE AS
-	  $$SELECT convert_to(repeat(md5(number::text), 1000 + (number * 7919 % 7000)::int), 'UTF8')$$});
+	"SELECT difs_volume_create('three', replicas => 3, compression => 'none')");
+my $load = DifsLoad->new($cluster, rate => 60);
 
 sub disk
 {
@@ -52,84 +48,32 @@ sub disk
 	return;
 }
 
-# Clients that write new files and read old ones; they stop at the first error.
-sub load_start
-{
-	my $script = $cluster->write_file('load.sql', <<'SQL');
-SELECT nextval('number') AS n \gset
-BEGIN;
-INSERT INTO written VALUES (:n);
-SELECT difs_put('two:/file' || :n, content(:n));
-COMMIT;
-\set r random(1, :n)
-SELECT 1 / (CASE WHEN difs_get('two:/file' || number) = content(number) THEN 1 ELSE 0 END)
-FROM written WHERE number <= :r ORDER BY number DESC LIMIT 1;
-SQL
-	my %load = (out => '');
-	local $ENV{PGHOST} = $node->host;
-	local $ENV{PGPORT} = $node->port;
-	local $ENV{PGAPPNAME} = 'pgbench';
-	$load{run} = IPC::Run::start(
-		[ 'pgbench', '-n', '-c', 4, '-j', 2, '-T', 600, '-R', 60, '-f', $script, 'postgres' ],
-		'<', \undef, '>', \$load{out}, '2>&1');
-	return \%load;
-}
-
-# Stops them; how many had stopped.
-sub load_stop
-{
-	my ($load) = @_;
-	my $left = $cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'});
-	$load->{run}->signal('TERM');
-	$load->{run}->finish;
-	note($load->{out}) if $left != 4;
-	return 4 - $left;
-}
-
-sub written { return $cluster->sql('SELECT count(*) FROM written'); }
-
-sub wait_written
-{
-	my ($more) = @_;
-	my $before = written();
-	ok(DifsCluster::poll_until(sub { written() >= $before + $more }), "writes go on: $more more");
-	return;
-}
-
-sub all_right
-{
-	my ($what) = @_;
-	is($cluster->sql(q{SELECT count(*) FROM written WHERE difs_get('two:/file' || number) IS DISTINCT FROM content(number)}),
-		0, "$what: all files read right");
-	return;
-}
-
 sub problems { return $cluster->sql(q{SELECT name || ': ' || problem FROM difs.servers WHERE problem IS NOT NULL}); }
 
 sub bad_disk
 {
 	my ($word, $says) = @_;
-	my $load = load_start();
-	wait_written(30);
+	$load->start;
+	$load->wait_written(30);
 	is(problems(), '', 'all servers are well');
 	disk($word);
 	my $began = time;
 	ok(DifsCluster::poll_until(sub { problems() ne '' }), "a disk is $word: difs.servers says so");
 	like(problems(), qr{^/storage02: $says}, 'of this server, and no other: ' . problems());
 	ok(DifsCluster::poll_until(sub { -s $hits }), 'calls do fail');
-	wait_written(100);
+	$load->wait_written(100);
 	ok(DifsCluster::poll_until(sub {
 				$cluster->sql(q{SELECT count(*) FROM difs.block_groups WHERE state = 'open' AND replicas = 2 AND '/storage02' = ANY (members)}) == 0;
 			}), 'others take over: it has no open block groups');
 	note(sprintf 'after %.1f s', time - $began);
-	is(load_stop($load), 0, 'no transaction has failed');
-	all_right("a disk is $word");
+	is($load->stop, 0, 'no transaction has failed');
+	$load->all_right("a disk is $word");
 	# a copy that is whole may wait for room to be sealed
 	ok(DifsCluster::poll_until(sub {
 				$cluster->sql('SELECT difs_repair()');
 				return $cluster->sql(q{SELECT count(*) FROM difs.missing WHERE reason <> 'away'}) == 0;
 			}, 20), 'nothing is missing') or diag($cluster->sql('SELECT * FROM difs.missing_copies'));
-	all_right('after repair');
+	$load->all_right('after repair');
 
 	# the control: where no other can take over, the put fails, and says why
 	my ($state, $message) = $cluster->sql_fails("SELECT difs_put('three:/$word', content(1))");
@@ -149,9 +93,9 @@ bad_disk('read-only', qr/.*Read-only file system/);
 bad_disk('failing', qr/.*(?:Input\/output error|has failed)/);
 
 # What was acknowledged meanwhile is on two good disks: the server dies, with all that it has.
-my $before = written();
+my $before = $load->written;
 $server->kill;
-all_right("without the server, $before files");
+$load->all_right("without the server, $before files");
 $server->start;
 $cluster->wait_until_alive;
 is_deeply([ $cluster->left_behind ], [], 'in the end nothing is missing, orphaned or damaged');

@@ -164,6 +164,21 @@ difs_stragglers_outlet_lost(const DifsOutlet *outlet)
 	}
 }
 
+DifsOutlet *
+difs_stragglers_late(TimestampTz now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &stragglers)
+	{
+		DifsStraggler *straggler = dlist_container(DifsStraggler, node, iter.cur);
+
+		if (attempts[straggler->slot].ended && now >= difs_stream_deadline(difs_stream_slot(straggler->slot)))
+			return straggler->outlet;
+	}
+	return NULL;
+}
+
 bool
 difs_stragglers_any(void)
 {

@@ -5,7 +5,9 @@
  * then its row, so that metadata does not grow for ever.  Three things must hold,
  * asked in this order: its row says sealed, so nothing more is written to it; all
  * members answer, and none has a live segment in it; and no row of the manifest
- * names it, which a member that has lost everything could not tell.
+ * names it, which a member that has lost everything could not tell.  A group whose
+ * number is still to come is of a dump that is just being restored: its segments'
+ * rows may follow.
  *
  * A group of which much is lost to dead segments, small ones or the ends of large
  * ones, which holes do not give back, is rewritten by its servers.  If it is
@@ -24,6 +26,7 @@
 #include "utils/hsearch.h"
 
 #include "common/fault.h"
+#include "src/ids.h"
 #include "src/settings.h"
 #include "worker/collect.h"
 #include "worker/duties.h"
@@ -168,7 +171,9 @@ read_candidates(int *count)
 
 	if (!difs_collect_begin())
 		return NULL;
-	if (SPI_execute("SELECT id, members FROM difs.block_group WHERE state = 'sealed' ORDER BY pg_catalog.random() "
+	if (SPI_execute("SELECT id, members FROM difs.block_group WHERE state = 'sealed' AND "
+					"id & ((1::bigint << " CppAsString2(DIFS_ID_EPOCH_SHIFT) ") - 1) <= (SELECT last_value FROM difs.block_group_id WHERE is_called) "
+					"ORDER BY pg_catalog.random() "
 					"LIMIT " CppAsString2(MAX_CANDIDATES), true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.block_group");
 	*count = (int) SPI_processed;

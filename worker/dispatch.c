@@ -10,8 +10,13 @@
  * fails, the group is marked FAILED (the keeper seals it and opens another) and
  * everything on its way to that group waits again, oldest first.  The choice of
  * group is not visible to anyone before the manifest row is, so nothing has to be
- * undone.  A slot that has waited longer than its backend's difs.server_timeout
- * fails, with the keeper's or the last try's reason.
+ * undone.
+ *
+ * A slot fails, with the keeper's or the last try's reason,
+ *	- when no group could be had for its backend's difs.server_timeout, or half of that since its last try
+ *	- when a try has failed so late that another one could not succeed before the slot's deadline (stream.h)
+ *	- at its deadline.  If bytes of it are still on their way, the connections that carry them are given up: they read its memory,
+ *	  and a server that takes longer than that is as good as down
  */
 #include "postgres.h"
 
@@ -25,9 +30,11 @@
 #define MAX_TRIES		16
 #define FULL_TIMEOUT_MS 1000	/* waiting rarely helps against full disks */
 #define STAGING_PATIENCE_MS 1000	/* no server can be had, and there is another way: staging */
+#define LATE			"bytes have moved, but no acknowledgement has come in time"
 
 static dlist_head waiting = DLIST_STATIC_INIT(waiting);
 static dlist_head active = DLIST_STATIC_INIT(active);
+static uint64 to_be_stored_bytes = 0;	/* of all slots in the two lists */
 static bool hurry = false;		/* something came back to waiting since the list was last gone through */
 
 static void take(int number);
@@ -39,6 +46,11 @@ static void try_again(int number, const DifsError *why);
 static void fail_group(int index, DifsErrorCode code, const char *why);
 static void finish(int number);
 static void fail(int number, const DifsError *why);
+static void end(int number, const DifsError *why);
+static bool has_waited(int number, int limit_ms, TimestampTz now);
+static bool is_too_late(int number, TimestampTz now);
+static void end_late(TimestampTz now);
+static DifsOutlet *find_late(TimestampTz now);
 
 void
 difs_dispatch_begin(void)
@@ -85,7 +97,6 @@ difs_dispatch_reply(DifsOutlet *outlet, const DifsFrame *frame)
 	DifsAttempt *attempt;
 	DifsError	error;
 
-	pg_atomic_fetch_add_u32(&difs_streamer_database->progress, 1);
 	if (number >= (uint32) difs_stream_slot_count())
 		return;
 	attempt = difs_attempt(number);
@@ -146,6 +157,7 @@ difs_dispatch_tick(TimestampTz now)
 	dlist_mutable_iter iter;
 
 	difs_stragglers_look();
+	end_late(now);
 	dlist_foreach_modify(iter, &waiting)
 	{
 		int			number = difs_attempt_slot(dlist_container(DifsAttempt, node, iter.cur));
@@ -157,7 +169,7 @@ difs_dispatch_tick(TimestampTz now)
 			limit_ms = Min(limit_ms, FULL_TIMEOUT_MS);
 		else if (why.code != DIFS_OK && slot->stages && difs_staging_helps(why.code))
 			limit_ms = Min(limit_ms, STAGING_PATIENCE_MS);
-		if (!TimestampDifferenceExceeds(slot->queued_at, now, limit_ms))
+		if (!has_waited(number, limit_ms, now) && !is_too_late(number, now))
 			continue;
 		if (why.code == DIFS_OK && difs_attempt(number)->problem.code != DIFS_OK)
 			why = difs_attempt(number)->problem;
@@ -193,6 +205,9 @@ take(int number)
 	attempt->unanswered = 0;
 	attempt->ended = false;
 	attempt->problem.code = DIFS_OK;
+	attempt->failed_at = 0;
+	difs_stream_allow(difs_stream_slot(number), to_be_stored_bytes);
+	to_be_stored_bytes += difs_stream_slot(number)->stored_length;
 	dlist_push_tail(&waiting, &attempt->node);
 }
 
@@ -294,7 +309,8 @@ try_again(int number, const DifsError *why)
 	DifsAttempt *attempt = difs_attempt(number);
 
 	attempt->problem = *why;
-	if (attempt->tries >= MAX_TRIES)
+	attempt->failed_at = GetCurrentTimestamp();
+	if (attempt->tries >= MAX_TRIES || is_too_late(number, attempt->failed_at))
 	{
 		fail(number, why);
 		return;
@@ -332,7 +348,7 @@ finish(int number)
 	DIFS_FAULT("streamer.segment.acknowledged");
 	difs_choice_release(attempt->group, difs_stream_slot(number));
 	dlist_delete(&attempt->node);
-	difs_attempt_end(number, &none);
+	end(number, &none);
 	DIFS_FAULT("streamer.segment.stored");
 }
 
@@ -346,5 +362,61 @@ fail(int number, const DifsError *why)
 		leave_try(number);
 	else
 		dlist_delete(&attempt->node);
+	end(number, why);
+}
+
+/* It is in no list any more. */
+static void
+end(int number, const DifsError *why)
+{
+	to_be_stored_bytes -= difs_stream_slot(number)->stored_length;
 	difs_attempt_end(number, why);
+}
+
+/* For a group.  One that was on its way for long has some time for another group, too. */
+static bool
+has_waited(int number, int limit_ms, TimestampTz now)
+{
+	return TimestampDifferenceExceeds(difs_stream_slot(number)->queued_at, now, limit_ms) &&
+		TimestampDifferenceExceeds(difs_attempt(number)->failed_at, now, limit_ms / 2);
+}
+
+/* To begin a try: a server may be silent for half of difs.server_timeout before it is given up. */
+static bool
+is_too_late(int number, TimestampTz now)
+{
+	DifsSlot   *slot = difs_stream_slot(number);
+
+	return TimestampTzPlusMilliseconds(now, slot->timeout_ms / 2) >= difs_stream_deadline(slot);
+}
+
+/* What is on its way beyond its deadline. */
+static void
+end_late(TimestampTz now)
+{
+	DifsOutlet *outlet;
+
+	while ((outlet = find_late(now)) != NULL || (outlet = difs_stragglers_late(now)) != NULL)
+		difs_outlet_give_up(outlet, LATE);
+}
+
+/* A connection that has not delivered a segment in time.  When it is given up, the segment is in no try any more. */
+static DifsOutlet *
+find_late(TimestampTz now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &active)
+	{
+		DifsAttempt *attempt = dlist_container(DifsAttempt, node, iter.cur);
+
+		if (now < difs_stream_deadline(difs_stream_slot(difs_attempt_slot(attempt))))
+			continue;
+		for (int i = 0; i < attempt->members; i++)
+		{
+			if ((attempt->unanswered & (1U << i)) != 0)
+				return attempt->outlet[i];
+		}
+	}
+	return NULL;
 }

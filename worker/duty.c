@@ -19,6 +19,7 @@
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
+#include "utils/uuid.h"
 
 #include "src/compat.h"
 #include "worker/duties.h"
@@ -33,6 +34,7 @@ static char problem[DIFS_ERROR_TEXT_SIZE] = "it was stopped";
 
 static void attach(int index, int kind);
 static void leave(int code, Datum arg);
+static bool is_ours(void);
 static void remember_problem(void);
 
 void
@@ -87,7 +89,25 @@ difs_duty_begin(void)
 	}
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	return true;
+	if (is_ours())
+		return true;
+	PopActiveSnapshot();
+	SPI_finish();
+	AbortCurrentTransaction();
+	MemoryContextSwitchTo(round_context);
+	return false;
+}
+
+/* A dump may just have been restored into the database: then what is in the tables is not what we have on the servers. */
+static bool
+is_ours(void)
+{
+	bool		null;
+
+	if (SPI_execute("SELECT uuid FROM difs.cluster", true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		return false;
+	return memcmp(DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)),
+				  difs_duty_database->cluster, DIFS_UUID_SIZE) == 0;
 }
 
 void

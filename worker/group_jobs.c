@@ -44,6 +44,11 @@ difs_job_begin(DifsJob *job, DifsTask task)
 		message = DIFS_MESSAGE_SEAL_GROUP;
 		length = difs_group_pack(job->group.id, control);
 	}
+	else if (task == DIFS_TASK_DROP)
+	{
+		message = DIFS_MESSAGE_DROP_GROUP;
+		length = difs_pair_pack(job->group.id, difs_keeper_database->epoch, control);
+	}
 	else
 	{
 		message = DIFS_MESSAGE_LIST_GROUPS;

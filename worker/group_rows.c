@@ -51,6 +51,15 @@ difs_group_rows_seal(uint64 group, bool sizes_known, uint64 segments, uint64 byt
 						  lengthof(types), types, values, nulls, false, 0);
 }
 
+void
+difs_group_rows_delete(uint64 group)
+{
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum((int64) group)};
+
+	SPI_execute_with_args("DELETE FROM difs.block_group WHERE id = $1 AND state = 'open'", 1, types, values, NULL, false, 0);
+}
+
 int
 difs_group_rows_open(uint64 after, DifsOpenGroup *groups, uint64 *epochs, int limit)
 {

@@ -2,6 +2,7 @@
  * groups.c - the life of a block group, as far as the keeper leads it.
  *
  *	CREATE   row inserted as open, committed -> all members make the group -> published in groups[] as OPEN
+ *	DROP     CREATE failed, nobody has used it -> members drop what they have made -> no row
  *	SEAL     FULL or FAILED and nothing in flight -> members that answer seal it -> row sealed, entry empty
  *	ADOPT    row open from an earlier run -> all members still have it open -> published; otherwise SEAL
  *
@@ -10,8 +11,10 @@
  * same groups as open rows, which it adopts or seals: so every step can be
  * repeated, and a server that is asked twice says the same.
  *
- * A CREATE that fails at one member ends as SEAL, never as a smaller group.  How
- * many groups are opened, and where, is group_stock.c's.
+ * A CREATE that fails at one member ends as DROP, never as a smaller group, and not
+ * as a sealed one either: if no member had made it, repair would look for copies
+ * of nothing.  What a member does not drop belongs to nobody then, and is collected.
+ * How many groups are opened, and where, is group_stock.c's.
  *
  * Nothing here waits: asks (health.h) are looked at on each turn until all have
  * ended or the deadline has passed.  Rows are written in short transactions
@@ -45,7 +48,8 @@ static bool conclude_jobs(void);
 static void conclude_create(DifsJob *job);
 static void conclude_adopt(DifsJob *job);
 static bool conclude_seal(DifsJob *job);
-static void log_not_sealed(const DifsJob *job, const DifsAsk *ask);
+static bool conclude_drop(DifsJob *job);
+static void log_failure(const DifsJob *job, const DifsAsk *ask, const char *what);
 static bool publish(const DifsOpenGroup *group);
 static void seal_published(void);
 
@@ -192,13 +196,13 @@ conclude_jobs(void)
 			conclude_create(job);
 		else if (job->task == DIFS_TASK_ADOPT)
 			conclude_adopt(job);
-		else if (!conclude_seal(job))
+		else if (job->task == DIFS_TASK_SEAL ? !conclude_seal(job) : !conclude_drop(job))
 			return false;
 	}
 	return true;
 }
 
-/* All members have made it, or it is sealed and those that have not get no groups for a while. */
+/* All members have made it, or it is dropped and those that have not get no groups for a while. */
 static void
 conclude_create(DifsJob *job)
 {
@@ -230,7 +234,7 @@ conclude_create(DifsJob *job)
 	if (made && publish(&job->group))
 		job->task = DIFS_TASK_NONE;
 	else
-		difs_job_begin(job, DIFS_TASK_SEAL);
+		difs_job_begin(job, DIFS_TASK_DROP);
 	DIFS_FAULT("keeper.group.published");
 }
 
@@ -285,7 +289,7 @@ conclude_seal(DifsJob *job)
 			bytes = Max(bytes, its_bytes);
 		}
 		else if (ask->state != DIFS_ASK_NONE)
-			log_not_sealed(job, ask);
+			log_failure(job, ask, "seal");
 		difs_health_forget(ask);
 	}
 	DIFS_FAULT("keeper.seal.answered");
@@ -304,20 +308,39 @@ conclude_seal(DifsJob *job)
 	return true;
 }
 
-/* A member that has failed as a disk does is left alone for a while; one that was down when the group was sealed is
- * no news. */
+/* Whatever the members say: no segment can be in it. */
+static bool
+conclude_drop(DifsJob *job)
+{
+	for (int i = 0; i < job->group.class.replicas; i++)
+	{
+		if (job->asks[i].state == DIFS_ASK_WAITING || job->asks[i].state == DIFS_ASK_FAILED)
+			log_failure(job, &job->asks[i], "drop");
+		difs_health_forget(&job->asks[i]);
+	}
+	DIFS_FAULT("keeper.group.dropped");
+	if (!difs_keeper_begin())
+		return false;
+	difs_group_rows_delete(job->group.id);
+	difs_keeper_commit();
+	job->task = DIFS_TASK_NONE;
+	return true;
+}
+
+/* A member that has failed as a disk does is left alone for a while; one that is down, or has no such group, is no
+ * news. */
 static void
-log_not_sealed(const DifsJob *job, const DifsAsk *ask)
+log_failure(const DifsJob *job, const DifsAsk *ask, const char *what)
 {
 	if (ask->state == DIFS_ASK_WAITING)
 		ereport(LOG,
-				(errmsg("difs: could not seal block group " UINT64_FORMAT ": %s: no answer within %d ms",
-						job->group.id, difs_health_name(ask->server), difs_server_timeout / 2)));
+				(errmsg("difs: could not %s block group " UINT64_FORMAT ": %s: no answer within %d ms",
+						what, job->group.id, difs_health_name(ask->server), difs_server_timeout / 2)));
 	else if (ask->error.code != DIFS_ERROR_NETWORK && ask->error.code != DIFS_ERROR_NO_GROUP)
 	{
 		difs_health_rest(ask->server, &ask->error, true);
 		ereport(LOG,
-				(errmsg("difs: could not seal block group " UINT64_FORMAT ": %s", job->group.id, ask->error.text)));
+				(errmsg("difs: could not %s block group " UINT64_FORMAT ": %s", what, job->group.id, ask->error.text)));
 	}
 }
 

@@ -108,8 +108,6 @@ difs_outlets_tick(TimestampTz now)
 			continue;
 		if (outlet->outstanding == 0 || difs_conn_moved(outlet->conn) != outlet->moved)
 		{
-			if (outlet->outstanding > 0)
-				pg_atomic_fetch_add_u32(&difs_streamer_database->progress, 1);
 			outlet->moved = difs_conn_moved(outlet->conn);
 			outlet->moved_at = now;
 			continue;
@@ -119,6 +117,12 @@ difs_outlets_tick(TimestampTz now)
 		snprintf(why, sizeof(why), "no answer for %d ms", difs_server_timeout / 2);
 		lose(outlet, why);
 	}
+}
+
+void
+difs_outlet_give_up(DifsOutlet *outlet, const char *why)
+{
+	lose(outlet, why);
 }
 
 void

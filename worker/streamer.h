@@ -60,6 +60,7 @@ typedef struct DifsAttempt
 	int			stragglers;		/* sends of earlier tries that still read the slot's memory */
 	bool		ended;			/* stored or failed; only stragglers are waited for */
 	DifsError	problem;		/* why the last try failed */
+	TimestampTz failed_at;		/* and when */
 } DifsAttempt;
 
 extern DifsDatabase *difs_streamer_database;	/* ours */
@@ -103,10 +104,12 @@ extern void difs_attempt_end(int slot, const DifsError *why);	/* stored (DIFS_OK
 extern void difs_stragglers_look(void); /* have some left? */
 extern void difs_stragglers_outlet_lost(const DifsOutlet *outlet);
 extern bool difs_stragglers_any(void);
+extern DifsOutlet *difs_stragglers_late(TimestampTz now);	/* holds up a slot beyond its deadline; NULL if none does */
 
 /* outlet.c */
 extern DifsOutlet *difs_outlet_get(int32 server);	/* connects if need be; NULL if the server is down or not known */
 extern const char *difs_outlet_problem(int32 server);	/* why it is down; "" if it is not known to be */
+extern void difs_outlet_give_up(DifsOutlet *outlet, const char *why);	/* its connection; dispatch.c is told first */
 extern void difs_outlets_advance(void); /* hears what has come */
 extern void difs_outlets_flush(void);	/* sends what can be */
 extern void difs_outlets_tick(TimestampTz now); /* drops those that are silent */

@@ -26,6 +26,7 @@ and new connections:
   jitter   => s   and up to so much later than that, in order
   loss     => p   of pieces of 1,448 bytes, in both directions, this part is lost and sent again after 200, 400,
                   800 ms, while all behind it wait: what TCP makes of lost packets
+  rate     => n   bytes a second in each direction of each connection, in pieces of 100 at most: they crawl
   hold     => 1   nothing is forwarded
   refuse   => 1   new connections are reset
   reset    => 1   present connections are reset now, new ones at once
@@ -287,11 +288,13 @@ sub pieces
 	my ($direction, $bytes) = @_;
 	my $late = $direction->{down} ? ($set{latency} // 0) + ($set{jitter} ? rand($set{jitter}) : 0) : 0;
 	my $loss = $set{loss} // 0;
+	my $size = $set{rate} ? 100 : PACKET_BYTES;
 	my @pieces;
 
-	foreach my $packet ($loss ? unpack('(a' . PACKET_BYTES . ')*', $bytes) : $bytes)
+	foreach my $packet ($loss || $set{rate} ? unpack("(a$size)*", $bytes) : $bytes)
 	{
 		my $due = time + $late;
+		$direction->{last_due} = ($direction->{last_due} > $due ? $direction->{last_due} : $due) + length($packet) / $set{rate} if $set{rate};
 		for (my $again = 0.2; $loss && rand() < $loss && $again < 2; $again *= 2)
 		{
 			$due += $again;

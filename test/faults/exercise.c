@@ -5,13 +5,11 @@
  *	exercise check JOURNAL PORT KEY-FILE			asks the server, which has been started anew, for all that the journal says
  *	exercise count									prints the number of steps before the restart, and of all
  *
- * The journal has a line for each step: "OPERATION GROUP SEGMENT LENGTH RESULT", where RESULT is the status of the reply, 0
- * for an acknowledgement; LOST (-1) stands there from before the request until its reply has come.
- *
  * run ends with 0, or 1 if a GET returned wrong bytes; check with 0 if all is as acknowledged, else with 1 and a line for each
  * thing that is not.
  */
 #include "client.h"
+#include "journal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,15 +31,6 @@ typedef enum Operation
 } Operation;
 
 static const char *const names[] = {"connect", "create", "put", "get", "verify", "delete", "seal", "compacted", "drop"};
-
-typedef struct Step
-{
-	Operation	operation;
-	uint64_t	group;
-	uint64_t	segment;
-	uint32_t	length;
-	int			result;
-} Step;
 
 #define SMALL(group, id) {PUT, group, id, 3000, 0}
 
@@ -69,10 +58,7 @@ static Client client;
 static int	take(const Step *step, bool *wrong);
 static int	take_segment(const Step *step, bool *wrong);
 static int	wait_until_smaller(uint64_t group);
-static int	run(const char *journal, int first, int last);
-static int	read_journal(const char *path, Step *journal);
 static int	check(const Step *journal, int count);
-static const Step *find(const Step *journal, int count, Operation operation, uint64_t group, uint64_t segment);
 static bool check_group(const Step *journal, int count, const Step *create);
 static bool check_segment(const Step *journal, int count, const Step *put);
 static bool check_epoch(const Step *journal, int count);
@@ -80,8 +66,9 @@ static bool check_epoch(const Step *journal, int count);
 int
 main(int argc, char **argv)
 {
-	Step		journal[4 * STEPS];
-	int			count;
+	static Step journal[JOURNAL_MAX_STEPS];
+	int			first;
+	int			last;
 
 	if (argc == 2 && strcmp(argv[1], "count") == 0)
 	{
@@ -92,34 +79,12 @@ main(int argc, char **argv)
 		return 2;
 	client_peer(&peer, argv[3], argv[4]);
 	if (strcmp(argv[1], "run") == 0 && argc == 7)
-		return run(argv[2], atoi(argv[5]), atoi(argv[6]));
-	count = read_journal(argv[2], journal);
-	return check(journal, count);
-}
-
-static int
-run(const char *path, int first, int last)
-{
-	FILE	   *journal = fopen(path, "a+");
-	bool		wrong = false;
-	int			result = DIFS_OK;
-
-	if (journal == NULL)
-		return 2;
-	for (int i = first; i < last && i < STEPS && result != CLIENT_LOST; i++)
 	{
-		const Step *step = &steps[i];
-
-		fprintf(journal, "%s %llu %llu %u ", names[step->operation], (unsigned long long) step->group,
-				(unsigned long long) step->segment, step->length);
-		fflush(journal);
-		result = take(step, &wrong);
-		fprintf(journal, "%d\n", result);
-		if (wrong)
-			printf("wrong bytes of segment %llu\n", (unsigned long long) step->segment);
+		first = atoi(argv[5]);
+		last = atoi(argv[6]) < STEPS ? atoi(argv[6]) : STEPS;
+		return journal_run(argv[2], names, steps + first, last - first, take);
 	}
-	fclose(journal);
-	return wrong;
+	return check(journal, journal_read(argv[2], names, OPERATIONS, journal));
 }
 
 static int
@@ -187,31 +152,6 @@ wait_until_smaller(uint64_t group)
 }
 
 static int
-read_journal(const char *path, Step *journal)
-{
-	FILE	   *file = fopen(path, "r");
-	char		name[16];
-	unsigned long long group;
-	unsigned long long segment;
-	unsigned	length;
-	int			count = 0;
-
-	while (file != NULL && count < 4 * STEPS && fscanf(file, "%15s %llu %llu %u", name, &group, &segment, &length) == 4)
-	{
-		Step	   *step = &journal[count++];
-
-		*step = (Step) {.group = group, .segment = segment, .length = length};
-		while (step->operation < OPERATIONS - 1 && strcmp(names[step->operation], name) != 0)
-			step->operation++;
-		if (fscanf(file, "%d", &step->result) != 1)
-			step->result = CLIENT_LOST;
-	}
-	if (file != NULL)
-		fclose(file);
-	return count;
-}
-
-static int
 check(const Step *journal, int count)
 {
 	bool		good = check_epoch(journal, count);
@@ -235,22 +175,11 @@ check(const Step *journal, int count)
 	return good ? 0 : 1;
 }
 
-static const Step *
-find(const Step *journal, int count, Operation operation, uint64_t group, uint64_t segment)
-{
-	for (int i = 0; i < count; i++)
-	{
-		if (journal[i].operation == operation && journal[i].group == group && journal[i].segment == segment)
-			return &journal[i];
-	}
-	return NULL;
-}
-
 static bool
 check_group(const Step *journal, int count, const Step *create)
 {
-	const Step *drop = find(journal, count, DROP, create->group, 0);
-	const Step *seal = find(journal, count, SEAL, create->group, 0);
+	const Step *drop = journal_find(journal, count, DROP, create->group, 0);
+	const Step *seal = journal_find(journal, count, SEAL, create->group, 0);
 	DifsGroupEntry entry;
 	int			found = client_find(&client, create->group, &entry);
 	bool		good = true;
@@ -274,8 +203,8 @@ check_group(const Step *journal, int count, const Step *create)
 static bool
 check_segment(const Step *journal, int count, const Step *put)
 {
-	const Step *delete = find(journal, count, DELETE, put->group, put->segment);
-	bool		droppable = find(journal, count, DROP, put->group, 0) != NULL;
+	const Step *delete = journal_find(journal, count, DELETE, put->group, put->segment);
+	bool		droppable = journal_find(journal, count, DROP, put->group, 0) != NULL;
 	bool		right;
 	int			found = client_get(&client, put->group, put->segment, put->length, &right);
 	bool		good = true;

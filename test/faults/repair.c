@@ -10,10 +10,11 @@
  * and it mends: a segment with wrong bytes, one whose record is lost, both in a sealed group and in one that has lost its index, a
  * group's header, and a group's index.
  *
- * The journal is as exercise.c's: "STEP GROUP SEGMENT LENGTH RESULT".
+ * The journal is that of journal.h.
  */
 #include "client.h"
 #include "damage.h"
+#include "journal.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,7 +23,6 @@
 #include <unistd.h>
 
 #define EPOCH_PULLED	2		/* of a block group that has been pulled; before, it has 1 */
-#define MAX_STEPS		64
 
 typedef enum Operation
 {
@@ -42,15 +42,6 @@ typedef enum Operation
 static const char *const names[] = {
 	"pull", "serve", "mend", "spoil_header", "mend_header", "spoil_index", "mend_index", "seal", "get", "scrub"
 };
-
-typedef struct Step
-{
-	Operation	operation;
-	uint64_t	group;
-	uint64_t	segment;
-	uint32_t	length;
-	int			result;
-} Step;
 
 /* A group that the first attempt did not get is asked for again, as the keeper does. */
 static const Step steps[] = {
@@ -100,7 +91,7 @@ static DifsPeer address;		/* of the first server */
 static DifsPeer peer_address;
 static Client server;
 static Client peer;
-static Step journal[MAX_STEPS];
+static Step journal[JOURNAL_MAX_STEPS];
 static int	count;
 
 static void prepare(void);
@@ -111,7 +102,6 @@ static int	pull(Client *target, const DifsPeer *source, uint64_t group);
 static int	get(Client *client, uint64_t group, uint64_t segment, uint32_t length, bool *wrong);
 static int	scrub(uint64_t group);
 static int	mend(const Step *step);
-static void read_journal(const char *path);
 static bool acknowledged(Operation operation, uint64_t group, uint64_t segment);
 static bool has_begun(Operation operation, uint64_t group);
 static bool check(void);
@@ -137,7 +127,7 @@ main(int argc, char **argv)
 	must(client_connect(&server, &address), "the server does not let us in");
 	if (strcmp(argv[1], "check") == 0)
 	{
-		read_journal(argv[2]);
+		count = journal_read(argv[2], names, OPERATIONS, journal);
 		return check() ? 0 : 1;
 	}
 	prepare();
@@ -189,29 +179,11 @@ damage(const Held *what)
 static int
 run(const char *path)
 {
-	FILE	   *file = fopen(path, "a+");
-	bool		wrong = false;
-	int			result = DIFS_OK;
-
-	must(file != NULL, path);
 	/* the copy that an earlier run has made */
-	result = client_drop(&peer, 60);
-	must(result == DIFS_OK || result == DIFS_ERROR_NO_GROUP, "the peer does not drop its copy");
-	result = client_connect(&server, &address) ? DIFS_OK : CLIENT_LOST;
-	for (int i = 0; i < STEPS && result != CLIENT_LOST; i++)
-	{
-		const Step *step = &steps[i];
+	int			result = client_drop(&peer, 60);
 
-		fprintf(file, "%s %llu %llu %u ", names[step->operation], (unsigned long long) step->group,
-				(unsigned long long) step->segment, step->length);
-		fflush(file);
-		result = take(step, &wrong);
-		fprintf(file, "%d\n", result);
-		if (wrong)
-			printf("wrong bytes of segment %llu\n", (unsigned long long) step->segment);
-	}
-	fclose(file);
-	return wrong;
+	must(result == DIFS_OK || result == DIFS_ERROR_NO_GROUP, "the peer does not drop its copy");
+	return client_connect(&server, &address) && journal_run(path, names, steps, STEPS, take);
 }
 
 static int
@@ -307,35 +279,12 @@ mend(const Step *step)
 	return status;
 }
 
-static void
-read_journal(const char *path)
-{
-	FILE	   *file = fopen(path, "r");
-	char		name[16];
-	unsigned long long group;
-	unsigned long long segment;
-	unsigned	length;
-
-	while (file != NULL && count < MAX_STEPS && fscanf(file, "%15s %llu %llu %u", name, &group, &segment, &length) == 4)
-	{
-		Step	   *step = &journal[count++];
-
-		*step = (Step) {.group = group, .segment = segment, .length = length};
-		while (step->operation < OPERATIONS - 1 && strcmp(names[step->operation], name) != 0)
-			step->operation++;
-		if (fscanf(file, "%d", &step->result) != 1)
-			step->result = CLIENT_LOST;
-	}
-	if (file != NULL)
-		fclose(file);
-}
-
 static bool
 acknowledged(Operation operation, uint64_t group, uint64_t segment)
 {
 	for (int i = 0; i < count; i++)
 	{
-		if (journal[i].operation == operation && journal[i].group == group && journal[i].segment == segment &&
+		if (journal[i].operation == (int) operation && journal[i].group == group && journal[i].segment == segment &&
 			journal[i].result == DIFS_OK)
 			return true;
 	}
@@ -345,12 +294,7 @@ acknowledged(Operation operation, uint64_t group, uint64_t segment)
 static bool
 has_begun(Operation operation, uint64_t group)
 {
-	for (int i = 0; i < count; i++)
-	{
-		if (journal[i].operation == operation && journal[i].group == group)
-			return true;
-	}
-	return false;
+	return journal_find(journal, count, operation, group, 0) != NULL;
 }
 
 static bool

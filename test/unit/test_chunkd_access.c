@@ -4,7 +4,7 @@
  * Each message is sent by each kind of peer, with a body that its owner is served for, so what is refused is refused for who
  * sends it.  After each refusal all is as it was.
  */
-#include "test_chunkd_harness.h"
+#include "chunkd_fixture.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -59,7 +59,6 @@ static const struct Row
 };
 #define ROWS (sizeof(table) / sizeof(table[0]))
 
-static Server server;
 static Body body;
 
 static int
@@ -67,21 +66,11 @@ set_up(void **state)
 {
 	Client	   *owner;
 
-	(void) state;
-	server_prepare(&server, NULL);
-	server_start(&server, NULL);
+	server_set_up(state);
 	owner = client_connect(&server);
 	assert_int_equal(create_group(owner, GROUP, GROUP_BYTES), DIFS_OK);
 	assert_int_equal(put(owner, GROUP, SEGMENT, LENGTH), DIFS_OK);
 	client_close(owner);
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	(void) state;
-	server_remove(&server);
 	return 0;
 }
 
@@ -429,12 +418,12 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_table_is_complete),
-		cmocka_unit_test_setup_teardown(strangers_may_only_greet, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(readers_may_only_read, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(another_claim_may_only_read, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(an_old_epoch_may_only_read, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(another_cluster_sees_nothing, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_owner_is_served, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(strangers_may_only_greet, set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(readers_may_only_read, set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(another_claim_may_only_read, set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(an_old_epoch_may_only_read, set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(another_cluster_sees_nothing, set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(the_owner_is_served, set_up, server_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

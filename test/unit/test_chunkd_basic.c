@@ -1,7 +1,7 @@
 /*
  * test_chunkd_basic.c - what each message does, for both tiers; starting and ending.
  */
-#include "test_chunkd_harness.h"
+#include "chunkd_fixture.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -14,24 +14,13 @@
 static const char *const memory_tier[] = {"--tier", "memory", NULL};
 static const char *const exit_with_stdin[] = {"--exit-with-stdin", NULL};
 
-static Server server;
 static const char *const *tier;
 
 static int
 set_up(void **state)
 {
 	tier = *state;
-	server_prepare(&server, NULL);
-	server_start(&server, tier);
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	(void) state;
-	server_remove(&server);
-	return 0;
+	return server_set_up(state);
 }
 
 static void
@@ -560,8 +549,8 @@ wrong_options_are_explained(void **state)
 	assert_int_equal(server_start_fails(&server, version), 0);
 }
 
-#define ON_DISK(test)	{"disk: " #test, test, set_up, tear_down, NULL}
-#define IN_MEMORY(test)	{"memory: " #test, test, set_up, tear_down, (void *) (uintptr_t) memory_tier}
+#define ON_DISK(test)	{"disk: " #test, test, set_up, server_tear_down, NULL}
+#define IN_MEMORY(test)	{"memory: " #test, test, set_up, server_tear_down, (void *) (uintptr_t) memory_tier}
 
 int
 main(void)

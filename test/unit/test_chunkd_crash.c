@@ -1,7 +1,7 @@
 /*
  * test_chunkd_crash.c - a difsd that is killed, whose files are damaged, or whose disk fails.
  */
-#include "test_chunkd_harness.h"
+#include "chunkd_fixture.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -11,24 +11,6 @@
 #include <unistd.h>
 
 #define LENGTH 5000
-
-static Server server;
-
-static int
-set_up(void **state)
-{
-	(void) state;
-	server_prepare(&server, NULL);
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	(void) state;
-	server_remove(&server);
-	return 0;
-}
 
 static void
 restart(void)
@@ -574,17 +556,17 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(what_is_acknowledged_survives_kill, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(torn_tail_is_cut_and_written_over, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(rot_keeps_what_is_behind_it, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(rot_in_a_sealed_group_is_found, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(damaged_index_is_made_anew, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_a_crash_left_is_removed, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(lost_group_header_is_reported, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(failed_sync_fails_the_group, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(new_owner_waits_for_writes_of_the_old, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(killed_at_each_rename, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(index_of_another_generation_is_noticed, set_up, tear_down)
+		cmocka_unit_test_setup_teardown(what_is_acknowledged_survives_kill, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(torn_tail_is_cut_and_written_over, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(rot_keeps_what_is_behind_it, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(rot_in_a_sealed_group_is_found, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(damaged_index_is_made_anew, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(what_a_crash_left_is_removed, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(lost_group_header_is_reported, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(failed_sync_fails_the_group, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(new_owner_waits_for_writes_of_the_old, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(killed_at_each_rename, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(index_of_another_generation_is_noticed, server_set_up_stopped, server_tear_down)
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -1,7 +1,7 @@
 /*
  * test_chunkd_keys.c - a key that is removed from the key file: what becomes of connections that it had proved.
  */
-#include "test_chunkd_harness.h"
+#include "chunkd_fixture.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -12,7 +12,6 @@
 
 #define LENGTH 200000
 
-static Server server;
 static DifsPeer old_peer;		/* with the key that goes */
 
 static void
@@ -50,9 +49,8 @@ set_up(void **state)
 {
 	Client	   *client;
 
-	(void) state;
 	umask(077);
-	server_prepare(&server, NULL);
+	server_set_up_stopped(state);
 	old_peer = server.peer;
 	memset(server.peer.key, 7, DIFS_KEY_SIZE);
 	write_keys(old_peer.key, server.peer.key);
@@ -61,14 +59,6 @@ set_up(void **state)
 	client = client_connect(&server);
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
 	client_close(client);
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	(void) state;
-	server_remove(&server);
 	return 0;
 }
 
@@ -178,9 +168,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(idle_connections_end, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_is_under_way_is_finished, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(nobody_goes_on_for_ever, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(idle_connections_end, set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(what_is_under_way_is_finished, set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(nobody_goes_on_for_ever, set_up, server_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /*
  * test_chunkd_mend.c - VERIFY_GROUP finds what has rotted, MEND puts it right; neither harms what is good.
  */
-#include "test_chunkd_harness.h"
+#include "chunkd_fixture.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -14,25 +14,6 @@
 #define SEGMENTS	8
 #define LENGTH		100000
 #define CAPACITY	(4096 + SEGMENTS * 100096)	/* a group that is full with them */
-
-static Server server;
-
-static int
-set_up(void **state)
-{
-	(void) state;
-	server_prepare(&server, NULL);
-	server_start(&server, NULL);
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	(void) state;
-	server_remove(&server);
-	return 0;
-}
 
 static void
 flip_bit(const char *suffix, uint64_t offset)
@@ -404,15 +385,15 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(flips_in_an_open_group, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(flips_in_a_sealed_group, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(mending_needs_the_same_segment, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(an_older_epoch_mends_nothing, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_dead_segment_lives_again, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_lost_segment_finds_its_place, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_cut_group_grows_again, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(header_and_index_are_mended, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(nothing_is_forgotten_while_the_disk_refuses, set_up, tear_down)
+		cmocka_unit_test_setup_teardown(flips_in_an_open_group, server_set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(flips_in_a_sealed_group, server_set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(mending_needs_the_same_segment, server_set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(an_older_epoch_mends_nothing, server_set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(a_dead_segment_lives_again, server_set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(a_lost_segment_finds_its_place, server_set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(a_cut_group_grows_again, server_set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(header_and_index_are_mended, server_set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(nothing_is_forgotten_while_the_disk_refuses, server_set_up, server_tear_down)
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

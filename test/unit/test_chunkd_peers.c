@@ -1,7 +1,7 @@
 /*
  * test_chunkd_peers.c - many peers, strange peers, and one honest peer that must not notice them.
  */
-#include "test_chunkd_harness.h"
+#include "chunkd_fixture.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,24 +17,6 @@
 
 #define LENGTH 20000
 #define UNDISTURBED_MS 20000	/* less than it takes the server to close whoever disturbs */
-
-static Server server;
-
-static int
-set_up(void **state)
-{
-	server_prepare(&server, NULL);
-	server_start(&server, *state);
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	(void) state;
-	server_remove(&server);
-	return 0;
-}
 
 /* A socket that says nothing yet. */
 static int
@@ -469,14 +451,14 @@ slow_peers_are_closed(void **state)
 	client_close(honest);
 }
 
-#define TEST(test)	cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define TEST(test)	cmocka_unit_test_setup_teardown(test, server_set_up, server_tear_down)
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(idle_and_busy_connections),
-		{"too_many_connections_are_told_so", too_many_connections_are_told_so, set_up, tear_down,
+		{"too_many_connections_are_told_so", too_many_connections_are_told_so, server_set_up, server_tear_down,
 			(void *) (uintptr_t) few_connections},
 		TEST(strangers_are_refused),
 		TEST(garbage_closes_only_its_own_connection),

@@ -1,7 +1,7 @@
 /*
  * test_chunkd_space.c - space: given back by deletion and compaction, limited by --capacity, at its end on a full disk.
  */
-#include "test_chunkd_harness.h"
+#include "chunkd_fixture.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -17,24 +17,6 @@
 #define MEGABYTE (1024 * 1024)
 
 static const char *const memory_tier[] = {"--tier", "memory", "--capacity", "8MB", NULL};
-
-static Server server;
-
-static int
-set_up(void **state)
-{
-	(void) state;
-	server_prepare(&server, NULL);
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	(void) state;
-	server_remove(&server);
-	return 0;
-}
 
 static void
 wait_until_below(const char *path, uint64_t bytes)
@@ -296,14 +278,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(deletion_gives_large_segments_back, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(compaction_gives_small_segments_back, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(reading_goes_on_during_compaction, set_up, tear_down),
-		{"disk: capacity_is_not_exceeded", capacity_is_not_exceeded, set_up, tear_down, NULL},
-		{"memory: capacity_is_not_exceeded", capacity_is_not_exceeded, set_up, tear_down,
+		cmocka_unit_test_setup_teardown(deletion_gives_large_segments_back, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(compaction_gives_small_segments_back, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(reading_goes_on_during_compaction, server_set_up_stopped, server_tear_down),
+		{"disk: capacity_is_not_exceeded", capacity_is_not_exceeded, server_set_up_stopped, server_tear_down, NULL},
+		{"memory: capacity_is_not_exceeded", capacity_is_not_exceeded, server_set_up_stopped, server_tear_down,
 		 (void *) (uintptr_t) memory_tier},
-		cmocka_unit_test_setup_teardown(full_disk_is_survived, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(file_size_limit_is_survived, set_up, tear_down)
+		cmocka_unit_test_setup_teardown(full_disk_is_survived, server_set_up_stopped, server_tear_down),
+		cmocka_unit_test_setup_teardown(file_size_limit_is_survived, server_set_up_stopped, server_tear_down)
 	};
 
 	signal(SIGPIPE, SIG_IGN);

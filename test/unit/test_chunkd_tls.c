@@ -1,7 +1,7 @@
 /*
  * test_chunkd_tls.c - difsd with TLS: who is served, who is refused and hears why, and what somebody in between can do.
  */
-#include "test_chunkd_harness.h"
+#include "chunkd_fixture.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,7 +18,6 @@
 #define LARGE	(5 * 1024 * 1024 + 77)
 #define COUNT	40
 
-static Server server;
 static Authority authority;
 static Authority other;
 static char paths[16][96];
@@ -36,8 +35,7 @@ file(const char *name)
 static int
 set_up(void **state)
 {
-	(void) state;
-	server_prepare(&server, NULL);
+	server_set_up_stopped(state);
 	authority = make_authority("right", file("ca.crt"));
 	other = make_authority("other", file("other.crt"));
 	make_certificate(&authority, "IP:127.0.0.1", false, file("server"));
@@ -49,8 +47,7 @@ set_up(void **state)
 static int
 tear_down(void **state)
 {
-	(void) state;
-	server_remove(&server);
+	server_tear_down(state);
 	free_authority(&authority);
 	free_authority(&other);
 	return 0;
