@@ -50,6 +50,16 @@ extern void difs_quota_roots(const DifsVolume *volume, int64 directory, DifsRoot
 /* May so much be added below a root? 53400 if not. */
 extern void difs_quota_check(int64 root, int64 bytes, int64 files);
 
+/* Counts what is below a directory and would not be counted without it: not files that have another name below the volume's root. linked says
+ * whether there are any. As of now, by walking. */
+extern void difs_quota_count_own(const DifsVolume *volume, int64 directory, DifsTotals *totals);
+
+/* The next directory after one, by number, that has another name of a file below a directory and is below the volume's root itself; 0: no more. */
+extern int64 difs_quota_next_outside(const DifsVolume *volume, int64 directory, int64 after);
+
+/* How many names of a file lead from the volume's root to it: those of the trash do not. */
+extern int	difs_quota_count_names(const DifsVolume *volume, int64 ino);
+
 /* Counts what is below a directory, as of now, by walking. */
 extern void difs_quota_count(int64 directory, DifsTotals *totals);
 
