@@ -20,6 +20,7 @@ static bool is_watched(int32 id, DifsVolume *volume);
 static char *path_below(const DifsVolume *volume, int64 parent, const char *name);
 static int64 size_before(HeapTuple row);
 static bool crosses_roots(const DifsVolume *volume, int64 from_parent, int64 to_parent, DifsRoots *from, DifsRoots *to);
+static bool find_counted(const DifsVolume *volume, const DifsInode *inode, int64 *parent);
 static void refuse_other_roots(const DifsVolume *volume, int64 parent, const DifsInode *directory);
 static void move_usage(const DifsVolume *volume, const DifsInode *inode, int64 from_parent, int64 to_parent);
 
@@ -49,7 +50,7 @@ difs_change_content(const DifsInode *inode, HeapTuple row)
 		bool		named;
 
 		difs_latest_begin();
-		named = difs_dentry_above(inode->ino, &parent, NULL);
+		named = find_counted(&volume, inode, &parent);
 		difs_latest_end();
 		if (named)
 		{
@@ -58,6 +59,25 @@ difs_change_content(const DifsInode *inode, HeapTuple row)
 		}
 	}
 	difs_journal_add(&volume, "put", inode->ino, inode->version, NULL, NULL);
+}
+
+/* A directory that has the file in it: of several, one that is not in the trash. */
+static bool
+find_counted(const DifsVolume *volume, const DifsInode *inode, int64 *parent)
+{
+	DifsName   *names;
+	int			count;
+
+	if (inode->nlink <= 1)
+		return difs_dentry_above(inode->ino, parent, NULL);
+	names = difs_dentry_names(inode->ino, &count);
+	for (int i = 0; i < count; i++)
+	{
+		*parent = names[i].parent;
+		if (difs_dentry_below(*parent, volume->root))
+			break;
+	}
+	return count > 0;
 }
 
 void
@@ -235,7 +255,8 @@ size_before(HeapTuple row)
 static bool
 crosses_roots(const DifsVolume *volume, int64 from_parent, int64 to_parent, DifsRoots *from, DifsRoots *to)
 {
-	if (volume->accounting != DIFS_ACCOUNTING_TREES || from_parent == to_parent)
+	if (volume->accounting == DIFS_ACCOUNTING_NONE || from_parent == to_parent ||
+		(volume->accounting == DIFS_ACCOUNTING_VOLUME && !volume->has_trash))
 		return false;
 	difs_quota_roots(volume, from_parent, from);
 	difs_quota_roots(volume, to_parent, to);

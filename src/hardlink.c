@@ -18,10 +18,12 @@
 #include "src/marker.h"
 #include "src/perm.h"
 #include "src/policy.h"
+#include "src/quota.h"
 #include "src/report.h"
 #include "src/table.h"
 
 static void make_link(const text *existing, const text *new);
+static bool is_reached(const DifsVolume *volume, int64 ino);
 static void check_link(const DifsWalk *existing, const DifsWalk *new);
 static void count_links(DifsInode *inode, int change);
 
@@ -75,7 +77,7 @@ make_link(const text *existing, const text *new)
 		difs_change_enter(&to.volume);
 		if (!difs_directory_enter(&to.parent) || !difs_dentry_insert(to.parent.ino, to.name, from.inode.ino))
 			continue;
-		if (difs_inode_lock(&from.inode) && difs_marker_still_named(&from, &from.inode))
+		if (difs_inode_lock(&from.inode) && difs_marker_still_named(&from, &from.inode) && is_reached(&to.volume, from.inode.ino))
 		{
 			difs_change_linking(&from.inode, from.parent.ino, to.parent.ino, to.path->text);
 			count_links(&from.inode, 1);
@@ -83,6 +85,13 @@ make_link(const text *existing, const text *new)
 		}
 		difs_dentry_take_back(to.parent.ino, to.name, from.inode.ino);
 	}
+}
+
+/* Both names must be where paths lead: a directory may have gone to the trash meanwhile. */
+static bool
+is_reached(const DifsVolume *volume, int64 ino)
+{
+	return !volume->has_trash || difs_quota_count_names(volume, ino) > 1;
 }
 
 static void

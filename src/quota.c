@@ -84,7 +84,7 @@ difs_quota_roots(const DifsVolume *volume, int64 directory, DifsRoots *roots)
 	DifsQuota	quota;
 
 	*roots = (DifsRoots) {0};
-	if (volume->accounting == DIFS_ACCOUNTING_VOLUME)
+	if (volume->accounting == DIFS_ACCOUNTING_VOLUME && !volume->has_trash)
 	{
 		difs_roots_add(roots, volume->root);
 		return;

@@ -3,7 +3,8 @@
  *
  * A volume knows whether it has none, one for its root only, or some for
  * directories below (volume.h, accounting): the first costs a put nothing, the
- * second no way up.  Otherwise the way from a directory up to the root is
+ * second no way up unless the volume has a trash, where a directory may have gone
+ * since a path led to it.  Otherwise the way from a directory up to the root is
  * walked, two index probes for each level.
  */
 #ifndef DIFS_QUOTA_H
