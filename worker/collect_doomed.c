@@ -145,8 +145,6 @@ gather(Batch *batch, const Doomed *after)
 
 	if (!difs_collect_begin())
 		return false;
-	/* compaction changes rows of difs.version (compact.c), which a scan must not meet half-way: it has ended, or waits for us */
-	SPI_execute("LOCK TABLE difs.fragmented IN SHARE UPDATE EXCLUSIVE MODE", false, 0);
 	difs_horizon_read(&batch->horizon);
 	batch->row_count = 0;
 	read_items(batch, after);

@@ -274,7 +274,6 @@ finish_part(Part *part, bool last)
 		SPI_execute_with_args("DELETE FROM difs.fragmented WHERE ino = $1", 1, &(Oid) {INT8OID}, values, NULL, false, 0);
 	if (part->rows == 0)
 		return;
-	SPI_execute("LOCK TABLE difs.fragmented IN SHARE UPDATE EXCLUSIVE MODE", false, 0);	/* see collect_doomed.c */
 	execute("UPDATE difs.version SET segments = segments - $3 WHERE ino = $1 AND version = $2", 3, values);
 	execute("UPDATE difs.inode SET ctime = ctime WHERE ino = $1", 1, values);
 	difs_doom_inode(part->remains);
