@@ -86,7 +86,7 @@ SELECT array_agg(version) FROM difs_versions('/d/e/f');
 SELECT pg_temp.refused($$SELECT difs_put('/d/e/f', 'ONE', version => 1)$$);
 SELECT difs_rename('/d/e/f', '/d/f');
 SELECT difs_hold_until('/d/f', '2102-01-01');
-SELECT * FROM difs.file_policies;
+SELECT * FROM difs.file_policies WHERE split_part(path, ':', 1) IN ('three', 'hour', 'holds');
 SELECT pg_temp.refused($$SELECT difs_delete('/d/f')$$);
 
 -- write-once
@@ -111,7 +111,7 @@ SET session_replication_role = replica; -- without the trigger: as if the time h
 UPDATE difs.file_policy SET write_once_until = now() - interval '1 second' WHERE ino = (difs_stat('/short')).ino;
 RESET session_replication_role;
 SELECT difs_put('/short', 'z'), difs_delete('/short');
-SELECT count(*) FROM difs.file_policies;
+SELECT count(*) FROM difs.file_policies WHERE split_part(path, ':', 1) IN ('three', 'hour', 'holds');
 
 SELECT * FROM difs_fsck();
 RESET difs.volume;
