@@ -38,7 +38,11 @@ CREATE TABLE difs.volume (
     accounting        smallint NOT NULL DEFAULT 0 CHECK (accounting BETWEEN 0 AND 2),
     journal           boolean NOT NULL DEFAULT false,
     journal_keep      bigint NOT NULL DEFAULT 604800 CHECK (journal_keep >= 0),
-    notify            boolean NOT NULL DEFAULT false
+    notify            boolean NOT NULL DEFAULT false,
+    versioning        boolean NOT NULL DEFAULT false,
+    keep_versions     integer CHECK (keep_versions >= 1),
+    keep_for          interval CHECK (keep_for >= '0'),
+    trash_for         interval CHECK (trash_for >= '0')
 );
 COMMENT ON COLUMN difs.volume.accounting IS 'quota roots: 0 none, 1 the volume''s root only, 2 directories below';
 COMMENT ON COLUMN difs.volume.journal_keep IS 'seconds; 0 is for ever';
@@ -63,10 +67,16 @@ CREATE TABLE difs.inode (
     grp      regrole,
     acl_role regrole[],
     acl_mode smallint[],
-    extent   integer
+    extent   integer,
+    last_version integer,
+    let_go   integer,
+    policy   boolean
 );
 COMMENT ON TABLE difs.inode IS 'files, directories and symbolic links; version is the current one of a file, 0 for other kinds';
 COMMENT ON COLUMN difs.inode.acl_mode IS 'for each role of acl_role: 4 read, 2 write, 1 search, and eight times that for what is created below';
+COMMENT ON COLUMN difs.inode.last_version IS 'highest number that a version has had, where that is not the current one';
+COMMENT ON COLUMN difs.inode.let_go IS 'how many numbers below zero have been given out, to versions that were let go of and contents that replaced others';
+COMMENT ON COLUMN difs.inode.policy IS 'has a row in difs.file_policy';
 COMMENT ON COLUMN difs.inode.extent IS 'the current version was written in one piece, in segments of so many bytes: readers need not look at difs.version; else null';
 
 CREATE TABLE difs.dentry (
@@ -76,7 +86,7 @@ CREATE TABLE difs.dentry (
     PRIMARY KEY (parent, name)
 );
 CREATE INDEX dentry_ino ON difs.dentry (ino);
-COMMENT ON TABLE difs.dentry IS 'names: an entry in a directory leads to an inode';
+COMMENT ON TABLE difs.dentry IS 'names: an entry in a directory leads to an inode; with minus a directory''s number as parent, "name/ino" is a deleted file with its history';
 
 CREATE TABLE difs.version (
     ino           bigint NOT NULL,
@@ -95,7 +105,7 @@ CREATE TABLE difs.version (
     PRIMARY KEY (ino, version)
 );
 CREATE INDEX version_map ON difs.version (map_ino) WHERE map_ino IS NOT NULL;
-COMMENT ON TABLE difs.version IS 'states of a file''s content';
+COMMENT ON TABLE difs.version IS 'states of a file''s content; below zero, those that have been let go of and are not collected yet';
 COMMENT ON COLUMN difs.version.base IS 'manifest rows with a lower from_version do not count: the version that last replaced the whole content';
 COMMENT ON COLUMN difs.version.extent IS 'upper bound of the length of any manifest row of this version, in bytes';
 COMMENT ON COLUMN difs.version.digest IS 'of the content; null if the volume wants none, or if it was written in part: nobody has read it as a whole then';
@@ -172,7 +182,7 @@ CREATE TABLE difs.doomed (
     settled  boolean NOT NULL DEFAULT false
 );
 CREATE INDEX doomed_ino ON difs.doomed (ino);
-COMMENT ON TABLE difs.doomed IS 'content that a committed transaction let go of: one version, (version null) a whole inode, or (version -1) manifest rows that no version has any more';
+COMMENT ON TABLE difs.doomed IS 'content that a committed transaction let go of: one version, (version null) a whole inode, or (version -2147483648) manifest rows that no version has any more';
 COMMENT ON COLUMN difs.doomed.settled IS 'lsn and doomed are not those of the call, but lie behind the commit: the keeper has moved them there';
 
 INSERT INTO difs.cluster (uuid, epoch, created) VALUES (gen_random_uuid(), 1, now());
@@ -195,13 +205,17 @@ CREATE FUNCTION difs_volume_create(
     notify            boolean DEFAULT false,
     quota_bytes       bigint DEFAULT NULL,
     quota_files       bigint DEFAULT NULL,
-    quota_exact       boolean DEFAULT false)
+    quota_exact       boolean DEFAULT false,
+    versioning        boolean DEFAULT false,
+    keep_versions     integer DEFAULT NULL,
+    keep_for          interval DEFAULT NULL,
+    trash_for         interval DEFAULT NULL)
 RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_volume_create';
-COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean)
-IS 'makes a file tree with a policy of its own, and a quota if one is given; returns its id';
-REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval)
+IS 'makes a file tree with a policy of its own, and a quota if one is given; returns its id. versioning: deleted files leave a marker; keep_versions, keep_for: which old versions stay; trash_for: how long what is deleted stays in the trash';
+REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval) FROM PUBLIC;
 
 CREATE FUNCTION difs_volume_changed()
 RETURNS trigger
@@ -232,7 +246,11 @@ SELECT name,
        owner,
        journal,
        pg_catalog.justify_hours(pg_catalog.make_interval(secs => journal_keep)) AS journal_keep,
-       notify
+       notify,
+       versioning,
+       keep_versions,
+       keep_for,
+       trash_for
 FROM difs.volume
 WHERE difs.volume_visible(id, root);
 COMMENT ON VIEW difs.volumes IS 'file trees and their policy: those in whose root the user may do something';
@@ -254,13 +272,13 @@ REVOKE ALL ON SEQUENCE difs.volume_id, difs.ino, difs.block_group_id, difs.serve
 -- Writing files.
 --
 
-CREATE FUNCTION difs_put(path text, data bytea, if_version integer DEFAULT NULL, parents boolean DEFAULT false)
+CREATE FUNCTION difs_put(path text, data bytea, if_version integer DEFAULT NULL, parents boolean DEFAULT false, version bigint DEFAULT NULL)
 RETURNS integer
 AS 'MODULE_PATHNAME', 'difs_put'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION difs_put(text, bytea, integer, boolean) IS
-'stores data as a new version of a file and returns its number; if_version 0: only if the file does not exist, n: only if n is its current version; parents makes missing directories';
-REVOKE ALL ON FUNCTION difs_put(text, bytea, integer, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION difs_put(text, bytea, integer, boolean, bigint) IS
+'stores data as a new version of a file and returns its number; if_version 0: only if the file does not exist, n: only if n is its current version; parents makes missing directories; version: under this number, which becomes the current one if it is higher, and replaces the version that has it';
+REVOKE ALL ON FUNCTION difs_put(text, bytea, integer, boolean, bigint) FROM PUBLIC;
 
 CREATE FUNCTION difs_import(path text, file text, if_version integer DEFAULT NULL, parents boolean DEFAULT false)
 RETURNS integer
@@ -297,13 +315,13 @@ COMMENT ON FUNCTION difs_rename(text, text, boolean) IS
 'gives a file or directory another name in its volume, whatever its size; a file replaces a file, a directory an empty directory, unless no_replace';
 REVOKE ALL ON FUNCTION difs_rename(text, text, boolean) FROM PUBLIC;
 
-CREATE FUNCTION difs_delete(path text, recursive boolean DEFAULT false)
+CREATE FUNCTION difs_delete(path text, recursive boolean DEFAULT false, version bigint DEFAULT NULL)
 RETURNS bigint
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_delete';
-COMMENT ON FUNCTION difs_delete(text, boolean) IS
-'removes a file or an empty directory, or with recursive a directory and all below it; returns the number of entries removed';
-REVOKE ALL ON FUNCTION difs_delete(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION difs_delete(text, boolean, bigint) IS
+'removes a file or an empty directory, or with recursive a directory and all below it, or one version of a file; returns the number of entries removed, 1 for what goes to the trash';
+REVOKE ALL ON FUNCTION difs_delete(text, boolean, bigint) FROM PUBLIC;
 
 CREATE FUNCTION difs_copy(
     from_path  text,
@@ -733,13 +751,13 @@ AS $$
         UNION ALL
         SELECT above.parent, '/' || above.name || way.path, way.depth + 1
         FROM way
-        CROSS JOIN LATERAL (SELECT parent, name FROM difs.dentry WHERE dentry.ino = way.ino ORDER BY parent, name LIMIT 1) AS above
+        CROSS JOIN LATERAL (SELECT abs(parent) AS parent, split_part(name, '/', 1) AS name FROM difs.dentry WHERE dentry.ino = way.ino ORDER BY dentry.parent, dentry.name LIMIT 1) AS above
         WHERE way.depth < 4096)
     SELECT volume.name || ':' || coalesce(nullif(way.path, ''), '/')
     FROM way JOIN difs.volume ON volume.root = way.ino
     ORDER BY way.depth DESC LIMIT 1
 $$;
-COMMENT ON FUNCTION difs.path_of(bigint) IS 'path of an inode, the first of several; null if it cannot be reached';
+COMMENT ON FUNCTION difs.path_of(bigint) IS 'path of an inode, the first of several, also of a deleted file that has a history; null if it cannot be reached';
 REVOKE ALL ON FUNCTION difs.path_of(bigint) FROM PUBLIC;
 
 CREATE FUNCTION difs_lost_files()
@@ -1223,6 +1241,174 @@ COMMENT ON FUNCTION difs_compact() IS
 REVOKE ALL ON FUNCTION difs_compact() FROM PUBLIC;
 
 --
+-- Versions, retention and trash (src/history.c, src/marker.c, src/policy.c, src/retain.c, src/trash.c, worker/collect_outdated.c).
+--
+
+CREATE TABLE difs.file_policy (
+    ino               bigint PRIMARY KEY,
+    volume            integer NOT NULL,
+    keep_versions     integer CHECK (keep_versions >= 1),
+    keep_for          interval CHECK (keep_for >= '0'),
+    held_until        timestamptz,
+    write_once_until  timestamptz
+);
+CREATE INDEX file_policy_volume ON difs.file_policy (volume);
+COMMENT ON TABLE difs.file_policy IS 'files with a retention of their own, or that are held or write-once until a time';
+
+CREATE TABLE difs.expiring (
+    ino  bigint PRIMARY KEY,
+    due  timestamptz NOT NULL
+);
+CREATE INDEX expiring_due ON difs.expiring (due);
+COMMENT ON TABLE difs.expiring IS 'files with versions that retention will let go of by time alone, and when the keeper looks at them';
+
+CREATE SEQUENCE difs.trash_id AS bigint;
+CREATE TABLE difs.discarded (
+    id          bigint PRIMARY KEY,
+    volume      integer NOT NULL,
+    path        text COLLATE "C" NOT NULL,
+    ino         bigint NOT NULL,
+    deleted_by  oid NOT NULL,
+    deleted     timestamptz NOT NULL
+);
+CREATE INDEX discarded_path ON difs.discarded (volume, path);
+COMMENT ON TABLE difs.discarded IS 'the trash: files and trees that no directory names any more, and from where they are';
+REVOKE ALL ON TABLE difs.file_policy, difs.expiring, difs.discarded FROM PUBLIC;
+REVOKE ALL ON SEQUENCE difs.trash_id FROM PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('difs.file_policy', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.expiring', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.discarded', '');
+SELECT pg_catalog.pg_extension_config_dump('difs.trash_id', '');
+
+-- The functions of difs never shorten these times; this keeps SQL from doing so.
+CREATE FUNCTION difs.keep_policy()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    now timestamptz := clock_timestamp();
+BEGIN
+    IF OLD.held_until > now AND (TG_OP = 'DELETE' OR NEW.held_until IS NULL OR NEW.held_until < OLD.held_until)
+       OR OLD.write_once_until > now AND (TG_OP = 'DELETE' OR NEW.write_once_until IS NULL OR NEW.write_once_until < OLD.write_once_until)
+       OR TG_OP = 'UPDATE' AND NEW.ino <> OLD.ino THEN
+        RAISE EXCEPTION 'inode % is held until %', OLD.ino, greatest(OLD.held_until, OLD.write_once_until)
+            USING ERRCODE = 'object_in_use', DETAIL = 'Nobody can shorten that.';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION difs.keep_policy() IS 'trigger of difs.file_policy: refuses to shorten a hold';
+REVOKE ALL ON FUNCTION difs.keep_policy() FROM PUBLIC;
+CREATE TRIGGER keep_policy BEFORE UPDATE OR DELETE ON difs.file_policy FOR EACH ROW EXECUTE FUNCTION difs.keep_policy();
+
+-- Another retention of a volume: the keeper looks at all its files, because of a row with the number of its root.
+CREATE FUNCTION difs.retention_changed()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO difs.expiring (ino, due) VALUES (NEW.root, clock_timestamp()) ON CONFLICT (ino) DO UPDATE SET due = excluded.due;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION difs.retention_changed() IS 'trigger of difs.volume, for changes by SQL: has the keeper apply another retention to all files';
+REVOKE ALL ON FUNCTION difs.retention_changed() FROM PUBLIC;
+CREATE TRIGGER retention_changed AFTER UPDATE OF keep_versions, keep_for ON difs.volume
+FOR EACH ROW WHEN (NEW.keep_versions IS DISTINCT FROM OLD.keep_versions OR NEW.keep_for IS DISTINCT FROM OLD.keep_for)
+EXECUTE FUNCTION difs.retention_changed();
+
+CREATE FUNCTION difs.trash_visible(volume integer, owner regrole, deleted_by oid)
+RETURNS boolean
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_trash_visible';
+COMMENT ON FUNCTION difs.trash_visible(integer, regrole, oid) IS 'may the user see, bring back and purge something in the trash; for the view difs.trash';
+
+CREATE VIEW difs.trash WITH (security_barrier) AS
+SELECT d.id,
+       v.name AS volume,
+       d.path,
+       CASE i.kind WHEN 'f' THEN 'file' WHEN 'd' THEN 'directory' WHEN 'l' THEN 'symlink' END AS kind,
+       CASE WHEN i.kind OPERATOR(pg_catalog.=) 'f' THEN i.size END AS size,
+       d.deleted_by::pg_catalog.regrole AS deleted_by,
+       d.deleted,
+       d.deleted OPERATOR(pg_catalog.+) v.trash_for AS purged
+FROM difs.discarded d
+JOIN difs.volume v ON v.id OPERATOR(pg_catalog.=) d.volume
+JOIN difs.inode i ON i.ino OPERATOR(pg_catalog.=) d.ino
+WHERE difs.trash_visible(d.volume, i.owner, d.deleted_by);
+COMMENT ON VIEW difs.trash IS 'deleted files and trees that difs_undelete() brings back: from where, by whom, since when, and when they go for good. A role sees what it has deleted or owns, the owner of a volume all';
+GRANT SELECT ON difs.trash TO PUBLIC;
+
+CREATE VIEW difs.file_policies AS
+SELECT difs.path_of(p.ino) AS path,
+       p.keep_versions,
+       p.keep_for,
+       p.held_until,
+       p.write_once_until
+FROM difs.file_policy p;
+COMMENT ON VIEW difs.file_policies IS 'files with a retention of their own, or that are held or write-once until a time';
+
+CREATE FUNCTION difs_restore(path text, version bigint)
+RETURNS integer
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_restore';
+COMMENT ON FUNCTION difs_restore(text, bigint) IS
+'makes an old version of a file its newest one, without moving bytes, and returns the new number; a deleted file comes back';
+REVOKE ALL ON FUNCTION difs_restore(text, bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_undelete(path text, to_path text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_undelete';
+COMMENT ON FUNCTION difs_undelete(text, text) IS
+'brings back what was last deleted from a path, under its name or another one, and returns its inode number; a name that is taken is refused';
+REVOKE ALL ON FUNCTION difs_undelete(text, text) FROM PUBLIC;
+
+CREATE FUNCTION difs_undelete(trash bigint, to_path text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_undelete_trash';
+COMMENT ON FUNCTION difs_undelete(bigint, text) IS 'brings back what has a number in difs.trash';
+REVOKE ALL ON FUNCTION difs_undelete(bigint, text) FROM PUBLIC;
+
+CREATE FUNCTION difs_purge(trash bigint)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_purge';
+COMMENT ON FUNCTION difs_purge(bigint) IS 'removes for good what has a number in difs.trash, before its time; returns the number of entries removed';
+REVOKE ALL ON FUNCTION difs_purge(bigint) FROM PUBLIC;
+
+CREATE FUNCTION difs_retain(path text, keep_versions integer DEFAULT NULL, keep_for interval DEFAULT NULL)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_retain_file';
+COMMENT ON FUNCTION difs_retain(text, integer, interval) IS
+'which old versions of a file stay, in place of what its volume says: the newest n, and those that were current within a time; neither: the volume''s rules again';
+REVOKE ALL ON FUNCTION difs_retain(text, integer, interval) FROM PUBLIC;
+
+CREATE FUNCTION difs_hold_until(path text, until timestamptz)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_hold_until';
+COMMENT ON FUNCTION difs_hold_until(text, timestamptz) IS
+'no version of a file can go until a time, which can be moved on but not back; new versions can come';
+REVOKE ALL ON FUNCTION difs_hold_until(text, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION difs_write_once(path text, until timestamptz)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_write_once';
+COMMENT ON FUNCTION difs_write_once(text, timestamptz) IS
+'a file can neither change nor go until a time, which can be moved on but not back';
+REVOKE ALL ON FUNCTION difs_write_once(text, timestamptz) FROM PUBLIC;
+
+--
 -- Who may do what (src/perm.h, src/perm_change.c, src/perm_report.c).
 --
 
@@ -1300,6 +1486,7 @@ BEGIN
         RAISE undefined_object USING MESSAGE = format('role with OID %s does not exist', to_role::oid);
     END IF;
     UPDATE difs.volume SET owner = to_role WHERE owner = from_role;
+    UPDATE difs.discarded SET deleted_by = to_role WHERE deleted_by = from_role;
     UPDATE difs.inode
     SET owner = CASE WHEN owner = from_role THEN to_role ELSE owner END,
         grp = CASE WHEN grp = from_role THEN to_role ELSE grp END,
@@ -1320,12 +1507,19 @@ REVOKE ALL ON FUNCTION difs_reassign(regrole, regrole) FROM PUBLIC;
 
 -- Everybody may call what looks at each file's own rights, and nothing else.
 GRANT EXECUTE ON FUNCTION
-    difs_put(text, bytea, integer, boolean),
+    difs_put(text, bytea, integer, boolean, bigint),
     difs_import(text, text, integer, boolean),
     difs_mkdir(text, boolean),
     difs_rmdir(text),
     difs_rename(text, text, boolean),
-    difs_delete(text, boolean),
+    difs_delete(text, boolean, bigint),
+    difs_restore(text, bigint),
+    difs_undelete(text, text),
+    difs_undelete(bigint, text),
+    difs_purge(bigint),
+    difs_retain(text, integer, interval),
+    difs_hold_until(text, timestamptz),
+    difs_write_once(text, timestamptz),
     difs_copy(text, text, integer, integer, bigint, bigint),
     difs_append(text, bytea, integer, boolean),
     difs_write(text, bigint, bytea, integer, boolean),
@@ -1370,13 +1564,18 @@ CREATE FUNCTION difs_volume_alter(
     journal           boolean DEFAULT NULL,
     journal_keep      interval DEFAULT NULL,
     notify            boolean DEFAULT NULL,
-    new_name          text DEFAULT NULL)
+    new_name          text DEFAULT NULL,
+    versioning        boolean DEFAULT NULL,
+    keep_versions     integer DEFAULT NULL,
+    keep_for          interval DEFAULT NULL,
+    trash_for         interval DEFAULT NULL,
+    unset             text[] DEFAULT '{}')
 RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_volume_alter';
-COMMENT ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text)
-IS 'changes the policy of a volume, for what is written from now on, or its name; what is null stays as it is';
-REVOKE ALL ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text) FROM PUBLIC;
+COMMENT ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[])
+IS 'changes the policy of a volume, for what is written from now on, or its name; what is null stays as it is. unset: names among keep_versions, keep_for, trash_for that are not to hold any more';
+REVOKE ALL ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[]) FROM PUBLIC;
 
 -- Directories of dropped volumes that the keeper has yet to empty: their inodes are gone, their entries are not.
 CREATE TABLE difs.dropped (

@@ -20,6 +20,8 @@ static bool is_watched(int32 id, DifsVolume *volume);
 static char *path_below(const DifsVolume *volume, int64 parent, const char *name);
 static int64 size_before(HeapTuple row);
 static bool crosses_roots(const DifsVolume *volume, int64 from_parent, int64 to_parent, DifsRoots *from, DifsRoots *to);
+static bool find_counted(const DifsVolume *volume, const DifsInode *inode, int64 *parent);
+static void refuse_other_roots(const DifsVolume *volume, int64 parent, const DifsInode *directory);
 static void move_usage(const DifsVolume *volume, const DifsInode *inode, int64 from_parent, int64 to_parent);
 
 void
@@ -48,7 +50,7 @@ difs_change_content(const DifsInode *inode, HeapTuple row)
 		bool		named;
 
 		difs_latest_begin();
-		named = difs_dentry_above(inode->ino, &parent, NULL);
+		named = find_counted(&volume, inode, &parent);
 		difs_latest_end();
 		if (named)
 		{
@@ -57,6 +59,25 @@ difs_change_content(const DifsInode *inode, HeapTuple row)
 		}
 	}
 	difs_journal_add(&volume, "put", inode->ino, inode->version, NULL, NULL);
+}
+
+/* A directory that has the file in it: of several, one that is not in the trash. */
+static bool
+find_counted(const DifsVolume *volume, const DifsInode *inode, int64 *parent)
+{
+	DifsName   *names;
+	int			count;
+
+	if (inode->nlink <= 1)
+		return difs_dentry_above(inode->ino, parent, NULL);
+	names = difs_dentry_names(inode->ino, &count);
+	for (int i = 0; i < count; i++)
+	{
+		*parent = names[i].parent;
+		if (difs_dentry_below(*parent, volume->root))
+			break;
+	}
+	return count > 0;
 }
 
 void
@@ -104,7 +125,7 @@ difs_change_removing(int64 parent, const DifsInode *inode)
 		return;
 	if (inode->kind != DIFS_KIND_DIRECTORY && !difs_inode_lock(&newest))
 		return;					/* its remover finds out */
-	if (volume.accounting != DIFS_ACCOUNTING_NONE && newest.nlink <= 1)
+	if (volume.accounting != DIFS_ACCOUNTING_NONE && (newest.nlink <= 1 || difs_quota_count_names(&volume, inode->ino) <= 1))
 	{
 		difs_quota_roots(&volume, parent, &roots);
 		difs_usage_add(&roots, -newest.size, -1);
@@ -112,6 +133,82 @@ difs_change_removing(int64 parent, const DifsInode *inode)
 			difs_quota_remove(inode->ino);
 	}
 	difs_journal_add(&volume, "delete", inode->ino, newest.version, NULL, NULL);
+}
+
+void
+difs_change_discarding(int64 parent, const DifsInode *directory)
+{
+	DifsVolume	volume;
+	DifsRoots	roots;
+
+	if (!is_watched(directory->volume, &volume))
+		return;
+	if (volume.accounting != DIFS_ACCOUNTING_NONE)
+	{
+		DifsTotals	totals;
+
+		difs_volume_usage_lock(volume.id, true);
+		difs_quota_count_own(&volume, directory->ino, &totals);
+		difs_quota_roots(&volume, parent, &roots);
+		difs_usage_add(&roots, -totals.bytes, -totals.files - 1);
+	}
+	difs_journal_add(&volume, "delete", directory->ino, 0, NULL, NULL);
+}
+
+void
+difs_change_returning(int64 parent, const DifsInode *inode, const char *action)
+{
+	DifsTotals	totals = {.bytes = inode->size};
+	DifsVolume	volume;
+	DifsRoots	roots;
+
+	if (!is_watched(inode->volume, &volume))
+		return;
+	if (volume.accounting != DIFS_ACCOUNTING_NONE)
+	{
+		if (inode->kind == DIFS_KIND_DIRECTORY)
+		{
+			difs_volume_usage_lock(volume.id, true);
+			difs_quota_count_own(&volume, inode->ino, &totals);
+			if (totals.linked)
+				refuse_other_roots(&volume, parent, inode);
+		}
+		difs_quota_roots(&volume, parent, &roots);
+		difs_usage_add(&roots, totals.bytes, totals.files + 1);
+	}
+	if (action != NULL)
+		difs_journal_add(&volume, action, inode->ino, inode->version, NULL, NULL);
+}
+
+/* All names of a file have the same roots above them (move_usage()). */
+static void
+refuse_other_roots(const DifsVolume *volume, int64 parent, const DifsInode *directory)
+{
+	int64		outside = 0;
+
+	while (volume->accounting == DIFS_ACCOUNTING_TREES &&
+		   (outside = difs_quota_next_outside(volume, directory->ino, outside)) != 0)
+	{
+		DifsRoots	here;
+		DifsRoots	there;
+
+		if (crosses_roots(volume, parent, outside, &here, &there))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot bring back \"%s\" to where another quota counts it", difs_journal_path(volume, directory->ino)),
+					 errdetail("A file in it has another name, in \"%s\".", difs_journal_path(volume, outside)),
+					 errhint("Give another place, or delete that name first.")));
+	}
+}
+
+void
+difs_change_purging(const DifsInode *inode)
+{
+	DifsVolume	volume;
+
+	if (inode->kind == DIFS_KIND_DIRECTORY && difs_volume_find_current(inode->volume, &volume) &&
+		volume.accounting == DIFS_ACCOUNTING_TREES)
+		difs_quota_remove(inode->ino);
 }
 
 void
@@ -158,7 +255,8 @@ size_before(HeapTuple row)
 static bool
 crosses_roots(const DifsVolume *volume, int64 from_parent, int64 to_parent, DifsRoots *from, DifsRoots *to)
 {
-	if (volume->accounting != DIFS_ACCOUNTING_TREES || from_parent == to_parent)
+	if (volume->accounting == DIFS_ACCOUNTING_NONE || from_parent == to_parent ||
+		(volume->accounting == DIFS_ACCOUNTING_VOLUME && !volume->has_trash))
 		return false;
 	difs_quota_roots(volume, from_parent, from);
 	difs_quota_roots(volume, to_parent, to);

@@ -28,6 +28,14 @@ difs_change_enter(const DifsVolume *volume)
 		difs_volume_usage_lock(volume->id, false);
 }
 
+/* The same for what may take a whole tree out of what is counted, or bring it back: nobody may change it meanwhile. */
+static inline void
+difs_change_enter_tree(const DifsVolume *volume, bool tree)
+{
+	if (volume->accounting != DIFS_ACCOUNTING_NONE)
+		difs_volume_usage_lock(volume->id, tree);
+}
+
 /* The same for a rename. */
 extern void difs_change_enter_move(const DifsVolume *volume, const DifsInode *inode, int64 from_parent, int64 to_parent);
 
@@ -42,6 +50,16 @@ extern void difs_change_linking(const DifsInode *inode, int64 parent, int64 new_
 
 /* A name is about to go: its row is locked, and still there. If it is the last one, its inode goes with it. */
 extern void difs_change_removing(int64 parent, const DifsInode *inode);
+
+/* A tree is about to go to the trash: nothing in it counts any more. Its name is still there. */
+extern void difs_change_discarding(int64 parent, const DifsInode *directory);
+
+/* Something deleted has its name again, or another one: a file with a history, or what was in the trash. action is for the journal; NULL if
+ * another row tells it. Errors: 53400; 0A000 if a file in it has another name that other quotas count. */
+extern void difs_change_returning(int64 parent, const DifsInode *inode, const char *action);
+
+/* What is in the trash, and so is not counted, is about to go for good. */
+extern void difs_change_purging(const DifsInode *inode);
 
 /* A name becomes another one in the same volume: the new one is there already, and the old one still. Errors: 53400. */
 extern void difs_change_moving(const DifsInode *inode, int64 from_parent, const char *from_name,

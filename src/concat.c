@@ -41,7 +41,7 @@ difs_concat_parts(const DifsPart *parts, int count, const text *to, int32 if_ver
 	/* as in copy.c: opening may have waited, and what counts is what a snapshot of now sees */
 	difs_names_again();
 	for (int i = 0; i < count; i++)
-		difs_copy_check_gone(parts[i].path, &target, created);
+		difs_copy_check_gone(parts[i].path, &target, &inode);
 	difs_splice_begin(&splice, &target, &inode, 0, PG_INT64_MAX);
 	difs_splice_resize(&splice, 0);
 	for (int i = 0; i < count; i++)

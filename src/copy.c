@@ -23,8 +23,11 @@
 #include "src/copy.h"
 #include "src/create.h"
 #include "src/dentry.h"
+#include "src/history.h"
+#include "src/marker.h"
 #include "src/perm.h"
 #include "src/report.h"
+#include "src/retain.h"
 #include "src/stat.h"
 #include "src/table.h"
 
@@ -52,11 +55,11 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	 * counts is what a snapshot of now sees; and as long as that is in force, it is out of the keeper's reach.
 	 */
 	difs_names_again();
-	difs_copy_check_gone(from, &target, created);
+	difs_copy_check_gone(from, &target, &inode);
 	difs_copy_find_source(from, number, &source, &version);
 
 	version.ino = inode.ino;
-	version.version = inode.version + 1;
+	version.version = difs_inode_next_version(&inode);
 	version.author = GetUserId();
 	version.mtime = GetCurrentTimestamp();
 	difs_version_insert(&version);
@@ -65,6 +68,7 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	inode.size = version.size;
 	inode.mtime = version.mtime;
 	inode.ctime = version.mtime;
+	difs_retain_after_put(&target.volume, &inode);
 	difs_inode_store_content(&inode);
 	return version.version;
 }
@@ -72,18 +76,26 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 void
 difs_copy_find_source(const text *path, int32 number, DifsWalk *walk, DifsVersion *version)
 {
-	difs_path_find_file(path, walk);
+	if (number == 0)
+		difs_path_find_file(path, walk);
+	else
+		difs_marker_path_find(path, walk);
 	difs_perm_require(&walk->inode, DIFS_MAY_READ, walk->path->text);
 	difs_stat_version(walk, number == 0 ? walk->inode.version : number, version);
+	if (version->deleted)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_NO_FILE),
+				 errmsg("version %d of file \"%s\" has no content", version->version, walk->path->text),
+				 errdetail("It says that the file was deleted.")));
 }
 
 void
-difs_copy_check_gone(const text *path, const DifsWalk *target, bool created)
+difs_copy_check_gone(const text *path, const DifsWalk *target, const DifsInode *inode)
 {
 	DifsPath   *source;
 	bool		same;
 
-	if (!created)
+	if (!inode->fresh)
 		return;
 	source = difs_path_parse(path);
 	same = source->count == target->path->count && strcmp(source->volume, target->path->volume) == 0;
@@ -92,7 +104,7 @@ difs_copy_check_gone(const text *path, const DifsWalk *target, bool created)
 	if (same)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_NO_FILE),
-				 errmsg("file \"%s\" does not exist", source->text)));
+				 errmsg("file or directory \"%s\" does not exist", source->text)));
 }
 
 void
@@ -124,6 +136,7 @@ range_argument(FunctionCallInfo fcinfo, int argument, const char *name, int64 ot
 }
 
 PG_FUNCTION_INFO_V1(difs_copy);
+PG_FUNCTION_INFO_V1(difs_restore);
 
 Datum
 difs_copy(PG_FUNCTION_ARGS)
@@ -149,6 +162,23 @@ difs_copy(PG_FUNCTION_ARGS)
 		version = copy(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(1), number, if_version);
 	else
 		version = difs_concat_parts(&part, 1, PG_GETARG_TEXT_PP(1), if_version);
+	difs_write_end();
+	PG_RETURN_INT32(version);
+}
+
+/* difs_restore(path, version): a copy of an old version of a file to that file itself. */
+Datum
+difs_restore(PG_FUNCTION_ARGS)
+{
+	int32		number;
+	int32		version;
+
+	DIFS_ARG_NOT_NULL(0, "path");
+	DIFS_ARG_NOT_NULL(1, "version");
+	number = difs_version_argument(fcinfo, 1);
+
+	difs_write_begin("difs_restore");
+	version = copy(PG_GETARG_TEXT_PP(0), PG_GETARG_TEXT_PP(0), number, DIFS_ANY_VERSION);
 	difs_write_end();
 	PG_RETURN_INT32(version);
 }

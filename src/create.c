@@ -13,7 +13,9 @@
 #include "src/change.h"
 #include "src/create.h"
 #include "src/dentry.h"
+#include "src/marker.h"
 #include "src/perm.h"
+#include "src/policy.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -50,7 +52,7 @@ lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 
 	*inode = walk->inode;
 	difs_perm_require(inode, DIFS_MAY_WRITE, walk->path->text);
-	if (!difs_inode_lock(inode))
+	if (!difs_inode_lock(inode) || !difs_marker_still_named(walk, inode))
 		return false;
 	difs_perm_require(inode, DIFS_MAY_WRITE, walk->path->text); /* still, after a wait */
 
@@ -59,10 +61,7 @@ lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 				(errcode(DIFS_ERRCODE_CHANGED),
 				 errmsg("file \"%s\" has changed since", walk->path->text),
 				 errdetail("Its current version is %d, not %d.", inode->version, if_version)));
-	if (inode->version == PG_INT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("file \"%s\" cannot have more versions", walk->path->text)));
+	difs_policy_refuse_write(inode, walk->path->text);
 	return true;
 }
 
@@ -70,11 +69,22 @@ lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 static bool
 create_new(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 {
+	DifsMarkerEntry entry;
+
 	if (if_version > 0)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_CHANGED),
 				 errmsg("file \"%s\" has changed since", walk->path->text),
 				 errdetail("It does not exist, and its version was to be %d.", if_version)));
 	difs_perm_require_entry(walk->volume.id, walk->parent.ino, walk->path->text);
+	/* of a file that the user may not write to, the history is not gone on with */
+	if (walk->volume.versioning && difs_marker_find(walk, &entry) &&
+		(difs_perm_of(&entry.inode) & DIFS_MAY_WRITE) != 0)
+	{
+		if (!difs_marker_revive(walk, &entry, inode))
+			return false;
+		difs_change_returning(walk->parent.ino, inode, NULL);
+		return true;
+	}
 	return difs_entry_create(&walk->parent, walk->name, DIFS_KIND_FILE, inode);
 }

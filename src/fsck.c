@@ -44,17 +44,18 @@ static const DifsCheck checks[] = {
 	{"entry without directory",
 		"SELECT 'entry \"' || d.name || '\" of inode ' || d.parent, CASE WHEN i.ino IS NULL"
 		" THEN 'the directory does not exist' ELSE 'that is not a directory' END"
-		" FROM difs.dentry d LEFT JOIN difs.inode i ON i.ino = d.parent WHERE i.kind IS DISTINCT FROM 'd'"
-		" AND NOT EXISTS (SELECT FROM difs.dropped WHERE dropped.ino = d.parent)",
+		" FROM difs.dentry d LEFT JOIN difs.inode i ON i.ino = abs(d.parent) WHERE i.kind IS DISTINCT FROM 'd'"
+		" AND NOT EXISTS (SELECT FROM difs.dropped WHERE dropped.ino = abs(d.parent))",
 	"Give the row of difs.dentry a directory that exists as its parent, or delete it."},
 	{"inode without entry",
 		"SELECT 'inode ' || i.ino, 'no directory names it; it has version ' || i.version || ' and ' || i.size || ' bytes'"
 		" FROM difs.inode i WHERE NOT EXISTS (SELECT FROM difs.dentry d WHERE d.ino = i.ino)"
-		" AND NOT EXISTS (SELECT FROM difs.volume v WHERE v.root = i.ino)",
+		" AND NOT EXISTS (SELECT FROM difs.volume v WHERE v.root = i.ino)"
+		" AND NOT EXISTS (SELECT FROM difs.discarded t WHERE t.ino = i.ino)",
 	"Insert a row into difs.dentry that names it, or delete the inode and insert it into difs.doomed."},
 	{"unreachable inode",
-		"WITH RECURSIVE reached (ino) AS (SELECT root FROM difs.volume UNION SELECT ino FROM difs.dropped"
-		" UNION SELECT d.ino FROM reached JOIN difs.dentry d ON d.parent = reached.ino)"
+		"WITH RECURSIVE reached (ino) AS (SELECT root FROM difs.volume UNION SELECT ino FROM difs.dropped UNION SELECT ino FROM difs.discarded"
+		" UNION SELECT d.ino FROM reached JOIN difs.dentry d ON d.parent IN (reached.ino, -reached.ino))"
 		" SELECT 'inode ' || i.ino, 'no way leads from the root of a volume to it'"
 		" FROM difs.inode i WHERE NOT EXISTS (SELECT FROM reached WHERE reached.ino = i.ino)"
 		" AND EXISTS (SELECT FROM difs.dentry d WHERE d.ino = i.ino)",
@@ -234,7 +235,34 @@ static const DifsCheck checks[] = {
 	{"usage without quota",
 		"SELECT 'inode ' || u.root, count(*) || ' rows of difs.usage' FROM difs.usage u"
 		" WHERE NOT EXISTS (SELECT FROM difs.quota q WHERE q.root = u.root) GROUP BY u.root",
-	"Delete the rows of difs.usage."}
+	"Delete the rows of difs.usage."},
+	{"wrong history",
+		"SELECT " INODE("i.ino") ", CASE WHEN d.parent < 0 THEN 'it is in the history of deleted files, but its current version ' || i.version"
+		" || ' has content' ELSE 'it has a name, but its current version ' || i.version || ' says that it was deleted' END"
+		" FROM difs.inode i JOIN difs.dentry d ON d.ino = i.ino JOIN difs.version v ON v.ino = i.ino AND v.version = i.version"
+		" WHERE i.kind = 'f' AND v.deleted <> (d.parent < 0)",
+	"Call difs_undelete() or difs_delete() with a version, or move its row in difs.dentry."},
+	{"wrong version number",
+		"SELECT " INODE("i.ino") ", 'version ' || v.version || ' is beyond the current one, ' || i.version FROM difs.inode i"
+		" JOIN difs.version v ON v.ino = i.ino AND v.version > i.version WHERE i.kind = 'f'",
+	"Update version and size of difs.inode to those of its newest row of difs.version."},
+	{"version let go of and forgotten",
+		"SELECT " VERSION("v") ", 'nothing says that it is to be collected' FROM difs.version v WHERE v.version < 0 AND" NOT_DOOMED("v"),
+	"Insert it into difs.doomed, so that the keeper collects it."},
+	{"wrong count of numbers",
+		"SELECT " INODE("i.ino") ", 'it has given out ' || coalesce(i.let_go, 0) || ' numbers below zero, and ' || v.lowest || ' is in use'"
+		" FROM difs.inode i JOIN (SELECT ino, min(least(version, CASE WHEN map_ino = ino THEN map_version END)) AS lowest"
+		"  FROM difs.version GROUP BY ino) AS v ON v.ino = i.ino WHERE -coalesce(i.let_go, 0) > v.lowest",
+	"Update difs.inode.let_go."},
+	{"policy without file",
+		"SELECT 'policy of inode ' || p.ino, 'the inode ' || CASE WHEN i.ino IS NULL THEN 'does not exist' ELSE 'does not know of it' END"
+		" FROM difs.file_policy p LEFT JOIN difs.inode i ON i.ino = p.ino WHERE i.policy IS NOT TRUE OR i.volume <> p.volume",
+	"Update policy of difs.inode, or delete the row of difs.file_policy."},
+	{"trash without inode",
+		"SELECT 'trash ' || t.id || ' (' || t.path || ')', 'inode ' || t.ino || CASE WHEN i.ino IS NULL THEN ' does not exist'"
+		" ELSE ' has a name' END FROM difs.discarded t LEFT JOIN difs.inode i ON i.ino = t.ino"
+		" WHERE i.ino IS NULL OR EXISTS (SELECT FROM difs.dentry d WHERE d.ino = t.ino)",
+	"Delete the row of difs.discarded."}
 };
 
 void

@@ -20,6 +20,7 @@
 #include "src/atime.h"
 #include "src/fetch.h"
 #include "src/get.h"
+#include "src/marker.h"
 #include "src/path.h"
 #include "src/pending.h"
 #include "src/perm.h"
@@ -58,7 +59,10 @@ difs_get_open(FunctionCallInfo fcinfo, int path_argument, int version_argument, 
 	int32		number;
 	bool		found;
 
-	difs_path_find_file(PG_GETARG_TEXT_PP(path_argument), &walk);
+	if (PG_ARGISNULL(version_argument))
+		difs_path_find_file(PG_GETARG_TEXT_PP(path_argument), &walk);
+	else
+		difs_marker_path_find(PG_GETARG_TEXT_PP(path_argument), &walk);
 	difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
 	number = PG_ARGISNULL(version_argument) ? walk.inode.version : PG_GETARG_INT32(version_argument);
 	found = number == walk.inode.version ? difs_version_of_inode(&walk.inode, version)

@@ -15,32 +15,50 @@
 #include "src/dentry.h"
 #include "src/doom.h"
 #include "src/hardlink.h"
+#include "src/marker.h"
 #include "src/perm.h"
+#include "src/policy.h"
+#include "src/quota.h"
 #include "src/report.h"
 #include "src/table.h"
 
 static void make_link(const text *existing, const text *new);
+static bool is_reached(const DifsVolume *volume, int64 ino);
 static void check_link(const DifsWalk *existing, const DifsWalk *new);
 static void count_links(DifsInode *inode, int change);
 
 /* One name is what most have: then no lock but the DELETE's own is needed, which finds out if it is not true any more. */
 void
-difs_inode_unlink(const DifsInode *inode)
+difs_inode_unlink(const DifsInode *inode, const char *path)
 {
 	DifsInode	now = *inode;
+	bool		policy = false;
 
-	while (now.nlink > 1 || !difs_inode_remove(now.ino))
+	while (now.nlink > 1 || !difs_inode_remove(now.ino, &policy))
 	{
 		if (!difs_inode_lock(&now))
 			return;				/* somebody has removed its row by hand */
 		if (now.nlink > 1)
 		{
+			difs_policy_refuse_removal(&now, path);
 			count_links(&now, -1);
 			return;
 		}
 	}
+	if (policy)
+		difs_policy_remove(&now, path);
 	if (now.kind == DIFS_KIND_FILE)
 		difs_doom_inode(now.ino);
+}
+
+void
+difs_name_remove(int64 parent, HeapTuple row, const DifsInode *inode, const char *path)
+{
+	if (inode->policy)
+		path = difs_policy_path(inode);
+	difs_change_removing(parent, inode);
+	difs_row_delete(DIFS_REL_DENTRY, row);
+	difs_inode_unlink(inode, path);
 }
 
 static void
@@ -59,7 +77,7 @@ make_link(const text *existing, const text *new)
 		difs_change_enter(&to.volume);
 		if (!difs_directory_enter(&to.parent) || !difs_dentry_insert(to.parent.ino, to.name, from.inode.ino))
 			continue;
-		if (difs_inode_lock(&from.inode))
+		if (difs_inode_lock(&from.inode) && difs_marker_still_named(&from, &from.inode) && is_reached(&to.volume, from.inode.ino))
 		{
 			difs_change_linking(&from.inode, from.parent.ino, to.parent.ino, to.path->text);
 			count_links(&from.inode, 1);
@@ -67,6 +85,13 @@ make_link(const text *existing, const text *new)
 		}
 		difs_dentry_take_back(to.parent.ino, to.name, from.inode.ino);
 	}
+}
+
+/* Both names must be where paths lead: a directory may have gone to the trash meanwhile. */
+static bool
+is_reached(const DifsVolume *volume, int64 ino)
+{
+	return !volume->has_trash || difs_quota_count_names(volume, ino) > 1;
 }
 
 static void

@@ -11,10 +11,16 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
+
 #include "src/inode.h"
 
 /* After a name was removed: the last one takes the inode along, and a file's content is doomed (23503 if a foreign
- * key forbids it). *inode is what was found before; only its number, kind and nlink count. */
-extern void difs_inode_unlink(const DifsInode *inode);
+ * key forbids it). *inode is what was found before; only its number, kind and nlink count. No name of a file that is held goes
+ * (55006, policy.h), with path in the message. */
+extern void difs_inode_unlink(const DifsInode *inode, const char *path);
+
+/* Removes a name, whose row is locked, in the same way; path leads to it, or to something above. */
+extern void difs_name_remove(int64 parent, HeapTuple row, const DifsInode *inode, const char *path);
 
 #endif

@@ -25,6 +25,7 @@
 #include "src/access.h"
 #include "src/change.h"
 #include "src/inode.h"
+#include "src/policy.h"
 #include "src/role_use.h"
 #include "src/settings.h"
 #include "src/table.h"
@@ -44,6 +45,7 @@ typedef enum LockClass
 
 static DifsScan *scan_inode(int64 ino);
 static void decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode);
+static void find_own_row(DifsInode *inode);
 static void set_rights(const DifsInode *inode, Datum *values, bool *nulls);
 static int32 initial_mode(DifsKind kind);
 static uint32 hash_ino(int64 ino);
@@ -123,6 +125,9 @@ difs_inode_insert(DifsInode *inode)
 	values[DIFS_INODE_EXTENT - 1] = Int32GetDatum(inode->new_extent);
 	nulls[DIFS_INODE_EXTENT - 1] = inode->new_extent == 0;
 	set_rights(inode, values, nulls);
+	nulls[DIFS_INODE_LAST_VERSION - 1] = true;
+	nulls[DIFS_INODE_LET_GO - 1] = true;
+	nulls[DIFS_INODE_POLICY - 1] = true;
 
 	difs_row_insert(DIFS_REL_INODE, values, nulls);
 	inode->fresh = false;
@@ -145,33 +150,27 @@ difs_inode_lock(DifsInode *inode)
 	return locked;
 }
 
-/* A row that this transaction made needs no lock, and is looked up here. */
 void
 difs_inode_store_content(DifsInode *inode)
 {
-	Datum		values[DIFS_INODE_COLUMNS] = {0};
-	bool		nulls[DIFS_INODE_COLUMNS] = {false};
-	bool		replace[DIFS_INODE_COLUMNS] = {false};
-	HeapTuple	row = inode->row;
-
 	if (inode->fresh)
 	{
 		difs_change_content(inode, NULL);
 		difs_inode_insert(inode);
 		return;
 	}
-	if (row == NULL)
-	{
-		ScanKeyData key;
+	find_own_row(inode);
+	difs_change_content(inode, inode->row);
+	difs_inode_store_history(inode);
+}
 
-		Assert(inode->own);
-		DIFS_KEY(&key, DIFS_INODE_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(inode->ino));
-		row = difs_row_find(DIFS_REL_INODE, DIFS_REL_INODE_PKEY, 1, &key);
-		if (row == NULL)
-			elog(ERROR, "inode " INT64_FORMAT " is gone though this transaction made it", inode->ino);
-	}
+void
+difs_inode_store_history(DifsInode *inode)
+{
+	Datum		values[DIFS_INODE_COLUMNS] = {0};
+	bool		nulls[DIFS_INODE_COLUMNS] = {false};
+	bool		replace[DIFS_INODE_COLUMNS] = {false};
 
-	difs_change_content(inode, row);
 	values[DIFS_INODE_VERSION - 1] = Int32GetDatum(inode->version);
 	values[DIFS_INODE_SIZE - 1] = Int64GetDatum(inode->size);
 	values[DIFS_INODE_MTIME - 1] = TimestampTzGetDatum(inode->mtime);
@@ -179,14 +178,56 @@ difs_inode_store_content(DifsInode *inode)
 	values[DIFS_INODE_EXTENT - 1] = Int32GetDatum(inode->new_extent);
 	nulls[DIFS_INODE_EXTENT - 1] = inode->new_extent == 0;
 	replace[DIFS_INODE_EXTENT - 1] = true;
+	values[DIFS_INODE_LAST_VERSION - 1] = Int32GetDatum(inode->last_version);
+	values[DIFS_INODE_LET_GO - 1] = Int32GetDatum(inode->let_go);
 	replace[DIFS_INODE_VERSION - 1] = true;
 	replace[DIFS_INODE_SIZE - 1] = true;
 	replace[DIFS_INODE_MTIME - 1] = true;
 	replace[DIFS_INODE_CTIME - 1] = true;
+	replace[DIFS_INODE_LAST_VERSION - 1] = inode->last_version != 0;
+	replace[DIFS_INODE_LET_GO - 1] = inode->let_go != 0;
 
-	difs_row_update(DIFS_REL_INODE, row, values, nulls, replace);
-	heap_freetuple(row);
-	inode->row = NULL;
+	difs_inode_update(inode, values, nulls, replace);
+}
+
+/* A row that this transaction made needs no lock, and is looked up here. */
+static void
+find_own_row(DifsInode *inode)
+{
+	ScanKeyData key;
+
+	if (inode->row != NULL)
+		return;
+	Assert(inode->own);
+	DIFS_KEY(&key, DIFS_INODE_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(inode->ino));
+	inode->row = difs_row_find(DIFS_REL_INODE, DIFS_REL_INODE_PKEY, 1, &key);
+	if (inode->row == NULL)
+		elog(ERROR, "inode " INT64_FORMAT " is gone though this transaction made it", inode->ino);
+}
+
+int32
+difs_inode_next_version(const DifsInode *inode)
+{
+	int32		last = Max(inode->version, inode->last_version);
+
+	if (last == PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("file \"%s\" cannot have more versions", difs_policy_path(inode))));
+	return last + 1;
+}
+
+void
+difs_inode_store_policy(DifsInode *inode)
+{
+	Datum		values[DIFS_INODE_COLUMNS] = {0};
+	bool		nulls[DIFS_INODE_COLUMNS] = {false};
+	bool		replace[DIFS_INODE_COLUMNS] = {false};
+
+	inode->policy = true;
+	values[DIFS_INODE_POLICY - 1] = BoolGetDatum(true);
+	replace[DIFS_INODE_POLICY - 1] = true;
+	difs_inode_update(inode, values, nulls, replace);
 }
 
 void
@@ -226,7 +267,7 @@ difs_inode_update(DifsInode *inode, Datum *values, bool *nulls, bool *replace)
  * looks at the number of links after that.
  */
 bool
-difs_inode_remove(int64 ino)
+difs_inode_remove(int64 ino, bool *policy)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[1] = {INT8OID};
@@ -237,6 +278,7 @@ difs_inode_remove(int64 ino)
 	Oid			user;
 	int			context;
 	bool		removed;
+	bool		no_policy = true;
 
 	table_close(table, NoLock);
 	GetUserIdAndSecContext(&user, &context);
@@ -247,16 +289,19 @@ difs_inode_remove(int64 ino)
 	if (plan == NULL)
 	{
 		SPIPlanPtr	prepared = SPI_prepare("DELETE FROM difs.inode WHERE ino OPERATOR(pg_catalog.=) $1"
-											 " AND nlink OPERATOR(pg_catalog.<=) 1", 1, types);
+											   " AND nlink OPERATOR(pg_catalog.<=) 1 RETURNING policy", 1, types);
 
 		if (prepared == NULL || SPI_keepplan(prepared) != 0)
 			elog(ERROR, "could not prepare the removal of an inode: %s", SPI_result_code_string(SPI_result));
 		plan = prepared;
 	}
 	AfterTriggerBeginQuery();
-	if (SPI_execute_snapshot(plan, values, NULL, InvalidSnapshot, InvalidSnapshot, false, false, 0) != SPI_OK_DELETE)
+	if (SPI_execute_snapshot(plan, values, NULL, InvalidSnapshot, InvalidSnapshot, false, false, 0) != SPI_OK_DELETE_RETURNING)
 		elog(ERROR, "could not remove inode " INT64_FORMAT ": %s", ino, SPI_result_code_string(SPI_result));
 	removed = SPI_processed > 0;
+	if (removed)
+		(void) SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &no_policy);
+	*policy = !no_policy;
 	SetUserIdAndSecContext(user, context);
 	estate = CreateExecutorState();
 	AfterTriggerEndQuery(estate);
@@ -335,6 +380,9 @@ decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode)
 	inode->group = nulls[DIFS_INODE_GRP - 1] ? InvalidOid : DatumGetObjectId(values[DIFS_INODE_GRP - 1]);
 	inode->access = difs_access_decode(nulls[DIFS_INODE_ACL_ROLE - 1] ? NULL : &values[DIFS_INODE_ACL_ROLE - 1],
 									   nulls[DIFS_INODE_ACL_MODE - 1] ? NULL : &values[DIFS_INODE_ACL_MODE - 1]);
+	inode->last_version = nulls[DIFS_INODE_LAST_VERSION - 1] ? 0 : DatumGetInt32(values[DIFS_INODE_LAST_VERSION - 1]);
+	inode->let_go = nulls[DIFS_INODE_LET_GO - 1] ? 0 : DatumGetInt32(values[DIFS_INODE_LET_GO - 1]);
+	inode->policy = !nulls[DIFS_INODE_POLICY - 1];
 	inode->row = NULL;
 	inode->fresh = false;
 

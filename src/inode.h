@@ -33,6 +33,9 @@ typedef struct DifsInode
 	int32		nlink;
 	int32		version;		/* current version of a file */
 	int64		size;			/* of the current version */
+	int32		last_version;	/* highest number ever given to a version, if that is above the current one; else 0 or less than it */
+	int32		let_go;			/* how many versions have been let go of one by one (history.h) */
+	bool		policy;			/* has a row in difs.file_policy (policy.h) */
 	TimestampTz atime;
 	TimestampTz mtime;
 	TimestampTz ctime;
@@ -65,9 +68,12 @@ extern void difs_inode_insert(DifsInode *inode);
  * and above: 40001 if somebody changed it since the snapshot. */
 extern bool difs_inode_lock(DifsInode *inode);
 
-/* After difs_inode_lock() or _prepare(): writes version, size, mtime, ctime and new_extent from *inode, into its row or a new one. The
- * lock is good for one update. */
+/* After difs_inode_lock() or _prepare(): writes version, last_version, let_go, size, mtime, ctime and new_extent from *inode, into its row or a
+ * new one. The lock is good for one update. */
 extern void difs_inode_store_content(DifsInode *inode);
+
+/* The same for what is told to others in another way (change.h): a file goes to where nobody counts it, or comes back, or only its history changes. */
+extern void difs_inode_store_history(DifsInode *inode);
 
 /* After difs_inode_lock(): writes other columns, as for difs_row_update(). The lock is good for one update. */
 extern void difs_inode_update(DifsInode *inode, Datum *values, bool *nulls, bool *replace);
@@ -75,9 +81,15 @@ extern void difs_inode_update(DifsInode *inode, Datum *values, bool *nulls, bool
 /* After difs_inode_lock(): writes owner, group, mode, access entries and ctime from *inode into its row. */
 extern void difs_inode_store_rights(DifsInode *inode);
 
+/* The number that the next version of a file gets: none is given twice. 54000 if there are no more. */
+extern int32 difs_inode_next_version(const DifsInode *inode);
+
+/* After difs_inode_lock(): notes that it has a row in difs.file_policy. */
+extern void difs_inode_store_policy(DifsInode *inode);
+
 /* Removes the row, unless it has got more than one link meanwhile (then false, as if it is not there); foreign keys
- * that reference it act (an error 23503 names the constraint). */
-extern bool difs_inode_remove(int64 ino);
+ * that reference it act (an error 23503 names the constraint). *policy: its newest state had a row in difs.file_policy. */
+extern bool difs_inode_remove(int64 ino, bool *policy);
 
 /* Locks by number, until the end of the transaction. */
 extern void difs_inode_share(const DifsInode *directory);	/* somebody creates something below it */

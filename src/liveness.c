@@ -5,10 +5,12 @@
  * every tuple but those that VACUUM might remove: of aborted transactions, and
  * deleted ones that no snapshot could see.
  *
- * With an exception: of what has been let go of, those versions and manifest rows
- * count that are there or are being written.  Nobody removes them but the keeper,
- * when no snapshot can see them; a removed one must not hold what it shared with
- * the next to go.
+ * With an exception: of what has been let go of, versions and manifest rows that
+ * were deleted before the scans began do not count.  Only the keeper removes them,
+ * when no snapshot can see them, or moves something else into their place in the
+ * same transaction; a removed one must not hold what it shared with the next to go.
+ * "Before the scans began" is a snapshot's answer: who moves a row at the same
+ * time may put it where a scan has been already, and then the old one must count.
  *
  * Why a scan and then a delete is no race: a new row that names an old segment
  * comes from a transaction that saw the version whose rows it shares, so it had a
@@ -19,6 +21,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -26,16 +29,9 @@
 
 #include "common/fault.h"
 #include "src/compat.h"
+#include "src/doom.h"
 #include "src/liveness.h"
 #include "src/table.h"
-
-/* Rows with base <= from_version <= version that do not end before it belong to a version that is wanted. */
-typedef struct DifsKept
-{
-	int32		base;
-	int32		version;
-	bool		copy;			/* of another inode */
-} DifsKept;
 
 /* An index scan that shows whatever a snapshot could see. */
 typedef struct PossibleScan
@@ -43,6 +39,7 @@ typedef struct PossibleScan
 	Relation	table;
 	Relation	index;
 	SnapshotData snapshot;
+	Snapshot	began;			/* rows deleted before it are not shown; NULL: they are */
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 } PossibleScan;
@@ -50,27 +47,33 @@ typedef struct PossibleScan
 struct DifsLiveness
 {
 	PossibleScan manifest;
+	Snapshot	began;			/* registered; NULL if it will not be asked with releases */
 };
 
-static void possible_begin(PossibleScan *possible, DifsRelation table, DifsRelation index);
+static void possible_begin(PossibleScan *possible, DifsRelation table, DifsRelation index, Snapshot began);
 static void possible_find(PossibleScan *possible, int64 value);
 static bool possible_next(PossibleScan *possible);
+static bool is_gone(PossibleScan *possible);
 static void possible_end(PossibleScan *possible);
 static int64 number(PossibleScan *possible, int column);
 static bool is_row(PossibleScan *possible, const DifsRowId *id);
 static bool is_free(PossibleScan *possible, const DifsRelease *releases, int count);
-static void keep_versions(PossibleScan *possible, bool copies, const int32 *versions, int count, DifsRelease *release);
+static bool has_row(const DifsContentRows *rows, int64 from_version, int64 to_version);
+static bool inode_is_possible(int64 ino);
+static void read_versions(PossibleScan *possible, bool copies, const int32 *versions, int count, DifsRelease *release);
+static void set_range(const int32 *versions, int count, int found, DifsRelease *release);
+static void keep_in_range(DifsRelease *release);
 static bool contains(const int32 *versions, int count, int64 version);
-static void keep(DifsRelease *release, const DifsKept *kept);
+static bool is_known(const DifsContentRows *list, int count, const DifsContentRows *rows);
+static void add(DifsContentRows **list, int *count, int *room, const DifsContentRows *rows);
 
 DifsLiveness *
 difs_liveness_begin(bool released)
 {
 	DifsLiveness *liveness = palloc(sizeof(DifsLiveness));
 
-	possible_begin(&liveness->manifest, DIFS_REL_MANIFEST, DIFS_REL_MANIFEST_SEGMENT);
-	if (released)
-		InitDirtySnapshot(liveness->manifest.snapshot);
+	liveness->began = released ? RegisterSnapshot(GetLatestSnapshot()) : NULL;
+	possible_begin(&liveness->manifest, DIFS_REL_MANIFEST, DIFS_REL_MANIFEST_SEGMENT, liveness->began);
 	return liveness;
 }
 
@@ -78,6 +81,8 @@ void
 difs_liveness_end(DifsLiveness *liveness)
 {
 	possible_end(&liveness->manifest);
+	if (liveness->began != NULL)
+		UnregisterSnapshot(liveness->began);
 	pfree(liveness);
 }
 
@@ -101,15 +106,32 @@ difs_release_row_need(const DifsRelease *release, int64 from_version, int64 to_v
 {
 	DifsRowNeed need = DIFS_ROW_FREE;
 
+	if (from_version < release->first || from_version > release->last)
+		return DIFS_ROW_IN_VERSION;	/* nobody has let go of it, and who needs it has not been read */
 	for (int i = 0; i < release->kept_count && need != DIFS_ROW_IN_VERSION; i++)
 	{
-		const DifsKept *kept = &release->kept[i];
-
-		if (from_version >= kept->base && from_version <= kept->version &&
-			(to_version == -1 || to_version > kept->version))
-			need = kept->copy ? DIFS_ROW_IN_COPY : DIFS_ROW_IN_VERSION;
+		if (has_row(&release->kept[i], from_version, to_version))
+			need = release->kept[i].number == DIFS_OF_COPY ? DIFS_ROW_IN_COPY : DIFS_ROW_IN_VERSION;
 	}
 	return need;
+}
+
+bool
+difs_release_has_row(const DifsRelease *release, int32 number, int64 from_version, int64 to_version)
+{
+	int			low = 0;
+
+	for (int high = release->gone_count; low < high;)
+	{
+		int			middle = (low + high) / 2;
+
+		if (release->gone[middle].number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < release->gone_count && release->gone[low].number == number &&
+		has_row(&release->gone[low], from_version, to_version);
 }
 
 int32 *
@@ -120,50 +142,56 @@ difs_release_kept(const DifsRelease *release, bool copies, int *count)
 	*count = 0;
 	for (int i = 0; i < release->kept_count; i++)
 	{
-		if (release->kept[i].copy || !copies)
+		if (release->kept[i].number == DIFS_OF_COPY || !copies)
 			versions[(*count)++] = release->kept[i].version;
 	}
 	return versions;
 }
 
+/* A version that is let go of one by one has a row with a number below zero until its item is collected (history.h), so all that items wait for
+ * is among the rows. */
 bool
-difs_liveness_release(int64 ino, const int32 *versions, int count, DifsRelease *release)
+difs_liveness_release(DifsLiveness *liveness, int64 ino, const int32 *versions, int count, DifsRelease *release)
 {
 	PossibleScan possible;
-	bool		visible;
 
 	memset(release, 0, sizeof(*release));
 	release->ino = ino;
-	if (contains(versions, count, 0))
-	{
-		possible_begin(&possible, DIFS_REL_INODE, DIFS_REL_INODE_PKEY);
-		possible_find(&possible, ino);
-		visible = possible_next(&possible);
-		possible_end(&possible);
-		if (visible)
-			return false;
-	}
-	else
-	{
-		possible_begin(&possible, DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY);
-		InitDirtySnapshot(possible.snapshot);
-		possible_find(&possible, ino);
-		keep_versions(&possible, false, versions, count, release);
-		possible_end(&possible);
-	}
-	possible_begin(&possible, DIFS_REL_VERSION, DIFS_REL_VERSION_MAP);
+	if (contains(versions, count, 0) && inode_is_possible(ino))
+		return false;
+
+	possible_begin(&possible, DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY, liveness->began);
 	possible_find(&possible, ino);
-	keep_versions(&possible, true, NULL, 0, release);
+	read_versions(&possible, false, versions, count, release);
+	possible_end(&possible);
+
+	possible_begin(&possible, DIFS_REL_VERSION, DIFS_REL_VERSION_MAP, liveness->began);
+	possible_find(&possible, ino);
+	read_versions(&possible, true, versions, count, release);
 	possible_end(&possible);
 	return true;
 }
 
+static bool
+inode_is_possible(int64 ino)
+{
+	PossibleScan possible;
+	bool		visible;
+
+	possible_begin(&possible, DIFS_REL_INODE, DIFS_REL_INODE_PKEY, NULL);
+	possible_find(&possible, ino);
+	visible = possible_next(&possible);
+	possible_end(&possible);
+	return visible;
+}
+
 static void
-possible_begin(PossibleScan *possible, DifsRelation table, DifsRelation index)
+possible_begin(PossibleScan *possible, DifsRelation table, DifsRelation index, Snapshot began)
 {
 	possible->table = difs_table_open(table, AccessShareLock);
 	possible->index = index_open(difs_relation(index), AccessShareLock);
 	possible->slot = table_slot_create(possible->table, NULL);
+	possible->began = began;
 	InitNonVacuumableSnapshot(possible->snapshot, GlobalVisTestFor(possible->table));
 	if (DIFS_FAULT_SKIP("keeper.collect.horizon"))
 		possible->snapshot = *SnapshotSelf;
@@ -183,8 +211,26 @@ possible_find(PossibleScan *possible, int64 value)
 static bool
 possible_next(PossibleScan *possible)
 {
-	CHECK_FOR_INTERRUPTS();
-	return index_getnext_slot(possible->scan, ForwardScanDirection, possible->slot);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!index_getnext_slot(possible->scan, ForwardScanDirection, possible->slot))
+			return false;
+	} while (possible->began != NULL && is_gone(possible));
+	return true;
+}
+
+/* Had a transaction deleted or changed the row, and committed, when the scans began? */
+static bool
+is_gone(PossibleScan *possible)
+{
+	HeapTupleHeader header = ExecFetchSlotHeapTuple(possible->slot, false, NULL)->t_data;
+	TransactionId xmax;
+
+	if ((header->t_infomask & HEAP_XMAX_INVALID) != 0 || HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+		return false;
+	xmax = HeapTupleHeaderGetUpdateXid(header);
+	return !XidInMVCCSnapshot(xmax, possible->began) && TransactionIdDidCommit(xmax);
 }
 
 static void
@@ -238,26 +284,72 @@ is_free(PossibleScan *possible, const DifsRelease *releases, int count)
 							  number(possible, DIFS_MANIFEST_TO_VERSION)) == DIFS_ROW_FREE;
 }
 
-/* Of the rows of difs.version that the scan finds: those of others that share the inode's manifest rows (copies), or
- * its own but for those that are let go of. */
-static void
-keep_versions(PossibleScan *possible, bool copies, const int32 *versions, int count, DifsRelease *release)
+static bool
+has_row(const DifsContentRows *rows, int64 from_version, int64 to_version)
 {
+	return from_version >= rows->base && from_version <= rows->version && (to_version == -1 || to_version > rows->version);
+}
+
+/* Rows of difs.version that the scan finds: those of others that share the inode's manifest rows (copies), or its own. */
+static void
+read_versions(PossibleScan *possible, bool copies, const int32 *versions, int count, DifsRelease *release)
+{
+	int			found = 0;
+	int			own_count = release->kept_count;
+
 	while (possible_next(possible))
 	{
 		int64		map_ino = number(possible, DIFS_VERSION_MAP_INO);
 		bool		own = number(possible, DIFS_VERSION_INO) == release->ino;
+		DifsContentRows rows = {
+			.number = own ? number(possible, DIFS_VERSION_VERSION) : DIFS_OF_COPY,
+			.base = number(possible, DIFS_VERSION_BASE),
+			.version = number(possible, map_ino != -1 ? DIFS_VERSION_MAP_VERSION : DIFS_VERSION_VERSION)
+		};
+		bool		gone = own && (contains(versions, count, 0) || contains(versions, count, rows.number));
 
-		if (copies ? own : contains(versions, count, number(possible, DIFS_VERSION_VERSION)))
+		if (copies == own)
 			continue;
+		found += gone;
 		if (map_ino != -1 && map_ino != release->ino)
 			continue;
-		keep(release, &(DifsKept) {
-			.base = number(possible, DIFS_VERSION_BASE),
-			.version = number(possible, map_ino != -1 ? DIFS_VERSION_MAP_VERSION : DIFS_VERSION_VERSION),
-			.copy = copies
-		});
+		if (gone)
+			add(&release->gone, &release->gone_count, &release->gone_room, &rows);
+		else if (own || !is_known(release->kept + own_count, release->kept_count - own_count, &rows))
+			add(&release->kept, &release->kept_count, &release->kept_room, &rows);
 	}
+	if (!copies)
+		set_range(versions, count, found, release);
+	keep_in_range(release);
+}
+
+/* All of the inode's if it is gone, for unused rows, and for an item without a row of difs.version. */
+static void
+set_range(const int32 *versions, int count, int found, DifsRelease *release)
+{
+	bool		all = contains(versions, count, 0) || contains(versions, count, DIFS_DOOM_UNUSED_ROWS) || found < count;
+
+	release->first = all ? PG_INT32_MIN : PG_INT32_MAX;
+	release->last = all ? PG_INT32_MAX : PG_INT32_MIN;
+	for (int i = 0; i < release->gone_count && !all; i++)
+	{
+		release->first = Min(release->first, release->gone[i].base);
+		release->last = Max(release->last, release->gone[i].version);
+	}
+}
+
+/* Of many versions, few have to do with these. */
+static void
+keep_in_range(DifsRelease *release)
+{
+	int			count = 0;
+
+	for (int i = 0; i < release->kept_count; i++)
+	{
+		if (release->kept[i].version >= release->first && release->kept[i].base <= release->last)
+			release->kept[count++] = release->kept[i];
+	}
+	release->kept_count = count;
 }
 
 /* They are in order. */
@@ -279,21 +371,24 @@ contains(const int32 *versions, int count, int64 version)
 }
 
 /* Many copies of one version count once. */
-static void
-keep(DifsRelease *release, const DifsKept *kept)
+static bool
+is_known(const DifsContentRows *list, int count, const DifsContentRows *rows)
 {
-	for (int i = 0; i < release->kept_count; i++)
+	for (int i = 0; i < count; i++)
 	{
-		const DifsKept *known = &release->kept[i];
+		if (list[i].base == rows->base && list[i].version == rows->version)
+			return true;
+	}
+	return false;
+}
 
-		if (known->base == kept->base && known->version == kept->version && known->copy == kept->copy)
-			return;
-	}
-	if (release->kept_count == release->kept_room)
+static void
+add(DifsContentRows **list, int *count, int *room, const DifsContentRows *rows)
+{
+	if (*count == *room)
 	{
-		release->kept_room = Max(16, release->kept_room * 2);
-		release->kept = release->kept == NULL ? palloc(release->kept_room * sizeof(DifsKept)) :
-			repalloc_huge(release->kept, release->kept_room * sizeof(DifsKept));
+		*room = Max(16, *room * 2);
+		*list = *list == NULL ? palloc(*room * sizeof(DifsContentRows)) : repalloc_huge(*list, *room * sizeof(DifsContentRows));
 	}
-	release->kept[release->kept_count++] = *kept;
+	(*list)[(*count)++] = *rows;
 }

@@ -20,13 +20,28 @@
 
 #include "postgres.h"
 
-/* Content of an inode that has been let go of. */
+/* Manifest rows of an inode with base <= from_version <= version that do not end before it. */
+typedef struct DifsContentRows
+{
+	int32		number;			/* whose: a version of the inode, or DIFS_OF_COPY */
+	int32		base;
+	int32		version;
+} DifsContentRows;
+
+#define DIFS_OF_COPY	0		/* a version of another inode */
+
+/* Versions of an inode that have been let go of, judged together: none keeps what it shares with another of them. */
 typedef struct DifsRelease
 {
 	int64		ino;			/* rows of this inode do not count */
-	int			kept_count;		/* but those that belong to one of these versions do */
+	int32		first;			/* those with from_version in [first, last] are all that can be let go of; none if first > last */
+	int32		last;
+	int			gone_count;		/* rows of the versions let go of; not of those that have none, as copies of other inodes' */
+	int			gone_room;
+	DifsContentRows *gone;
+	int			kept_count;		/* rows of versions that are not */
 	int			kept_room;
-	struct DifsKept *kept;
+	DifsContentRows *kept;
 } DifsRelease;
 
 /* Who needs a row of the manifest of such an inode. */
@@ -40,7 +55,7 @@ typedef enum DifsRowNeed
 /* The scans of one transaction, with an active snapshot; its resource owner ends them after an error. */
 typedef struct DifsLiveness DifsLiveness;
 /* released: it will be asked with releases. Rows that are gone do not count then: who could see one could see what it was released with,
- * or the row that compaction has put in its place (worker/compact.c). */
+ * or the row that compaction (worker/compact.c) or letting go of one version (history.h) has put in its place. */
 extern DifsLiveness *difs_liveness_begin(bool released);
 extern void difs_liveness_end(DifsLiveness *liveness);
 
@@ -58,11 +73,15 @@ extern bool difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const D
 /* to_version -1: null. */
 extern DifsRowNeed difs_release_row_need(const DifsRelease *release, int64 from_version, int64 to_version);
 
+/* Does a version that has been let go of have such a row? */
+extern bool difs_release_has_row(const DifsRelease *release, int32 number, int64 from_version, int64 to_version);
+
 /* Versions whose rows, or whose bytes in difs.inline, are kept, palloc'd; copies: only those that are kept for other inodes. */
 extern int32 *difs_release_kept(const DifsRelease *release, bool copies, int *count);
 
-/* Fills in *release for a doomed inode (one of the versions is 0), or some versions of it, in order, whose transactions are older than every
- * snapshot. False if any snapshot could still see the inode: then nothing may be released. */
-extern bool difs_liveness_release(int64 ino, const int32 *versions, int count, DifsRelease *release);
+/* Fills in *release for a doomed inode (one of the numbers is 0), or some of its versions (or DIFS_DOOM_UNUSED_ROWS), in order, whose transactions
+ * are older than every snapshot. The versions of the inode are read once for all of them. False if any snapshot could still see the inode: then
+ * nothing may be released. */
+extern bool difs_liveness_release(DifsLiveness *liveness, int64 ino, const int32 *versions, int count, DifsRelease *release);
 
 #endif

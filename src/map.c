@@ -33,6 +33,7 @@
 #include "utils/json.h"
 #include "utils/rel.h"
 
+#include "src/marker.h"
 #include "src/name_hash.h"
 #include "src/pending.h"
 #include "src/perm.h"
@@ -327,7 +328,10 @@ difs_manifest(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(2, "details");
 
 	difs_read_begin();
-	difs_path_find_file(PG_GETARG_TEXT_PP(0), &walk);
+	if (PG_ARGISNULL(1))
+		difs_path_find_file(PG_GETARG_TEXT_PP(0), &walk);
+	else
+		difs_marker_path_find(PG_GETARG_TEXT_PP(0), &walk);
 	difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
 	difs_stat_version(&walk, PG_ARGISNULL(1) ? walk.inode.version : PG_GETARG_INT32(1), &version);
 	difs_pending_settle(version.map_ino);

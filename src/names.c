@@ -21,7 +21,8 @@
  * no other lock after it, so waiting for it in step 4 ends.
  *
  * Removing a file does not touch its versions or manifest: one doomed row does,
- * so the cost does not depend on the size.
+ * so the cost does not depend on the size.  A volume's policy may keep what is
+ * deleted (removal.h).
  */
 #include "postgres.h"
 
@@ -37,10 +38,12 @@
 
 #include "src/change.h"
 #include "src/dentry.h"
-#include "src/doom.h"
 #include "src/hardlink.h"
+#include "src/history.h"
+#include "src/marker.h"
 #include "src/names.h"
 #include "src/perm.h"
+#include "src/removal.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -53,11 +56,20 @@ typedef struct Move
 	HeapTuple	to_row;			/* NULL if there is no target: then the new entry is made while the rows are locked */
 } Move;
 
+/* What is removed with a directory. */
+typedef struct Removal
+{
+	const char *path;			/* for messages */
+	bool		recursive;
+	bool		discarded;		/* it is in the trash, where nobody counts it */
+} Removal;
+
 static int64 make_directory(const text *path, bool parents);
 static int64 remove_entry(const text *path, bool directory_only, bool recursive);
-static int64 remove_below(const DifsInode *directory, bool recursive, const char *path);
-static int64 remove_child(int64 directory, HeapTuple row, int64 ino, const char *path);
-static void refuse_unseen(HeapTuple row, const char *path);
+static bool keeps_tree(const DifsWalk *walk, bool directory_only, bool recursive);
+static void require_tree(const DifsInode *directory, const char *path);
+static int64 remove_below(const DifsInode *directory, const Removal *removal);
+static int64 remove_child(int64 directory, HeapTuple row, int64 ino, const Removal *removal);
 static void rename_entry(const text *from, const text *to, bool no_replace);
 static bool check_move(const Move *move, bool no_replace);
 static void require_rights(const Move *move);
@@ -120,20 +132,60 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 					 errmsg("\"%s\" is not a directory", walk.path->text)));
 
 		difs_perm_require_removal(walk.parent.ino, &walk.inode, walk.path->text);
-		difs_change_enter(&walk.volume);
-		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
+		if (keeps_tree(&walk, directory_only, recursive))
+			require_tree(&walk.inode, walk.path->text);
+		difs_change_enter_tree(&walk.volume, keeps_tree(&walk, directory_only, recursive));
+		if (!difs_removal_prepare(&walk))
+			continue;
+		if (walk.inode.kind == DIFS_KIND_DIRECTORY && !keeps_tree(&walk, directory_only, recursive))
 			difs_inode_exclude(&walk.inode);
 		row = difs_dentry_lock(walk.parent.ino, walk.name, walk.inode.ino);
 		if (row == NULL)
 			continue;
+		if ((walk.inode.kind != DIFS_KIND_DIRECTORY || keeps_tree(&walk, directory_only, recursive)) && difs_removal_keeps(&walk, row))
+			return 1;
 
 		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
-			removed += remove_below(&walk.inode, recursive, walk.path->text);
-		difs_change_removing(walk.parent.ino, &walk.inode);
-		difs_row_delete(DIFS_REL_DENTRY, row);
-		difs_inode_unlink(&walk.inode);
+			removed += remove_below(&walk.inode, &(Removal) {.path = walk.path->text, .recursive = recursive});
+		difs_name_remove(walk.parent.ino, row, &walk.inode, walk.path->text);
 		return removed;
 	}
+}
+
+/* A tree goes into the trash as it is: nobody has to be kept from adding to it, as little as when it moves. */
+static bool
+keeps_tree(const DifsWalk *walk, bool directory_only, bool recursive)
+{
+	return walk->volume.has_trash && walk->inode.kind == DIFS_KIND_DIRECTORY && recursive && !directory_only;
+}
+
+/* Whoever may not remove a tree piece by piece must not do so by having the keeper empty the trash. */
+static void
+require_tree(const DifsInode *directory, const char *path)
+{
+	ScanKeyData key;
+	DifsScan   *scan;
+	HeapTuple	row;
+
+	if (difs_perm_privileged(directory->volume))
+		return;
+	check_stack_depth();
+	DIFS_KEY(&key, DIFS_DENTRY_PARENT, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(directory->ino));
+	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, 1, &key);
+	while ((row = difs_scan_next(scan, false)) != NULL)
+	{
+		DifsInode	child;
+
+		difs_perm_require(directory, DIFS_MAY_READ, path);
+		if (!difs_inode_find(difs_dentry_ino(row, difs_scan_desc(scan)), &child))
+			elog(ERROR, "an entry below \"%s\" leads to an inode that is missing", path);
+		difs_perm_require_removal(directory->ino, &child, path);
+		if (child.kind == DIFS_KIND_DIRECTORY)
+			require_tree(&child, path);
+		difs_inode_free(&child);
+	}
+	difs_scan_end(scan);
+	difs_marker_require_removal(directory, path);
 }
 
 /*
@@ -142,7 +194,7 @@ remove_entry(const text *path, bool directory_only, bool recursive)
  * entries removed.  Memory is that of one entry for each level.
  */
 static int64
-remove_below(const DifsInode *directory, bool recursive, const char *path)
+remove_below(const DifsInode *directory, const Removal *removal)
 {
 	MemoryContext entry_context = AllocSetContextCreate(CurrentMemoryContext, "difs removal", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller_context = CurrentMemoryContext;
@@ -158,18 +210,19 @@ remove_below(const DifsInode *directory, bool recursive, const char *path)
 	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, 1, &key);
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
-		if (!recursive)
+		if (!removal->recursive)
 			ereport(ERROR,
 					(errcode(DIFS_ERRCODE_NOT_EMPTY),
-					 errmsg("directory \"%s\" is not empty", path),
+					 errmsg("directory \"%s\" is not empty", removal->path),
 					 errhint("difs_delete() with recursive => true removes what is in it, too.")));
-		difs_perm_require(directory, DIFS_MAY_READ, path);
+		difs_perm_require(directory, DIFS_MAY_READ, removal->path);
 		MemoryContextSwitchTo(entry_context);
-		removed += remove_child(directory->ino, heap_copytuple(row), difs_dentry_ino(row, difs_scan_desc(scan)), path);
+		removed += remove_child(directory->ino, heap_copytuple(row), difs_dentry_ino(row, difs_scan_desc(scan)), removal);
 		MemoryContextSwitchTo(caller_context);
 		MemoryContextReset(entry_context);
 	}
 	difs_scan_end(scan);
+	difs_marker_remove_below(directory, removal->recursive, removal->path);
 	difs_latest_end();
 
 	MemoryContextDelete(entry_context);
@@ -179,12 +232,13 @@ remove_below(const DifsInode *directory, bool recursive, const char *path)
 /* One entry of a directory that is being emptied, and what is below it. Returns the number of entries removed: 0 if
  * somebody else was faster. */
 static int64
-remove_child(int64 directory, HeapTuple row, int64 ino, const char *path)
+remove_child(int64 directory, HeapTuple row, int64 ino, const Removal *removal)
 {
+	const char *path = removal->path;
 	DifsInode	child;
 	int64		removed = 1;
 
-	refuse_unseen(row, path);
+	difs_names_refuse_unseen(row, path);
 	if (!difs_inode_find(ino, &child))
 		elog(ERROR, "inode " INT64_FORMAT ", to which an entry below \"%s\" leads, is missing", ino, path);
 	difs_perm_require_removal(directory, &child, path);
@@ -194,16 +248,20 @@ remove_child(int64 directory, HeapTuple row, int64 ino, const char *path)
 		return 0;
 
 	if (child.kind == DIFS_KIND_DIRECTORY)
-		removed += remove_below(&child, true, path);
-	difs_change_removing(directory, &child);
-	difs_row_delete(DIFS_REL_DENTRY, row);
-	difs_inode_unlink(&child);
+		removed += remove_below(&child, removal);
+	if (removal->discarded)
+	{
+		difs_change_purging(&child);
+		difs_row_delete(DIFS_REL_DENTRY, row);
+		difs_inode_unlink(&child, path);
+	}
+	else
+		difs_name_remove(directory, row, &child, path);
 	return removed;
 }
 
-/* REPEATABLE READ and above must not remove what their snapshot has never seen. */
-static void
-refuse_unseen(HeapTuple row, const char *path)
+void
+difs_names_refuse_unseen(HeapTuple row, const char *path)
 {
 	TransactionId creator = HeapTupleHeaderGetXmin(row->t_data);
 
@@ -212,6 +270,18 @@ refuse_unseen(HeapTuple row, const char *path)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_CHANGED),
 				 errmsg("could not serialize access due to concurrent creation below \"%s\"", path)));
+}
+
+int64
+difs_names_purge(const DifsInode *inode, const char *path)
+{
+	int64		removed = 1;
+
+	if (inode->kind == DIFS_KIND_DIRECTORY)
+		removed += remove_below(inode, &(Removal) {.path = path, .recursive = true, .discarded = true});
+	difs_change_purging(inode);
+	difs_inode_unlink(inode, path);
+	return removed;
 }
 
 static void
@@ -405,10 +475,16 @@ replace_target(Move *move)
 	bool		nulls[DIFS_DENTRY_COLUMNS] = {0};
 	bool		replace[DIFS_DENTRY_COLUMNS] = {0};
 
+	if (to->inode.kind != DIFS_KIND_DIRECTORY && difs_removal_keeps(to, move->to_row))
+	{
+		if (!difs_dentry_insert(to->parent.ino, to->name, move->from.inode.ino))
+			elog(ERROR, "entry \"%s\", which was locked, is there again", to->path->text);
+		return;
+	}
 	if (to->inode.kind == DIFS_KIND_DIRECTORY)
-		(void) remove_below(&to->inode, false, to->path->text);
+		(void) remove_below(&to->inode, &(Removal) {.path = to->path->text});
 	difs_change_removing(to->parent.ino, &to->inode);
-	difs_inode_unlink(&to->inode);
+	difs_inode_unlink(&to->inode, to->path->text);
 
 	values[DIFS_DENTRY_INO - 1] = Int64GetDatum(move->from.inode.ino);
 	replace[DIFS_DENTRY_INO - 1] = true;
@@ -418,7 +494,7 @@ replace_target(Move *move)
 void
 difs_directory_empty(const DifsInode *directory, bool recursive, const char *path)
 {
-	(void) remove_below(directory, recursive, path);
+	(void) remove_below(directory, &(Removal) {.path = path, .recursive = recursive});
 }
 
 PG_FUNCTION_INFO_V1(difs_mkdir);
@@ -468,12 +544,21 @@ Datum
 difs_delete(PG_FUNCTION_ARGS)
 {
 	int64		removed;
+	int32		number;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "recursive");
 
+	number = difs_version_argument(fcinfo, 2);
+
 	difs_write_begin("difs_delete");
-	removed = remove_entry(PG_GETARG_TEXT_PP(0), false, PG_GETARG_BOOL(1));
+	if (number != DIFS_NEXT_VERSION)
+	{
+		difs_delete_version(PG_GETARG_TEXT_PP(0), number);
+		removed = 1;
+	}
+	else
+		removed = remove_entry(PG_GETARG_TEXT_PP(0), false, PG_GETARG_BOOL(1));
 	difs_write_end();
 	PG_RETURN_INT64(removed);
 }

@@ -145,7 +145,7 @@ void
 difs_perm_require_owner(const DifsInode *inode, const char *path)
 {
 	if (!difs_perm_privileged(inode->volume) && !has_privs_of_role(GetUserId(), inode->owner))
-		deny(path, psprintf("Role \"%s\" does not own it, which is needed to change who may do what with it.",
+		deny(path, psprintf("Role \"%s\" does not own it.",
 							user_name()));
 }
 

@@ -23,8 +23,11 @@
 #include "src/compat.h"
 #include "src/content.h"
 #include "src/create.h"
+#include "src/dentry.h"
+#include "src/history.h"
 #include "src/path.h"
 #include "src/report.h"
+#include "src/retain.h"
 #include "src/table.h"
 #include "src/version.h"
 
@@ -32,10 +35,11 @@ typedef struct DifsWrite
 {
 	DifsWalk	walk;
 	DifsInode	inode;
+	DifsNumber	number;
 	DifsContent *content;
 } DifsWrite;
 
-static void begin_write(const text *path, bool parents, int32 if_version, DifsWrite *write);
+static void begin_write(const text *path, bool parents, int32 if_version, int32 number, DifsWrite *write);
 static int32 end_write(DifsWrite *write);
 static int	open_source(const char *file);
 static uint32 read_piece(int fd, const char *file, char *room, uint32 size);
@@ -45,15 +49,17 @@ PG_FUNCTION_INFO_V1(difs_put);
 PG_FUNCTION_INFO_V1(difs_import);
 
 static void
-begin_write(const text *path, bool parents, int32 if_version, DifsWrite *write)
+begin_write(const text *path, bool parents, int32 if_version, int32 number, DifsWrite *write)
 {
 	bool		created;
 
 	difs_file_open_for_write(path, parents, if_version, &write->walk, &write->inode, &created);
-	write->content = difs_content_begin(&write->walk.volume, write->inode.ino, write->inode.version + 1);
+	if (number != DIFS_NEXT_VERSION)
+		difs_names_again();		/* shows what there is now that the file is locked */
+	difs_number_choose(&write->walk, &write->inode, number, &write->number);
+	write->content = difs_content_begin(&write->walk.volume, write->inode.ino, write->number.content);
 }
 
-/* Makes the new version the current one. */
 static int32
 end_write(DifsWrite *write)
 {
@@ -63,12 +69,9 @@ end_write(DifsWrite *write)
 	difs_content_end(write->content, &version);
 	version.author = GetUserId();
 	version.mtime = GetCurrentTimestamp();
-	difs_version_insert(&version);
-
-	inode->version = version.version;
-	inode->size = version.size;
-	inode->new_extent = difs_version_extent(&version);
-	inode->mtime = inode->ctime = version.mtime;
+	difs_number_store(&write->number, inode, &version);
+	difs_retain_after_put(&write->walk.volume, inode);
+	inode->new_extent = inode->version == version.version ? difs_version_extent(&version) : inode->extent;
 	difs_inode_store_content(inode);
 	return version.version;
 }
@@ -137,23 +140,25 @@ if_version_argument(FunctionCallInfo fcinfo, int argument)
 	return PG_GETARG_INT32(argument);
 }
 
-/* difs_put(path text, data bytea, if_version int, parents bool) returns int */
+/* difs_put(path text, data bytea, if_version int, parents bool, version bigint) returns int */
 Datum
 difs_put(PG_FUNCTION_ARGS)
 {
 	DifsWrite	write;
 	bytea	   *data;
 	int32		if_version;
+	int32		number;
 	int32		version;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "data");
 	DIFS_ARG_NOT_NULL(3, "parents");
 	if_version = if_version_argument(fcinfo, 2);
+	number = difs_version_argument(fcinfo, 4);
 	data = PG_GETARG_BYTEA_PP(1);
 
 	difs_write_begin("difs_put");
-	begin_write(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, &write);
+	begin_write(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, number, &write);
 	for (Size done = 0; done < VARSIZE_ANY_EXHDR(data); done += write.walk.volume.segment_size)
 		difs_content_add(write.content, VARDATA_ANY(data) + done,
 						 Min(VARSIZE_ANY_EXHDR(data) - done, write.walk.volume.segment_size));
@@ -182,7 +187,7 @@ difs_import(PG_FUNCTION_ARGS)
 
 	difs_write_begin("difs_import");
 	fd = open_source(file);
-	begin_write(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, &write);
+	begin_write(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, DIFS_NEXT_VERSION, &write);
 	size = write.walk.volume.segment_size;
 	do
 	{

@@ -84,7 +84,7 @@ difs_quota_roots(const DifsVolume *volume, int64 directory, DifsRoots *roots)
 	DifsQuota	quota;
 
 	*roots = (DifsRoots) {0};
-	if (volume->accounting == DIFS_ACCOUNTING_VOLUME)
+	if (volume->accounting == DIFS_ACCOUNTING_VOLUME && !volume->has_trash)
 	{
 		difs_roots_add(roots, volume->root);
 		return;
@@ -140,6 +140,62 @@ difs_quota_count(int64 directory, DifsTotals *totals)
 	totals->bytes = results[0];
 	totals->files = results[1];
 	totals->linked = results[2] > 0;
+}
+
+/* Below $1: how often each inode is named there; and where its other names are, and all directories above those. $2 is the volume's root. */
+#define OUTSIDE \
+	"WITH RECURSIVE entry (ino) AS (" \
+	" SELECT d.ino FROM difs.dentry d WHERE d.parent OPERATOR(pg_catalog.=) $1" \
+	" UNION ALL SELECT d.ino FROM entry JOIN difs.dentry d ON d.parent OPERATOR(pg_catalog.=) entry.ino)," \
+	" below AS (SELECT ino, pg_catalog.count(*) AS names FROM entry GROUP BY ino)," \
+	" place (ino, parent) AS (SELECT b.ino, d.parent FROM below b" \
+	"  JOIN difs.inode i ON i.ino OPERATOR(pg_catalog.=) b.ino AND i.nlink OPERATOR(pg_catalog.>) b.names" \
+	"  JOIN difs.dentry d ON d.ino OPERATOR(pg_catalog.=) b.ino" \
+	"  WHERE d.parent OPERATOR(pg_catalog.<>) $1 AND NOT EXISTS (SELECT FROM below inner_one WHERE inner_one.ino OPERATOR(pg_catalog.=) d.parent))," \
+	" way (parent, above) AS (SELECT DISTINCT parent, parent FROM place" \
+	"  UNION SELECT w.parent, d.parent FROM way w JOIN difs.dentry d ON d.ino OPERATOR(pg_catalog.=) w.above)," \
+	" outside (ino, parent) AS (SELECT p.ino, p.parent FROM place p JOIN way w ON w.parent OPERATOR(pg_catalog.=) p.parent" \
+	"  AND w.above OPERATOR(pg_catalog.=) $2) "
+
+void
+difs_quota_count_own(const DifsVolume *volume, int64 directory, DifsTotals *totals)
+{
+	int64		results[3];
+
+	(void) difs_owner_query(OUTSIDE
+							"SELECT pg_catalog.sum(i.size)::pg_catalog.int8, pg_catalog.count(*),"
+							" (SELECT pg_catalog.count(*) FROM outside)"
+							" FROM below JOIN difs.inode i ON i.ino OPERATOR(pg_catalog.=) below.ino"
+							" WHERE NOT EXISTS (SELECT FROM outside o WHERE o.ino OPERATOR(pg_catalog.=) below.ino)",
+							2, (int64[]) {directory, volume->root}, true, lengthof(results), results);
+	totals->bytes = results[0];
+	totals->files = results[1];
+	totals->linked = results[2] > 0;
+}
+
+int64
+difs_quota_next_outside(const DifsVolume *volume, int64 directory, int64 after)
+{
+	int64		next;
+
+	(void) difs_owner_query(OUTSIDE "SELECT pg_catalog.min(parent) FROM outside WHERE parent OPERATOR(pg_catalog.>) $3",
+							3, (int64[]) {directory, volume->root, after}, true, 1, &next);
+	return next;
+}
+
+int
+difs_quota_count_names(const DifsVolume *volume, int64 ino)
+{
+	DifsName   *names;
+	int			count;
+	int			reached = 0;
+
+	difs_latest_begin();
+	names = difs_dentry_names(ino, &count);
+	for (int i = 0; i < count; i++)
+		reached += difs_dentry_below(names[i].parent, volume->root);
+	difs_latest_end();
+	return reached;
 }
 
 static bool

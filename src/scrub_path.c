@@ -43,17 +43,18 @@ enum
 
 #define SCRUB_COLUMNS	5
 
-/* A segment that several versions or files share is looked at once, for the first of them. */
+/* A segment that several versions or files share is looked at once, for the first of them. Deleted files with a history (marker.h) count. */
 static const char *const query =
 "WITH RECURSIVE tree (ino, path) AS ("
 " SELECT $1::bigint, $2::text COLLATE \"C\""
 " UNION ALL"
-" SELECT dentry.ino, rtrim(tree.path, '/') || '/' || dentry.name FROM tree JOIN difs.dentry ON dentry.parent = tree.ino WHERE $3) "
+" SELECT dentry.ino, rtrim(tree.path, '/') || '/' || split_part(dentry.name, '/', 1)"
+" FROM tree JOIN difs.dentry ON dentry.parent IN (tree.ino, -tree.ino) WHERE $3) "
 "SELECT found.path, found.version, found.segment, found.block_group, found.stored_length, found.crc, g.members,"
 " ARRAY(SELECT coalesce(server.name, member.id::text) FROM unnest(g.members) WITH ORDINALITY AS member (id, place)"
 "  LEFT JOIN difs.server ON server.id = member.id ORDER BY member.place) "
 "FROM (SELECT DISTINCT ON (m.segment) tree.path, v.version, m.segment, m.block_group, m.stored_length, m.crc"
-" FROM tree JOIN difs.version v ON v.ino = tree.ino JOIN difs.manifest m ON m.ino = coalesce(v.map_ino, v.ino)"
+" FROM tree JOIN difs.version v ON v.ino = tree.ino AND v.version > 0 JOIN difs.manifest m ON m.ino = coalesce(v.map_ino, v.ino)"
 "  AND m.from_version BETWEEN v.base AND coalesce(v.map_version, v.version)"
 "  AND (m.to_version IS NULL OR m.to_version > coalesce(v.map_version, v.version))"
 " ORDER BY m.segment, tree.path COLLATE \"C\", v.version) AS found "

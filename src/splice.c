@@ -14,8 +14,8 @@
 #include "src/inline.h"
 #include "src/pending.h"
 #include "src/report.h"
+#include "src/retain.h"
 #include "src/splice.h"
-#include "src/stat.h"
 #include "src/table.h"
 
 #define BATCH	1024
@@ -39,15 +39,17 @@ static void note_fragmented(const DifsSplice *splice);
 void
 difs_splice_begin(DifsSplice *splice, const DifsWalk *walk, DifsInode *inode, int64 from, int64 to)
 {
-	int32		number = inode->version + 1;
+	int32		number;
 
 	memset(splice, 0, sizeof(*splice));
 	splice->path = walk->path->text;
 	splice->volume = &walk->volume;
 	splice->inode = inode;
 	splice->digested = -1;
-	if (inode->version > 0)
-		difs_stat_version(walk, inode->version, &splice->old);
+	difs_number_choose(walk, inode, DIFS_NEXT_VERSION, &splice->number);
+	number = splice->number.version;
+	if (inode->version > 0 && !difs_version_find(inode->ino, inode->version, &splice->old))
+		elog(ERROR, "version %d of inode " INT64_FORMAT " is missing", inode->version, inode->ino);
 	if (splice->old.deleted)
 		memset(&splice->old, 0, sizeof(splice->old));
 	splice->made = (DifsVersion) {
@@ -95,15 +97,15 @@ keep_inline(DifsSplice *splice, int64 from, int64 to)
 }
 
 /*
- * Can the rows of the current version go on to hold for the new one?  They must be its own, and no version may have been in between: rows of one
- * that was deleted would count.
+ * Can the rows of the current version go on to hold for the new one?  They must be its own, and its number must be the last that was given:
+ * rows of versions in between, which were deleted, would count.
  */
 static bool
 goes_on(const DifsSplice *splice, int64 from, int64 to)
 {
 	const DifsVersion *old = &splice->old;
 
-	if (old->map_ino != splice->made.ino || old->map_version != splice->made.version - 1)
+	if (old->map_ino != old->ino || old->map_version != old->version || old->version != splice->made.version - 1)
 		return false;
 	return to < old->size || from > old->size / 2;
 }
@@ -296,11 +298,8 @@ difs_splice_end(DifsSplice *splice)
 	else if (splice->digested != made->size)
 		made->digest_length = 0;
 	made->mtime = GetCurrentTimestamp();
-	difs_version_insert(made);
-
-	inode->version = made->version;
-	inode->size = made->size;
-	inode->mtime = inode->ctime = made->mtime;
+	difs_number_store(&splice->number, inode, made);
+	difs_retain_after_put(splice->volume, inode);
 	difs_inode_store_content(inode);
 	note_fragmented(splice);
 	return made->version;

@@ -21,6 +21,7 @@
 
 #include "postgres.h"
 
+#include "src/history.h"
 #include "src/path.h"
 #include "src/version.h"
 
@@ -32,6 +33,7 @@ typedef struct DifsSplice
 	const char *path;			/* for messages */
 	const DifsVolume *volume;
 	DifsInode  *inode;
+	DifsNumber	number;
 	DifsVersion old;			/* the current version; of size 0 if there is none */
 	DifsVersion made;
 	int64		covered;		/* bytes of it that are not in holes */

@@ -21,6 +21,7 @@
 #include "utils/typcache.h"
 
 #include "src/dentry.h"
+#include "src/marker.h"
 #include "src/perm.h"
 #include "src/report.h"
 #include "src/stat.h"
@@ -125,14 +126,15 @@ static void
 list_versions(const text *path, ReturnSetInfo *result)
 {
 	DifsWalk	walk;
-	ScanKeyData key;
+	ScanKeyData keys[2];
 	DifsScan   *scan;
 	HeapTuple	row;
 
-	difs_path_find_file(path, &walk);
+	difs_marker_path_find(path, &walk);
 	difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
-	DIFS_KEY(&key, DIFS_VERSION_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(walk.inode.ino));
-	scan = difs_scan_begin(DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY, 1, &key);
+	DIFS_KEY(&keys[0], DIFS_VERSION_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(walk.inode.ino));
+	DIFS_KEY(&keys[1], DIFS_VERSION_VERSION, BTGreaterStrategyNumber, F_INT4GT, Int32GetDatum(0));
+	scan = difs_scan_begin(DIFS_REL_VERSION, DIFS_REL_VERSION_PKEY, 2, keys);
 	while ((row = difs_scan_next(scan, true)) != NULL)
 	{
 		DifsVersion version;
@@ -173,7 +175,9 @@ difs_stat(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(2, "follow");
 
 	difs_read_begin();
-	if (PG_GETARG_BOOL(2))
+	if (PG_GETARG_BOOL(2) && !PG_ARGISNULL(1))
+		difs_marker_path_find(PG_GETARG_TEXT_PP(0), &walk);
+	else if (PG_GETARG_BOOL(2))
 		difs_path_find(PG_GETARG_TEXT_PP(0), &walk);
 	else
 		difs_path_find_entry(PG_GETARG_TEXT_PP(0), &walk);

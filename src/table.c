@@ -77,6 +77,15 @@ static const struct
 	[DIFS_REL_SEQ_SERVER] = {"server_id"},
 	[DIFS_REL_SEQ_BLOCK_GROUP] = {"block_group_id"},
 	[DIFS_REL_SEQ_SEGMENT] = {"segment_id"},
+	[DIFS_REL_FILE_POLICY] = {"file_policy", DIFS_FILE_POLICY_COLUMNS},
+	[DIFS_REL_FILE_POLICY_PKEY] = {"file_policy_pkey"},
+	[DIFS_REL_FILE_POLICY_VOLUME] = {"file_policy_volume"},
+	[DIFS_REL_EXPIRING] = {"expiring", DIFS_EXPIRING_COLUMNS},
+	[DIFS_REL_EXPIRING_PKEY] = {"expiring_pkey"},
+	[DIFS_REL_DISCARDED] = {"discarded", DIFS_DISCARDED_COLUMNS},
+	[DIFS_REL_DISCARDED_PKEY] = {"discarded_pkey"},
+	[DIFS_REL_DISCARDED_PATH] = {"discarded_path"},
+	[DIFS_REL_SEQ_TRASH] = {"trash_id"},
 };
 
 static Oid	relation_oid[DIFS_RELATIONS];	/* InvalidOid: not looked up */

@@ -19,19 +19,23 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
 
 #include "src/change.h"
 #include "src/dentry.h"
 #include "src/hardlink.h"
+#include "src/journal.h"
 #include "src/perm.h"
+#include "src/removal.h"
 #include "src/report.h"
 #include "src/table.h"
 
 static void check_call(FunctionCallInfo fcinfo);
 static int	find_column(const TriggerData *call);
 static void unlink_file(int64 ino);
-static void unlink_names(const DifsInode *inode);
+static bool unlink_names(const DifsInode *inode);
+static void walk_name(const DifsVolume *volume, const DifsInode *inode, const DifsName *name, DifsWalk *walk);
 
 static void
 check_call(FunctionCallInfo fcinfo)
@@ -86,28 +90,34 @@ unlink_file(int64 ino)
 					errcode(DIFS_ERRCODE_WRONG_KIND),
 					errmsg("inode " INT64_FORMAT " is a directory", ino),
 					errdetail("difs_unlink_on_delete removes files only."));
-		unlink_names(&inode);
+		if (!unlink_names(&inode))
+			return;
 	}
 }
 
-/* The entries in the order of their keys, and then the inode (names.c). Those that others have changed meanwhile, or
- * added, are left to another round. */
-static void
+/*
+ * The entries in the order of their keys, and then the inode (names.c). Those that others have changed meanwhile, or
+ * added, are left to another round.  The last one may go to the history or the trash (removal.h), as the volume says.
+ * False if the file is there already.
+ */
+static bool
 unlink_names(const DifsInode *inode)
 {
 	int			count;
 	DifsName   *names = difs_dentry_names(inode->ino, &count);
 	DifsVolume	volume;
-	bool		counted = difs_volume_find_current(inode->volume, &volume) && volume.accounting != DIFS_ACCOUNTING_NONE;
+	bool		found = difs_volume_find_current(inode->volume, &volume);
+	bool		counted = found && volume.accounting != DIFS_ACCOUNTING_NONE;
 	int			removed = 0;
+	DifsWalk	last;
 
 	if (counted)
 		difs_change_enter(&volume);
-	if (count == 0)
-		ereport(ERROR,
-				errcode(DIFS_ERRCODE_CORRUPT),
-				errmsg("inode " INT64_FORMAT " has no name", inode->ino),
-				errhint("See difs_fsck()."));
+	if (!found || count == 0 || names[0].parent < 0)
+		return false;
+	walk_name(&volume, inode, &names[count - 1], &last);
+	if (!difs_removal_prepare(&last))
+		return true;
 	for (int i = 0; i < count; i++)
 	{
 		HeapTuple	row;
@@ -116,16 +126,40 @@ unlink_names(const DifsInode *inode)
 		row = difs_dentry_lock(names[i].parent, names[i].name, inode->ino);
 		if (row == NULL)
 			continue;
+		if (i == count - 1)
+		{
+			for (; removed > 0; removed--)
+				difs_inode_unlink(inode, last.path->text);
+			if (difs_removal_keeps(&last, row))
+				return false;
+		}
 		difs_change_removing(names[i].parent, inode);
 		difs_row_delete(DIFS_REL_DENTRY, row);
 		/* where files are counted, the last name must be known as such before it goes */
 		if (counted)
-			difs_inode_unlink(inode);
+			difs_inode_unlink(inode, last.path->text);
 		else
 			removed++;
 	}
-	while (removed-- > 0)
-		difs_inode_unlink(inode);
+	for (; removed > 0; removed--)
+		difs_inode_unlink(inode, last.path->text);
+	return true;
+}
+
+/* What a walk to the name would find. */
+static void
+walk_name(const DifsVolume *volume, const DifsInode *inode, const DifsName *name, DifsWalk *walk)
+{
+	char	   *directory = difs_journal_path(volume, name->parent);
+
+	*walk = (DifsWalk) {
+		.path = difs_path_parse(cstring_to_text(psprintf("%s:%s/%s", volume->name, directory[1] == '\0' ? "" : directory, name->name))),
+		.volume = *volume,
+		.parent = {.ino = name->parent, .volume = volume->id, .kind = DIFS_KIND_DIRECTORY},
+		.name = name->name,
+		.found = true,
+		.inode = *inode,
+	};
 }
 
 PG_FUNCTION_INFO_V1(difs_unlink_on_delete);

@@ -21,6 +21,9 @@ difs_version_find(int64 ino, int32 version, DifsVersion *found)
 	DifsScan   *scan;
 	HeapTuple	tuple;
 
+	if (version < 1)
+		return false;
+
 	DIFS_KEY(&keys[0], DIFS_VERSION_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
 	DIFS_KEY(&keys[1], DIFS_VERSION_VERSION, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(version));
 

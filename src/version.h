@@ -8,6 +8,13 @@
  * rows of that part and adds its own.  A copy has no manifest rows of its own: it
  * names the inode and version whose rows it shares (map_ino, map_version), so a
  * copy costs the same whatever the size.
+ *
+ * A version whose number was used before (difs_put(version => n), history.h) is
+ * a copy within its own file: its rows are under another number, below zero.  Who
+ * adds rows to those of the current version rather than replacing all must look
+ * whether its map is its own (map_ino = ino and map_version = version) and whether
+ * the next number follows at once (difs_inode_next_version()): numbers between may
+ * have rows of versions that were let go of.
  */
 #ifndef DIFS_VERSION_H
 #define DIFS_VERSION_H
@@ -46,7 +53,7 @@ difs_version_is_inline(const DifsVersion *version)
 	return version->segments == 0 && version->size > version->holes;
 }
 
-/* Reads one under the active snapshot; false if there is none. */
+/* Reads one under the active snapshot; false if there is none. Those that have been let go of (history.h) are not found. */
 extern bool difs_version_find(int64 ino, int32 version, DifsVersion *found);
 
 /*

@@ -30,6 +30,7 @@
 #include "src/journal.h"
 #include "src/quota.h"
 #include "src/report.h"
+#include "src/retain.h"
 #include "src/table.h"
 #include "src/volume.h"
 
@@ -60,7 +61,7 @@ static void check_range(const char *argument, int value, int min, int max);
 static void check_segment_size(int segment_size);
 static int	stored_level(const char *compression, int level);
 static int64 seconds_of(const Interval *interval);
-static void set_columns(const DifsVolume *volume, Datum *values);
+static void set_columns(const DifsVolume *volume, Datum *values, bool *nulls);
 static void insert(DifsVolume *volume);
 
 void
@@ -248,6 +249,12 @@ decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume)
 	volume->journal = DatumGetBool(values[DIFS_VOLUME_JOURNAL - 1]);
 	volume->journal_keep = DatumGetInt64(values[DIFS_VOLUME_JOURNAL_KEEP - 1]);
 	volume->notify = DatumGetBool(values[DIFS_VOLUME_NOTIFY - 1]);
+	volume->versioning = DatumGetBool(values[DIFS_VOLUME_VERSIONING - 1]);
+	difs_retention_decode(values[DIFS_VOLUME_KEEP_VERSIONS - 1], nulls[DIFS_VOLUME_KEEP_VERSIONS - 1],
+						  values[DIFS_VOLUME_KEEP_FOR - 1], nulls[DIFS_VOLUME_KEEP_FOR - 1], &volume->retention);
+	volume->has_trash = !nulls[DIFS_VOLUME_TRASH_FOR - 1];
+	if (volume->has_trash)
+		volume->trash_for = *DatumGetIntervalP(values[DIFS_VOLUME_TRASH_FOR - 1]);
 }
 
 static DifsDigest
@@ -326,7 +333,7 @@ stored_level(const char *compression, int level)
 
 /* All columns but id, root and created. */
 static void
-set_columns(const DifsVolume *volume, Datum *values)
+set_columns(const DifsVolume *volume, Datum *values, bool *nulls)
 {
 	values[DIFS_VOLUME_NAME - 1] = CStringGetTextDatum(volume->name);
 	values[DIFS_VOLUME_REPLICAS - 1] = Int16GetDatum(volume->class.replicas);
@@ -339,6 +346,13 @@ set_columns(const DifsVolume *volume, Datum *values)
 	values[DIFS_VOLUME_JOURNAL - 1] = BoolGetDatum(volume->journal);
 	values[DIFS_VOLUME_JOURNAL_KEEP - 1] = Int64GetDatum(volume->journal_keep);
 	values[DIFS_VOLUME_NOTIFY - 1] = BoolGetDatum(volume->notify);
+	values[DIFS_VOLUME_VERSIONING - 1] = BoolGetDatum(volume->versioning);
+	values[DIFS_VOLUME_KEEP_VERSIONS - 1] = Int32GetDatum(volume->retention.keep_versions);
+	nulls[DIFS_VOLUME_KEEP_VERSIONS - 1] = volume->retention.keep_versions == 0;
+	values[DIFS_VOLUME_KEEP_FOR - 1] = IntervalPGetDatum(&volume->retention.keep_for);
+	nulls[DIFS_VOLUME_KEEP_FOR - 1] = !volume->retention.has_keep_for;
+	values[DIFS_VOLUME_TRASH_FOR - 1] = IntervalPGetDatum(&volume->trash_for);
+	nulls[DIFS_VOLUME_TRASH_FOR - 1] = !volume->has_trash;
 }
 
 /* Fills in id and root. */
@@ -346,6 +360,7 @@ static void
 insert(DifsVolume *volume)
 {
 	Datum		values[DIFS_VOLUME_COLUMNS];
+	bool		nulls[DIFS_VOLUME_COLUMNS] = {false};
 	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_VOLUME);
 	DifsInode	root;
 
@@ -354,13 +369,13 @@ insert(DifsVolume *volume)
 	difs_inode_insert(&root);
 	volume->root = root.ino;
 
-	set_columns(volume, values);
+	set_columns(volume, values, nulls);
 	values[DIFS_VOLUME_ID - 1] = Int32GetDatum(id);
 	values[DIFS_VOLUME_ROOT - 1] = Int64GetDatum(root.ino);
 	values[DIFS_VOLUME_CREATED - 1] = TimestampTzGetDatum(root.btime);
 	values[DIFS_VOLUME_OWNER - 1] = ObjectIdGetDatum(root.owner);
 
-	if (!difs_row_insert_unless(DIFS_REL_VOLUME, DIFS_REL_VOLUME_NAME, values, NULL))
+	if (!difs_row_insert_unless(DIFS_REL_VOLUME, DIFS_REL_VOLUME_NAME, values, nulls))
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_EXISTS),
 				errmsg("volume \"%s\" already exists", volume->name));
@@ -393,7 +408,7 @@ difs_volume_store(HeapTuple row, const DifsVolume *volume)
 
 	memset(replace, true, sizeof(replace));
 	replace[DIFS_VOLUME_ID - 1] = replace[DIFS_VOLUME_ROOT - 1] = replace[DIFS_VOLUME_CREATED - 1] = replace[DIFS_VOLUME_OWNER - 1] = false;
-	set_columns(volume, values);
+	set_columns(volume, values, nulls);
 	difs_row_update(DIFS_REL_VOLUME, row, values, nulls, replace);
 	CacheInvalidateRelcacheByRelid(difs_relation(DIFS_REL_VOLUME));
 }
@@ -447,6 +462,29 @@ difs_volume_policy(FunctionCallInfo fcinfo, DifsVolume *volume)
 		volume->notify = PG_GETARG_BOOL(10);
 }
 
+void
+difs_volume_keeping(FunctionCallInfo fcinfo, int argument, DifsVolume *volume)
+{
+	DifsRetention given;
+	Interval	trash_for;
+
+	if (!PG_ARGISNULL(argument))
+		volume->versioning = PG_GETARG_BOOL(argument);
+	difs_retention_argument(fcinfo, argument + 1, &given);
+	if (given.keep_versions > 0)
+		volume->retention.keep_versions = given.keep_versions;
+	if (given.has_keep_for)
+	{
+		volume->retention.has_keep_for = true;
+		volume->retention.keep_for = given.keep_for;
+	}
+	if (difs_interval_argument(fcinfo, argument + 3, "trash_for", &trash_for))
+	{
+		volume->has_trash = true;
+		volume->trash_for = trash_for;
+	}
+}
+
 /* 0 is for ever. */
 static int64
 seconds_of(const Interval *interval)
@@ -463,7 +501,7 @@ seconds_of(const Interval *interval)
 }
 
 /* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit, journal, journal_keep,
- * notify, quota_bytes, quota_files, quota_exact) -> id */
+ * notify, quota_bytes, quota_files, quota_exact, versioning, keep_versions, keep_for, trash_for) -> id */
 PG_FUNCTION_INFO_V1(difs_volume_create);
 Datum
 difs_volume_create(PG_FUNCTION_ARGS)
@@ -478,8 +516,10 @@ difs_volume_create(PG_FUNCTION_ARGS)
 	for (int i = 0; i < lengthof(argument); i++)
 		DIFS_ARG_NOT_NULL(i, argument[i]);
 	DIFS_ARG_NOT_NULL(13, "quota_exact");
+	DIFS_ARG_NOT_NULL(14, "versioning");
 
 	difs_volume_policy(fcinfo, &volume);
+	difs_volume_keeping(fcinfo, 14, &volume);
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	difs_volume_check_name(&volume, name);
 	strlcpy(volume.name, name, sizeof(volume.name));

@@ -12,6 +12,7 @@
 
 #include "access/htup.h"
 #include "fmgr.h"
+#include "datatype/timestamp.h"
 
 #include "src/compat.h"
 #include "src/shmem.h"
@@ -30,6 +31,13 @@ typedef enum DifsAccounting
 	DIFS_ACCOUNTING_VOLUME,		/* the volume's root only */
 	DIFS_ACCOUNTING_TREES		/* directories below it */
 } DifsAccounting;
+/* For how long old versions stay, and when a version is old: which rule keeps it (retain.h). */
+typedef struct DifsRetention
+{
+	int32		keep_versions;	/* so many newest ones stay; 0 = no such rule */
+	bool		has_keep_for;
+	Interval	keep_for;		/* and those that were current within this time */
+} DifsRetention;
 
 typedef struct DifsVolume
 {
@@ -46,6 +54,10 @@ typedef struct DifsVolume
 	bool		journal;		/* changes go to difs.journal */
 	int64		journal_keep;	/* for so many seconds; 0 = for ever */
 	bool		notify;			/* changes are notified to channel difs_<name> */
+	bool		versioning;		/* the delete of a file leaves a marker (marker.h) */
+	DifsRetention retention;
+	bool		has_trash;		/* what is deleted goes to the trash (trash.h) */
+	Interval	trash_for;
 } DifsVolume;
 
 /* Finds one by name, as it is now rather than at the active snapshot; 58P01 with the hint to create it if there is
@@ -74,6 +86,10 @@ extern void difs_volume_remove(HeapTuple row);
 
 /* Arguments 1 to 9 of difs_volume_create() and difs_volume_alter(): those that are not null, checked, into *volume. */
 extern void difs_volume_policy(FunctionCallInfo fcinfo, DifsVolume *volume);
+
+/* Four arguments of the same two: versioning, keep_versions, keep_for and trash_for, in the same way. */
+extern void difs_volume_keeping(FunctionCallInfo fcinfo, int argument, DifsVolume *volume);
+
 extern void difs_volume_check_name(const DifsVolume *volume, const char *name);
 
 #endif

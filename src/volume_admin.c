@@ -13,7 +13,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 
@@ -21,18 +23,25 @@
 #include "src/doom.h"
 #include "src/names.h"
 #include "src/owner_query.h"
+#include "src/policy.h"
 #include "src/report.h"
+#include "src/retain.h"
 #include "src/table.h"
+#include "src/trash.h"
 #include "src/volume.h"
 
 #define MAIN_VOLUME 1			/* its id */
 
 static void refuse_main(const DifsVolume *volume, const char *what);
-static bool has_entries(int64 root);
+static void unset(ArrayType *names, DifsVolume *volume);
+static bool has_entries(const DifsVolume *volume);
+static void purge_trash(const DifsVolume *volume);
+static void forget_policies(const DifsVolume *volume);
 static bool is_referenced(void);
 static void leave_to_keeper(const DifsVolume *volume);
 
-/* difs_volume_alter(name, replicas, segment_size, compression, compression_level, tier, digest, journal, journal_keep, notify, new_name) */
+/* difs_volume_alter(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit, journal, journal_keep, notify, new_name,
+ * versioning, keep_versions, keep_for, trash_for, unset) */
 PG_FUNCTION_INFO_V1(difs_volume_alter);
 Datum
 difs_volume_alter(PG_FUNCTION_ARGS)
@@ -42,9 +51,14 @@ difs_volume_alter(PG_FUNCTION_ARGS)
 	HeapTuple	row;
 
 	DIFS_ARG_NOT_NULL(0, "name");
+	DIFS_ARG_NOT_NULL(16, "unset");
 	difs_admin_begin("difs_volume_alter");
 	row = difs_volume_lock(text_to_cstring(PG_GETARG_TEXT_PP(0)), &volume);
 	difs_volume_policy(fcinfo, &volume);
+	unset(PG_GETARG_ARRAYTYPE_P(16), &volume);
+	difs_volume_keeping(fcinfo, 12, &volume);
+	if (!PG_ARGISNULL(13) || !PG_ARGISNULL(14) || ARR_NDIM(PG_GETARG_ARRAYTYPE_P(16)) > 0)
+		difs_retain_volume(&volume);
 	if (!PG_ARGISNULL(11))
 	{
 		const char *name = text_to_cstring(PG_GETARG_TEXT_PP(11));
@@ -63,6 +77,33 @@ difs_volume_alter(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Without trash_for there is no trash, and what is in it stays until somebody takes it out. */
+static void
+unset(ArrayType *names, DifsVolume *volume)
+{
+	Datum	   *name;
+	bool	   *null;
+	int			count;
+
+	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &name, &null, &count);
+	for (int i = 0; i < count; i++)
+	{
+		const char *what = null[i] ? "" : TextDatumGetCString(name[i]);
+
+		if (strcmp(what, "keep_versions") == 0)
+			volume->retention.keep_versions = 0;
+		else if (strcmp(what, "keep_for") == 0)
+			volume->retention.has_keep_for = false;
+		else if (strcmp(what, "trash_for") == 0)
+			volume->has_trash = false;
+		else
+			ereport(ERROR,
+					errcode(DIFS_ERRCODE_ARGUMENT),
+					errmsg("\"%s\" cannot be unset", what),
+					errhint("keep_versions, keep_for and trash_for can."));
+	}
+}
+
 /* difs_volume_drop(name, force) */
 PG_FUNCTION_INFO_V1(difs_volume_drop);
 Datum
@@ -71,6 +112,7 @@ difs_volume_drop(PG_FUNCTION_ARGS)
 	DifsVolume	volume;
 	DifsInode	root;
 	HeapTuple	row;
+	bool		policy;
 
 	DIFS_ARG_NOT_NULL(0, "name");
 	DIFS_ARG_NOT_NULL(1, "force");
@@ -83,7 +125,8 @@ difs_volume_drop(PG_FUNCTION_ARGS)
 	/* from here on nobody makes an entry in the root */
 	root.own = false;
 	difs_inode_exclude(&root);
-	if (has_entries(root.ino))
+	difs_policy_refuse_tree(&root);
+	if (has_entries(&volume))
 	{
 		if (!PG_GETARG_BOOL(1))
 			ereport(ERROR,
@@ -91,11 +134,15 @@ difs_volume_drop(PG_FUNCTION_ARGS)
 					errmsg("volume \"%s\" is not empty", volume.name),
 					errhint("difs_volume_drop() with force => true removes what is in it, too."));
 		if (is_referenced())
+		{
 			difs_directory_empty(&root, true, psprintf("%s:/", volume.name));
+			purge_trash(&volume);
+		}
 		else
 			leave_to_keeper(&volume);
 	}
-	difs_inode_remove(root.ino);
+	difs_inode_remove(root.ino, &policy);
+	forget_policies(&volume);
 	if (volume.accounting != DIFS_ACCOUNTING_NONE)
 	{
 		int64		id = volume.id;
@@ -120,13 +167,43 @@ refuse_main(const DifsVolume *volume, const char *what)
 				errhint("It belongs to the extension. difs_delete() removes what is in it."));
 }
 
+/* Deleted files with a history count, and so does the trash. */
 static bool
-has_entries(int64 root)
+has_entries(const DifsVolume *volume)
 {
 	int64		one;
 
-	return difs_owner_query("SELECT 1::pg_catalog.int8 FROM difs.dentry WHERE parent OPERATOR(pg_catalog.=) $1",
-							1, &root, true, 1, &one);
+	return difs_owner_query("SELECT 1::pg_catalog.int8 FROM difs.dentry WHERE parent OPERATOR(pg_catalog.=) $1"
+							" OR parent OPERATOR(pg_catalog.=) (OPERATOR(pg_catalog.-) $1)"
+							" UNION ALL SELECT 1 FROM difs.discarded WHERE volume OPERATOR(pg_catalog.=) $2",
+							2, (int64[]) {volume->root, volume->id}, true, 1, &one);
+}
+
+static void
+purge_trash(const DifsVolume *volume)
+{
+	int64		id = 0;
+
+	while (difs_owner_query("SELECT id FROM difs.discarded WHERE volume OPERATOR(pg_catalog.=) $1 ORDER BY id",
+							1, (int64[]) {volume->id}, true, 1, &id))
+	{
+		if (difs_trash_purge(id) == 0)
+			ereport(ERROR,
+					errcode(DIFS_ERRCODE_CHANGED),
+					errmsg("could not serialize access due to a concurrent change of the trash of volume \"%s\"", volume->name));
+	}
+}
+
+/* None is in force any more. */
+static void
+forget_policies(const DifsVolume *volume)
+{
+	int64		id = volume->id;
+
+	(void) difs_owner_query("DELETE FROM difs.expiring WHERE ino OPERATOR(pg_catalog.=) ANY"
+							" (SELECT ino FROM difs.file_policy WHERE volume OPERATOR(pg_catalog.=) $1) OR ino OPERATOR(pg_catalog.=) $2",
+							2, (int64[]) {id, volume->root}, false, 0, NULL);
+	(void) difs_owner_query("DELETE FROM difs.file_policy WHERE volume OPERATOR(pg_catalog.=) $1", 1, &id, false, 0, NULL);
 }
 
 /* Are there foreign keys to inodes? */
@@ -140,9 +217,17 @@ is_referenced(void)
 							" AND confrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid", 1, &inode, true, 1, &one);
 }
 
+/* The trash goes by rows of its own: a tree in it is one more directory to empty, and a file is doomed. */
 static void
 leave_to_keeper(const DifsVolume *volume)
 {
+	(void) difs_owner_query("WITH gone AS (DELETE FROM difs.discarded WHERE volume OPERATOR(pg_catalog.=) $1 RETURNING ino),"
+							" removed AS (DELETE FROM difs.inode i USING gone WHERE i.ino OPERATOR(pg_catalog.=) gone.ino RETURNING i.ino, i.kind),"
+							" doomed AS (INSERT INTO difs.doomed (ino, xid, lsn, doomed) SELECT ino, pg_catalog.pg_current_xact_id(),"
+							"  pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.clock_timestamp() FROM removed WHERE kind OPERATOR(pg_catalog.=) 'f')"
+							" INSERT INTO difs.dropped (ino, volume, xid) SELECT ino, $1, pg_catalog.pg_current_xact_id() FROM removed"
+							" WHERE kind OPERATOR(pg_catalog.=) 'd'",
+							1, (int64[]) {volume->id}, false, 0, NULL);
 	(void) difs_owner_query("INSERT INTO difs.dropped (ino, volume, xid) VALUES ($1, $2, pg_catalog.pg_current_xact_id())",
 							2, (int64[]) {volume->root, volume->id}, false, 0, NULL);
 }

@@ -53,6 +53,9 @@ my @matrix = (
 	[ difs_delete => q{'/m/d/f'}, d => 'wx' ],
 	[ difs_delete => q{'/m/d/e'}, d => 'wx' ],
 	[ difs_delete => q{'/m/d/t', recursive => true}, d => 'wx', t => 'rwx' ],
+	[ difs_delete => q{'/m/d/f', version => 1}, d => 'wx', f => 'w' ],
+	[ difs_put => q{'/m/d/f', 'x', version => 1}, d => 'x', f => 'w' ],
+	[ difs_restore => q{'/m/d/f', 1}, d => 'x', f => 'rw' ],
 	[ difs_rename => q{'/m/d/f', '/m/d/new'}, d => 'wx' ],
 	[ difs_rename => q{'/m/d/f', '/m/o/new'}, d => 'wx', o => 'wx' ],
 	[ difs_rename => q{'/m/d/f', '/m/o/p'}, d => 'wx', o => 'wx' ],
@@ -91,6 +94,9 @@ my @matrix = (
 	[ difs_manifest => q{'/m/d/f', details => true}, d => 'x', f => 'r' ],
 	# and these need to own f, which eve does in their turn
 	[ difs_touch => q{'/m/d/f', mtime => now()}, d => 'x', own => 1 ],
+	[ difs_retain => q{'/m/d/f', 1}, d => 'x', own => 1 ],
+	[ difs_hold_until => q{'/m/d/f', now() + '1 hour'}, d => 'x', own => 1 ],
+	[ difs_write_once => q{'/m/d/f', now() + '1 hour'}, d => 'x', own => 1 ],
 	[ difs_chmod => q{'/m/d/f', '0600'}, d => 'x', own => 1 ],
 	[ difs_chown => q{'/m/d/f', "group" => 'eve'}, d => 'x', own => 1 ],
 	[ difs_grant => q{'/m/d/f', 'bob', 'r'}, d => 'x', own => 1 ],
@@ -139,7 +145,8 @@ foreach my $case (@matrix)
 		}
 	}
 }
-my $names = join(',', 'volume_visible', 'difs_name_hash', keys %tried);
+# what is in the trash has no path: sql/perm_versions.sql
+my $names = join(',', qw(volume_visible trash_visible difs_name_hash difs_undelete difs_purge), keys %tried);
 is($cluster->sql(
 		"SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
 		WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'difs') AND has_function_privilege('public', p.oid, 'EXECUTE')
@@ -163,7 +170,7 @@ foreach my $relation (split /\n/, $cluster->sql(
 	q{SELECT c.oid::regclass FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'
 	  WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'difs') AND c.relkind IN ('r', 'v', 'S')}))
 {
-	is((as('eve', "SELECT * FROM $relation"))[0], $relation eq 'difs.volumes' ? '' : '42501', "$relation and eve");
+	is((as('eve', "SELECT * FROM $relation"))[0], $relation =~ /^difs\.(?:volumes|trash)$/ ? '' : '42501', "$relation and eve");
 }
 
 # Open sessions: what is taken away is gone for the next call, in transactions of every kind.

@@ -1,5 +1,5 @@
-# Parts of files, against a model: random writes, appends, truncations, copies, ranges, concatenations, restored and deleted
-# versions, rollbacks, staging, collection and compaction; every version of every file is compared, also by snapshots that are older; then all is
+# Parts of files, against a model: random writes, appends, truncations, copies, ranges, concatenations, versions restored, deleted
+# and put under numbers that were used before, files deleted and brought back, rollbacks, staging, collection and compaction; every version of every file is compared, also by snapshots that are older; then all is
 # deleted, and nothing is left on the chunk servers. And what an overwrite costs.
 #
 # DIFS_DATA_STEPS (300) and DIFS_DATA_SEED (from the clock) change the random part.
@@ -24,7 +24,8 @@ my $cluster = DifsCluster->new('data', servers => 2,
 	conf => "difs.collect_interval = 0\ndifs.compact_interval = 0\ndifs.unstage_interval = 0\ndifs.block_group_size = '16MB'\nautovacuum = off\n");
 my $node = $cluster->node;
 $cluster->sql("SELECT difs_volume_create('plain', segment_size => 4096, compression => 'none')",
-	"SELECT difs_volume_create('tiny', segment_size => 8192, inline_limit => 3000, digest => 'sha256')");
+	"SELECT difs_volume_create('tiny', segment_size => 8192, inline_limit => 3000, digest => 'sha256')",
+	"SELECT difs_volume_create('marked', segment_size => 4096, inline_limit => 500, versioning => true)", "SELECT difs_mkdir('marked:/d')");
 
 sub healthy
 {
@@ -33,7 +34,8 @@ sub healthy
 }
 
 #
-# The model: path -> { version -> content }, and the current version's number.
+# The model: path -> { version -> content }, the current version's number and the last that was given, and which versions are delete markers; with
+# one of those as the current one the file is hidden.
 #
 my %files;
 my $compacted = 0;
@@ -57,15 +59,26 @@ sub bytes
 
 sub literal { return "decode('" . unpack('H*', $_[0]) . "', 'hex')"; }
 sub pick { my @from = sort @_; return $from[ rand @from ]; }
-sub some_path { return pick('plain', 'tiny') . ':/f' . int(rand(5)); }
-sub existing { return pick(keys %files); }
+sub some_path { return pick('plain:/f', 'tiny:/f', 'marked:/d/f') . int(rand(4)); }
+sub visible { return grep { defined $files{$_}{bytes}{ $files{$_}{current} } } keys %files; }
+sub existing { return pick(visible()); }
 sub current { my ($path) = @_; my $file = $files{$path}; return $file ? $file->{bytes}{ $file->{current} } : undef; }
+
+# The version that takes the place of the current one.
+sub before
+{
+	my ($path) = @_;
+	my $file = $files{$path};
+	my ($before) = sort { $b <=> $a } grep { $_ < $file->{current} } keys %{ $file->{bytes} }, keys %{ $file->{markers} };
+	return $before;
+}
 
 sub made
 {
 	my ($path, $bytes) = @_;
-	my $file = $files{$path} //= { current => 0, bytes => {} };
-	$file->{bytes}{ ++$file->{current} } = $bytes;
+	my $file = $files{$path} //= { current => 0, last => 0, bytes => {}, markers => {} };
+	$file->{current} = ++$file->{last};
+	$file->{bytes}{ $file->{current} } = $bytes;
 	return $file->{current};
 }
 
@@ -123,17 +136,53 @@ my %change = (
 		my $bytes = join '', map { current($_) } @from;
 		$bytes = '', @from = () if length $bytes > 200_000;
 		return ("difs_concat('{" . join(',', @from) . "}', '$to')", made($to, $bytes));
+	},
+	restore => sub {
+		my $path = existing();
+		my $version = pick(keys %{ $files{$path}{bytes} });
+		return ("difs_restore('$path', $version)", made($path, $files{$path}{bytes}{$version}));
+	},
+	# content for a number that was used before, or one that leaves some out
+	number => sub {
+		my $path = existing();
+		my $file = $files{$path};
+		my $version = pick(keys %{ $file->{bytes} }, $file->{current} + 1 + int(rand(4)));
+		my $bytes = bytes(int(rand(rand() < 0.5 ? 400 : 20_000)));
+		$file->{bytes}{$version} = $bytes;
+		$file->{current} = $version if $version > $file->{current};
+		$file->{last} = $version if $version > $file->{last};
+		return ("difs_put('$path', " . literal($bytes) . ", version => $version)", $version);
+	},
+	# one version, perhaps the current or the last one
+	delete_version => sub {
+		my $path = existing();
+		my $file = $files{$path};
+		my $version = pick(keys %{ $file->{bytes} });
+		my $before = before($path);
+		# leave no markers alone
+		$version = (sort { $a <=> $b } keys %{ $file->{bytes} })[0] if defined $before && $file->{markers}{$before};
+		if ($version == $file->{current})
+		{
+			return put_again($path) if keys %{ $file->{markers} };
+			$before // delete $files{$path};
+			$file->{current} = $before;
+		}
+		delete $file->{bytes}{$version};
+		return ("difs_delete('$path', version => $version)", 1);
 	});
-my @changes = (qw(put copy range concat), ('append') x 4, ('write') x 8, ('truncate') x 2);
+
+sub put_again { my ($path) = @_; return ("difs_put('$path', '')", made($path, '')); }
+
+my @changes = (qw(put copy range concat restore number number), ('delete_version') x 3, ('append') x 4, ('write') x 8, ('truncate') x 2);
 
 sub change
 {
-	my $kind = %files ? $changes[ rand @changes ] : 'put';
+	my $kind = visible() ? $changes[ rand @changes ] : 'put';
 	my ($call, $version) = $change{$kind}->();
 	is(query("SELECT $call;"), $version, $kind) or diag substr($call, 0, 200);
 }
 
-sub remember { return { map { my $path = $_; $path => { %{ $files{$path} }, bytes => { %{ $files{$path}{bytes} } } } } keys %files }; }
+sub remember { return { map { my $path = $_; $path => { %{ $files{$path} }, bytes => { %{ $files{$path}{bytes} } }, markers => { %{ $files{$path}{markers} } } } } keys %files }; }
 
 my %other = (
 	rollback => sub {
@@ -159,18 +208,34 @@ my %other = (
 	},
 	delete => sub {
 		my $path = existing();
-		delete $files{$path};
 		query("SELECT difs_delete('$path');");
+		if ($path =~ /^marked/)
+		{
+			my $file = $files{$path};
+			$file->{current} = ++$file->{last};
+			$file->{markers}{ $file->{current} } = 1;
+		}
+		else
+		{
+			delete $files{$path};
+		}
 	},
-	# what deleting one version does: it is not the current one
-	doom => sub {
+	undelete => sub {
+		my ($path) = grep { !defined current($_) && defined $files{$_}{bytes}{ before($_) } } sort keys %files;
+		return if !defined $path;
+		my $before = before($path);
+		delete $files{$path}{markers}{ $files{$path}{current} };
+		$files{$path}{current} = $before;
+		query("SELECT difs_undelete('$path');");
+	},
+	# some of those that are not the current one
+	thin => sub {
 		my $path = existing();
 		my @old = grep { $_ != $files{$path}{current} } keys %{ $files{$path}{bytes} };
 		foreach my $version (splice @old, 0, int(rand(@old + 1)))
 		{
 			delete $files{$path}{bytes}{$version};
-			query("INSERT INTO difs.doomed (ino, version, xid, lsn, doomed)"
-				. " SELECT ino, $version, pg_current_xact_id(), pg_current_wal_insert_lsn(), now() FROM difs_stat('$path');");
+			query("SELECT difs_delete('$path', version => $version);");
 		}
 	},
 	collect => sub { query('SELECT difs_collect();'); },
@@ -215,7 +280,7 @@ sub close_snapshot
 foreach my $step (1 .. $STEPS)
 {
 	change();
-	$other{ pick(keys %other) }->() if rand() < 0.25 && %files;
+	$other{ pick(keys %other) }->() if rand() < 0.25 && visible();
 	open_snapshot() if @snapshots < 2 && rand() < 0.05;
 	close_snapshot() if @snapshots && rand() < 0.05;
 	if ($step % 75 == 0)
@@ -241,7 +306,8 @@ if (grep { /^tiny/ } keys %files)
 }
 
 # All is deleted: segments go with the last row that names them.
-query("SELECT difs_delete('$_');") foreach keys %files;
+query("SELECT difs_delete('$_');") foreach grep { !/^marked/ } keys %files;
+query("SELECT difs_delete('marked:/d', recursive => true);");	# with its history
 $session->quit;
 ok(DifsCluster::poll_until(sub {
 	$cluster->sql('SELECT difs_unstage()', 'SELECT difs_collect()');

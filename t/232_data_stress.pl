@@ -44,12 +44,9 @@ BEGIN
 		WHEN op < 88 THEN PERFORM difs_concat(ARRAY[f, g], g) FROM difs_stat(g) WHERE size < 100000;
 		WHEN op < 90 THEN PERFORM difs_delete(f);
 		WHEN op < 93 THEN
-			-- the version before the current one goes, as far as nobody has done so
-			INSERT INTO difs.doomed (ino, version, xid, lsn, doomed)
-			SELECT s.ino, v.version, pg_current_xact_id(), pg_current_wal_insert_lsn(), now()
-			FROM difs_stat(f) s, difs_versions(f) v, difs.inode i
-			WHERE i.ino = s.ino AND pg_try_advisory_xact_lock(s.ino) AND v.version < s.version - 5
-			AND NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = s.ino AND d.version = v.version) AND random() < 0.7;
+			PERFORM difs_delete(f, version => v.version) FROM difs_versions(f) AS v WHERE random() < 0.3;
+		WHEN op < 95 THEN PERFORM difs_restore(f, v.version) FROM (SELECT version FROM difs_versions(f) ORDER BY random() LIMIT 1) AS v;
+		WHEN op < 96 THEN PERFORM difs_put(f, records(1 + at), version => v.version) FROM (SELECT version FROM difs_versions(f) ORDER BY random() LIMIT 1) AS v;
 		ELSE
 			content := difs_get(f);
 			IF NOT is_whole(content) THEN
@@ -79,7 +76,7 @@ unlike(slurp_file($node->logfile), qr/deadlock detected/, 'no deadlock');
 $cluster->sql("ALTER SYSTEM SET difs.collect_interval = 0", "ALTER SYSTEM SET difs.compact_interval = 0", 'SELECT pg_reload_conf()');
 my $WHOLE = "SELECT count(*) FILTER (WHERE NOT is_whole(difs_get(volume || name, version => v.version))), count(*) > 0"
 	. " FROM (VALUES ('v:/'), ('t:/')) AS volume (volume), difs_list(volume) AS l, difs_versions(volume || name) AS v"
-	. ' WHERE NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = l.ino AND d.version = v.version)';
+	. ' WHERE NOT v.deleted';
 my $FSCK = "SELECT kind, object, detail FROM difs_fsck(deep => true, digests => true) WHERE kind <> 'orphan'";
 is($cluster->sql($WHOLE), '0|t', 'every version is whole');
 is($cluster->sql($FSCK), '', 'fsck');

@@ -27,7 +27,7 @@ static bool answers(int32 server);
 void
 difs_collect_round(void)
 {
-	if (!difs_collect_dropped() || !difs_collect_expired())
+	if (!difs_collect_dropped() || !difs_collect_expired() || !difs_collect_outdated())
 		return;
 	if (!difs_collect_doomed() || !difs_collect_orphans() || !difs_collect_groups())
 		return;

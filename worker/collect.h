@@ -2,6 +2,7 @@
  * collect.h - collection: what nobody can see any more goes.
  *
  *	collect.c			a round, difs_collect(), and calls to servers that remember who has failed
+ *	collect_outdated.c	versions and trash that have become old are let go of first
  *	collect_doomed.c	content that committed transactions have let go of
  *	collect_orphans.c	segments that no row names
  *	collect_dropped.c	what was in dropped volumes
@@ -40,6 +41,7 @@ extern void difs_collect_round(void);
 /* Its parts; false if the extension is gone. */
 extern bool difs_collect_dropped(void);
 extern bool difs_collect_expired(void);
+extern bool difs_collect_outdated(void);
 extern bool difs_collect_doomed(void);
 extern bool difs_collect_orphans(void);
 extern bool difs_collect_groups(void);

@@ -45,9 +45,9 @@ typedef struct Doomed
 	TimestampTz doomed;
 	bool		settled;
 	bool		ended;			/* its rows have been read to the end */
-	int64		kept;			/* rows that had to stay, in this round */
+	int64		kept;			/* rows of it that had to stay, in this round */
 	bool		released;		/* no snapshot can see it */
-	int			leader;			/* index of the first item of its inode that is due: that one's rows are read for all of these */
+	int			leader;			/* index of the first item of its inode that is due: rows are read for all of these at once, as that one's */
 	int32		release;		/* of a leader: index into releases */
 	int64		after_offset;	/* where to go on reading rows */
 	int32		after_version;
@@ -56,9 +56,10 @@ typedef struct Doomed
 /* A row of the manifest that nobody needs. */
 typedef struct Row
 {
-	Doomed	   *item;
+	Doomed	   *item;			/* the leader */
 	int64		offset;
 	int32		from_version;
+	int32		to_version;		/* -1: null */
 	uint64		segment;
 	uint64		group;
 	uint32		stored_length;
@@ -71,6 +72,8 @@ typedef struct Batch
 	DifsHorizon horizon;
 	Doomed		items[MAX_ITEMS];
 	int			item_count;
+	Doomed		unfinished[MAX_ITEMS];	/* the last inode's items of the batch before, if its rows have not been read to the end */
+	int			unfinished_count;
 	DifsRelease releases[MAX_ITEMS];	/* in order of their inodes */
 	int			release_count;
 	MemoryContext context;		/* of the releases: they outlast the transaction that made them */
@@ -81,16 +84,19 @@ typedef struct Batch
 
 static bool gather(Batch *batch, const Doomed *after);
 static void read_items(Batch *batch, const Doomed *after);
+static void resume(const Batch *batch, const Doomed *after, Doomed *item);
+static void break_off(Batch *batch, int leader);
 static bool is_due(Batch *batch, Doomed *item, uint64 *settle_xid);
 static void settle(Batch *batch, uint64 xid);
-static void release_items(Batch *batch);
-static int	release_inode(Batch *batch, int first);
-static void keep_inline_copies(const DifsRelease *release, Doomed *item);
-static void gather_rows(Batch *batch, Doomed *item, DifsLiveness *liveness);
+static void release_items(Batch *batch, DifsLiveness *liveness);
+static int	release_inode(Batch *batch, int first, DifsLiveness *liveness);
+static void keep_inline_copies(Batch *batch, Doomed *leader);
+static void keep_items(Batch *batch, Doomed *leader, int64 from_version, int64 to_version, bool free);
+static bool gather_rows(Batch *batch, Doomed *item, DifsLiveness *liveness);
 static void add_row(Batch *batch, Doomed *item, HeapTuple tuple, TupleDesc desc, DifsLiveness *liveness);
 static void delete_segments(Batch *batch);
 static int	compare_groups(const void *a, const void *b);
-static void delete_run(Row *rows, int count);
+static void delete_run(Batch *batch, Row *rows, int count);
 static bool delete_rows(Batch *batch);
 static void delete_manifest_rows(Batch *batch);
 static void keep_staged_items(Batch *batch);
@@ -118,7 +124,9 @@ difs_collect_doomed(void)
 		delete_segments(batch);
 		DIFS_FAULT("keeper.collect.deleted");
 		alive = delete_rows(batch);
-		if (batch->item_count > 0)
+		if (batch->unfinished_count > 0)
+			last = batch->unfinished[0];
+		else if (batch->item_count > 0)
 			last = batch->items[batch->item_count - 1];
 		done += batch->item_count;
 		difs_duty_progress(done, batch->last ? done : done + 1);
@@ -137,30 +145,25 @@ gather(Batch *batch, const Doomed *after)
 
 	if (!difs_collect_begin())
 		return false;
-	/* compaction changes rows of difs.version (compact.c), which a scan must not meet half-way: it has ended, or waits for us */
-	SPI_execute("LOCK TABLE difs.fragmented IN SHARE UPDATE EXCLUSIVE MODE", false, 0);
 	difs_horizon_read(&batch->horizon);
 	batch->row_count = 0;
 	read_items(batch, after);
 	for (int i = 0; i < batch->item_count; i++)
 		batch->items[i].released = is_due(batch, &batch->items[i], &settle_xid);
-	release_items(batch);
 	SPI_execute("LOCK TABLE difs.fragmented IN SHARE UPDATE EXCLUSIVE MODE", false, 0);	/* compaction moves rows: not while we look */
 	liveness = difs_liveness_begin(true);
+	release_items(batch, liveness);
 	for (int i = 0; i < batch->item_count; i++)
 	{
 		Doomed	   *item = &batch->items[i];
 
+		item->ended = true;
 		if (!item->released)
 			item->kept = 1;
-		if (item->released && item->leader == i)
-			gather_rows(batch, item, liveness);
-		else
-			item->ended = true;
-		if (!item->ended)
+		else if (item->leader == i && !gather_rows(batch, item, liveness))
 		{
-			batch->item_count = i + 1;	/* the others come with the next batch */
-			batch->last = false;
+			break_off(batch, i);
+			break;
 		}
 	}
 	difs_liveness_end(liveness);
@@ -169,8 +172,6 @@ gather(Batch *batch, const Doomed *after)
 		settle(batch, settle_xid);
 		DIFS_FAULT("keeper.collect.settled");
 	}
-	if (batch->item_count > 0)
-		batch->last = batch->last && batch->items[batch->item_count - 1].ended;
 	difs_duty_commit();
 	return true;
 }
@@ -200,17 +201,45 @@ read_items(Batch *batch, const Doomed *after)
 		item->ino = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null));
 		item->version = DatumGetInt32(SPI_getbinval(tuple, desc, 2, &null));
 		item->after_offset = -1;
-		if (!after->ended && item->ino == after->ino && item->version == after->version)
-		{
-			item->kept = after->kept;
-			item->after_offset = after->after_offset;
-			item->after_version = after->after_version;
-		}
+		if (!after->ended && item->ino == after->ino)
+			resume(batch, after, item);
 		item->xid = U64FromFullTransactionId(DatumGetFullTransactionId(SPI_getbinval(tuple, desc, 3, &null)));
 		item->lsn = DatumGetLSN(SPI_getbinval(tuple, desc, 4, &null));
 		item->doomed = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &null));
 		item->settled = DatumGetBool(SPI_getbinval(tuple, desc, 6, &null));
 	}
+}
+
+/* Goes on with an item where the last batch ended; one that was not in that has rows that were not read for it, and waits for the next round. */
+static void
+resume(const Batch *batch, const Doomed *after, Doomed *item)
+{
+	item->after_offset = after->after_offset;
+	item->after_version = after->after_version;
+	item->kept = 1;
+	for (int i = 0; i < batch->unfinished_count; i++)
+	{
+		if (batch->unfinished[i].version == item->version)
+			item->kept = batch->unfinished[i].kept;
+	}
+}
+
+/* The batch ends with the items of this leader, whose rows are not all read; the items of other inodes come with the next one. */
+static void
+break_off(Batch *batch, int leader)
+{
+	int			end = leader;
+
+	for (; end < batch->item_count && batch->items[end].ino == batch->items[leader].ino; end++)
+	{
+		Doomed	   *item = &batch->items[end];
+
+		item->ended = false;
+		if (!item->released)
+			item->kept = 1;
+	}
+	batch->item_count = end;
+	batch->last = false;
 }
 
 /* Is it behind the horizon? Raises *settle_xid if it has to be settled first. */
@@ -256,17 +285,17 @@ settle(Batch *batch, uint64 xid)
 
 /* Of the items that are due, those of one inode are released together: neither may keep what both let go of. */
 static void
-release_items(Batch *batch)
+release_items(Batch *batch, DifsLiveness *liveness)
 {
 	batch->release_count = 0;
 	MemoryContextReset(batch->context);
 	for (int i = 0; i < batch->item_count;)
-		i = batch->items[i].released ? release_inode(batch, i) : i + 1;
+		i = batch->items[i].released ? release_inode(batch, i, liveness) : i + 1;
 }
 
 /* Returns the first item of the next inode. */
 static int
-release_inode(Batch *batch, int first)
+release_inode(Batch *batch, int first, DifsLiveness *liveness)
 {
 	DifsRelease *release = &batch->releases[batch->release_count];
 	Doomed	   *leader = &batch->items[first];
@@ -282,7 +311,7 @@ release_inode(Batch *batch, int first)
 			versions[count++] = batch->items[end].version;
 	}
 	caller = MemoryContextSwitchTo(batch->context);
-	released = difs_liveness_release(leader->ino, versions, count, release);
+	released = difs_liveness_release(liveness, leader->ino, versions, count, release);
 	MemoryContextSwitchTo(caller);
 	leader->release = batch->release_count;
 	batch->release_count += released;
@@ -292,46 +321,77 @@ release_inode(Batch *batch, int first)
 		batch->items[i].leader = first;
 	}
 	if (released)
-		keep_inline_copies(release, leader);
+		keep_inline_copies(batch, leader);
 	return end;
 }
 
-/* Tiny content has no rows that could tell. */
+/* Tiny content has no rows that could tell: its bytes wait for copies, unless another version of the inode has them, too. */
 static void
-keep_inline_copies(const DifsRelease *release, Doomed *item)
+keep_inline_copies(Batch *batch, Doomed *leader)
 {
+	const DifsRelease *release = &batch->releases[leader->release];
 	Oid			types[] = {INT8OID, INT4ARRAYOID};
 	int			count;
 	int32	   *kept = difs_release_kept(release, true, &count);
 	Datum		values[] = {Int64GetDatum(release->ino), versions_datum(kept, count)};
 
-	if (count > 0)
+	if (count == 0)
+		return;
+	if (SPI_execute_with_args("SELECT version FROM difs.inline WHERE ino = $1 AND version = ANY ($2)", lengthof(types), types, values,
+							  NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read difs.inline");
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		if (SPI_execute_with_args("SELECT FROM difs.inline WHERE ino = $1 AND version = ANY ($2)", lengthof(types), types, values,
-								  NULL, true, 1) != SPI_OK_SELECT)
-			elog(ERROR, "could not read difs.inline");
-		item->kept += SPI_processed;
+		bool		null;
+		int32		version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+
+		if (difs_release_row_need(release, version, -1) == DIFS_ROW_IN_COPY)
+			keep_items(batch, leader, version, -1, false);
 	}
 }
 
+/* A row has to stay, so the items that have it do; and if nobody needs it (free) and none has it, all of them, or it would be forgotten. */
 static void
+keep_items(Batch *batch, Doomed *leader, int64 from_version, int64 to_version, bool free)
+{
+	const DifsRelease *release = &batch->releases[leader->release];
+	const Doomed *end = batch->items + batch->item_count;
+	bool		forgotten = free;
+
+	for (Doomed *item = leader; item < end && item->ino == leader->ino; item++)
+	{
+		bool		has = item->released &&
+			(item->version == 0 || difs_release_has_row(release, item->version, from_version, to_version));
+
+		item->kept += has;
+		forgotten = forgotten && !has;
+	}
+	for (Doomed *item = leader; item < end && item->ino == leader->ino && forgotten; item++)
+		item->kept += item->released;
+}
+
+/* False if there are more than fit. */
+static bool
 gather_rows(Batch *batch, Doomed *item, DifsLiveness *liveness)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT4OID, INT4OID};
+	const DifsRelease *release = &batch->releases[item->release];
+	Oid			types[] = {INT8OID, INT8OID, INT4OID, INT4OID, INT4OID, INT4OID};
 	int			limit = MAX_ROWS - batch->row_count;
 	Datum		values[] = {
 		Int64GetDatum(item->ino), Int64GetDatum(item->after_offset), Int32GetDatum(item->after_version),
-		Int32GetDatum(limit)
+		Int32GetDatum(limit), Int32GetDatum(release->first), Int32GetDatum(release->last)
 	};
 
+	if (release->first > release->last)
+		return true;
 	if (SPI_execute_with_args("SELECT file_offset, from_version, segment, block_group, stored_length, to_version FROM difs.manifest "
-							  "WHERE ino = $1 AND (file_offset, from_version) > ($2, $3) "
+							  "WHERE ino = $1 AND (file_offset, from_version) > ($2, $3) AND from_version BETWEEN $5 AND $6 "
 							  "ORDER BY file_offset, from_version LIMIT $4",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.manifest");
-	item->ended = SPI_processed < limit;
 	for (uint64 i = 0; i < SPI_processed; i++)
 		add_row(batch, item, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, liveness);
+	return SPI_processed < limit;
 }
 
 static void
@@ -339,7 +399,6 @@ add_row(Batch *batch, Doomed *item, HeapTuple tuple, TupleDesc desc, DifsLivenes
 {
 	Row		   *row = &batch->rows[batch->row_count];
 	bool		null;
-	int64		to_version;
 
 	row->item = item;
 	row->offset = item->after_offset = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null));
@@ -348,8 +407,10 @@ add_row(Batch *batch, Doomed *item, HeapTuple tuple, TupleDesc desc, DifsLivenes
 	row->group = (uint64) DatumGetInt64(SPI_getbinval(tuple, desc, 4, &null));
 	row->stored_length = (uint32) DatumGetInt32(SPI_getbinval(tuple, desc, 5, &null));
 	row->gone = false;
-	to_version = DatumGetInt32(SPI_getbinval(tuple, desc, 6, &null));
-	switch (difs_release_row_need(&batch->releases[item->release], row->from_version, null ? -1 : to_version))
+	row->to_version = DatumGetInt32(SPI_getbinval(tuple, desc, 6, &null));
+	if (null)
+		row->to_version = -1;
+	switch (difs_release_row_need(&batch->releases[item->release], row->from_version, row->to_version))
 	{
 		case DIFS_ROW_FREE:
 			row->shared = !difs_segment_may_die(liveness, row->segment, batch->releases, batch->release_count,
@@ -359,7 +420,7 @@ add_row(Batch *batch, Doomed *item, HeapTuple tuple, TupleDesc desc, DifsLivenes
 		case DIFS_ROW_IN_VERSION:
 			break;
 		case DIFS_ROW_IN_COPY:
-			item->kept++;
+			keep_items(batch, item, row->from_version, row->to_version, false);
 			break;
 	}
 }
@@ -377,7 +438,7 @@ delete_segments(Batch *batch)
 	{
 		if (i < batch->row_count && batch->rows[i].group == batch->rows[begin].group)
 			continue;
-		delete_run(&batch->rows[begin], i - begin);
+		delete_run(batch, &batch->rows[begin], i - begin);
 		begin = i;
 	}
 }
@@ -397,7 +458,7 @@ compare_groups(const void *a, const void *b)
 
 /* Rows of one block group. */
 static void
-delete_run(Row *rows, int count)
+delete_run(Batch *batch, Row *rows, int count)
 {
 	uint64	   *segments = palloc(count * sizeof(uint64));
 	DifsMembers members = {0};
@@ -426,7 +487,8 @@ delete_run(Row *rows, int count)
 	for (int i = 0; i < count; i++)
 	{
 		rows[i].gone = gone;
-		rows[i].item->kept += !gone;
+		if (!gone)
+			keep_items(batch, rows[i].item, rows[i].from_version, rows[i].to_version, true);
 	}
 	if (gone)
 	{
@@ -450,8 +512,6 @@ delete_rows(Batch *batch)
 	{
 		Doomed	   *item = &batch->items[i];
 
-		if (item->released)
-			item->kept = batch->items[item->leader].kept;
 		if (item->ended && item->kept == 0)
 		{
 			delete_inline(batch, item);
@@ -460,6 +520,12 @@ delete_rows(Batch *batch)
 		else if (item->released && item->version == 0)
 			delete_copies(item);
 		difs_collect_count(item->kept == 0 ? DIFS_COLLECTED_DOOMED : DIFS_COLLECTED_WAITING, item->ended);
+	}
+	batch->unfinished_count = 0;
+	for (int i = 0; i < batch->item_count; i++)
+	{
+		if (!batch->items[i].ended)
+			batch->unfinished[batch->unfinished_count++] = batch->items[i];
 	}
 	DIFS_FAULT("keeper.collect.rows");
 	difs_duty_commit();
@@ -520,7 +586,12 @@ static void
 keep_staged_items(Batch *batch)
 {
 	for (int i = 0; i < batch->row_count; i++)
-		batch->rows[i].item->kept += batch->rows[i].group == 0;
+	{
+		const Row  *row = &batch->rows[i];
+
+		if (row->group == 0)
+			keep_items(batch, row->item, row->from_version, row->to_version, true);
+	}
 }
 
 /*
@@ -533,7 +604,7 @@ delete_copies(const Doomed *item)
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum(item->ino)};
 
-	SPI_execute_with_args("DELETE FROM difs.version WHERE ino = $1 AND map_ino IS NOT NULL", lengthof(types), types, values, NULL, false, 0);
+	SPI_execute_with_args("DELETE FROM difs.version WHERE ino = $1 AND map_ino <> ino", lengthof(types), types, values, NULL, false, 0);
 }
 
 /* The bytes of tiny versions: its own, and those that it shares with one that has gone before it. */

@@ -2,8 +2,9 @@
  * collect_dropped.c - what was in dropped volumes (collect.h).
  *
  * A row of difs.dropped is a directory without an inode whose entries are still
- * there.  A step takes up to BATCH of them away: files become doomed, directories
- * rows of difs.dropped; when nothing is left, the row goes.  Each step is a
+ * there.  A step takes up to BATCH of them away, those of deleted files with a
+ * history (src/marker.h) as well: files become doomed, directories rows of
+ * difs.dropped; when nothing is left, the row goes.  Each step is a
  * transaction, so a round that dies has done what it has done.
  *
  * Transactions that found the volume before it was dropped may still add to it.
@@ -47,7 +48,7 @@ static bool
 empty_some(int64 *after, bool *found)
 {
 	static const char *const take =
-		"WITH gone AS (DELETE FROM difs.dentry d USING (SELECT parent, name FROM difs.dentry WHERE parent = $1 LIMIT " BATCH ") AS few"
+		"WITH gone AS (DELETE FROM difs.dentry d USING (SELECT parent, name FROM difs.dentry WHERE parent IN ($1, -$1) LIMIT " BATCH ") AS few"
 		" WHERE d.parent = few.parent AND d.name = few.name RETURNING d.ino),"
 		" names AS (SELECT ino, pg_catalog.count(*) AS gone FROM gone GROUP BY ino),"
 		" removed AS (DELETE FROM difs.inode i USING names WHERE i.ino = names.ino"

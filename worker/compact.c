@@ -15,8 +15,8 @@
  * to this one; and by snapshots, standbys and restores to a time before, which
  * see the version as it was.  So each replaced row is written once more, under a
  * number of its own that is doomed: it keeps the segment as long as anything that
- * is let go of is kept.  And "version -1" of the file is doomed, so that the keeper
- * takes away rows that no version of it has any more.
+ * is let go of is kept.  And the file's unused rows are doomed (src/doom.h), so that
+ * the keeper takes away those that no version of it has any more.
  *
  * The inode's row is locked and touched, so a writer waits, or in REPEATABLE READ fails
  * with 40001, as after any other change.  If this process dies, what it has sent is orphans.
@@ -47,6 +47,7 @@ typedef struct Part
 {
 	DifsVersion version;
 	DifsVolume	volume;
+	int32		last_version;	/* highest number ever given, if that is another */
 	int64		remains;		/* number under which the replaced rows go on; 0: there are none yet */
 	bool		closed;			/* some go on for older versions, too */
 	int64		rows;			/* replaced */
@@ -159,13 +160,14 @@ lock_file(int64 ino, Part *part)
 	int32		number;
 	int32		volume;
 
-	if (SPI_execute_with_args("SELECT version, volume FROM difs.inode WHERE ino = $1 AND kind = 'f' FOR NO KEY UPDATE SKIP LOCKED",
+	if (SPI_execute_with_args("SELECT version, volume, coalesce(last_version, 0) FROM difs.inode WHERE ino = $1 AND kind = 'f' FOR NO KEY UPDATE SKIP LOCKED",
 							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not lock a row of difs.inode");
 	if (SPI_processed == 0)
 		return false;
 	number = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 	volume = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null));
+	part->last_version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &null));
 	SPI_freetuptable(SPI_tuptable);
 	/* what was committed before the lock */
 	difs_write_end();
@@ -173,13 +175,14 @@ lock_file(int64 ino, Part *part)
 	return difs_version_find(ino, number, &part->version) && difs_volume_find_id(volume, &part->volume);
 }
 
-/* Rows of another file or version are left to that. */
+/* Rows of another file or version are left to that; and after versions that were deleted, rows for this one would count for those, too. */
 static bool
 is_its_own(const Part *part)
 {
 	const DifsVersion *version = &part->version;
 
-	return version->map_ino == version->ino && version->map_version == version->version && !version->deleted;
+	return version->map_ino == version->ino && version->map_version == version->version && !version->deleted &&
+		part->last_version <= version->version;
 }
 
 /* Works from an offset on; returns where the next part begins, or -1 at the end. */
@@ -271,7 +274,6 @@ finish_part(Part *part, bool last)
 		SPI_execute_with_args("DELETE FROM difs.fragmented WHERE ino = $1", 1, &(Oid) {INT8OID}, values, NULL, false, 0);
 	if (part->rows == 0)
 		return;
-	SPI_execute("LOCK TABLE difs.fragmented IN SHARE UPDATE EXCLUSIVE MODE", false, 0);	/* see collect_doomed.c */
 	execute("UPDATE difs.version SET segments = segments - $3 WHERE ino = $1 AND version = $2", 3, values);
 	execute("UPDATE difs.inode SET ctime = ctime WHERE ino = $1", 1, values);
 	difs_doom_inode(part->remains);
