@@ -98,8 +98,8 @@ typedef struct DifsOpenGroup
 	uint64		reserved_bytes; /* used in the file, what is on its way included; streamer's */
 	int32		in_flight;		/* segments sent and not acknowledged; streamer's; sealed only at 0 */
 	uint64		in_flight_bytes;	/* the same in bytes */
-	int32		leases;			/* segments that clients may write to it by token and have no receipts of yet (worker/lease.h) */
-	uint64		leased_bytes;	/* the same in bytes, at most */
+	int32		leases;			/* receipts that are to come of segments which clients write to it by token (worker/lease.h) */
+	uint64		leased_bytes;	/* what these segments may have, at most */
 	TimestampTz leased_until;	/* when the last of their tokens expires */
 	bool		avoided;		/* a member is not alive: nothing new goes there; set by the keeper */
 } DifsOpenGroup;

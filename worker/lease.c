@@ -34,7 +34,7 @@ difs_lease_take(DifsDatabase *database, const DifsClass *class, uint32 bytes, Ti
 
 		chosen->reserved_bytes += difs_record_bytes(bytes);
 		chosen->leased_bytes += difs_record_bytes(bytes);
-		chosen->leases++;
+		chosen->leases += class->replicas;
 		chosen->leased_until = Max(chosen->leased_until, until);
 		*group = *chosen;
 	}
@@ -55,11 +55,11 @@ difs_lease_return(DifsDatabase *database, uint64 id, uint32 bytes, uint32 stored
 	{
 		DifsOpenGroup *group = &database->groups[i];
 
-		if (group->state == DIFS_OPEN_GROUP_UNUSED || group->id != id || group->leases == 0 || group->leased_bytes < taken)
+		if (group->state == DIFS_OPEN_GROUP_UNUSED || group->id != id || group->leases == 0)
 			continue;
 		group->leases--;
-		group->leased_bytes -= taken;
-		group->reserved_bytes -= surplus;
+		group->leased_bytes = group->leases == 0 ? 0 : group->leased_bytes - Min(group->leased_bytes, taken / group->class.replicas);
+		group->reserved_bytes -= Min(group->reserved_bytes, surplus / group->class.replicas);
 		ended = group->leases == 0 && group->state != DIFS_OPEN_GROUP_OPEN;
 	}
 	LWLockRelease(&difs_shared->lock);

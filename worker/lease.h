@@ -43,7 +43,7 @@ extern DifsError difs_class_problem(DifsDatabase *database, const DifsClass *cla
 extern DifsChoice difs_lease_take(DifsDatabase *database, const DifsClass *class, uint32 bytes, TimestampTz until,
 								  const uint64 *avoid, int avoid_count, DifsOpenGroup *group);
 
-/* A segment for which room was taken has come, and is shorter, perhaps. */
+/* A member has a segment for which room was taken, which is shorter, perhaps. */
 extern void difs_lease_return(DifsDatabase *database, uint64 group, uint32 bytes, uint32 stored_length);
 
 /* Under the lock: has the group leases that its sealing should wait for? */
