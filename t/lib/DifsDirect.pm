@@ -290,6 +290,15 @@ sub query
 	return $result;
 }
 
+# Begins a statement that will wait: its result comes in front of that of the next query.
+sub send
+{
+	my ($self, $statement) = @_;
+	$self->{psql}{stdin} .= "$statement;\n";
+	$self->{psql}{run}->pump_nb;
+	return;
+}
+
 # The SQLSTATE, '' if it succeeds.
 sub fails
 {
