@@ -279,7 +279,7 @@ sub try
 	my $result = $psql->query($statement);
 	my $message = $psql->{stderr};
 	$psql->{stderr} = '';
-	return ($result, $message =~ /(?:ERROR|FATAL):\s/ ? $message : '');
+	return ($result, $message =~ /(?:ERROR|FATAL):\s|connection/ || !$psql->{run}->pumpable ? "$message\n" : '');
 }
 
 sub query
