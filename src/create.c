@@ -9,6 +9,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
 
 #include "src/change.h"
 #include "src/create.h"
@@ -17,6 +19,7 @@
 #include "src/perm.h"
 #include "src/policy.h"
 #include "src/report.h"
+#include "src/retain.h"
 #include "src/table.h"
 
 static bool lock_existing(const DifsWalk *walk, int32 if_version, DifsInode *inode);
@@ -87,4 +90,28 @@ create_new(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 		return true;
 	}
 	return difs_entry_create(&walk->parent, walk->name, DIFS_KIND_FILE, inode);
+}
+
+void
+difs_file_store(const DifsVolume *volume, const DifsNumber *number, DifsInode *inode, DifsVersion *version)
+{
+	version->author = GetUserId();
+	version->mtime = GetCurrentTimestamp();
+	difs_number_store(number, inode, version);
+	difs_retain_after_put(volume, inode);
+	inode->new_extent = number->current ? difs_version_extent(version) : inode->extent;
+	difs_inode_store_content(inode);
+}
+
+int32
+difs_if_version_argument(FunctionCallInfo fcinfo, int argument)
+{
+	if (PG_ARGISNULL(argument))
+		return DIFS_ANY_VERSION;
+	if (PG_GETARG_INT32(argument) < 0)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("if_version must not be negative"),
+				 errhint("0 means that the file must not exist yet.")));
+	return PG_GETARG_INT32(argument);
 }

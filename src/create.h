@@ -6,7 +6,11 @@
 
 #include "postgres.h"
 
+#include "fmgr.h"
+
+#include "src/history.h"
 #include "src/path.h"
+#include "src/version.h"
 
 #define DIFS_ANY_VERSION	(-1)
 
@@ -24,5 +28,14 @@
  */
 extern void difs_file_open_for_write(const text *path, bool parents, int32 if_version,
 									 DifsWalk *walk, DifsInode *inode, bool *created);
+
+/*
+ * Makes a version that replaces the content, with the number that was chosen for it (history.h), one of a file that was opened so: sets
+ * author and time, writes both rows, and lets older versions go as the policies say.
+ */
+extern void difs_file_store(const DifsVolume *volume, const DifsNumber *number, DifsInode *inode, DifsVersion *version);
+
+/* An argument if_version of SQL: null is DIFS_ANY_VERSION; 22023 if it is negative. */
+extern int32 difs_if_version_argument(FunctionCallInfo fcinfo, int argument);
 
 #endif

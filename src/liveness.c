@@ -48,6 +48,8 @@ struct DifsLiveness
 {
 	PossibleScan manifest;
 	Snapshot	began;			/* registered; NULL if it will not be asked with releases */
+	PossibleScan uploads;
+	bool		uploads_open;
 };
 
 static void possible_begin(PossibleScan *possible, DifsRelation table, DifsRelation index, Snapshot began);
@@ -74,6 +76,7 @@ difs_liveness_begin(bool released)
 
 	liveness->began = released ? RegisterSnapshot(GetLatestSnapshot()) : NULL;
 	possible_begin(&liveness->manifest, DIFS_REL_MANIFEST, DIFS_REL_MANIFEST_SEGMENT, liveness->began);
+	liveness->uploads_open = false;
 	return liveness;
 }
 
@@ -83,6 +86,8 @@ difs_liveness_end(DifsLiveness *liveness)
 	possible_end(&liveness->manifest);
 	if (liveness->began != NULL)
 		UnregisterSnapshot(liveness->began);
+	if (liveness->uploads_open)
+		possible_end(&liveness->uploads);
 	pfree(liveness);
 }
 
@@ -99,6 +104,16 @@ difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *
 			return false;
 	}
 	return true;
+}
+
+bool
+difs_upload_may_commit(DifsLiveness *liveness, uint64 xid)
+{
+	if (!liveness->uploads_open)
+		possible_begin(&liveness->uploads, DIFS_REL_UPLOAD, DIFS_REL_UPLOAD_XID, NULL);
+	liveness->uploads_open = true;
+	possible_find(&liveness->uploads, (int64) xid);
+	return possible_next(&liveness->uploads);
 }
 
 DifsRowNeed
