@@ -286,7 +286,7 @@ sub cluster_points
 		arm("$point kill");
 		my $hit = DifsCluster::poll_until(sub {
 				eval { driver($point)->(); 1 } or note($@);
-				-e "$control.$point" || ($load->revive && 0);
+				-e "$control.$point" || (eval { $load->revive } && 0);	# which may be killed under it only now
 			}, 60);
 		arm();
 		ok($hit, "$point: killed there");
