@@ -46,7 +46,9 @@ SELECT upload FROM difs_upload_begin('upload:/a/b/empty', 0, 'text/html; charset
 SELECT difs_exists('upload:/a') AS before_the_commit;
 SELECT difs_upload_commit(:upload);
 SAVEPOINT a;
+\set VERBOSITY sqlstate
 SELECT difs_upload_commit(:upload);
+\set VERBOSITY terse
 ROLLBACK TO a;
 COMMIT;
 SELECT size, version FROM difs_stat('upload:/a/b/empty');
@@ -73,11 +75,13 @@ SELECT path, size, segment_size, compression, compression_level, replicas, expir
 FROM difs_upload_resume('upload:/f');
 SELECT path, size, segments FROM difs.uploads WHERE upload = :upload;
 SELECT difs_upload_cancel(:upload);
+\set VERBOSITY sqlstate
 SELECT difs_upload_cancel(:upload);
+\set VERBOSITY terse
 SELECT upload FROM difs_upload_begin('upload:/f', resumable => true) \gset
 SELECT difs_upload_commit(:upload, size => -1);
 SELECT difs_upload_commit(:upload, size => 1);
-SELECT difs_upload_commit(:upload);
+SELECT difs_upload_commit(:upload, size => 0);
 
 -- where bytes are
 SELECT difs_put('upload:/g', convert_to(repeat('0123456789', 10000), 'UTF8'));
