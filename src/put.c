@@ -2,9 +2,9 @@
  * put.c - whole contents into files: difs_put() from a value, difs_import() from
  * a file of the server.
  *
- * Both make a new version that replaces the content.  The rows of inode and
- * version are written here; the manifest rows follow when the segments are stored
- * (pending.c).
+ * Both make a new version that replaces the content, as the helpers of difs_insert()
+ * do (put.h).  The rows of inode and version are written here; the manifest rows
+ * follow when the segments are stored (pending.c).
  */
 #include "postgres.h"
 
@@ -21,22 +21,12 @@
 #include "utils/timestamp.h"
 
 #include "src/compat.h"
-#include "src/content.h"
 #include "src/create.h"
-#include "src/path.h"
+#include "src/put.h"
 #include "src/report.h"
 #include "src/table.h"
 #include "src/version.h"
 
-typedef struct DifsWrite
-{
-	DifsWalk	walk;
-	DifsInode	inode;
-	DifsContent *content;
-} DifsWrite;
-
-static void begin_write(const text *path, bool parents, int32 if_version, DifsWrite *write);
-static int32 end_write(DifsWrite *write);
 static int	open_source(const char *file);
 static uint32 read_piece(int fd, const char *file, char *room, uint32 size);
 static int32 if_version_argument(FunctionCallInfo fcinfo, int argument);
@@ -44,18 +34,15 @@ static int32 if_version_argument(FunctionCallInfo fcinfo, int argument);
 PG_FUNCTION_INFO_V1(difs_put);
 PG_FUNCTION_INFO_V1(difs_import);
 
-static void
-begin_write(const text *path, bool parents, int32 if_version, DifsWrite *write)
+void
+difs_write_open(const text *path, bool parents, int32 if_version, DifsWrite *write)
 {
-	bool		created;
-
-	difs_file_open_for_write(path, parents, if_version, &write->walk, &write->inode, &created);
+	difs_file_open_for_write(path, parents, if_version, &write->walk, &write->inode, &write->created);
 	write->content = difs_content_begin(&write->walk.volume, write->inode.ino, write->inode.version + 1);
 }
 
-/* Makes the new version the current one. */
-static int32
-end_write(DifsWrite *write)
+int32
+difs_write_finish(DifsWrite *write)
 {
 	DifsInode  *inode = &write->inode;
 	DifsVersion version = {0};
@@ -152,11 +139,11 @@ difs_put(PG_FUNCTION_ARGS)
 	data = PG_GETARG_BYTEA_PP(1);
 
 	difs_write_begin("difs_put");
-	begin_write(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, &write);
+	difs_write_open(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, &write);
 	for (Size done = 0; done < VARSIZE_ANY_EXHDR(data); done += write.walk.volume.segment_size)
 		difs_content_add(write.content, VARDATA_ANY(data) + done,
 						 Min(VARSIZE_ANY_EXHDR(data) - done, write.walk.volume.segment_size));
-	version = end_write(&write);
+	version = difs_write_finish(&write);
 	difs_write_end();
 	PG_RETURN_INT32(version);
 }
@@ -181,7 +168,7 @@ difs_import(PG_FUNCTION_ARGS)
 
 	difs_write_begin("difs_import");
 	fd = open_source(file);
-	begin_write(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, &write);
+	difs_write_open(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, &write);
 	size = write.walk.volume.segment_size;
 	do
 	{
@@ -192,7 +179,7 @@ difs_import(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not close file \"%s\" of the server: %m", file)));
-	version = end_write(&write);
+	version = difs_write_finish(&write);
 	difs_write_end();
 	PG_RETURN_INT32(version);
 }

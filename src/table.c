@@ -71,6 +71,8 @@ static const struct
 	[DIFS_REL_JOURNAL] = {"journal", DIFS_JOURNAL_COLUMNS},
 	[DIFS_REL_LOCK] = {"lock", DIFS_LOCK_COLUMNS},
 	[DIFS_REL_LOCK_INO] = {"lock_ino"},
+	[DIFS_REL_INSERT] = {"insert_process", DIFS_INSERT_COLUMNS},
+	[DIFS_REL_SEQ_INSERT] = {"insert_id"},
 	[DIFS_REL_SEQ_FENCE] = {"fence"},
 	[DIFS_REL_SEQ_INO] = {"ino"},
 	[DIFS_REL_SEQ_VOLUME] = {"volume_id"},
