@@ -111,11 +111,11 @@ sub missing { return $cluster->sql("SELECT difs_exists('$_[0]')") eq 'f'; }
 # Bad servers.
 {
 	my $process = insert('/none', $http->url('/status/404'));
-	reaches($process, 'failed', '404');
+	reaches($process, 'failed', 'status 404');
 	like(check($process, 'error'), qr/HTTP status 404/, 'is said to be one');
 	is(scalar($http->requests('/status/404')), 1, 'and not asked for again');
 	$process = insert('/none', $http->url('/status/503'));
-	reaches($process, 'failed', '503');
+	reaches($process, 'failed', 'status 503');
 	cmp_ok(scalar($http->requests('/status/503')), '>', 2, 'is asked for again');
 
 	reaches(insert('/reset', $http->url('/reset/8000000')), 'done', 'a connection that breaks in the middle');
@@ -307,7 +307,7 @@ foreach my $size (6_000_000, 64)
 	my $process = insert($path, $http->url("/gate/$size"));
 	ok(DifsCluster::poll_until(sub { check($process, 'bytes') == $size / 2 }, 30), "$size bytes are under way");
 	$node->kill9;
-	$node->start;
+	ok(DifsCluster::poll_until(sub { delete $node->{_pid}; $node->start(fail_ok => 1) }, 60), 'PostgreSQL is back');
 	$cluster->wait_until_alive;
 	$http->open_gate;
 	reaches($process, 'done', 'and come after a crash, too');

@@ -24,7 +24,7 @@
 #include "worker/process.h"
 
 #define LOOK_MS			5000	/* between two looks at the rows */
-#define CLEAR_MS		60000	/* between two looks for those that can go */
+#define CLEAR_MS		10000	/* between two looks for those that can go */
 #define CLEAR_ROWS		10000	/* at a time */
 
 static BackgroundWorkerHandle *handles[DIFS_MAX_INSERTS];

@@ -86,7 +86,7 @@ static void act(curl_socket_t socket, int what);
 static void look_for_end(void);
 static void break_off(CURLcode code);
 static bool may_pass(CURLcode code, long status);
-pg_noreturn static void report(CURLcode code, long status);
+pg_noreturn static void report(CURLcode code, long status, bool again);
 static int	watch_socket(CURL *handle, curl_socket_t socket, int what, void *context, void *unused);
 static int	set_timer(CURLM *handle, long milliseconds, void *context);
 static size_t take_bytes(char *bytes, size_t size, size_t count, void *context);
@@ -337,7 +337,7 @@ break_off(CURLcode code)
 		failures = 0;
 	received_at_failure = received;
 	if (refused_range || !may_pass(code, status) || (received > 0 && mark[0] == '\0') || failures >= difs_insert_retries)
-		report(code, status);
+		report(code, status, received > 0 && mark[0] == '\0' && may_pass(code, status));
 	pause_ms = Min(FIRST_PAUSE_MS << Min(failures, 10), LONGEST_PAUSE_MS);
 	failures++;
 	ereport(DEBUG1,
@@ -378,8 +378,9 @@ may_pass(CURLcode code, long status)
 	}
 }
 
+/* again: a new beginning may help. */
 static void
-report(CURLcode code, long status)
+report(CURLcode code, long status, bool again)
 {
 	if (refused_address[0] != '\0')
 		ereport(ERROR,
@@ -391,13 +392,9 @@ report(CURLcode code, long status)
 				errcode(ERRCODE_CONNECTION_FAILURE),
 				errmsg("the connection to the source broke after " INT64_FORMAT " bytes", received),
 				errdetail("It has changed since, or sends nothing but all of it."));
-	if (code == CURLE_HTTP_RETURNED_ERROR && !may_pass(code, status))
-		ereport(ERROR,
-				errcode(status == 404 || status == 410 ? DIFS_ERRCODE_NO_FILE : DIFS_ERRCODE_IO),
-				errmsg("the source answers with HTTP status %ld", status));
 	if (code == CURLE_HTTP_RETURNED_ERROR)
 		ereport(ERROR,
-				errcode(ERRCODE_CONNECTION_FAILURE),
+				errcode(again ? ERRCODE_CONNECTION_FAILURE : status == 404 || status == 410 ? DIFS_ERRCODE_NO_FILE : DIFS_ERRCODE_IO),
 				errmsg("the source answers with HTTP status %ld", status));
 	if (code == CURLE_OK || code == CURLE_WRITE_ERROR)
 		ereport(ERROR,
@@ -413,7 +410,7 @@ report(CURLcode code, long status)
 				errmsg("the source redirects to what is not allowed"),
 				errdetail("From http: to http: and https:, from https: to https: only."));
 	ereport(ERROR,
-			errcode(may_pass(code, status) ? ERRCODE_CONNECTION_FAILURE : DIFS_ERRCODE_IO),
+			errcode(again ? ERRCODE_CONNECTION_FAILURE : DIFS_ERRCODE_IO),
 			errmsg("could not fetch the source: %s", curl_easy_strerror(code)),
 			received > 0 ? errdetail("After " INT64_FORMAT " bytes.", received) : 0);
 }
