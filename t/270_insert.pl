@@ -293,9 +293,11 @@ sub missing { return $cluster->sql("SELECT difs_exists('$_[0]')") eq 'f'; }
 	is($cluster->sql("SELECT string_agg(DISTINCT state, ' ') FROM difs.inserts WHERE process > $highest"), 'done', 'all of them well');
 	is($cluster->sql(q{SELECT count(*), min(version), max(version), sum(size) FROM difs_list('/many')}), '200|1|1|2010000', 'each once');
 	cmp_ok($most, '<=', 3, "no more than three at a time ($most)");
-	my ($state, $message) = $cluster->sql_fails(q{ALTER SYSTEM SET difs.insert_queue = 1}, 'SELECT pg_reload_conf()', 'SELECT pg_sleep(0.5)',
+	$cluster->sql('ALTER SYSTEM SET difs.insert_queue = 1', 'SELECT pg_reload_conf()');
+	ok(DifsCluster::poll_until(sub { $cluster->sql('SHOW difs.insert_queue') eq '1' }, 10), 'a shorter queue');
+	my ($state) = $cluster->sql_fails(
 		"SELECT difs_insert('/q1', '" . $http->url('/slow/500') . "')", "SELECT difs_insert('/q2', '" . $http->url('/ok/5') . "')");
-	is($state, '53400', 'a role cannot have more than its queue');
+	is($state, '53400', 'a role cannot have more than fits into it');
 	$cluster->sql('ALTER SYSTEM RESET difs.insert_queue', 'SELECT pg_reload_conf()',
 		q{SELECT difs_insert_cancel(process) FROM difs.inserts WHERE path = 'main:/q1'});
 }
