@@ -1734,6 +1734,24 @@ SELECT pg_catalog.pg_extension_config_dump('difs.insert_process', 'WHERE false')
 SELECT pg_catalog.pg_extension_config_dump('difs.insert_id', '');
 
 --
+-- Chunk servers that make themselves known (src/server_admin.c, chunkd/register.h).
+--
+
+CREATE FUNCTION difs_server_register(
+    name   text,
+    host   text,
+    port   integer,
+    zone   text DEFAULT '',
+    tier   text DEFAULT 'disk',
+    weight integer DEFAULT 100)
+RETURNS text
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_server_register';
+COMMENT ON FUNCTION difs_server_register(text, text, integer, text, text, integer)
+IS 'for difsd --register: adds a chunk server as difs_server_add() does, or changes the address of the one that has the same name and data; returns added, moved or known';
+REVOKE ALL ON FUNCTION difs_server_register(text, text, integer, text, text, integer) FROM PUBLIC;
+
+--
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
 -- pristine ones make way.
 --
