@@ -27,7 +27,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "common/fault.h"
 #include "src/compat.h"
 #include "src/report.h"
 #include "src/settings.h"
@@ -343,7 +342,6 @@ break_off(CURLcode code)
 	ereport(DEBUG1,
 			(errmsg_internal("difs: a source broke off after " INT64_FORMAT " bytes: %s", received, curl_easy_strerror(code))));
 	hang_up();
-	DIFS_FAULT("keeper.insert.broken");
 	for (TimestampTz until = difs_process_in(pause_ms); GetCurrentTimestamp() < until;)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(pause_ms, TURN_MS), PG_WAIT_EXTENSION);
