@@ -78,7 +78,7 @@ reaches_parent(const text *path)
 	DifsPath   *parsed = difs_path_parse(path);
 	DifsWalk	walk;
 
-	return parsed->count <= 1 || difs_path_look(cstring_to_text(difs_path_write(parsed, parsed->count - 1)), &walk);
+	return parsed->count <= 1 || difs_path_look(cstring_to_text(difs_path_leading(parsed, parsed->count - 1)), &walk);
 }
 
 /* The file's directories are to be made, below the last one that is there. */
@@ -94,7 +94,7 @@ check_nearest(const text *path)
 	for (int count = parsed->count - 1; count >= 0; count--)
 	{
 		DifsWalk	walk;
-		text	   *above = cstring_to_text(difs_path_write(parsed, count));
+		text	   *above = cstring_to_text(difs_path_leading(parsed, count));
 
 		if (!difs_path_look(above, &walk))
 			continue;

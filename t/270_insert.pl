@@ -11,6 +11,9 @@ use lib "$FindBin::RealBin/lib";
 
 use DifsCluster;
 use DifsHttp;
+use Digest::SHA;
+use IO::Socket::INET;
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -186,6 +189,43 @@ sub missing { return $cluster->sql("SELECT difs_exists('$_[0]')") eq 'f'; }
 	ok(missing('/none'), 'and no file is there');
 	$node->append_conf('postgresql.conf', 'difs.insert_private_addresses = on');
 	$node->reload;
+}
+
+# https: only with a certificate by a CA that is believed, and from there to no http:.
+{
+	my $dir = $cluster->dir;
+	system("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+		  . " -keyout $dir/https.key -out $dir/https.crt 2>$dir/openssl.log") == 0 or die slurp_file("$dir/openssl.log");
+	mkdir("$dir/www");
+	$cluster->write_file('www/good', "HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nsecure");
+	$cluster->write_file('www/down', "HTTP/1.0 302 Found\r\nLocation: " . $http->url('/ok/5') . "\r\nContent-Length: 0\r\n\r\n");
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		chdir("$dir/www") or POSIX::_exit(126);
+		open(STDIN, '<', '/dev/null');
+		open(STDOUT, '>', "$dir/s_server.log");
+		open(STDERR, '>&', \*STDOUT);
+		exec('openssl', 's_server', '-accept', "127.0.0.1:$port", '-cert', "$dir/https.crt", '-key', "$dir/https.key", '-HTTP', '-quiet')
+		  or POSIX::_exit(127);
+	}
+	DifsCluster::poll_until(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) }, 30);
+	my $process = insert('/none', "https://localhost:$port/good");
+	reaches($process, 'failed', 'https: with a certificate by nobody');
+	like(check($process, 'error'), qr/certificate/i, 'is not believed');
+	$node->append_conf('postgresql.conf', "difs.insert_ca_file = '$dir/https.crt'\n");
+	$node->reload;
+	ok(DifsCluster::poll_until(sub { $cluster->sql('SHOW difs.insert_ca_file') ne '' }, 10), 'a CA');
+	reaches(insert('/secure', "https://localhost:$port/good"), 'done', 'and by one that is believed it is');
+	is($cluster->sql(q{SELECT convert_from(difs_get('/secure'), 'UTF8')}), 'secure', 'with its content');
+	$process = insert('/none', "https://127.0.0.1:$port/good");
+	reaches($process, 'failed', 'not under another name');
+	$process = insert('/none', "https://localhost:$port/down");
+	reaches($process, 'failed', 'and it does not lead to http:');
+	like(check($process, 'error'), qr/redirects to what is not allowed/, 'with that reason');
+	kill('KILL', $pid);
+	waitpid($pid, 0);
 }
 
 # Too large, by its length or without one; nothing of it stays.

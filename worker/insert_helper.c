@@ -83,7 +83,7 @@ difs_insert_interrupts(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
-	if (served->state != DIFS_DATABASE_RUNNING)
+	if (served->state != DIFS_DATABASE_RUNNING || served->database != MyDatabaseId)
 		ereport(FATAL,
 				(errcode(ERRCODE_ADMIN_SHUTDOWN),
 				 errmsg("difs: a helper for difs_insert() ends, since the workers of its database do")));

@@ -24,6 +24,7 @@
 #include "worker/process.h"
 
 #define LOOK_MS			5000	/* between two looks at the rows */
+#define AGAIN_MS		1000	/* from the end of a helper to the next look */
 #define CLEAR_MS		10000	/* between two looks for those that can go */
 #define CLEAR_ROWS		10000	/* at a time */
 
@@ -82,7 +83,7 @@ difs_inserts_stop(void)
 	}
 }
 
-/* A helper that finds nothing more may end just when something comes: then it is looked for again. */
+/* What one leaves that died is taken up a little later, since the next one may die of the same. */
 static void
 notice_ends(void)
 {
@@ -94,7 +95,7 @@ notice_ends(void)
 			continue;
 		pfree(handles[i]);
 		handles[i] = NULL;
-		look_at = 0;
+		look_at = Min(look_at, difs_process_in(AGAIN_MS));
 	}
 }
 
