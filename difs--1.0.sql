@@ -1938,6 +1938,132 @@ COMMENT ON FUNCTION difs_locate(text, bigint, bigint, integer) IS
 'where the bytes of a range are: segments with permission to read them from any of the servers, or the bytes themselves where no segment holds just them; what no row covers are zeros';
 
 --
+-- Pull insert (src/insert.h): content that the database fetches itself.
+--
+
+-- What has been asked for, and how it went.  A row is 'in progress' while a helper works at it (or died at it: then the next one
+-- begins again), and the transaction that says 'done' is the one that has made the file's version.
+CREATE SEQUENCE difs.insert_id;
+CREATE TABLE difs.insert_process (
+    id          bigint PRIMARY KEY,
+    path        text NOT NULL,
+    source      text NOT NULL,
+    role        oid NOT NULL,
+    if_version  integer,
+    parents     boolean NOT NULL,
+    state       text NOT NULL CHECK (state IN ('accepted', 'in progress', 'done', 'failed', 'cancelled')),
+    begun       integer NOT NULL,
+    segments    bigint,
+    bytes       bigint,
+    total_bytes bigint,
+    version     integer,
+    error       text,
+    requested   timestamptz NOT NULL,
+    started     timestamptz,
+    ended       timestamptz
+);
+CREATE INDEX insert_process_open ON difs.insert_process (id) WHERE state IN ('accepted', 'in progress');
+CREATE INDEX insert_process_path ON difs.insert_process (path COLLATE "C", id);
+CREATE INDEX insert_process_role ON difs.insert_process (role) WHERE state IN ('accepted', 'in progress');
+CREATE INDEX insert_process_ended ON difs.insert_process (ended);
+COMMENT ON TABLE difs.insert_process IS 'what difs_insert() has been asked for; begun: how often a helper has taken it up';
+COMMENT ON SEQUENCE difs.insert_id IS 'numbers of processes of difs_insert()';
+REVOKE ALL ON TABLE difs.insert_process FROM PUBLIC;
+REVOKE ALL ON SEQUENCE difs.insert_id FROM PUBLIC;
+
+CREATE FUNCTION difs_insert(path text, source_url text, if_version integer DEFAULT NULL, parents boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_insert';
+COMMENT ON FUNCTION difs_insert(text, text, integer, boolean)
+IS 'has the database fetch the content of a file from http:, https: or file: after COMMIT; returns the number of the process, for difs_check(); granted to those who may';
+REVOKE ALL ON FUNCTION difs_insert(text, text, integer, boolean) FROM PUBLIC;
+
+CREATE FUNCTION difs_insert_cancel(process bigint)
+RETURNS boolean
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_insert_cancel';
+COMMENT ON FUNCTION difs_insert_cancel(bigint) IS 'ends a process of difs_insert() that has not ended; false if it has';
+
+CREATE FUNCTION difs.insert_progress()
+RETURNS TABLE (process bigint, segments bigint, bytes bigint, total_bytes bigint)
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 4
+AS 'MODULE_PATHNAME', 'difs_insert_progress';
+COMMENT ON FUNCTION difs.insert_progress() IS 'numbers of what helpers are fetching at this moment; for the view difs.inserts';
+
+CREATE FUNCTION difs.insert_visible(role oid)
+RETURNS boolean
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_insert_visible';
+COMMENT ON FUNCTION difs.insert_visible(oid) IS 'may the user see processes of a role; for the view difs.inserts';
+
+CREATE VIEW difs.inserts WITH (security_barrier) AS
+SELECT p.id AS process,
+       p.path,
+       p.source,
+       pg_catalog.pg_get_userbyid(p.role) AS role,
+       p.state,
+       coalesce(now.segments, p.segments, 0) AS segments,
+       coalesce(now.bytes, p.bytes, 0) AS bytes,
+       coalesce(now.total_bytes, p.total_bytes) AS total_bytes,
+       p.version,
+       p.error,
+       p.requested,
+       p.started,
+       p.ended
+FROM difs.insert_process p
+LEFT JOIN difs.insert_progress() AS now ON now.process OPERATOR(pg_catalog.=) p.id AND p.state OPERATOR(pg_catalog.=) 'in progress'
+WHERE difs.insert_visible(p.role);
+COMMENT ON VIEW difs.inserts IS 'processes of difs_insert(): those of the user''s roles, all for pg_monitor';
+GRANT SELECT ON difs.inserts TO PUBLIC;
+
+CREATE FUNCTION difs_check(process bigint)
+RETURNS SETOF difs.inserts
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT * FROM difs.inserts i WHERE i.process = $1
+$$;
+COMMENT ON FUNCTION difs_check(bigint) IS 'how a process of difs_insert() stands; no row if there is none that the user may see';
+
+CREATE FUNCTION difs.canonical_path(path text)
+RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_canonical_path';
+COMMENT ON FUNCTION difs.canonical_path(text) IS 'a path with its volume and without needless slashes';
+
+CREATE FUNCTION difs_check(path text)
+RETURNS SETOF difs.inserts
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT * FROM difs.inserts i WHERE i.path COLLATE "C" = difs.canonical_path($1) ORDER BY i.process DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION difs_check(text) IS 'the same of the newest process for a path';
+
+-- Processes are work, not data: a restored database does not fetch what was asked of another one.  Numbers are not used again, though.
+SELECT pg_catalog.pg_extension_config_dump('difs.insert_process', 'WHERE false');
+SELECT pg_catalog.pg_extension_config_dump('difs.insert_id', '');
+
+--
+-- Chunk servers that make themselves known (src/server_admin.c, chunkd/register.h).
+--
+
+CREATE FUNCTION difs_server_register(
+    name   text,
+    host   text,
+    port   integer,
+    zone   text DEFAULT '',
+    tier   text DEFAULT 'disk',
+    weight integer DEFAULT 100)
+RETURNS text
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_server_register';
+COMMENT ON FUNCTION difs_server_register(text, text, integer, text, text, integer)
+IS 'for difsd --register: adds a chunk server as difs_server_add() does, or changes the address of the one that has the same name and data; returns added, moved or known';
+REVOKE ALL ON FUNCTION difs_server_register(text, text, integer, text, text, integer) FROM PUBLIC;
+
+--
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
 -- pristine ones make way.
 --

@@ -11,6 +11,7 @@
 #include "directory.h"
 #include "log.h"
 #include "options.h"
+#include "register.h"
 #include "server.h"
 
 static void prepare_process(void);
@@ -24,6 +25,7 @@ main(int argc, char **argv)
 	DifsStore  *store;
 	DifsError	error;
 	int			exit_code;
+	bool		ended;
 
 	if (!difs_options_parse(argc, argv, &options, &exit_code))
 		return exit_code;
@@ -36,10 +38,14 @@ main(int argc, char **argv)
 		difs_log(DIFS_LOG_ERROR, "could not start: %s", error.text);
 		return 1;
 	}
+	difs_register_start(&options, server.port);
 	uv_run(uv_default_loop(), UV_RUN_DEFAULT);
+	ended = difs_register_stop();
 	difs_server_destroy(&server);
 	uv_loop_close(uv_default_loop());
 	difs_log(DIFS_LOG_INFO, "stopped");
+	if (!ended)
+		_exit(0);				/* the thread that registers still runs: what exit() would clean up may be in use */
 	return 0;
 }
 

@@ -21,6 +21,8 @@
 #endif
 
 #define DEFAULT_MAX_CONNECTIONS 1200
+#define HOST_SIZE sizeof(((DifsOptions *) 0)->host)
+#define PORT_SIZE sizeof(((DifsOptions *) 0)->port)
 
 static const char usage[] =
 "difsd keeps segments of difs, the PostgreSQL-transactional file system, in a directory and serves them.\n"
@@ -41,6 +43,11 @@ static const char usage[] =
 "  --tier disk|memory     where segments are kept (default disk)\n"
 "  --capacity SIZE        most bytes to take, such as 500GB (default what the file system has,\n"
 "                         for the memory tier half of the machine's memory)\n"
+"  --register CONNINFO    make itself known to the database that libpq connects to so, such as \"service=files\";\n"
+"                         tried again until it works\n"
+"  --advertise HOST:PORT  where the database finds this server, if that is not what --listen says; with port 0\n"
+"                         the one that is listened on\n"
+"  --zone ZONE            what may fail together, such as a rack; said when registering\n"
 "  --address-file FILE    write the address that is listened on to this file\n"
 "  --exit-with-stdin      end when standard input is closed\n"
 "  --max-connections N    most connections at a time (default 1200)\n"
@@ -59,6 +66,9 @@ enum
 	OPTION_TLS,
 	OPTION_TIER,
 	OPTION_CAPACITY,
+	OPTION_REGISTER,
+	OPTION_ADVERTISE,
+	OPTION_ZONE,
 	OPTION_ADDRESS_FILE,
 	OPTION_EXIT_WITH_STDIN,
 	OPTION_MAX_CONNECTIONS,
@@ -77,6 +87,9 @@ static const struct option long_options[] = {
 	{"tls", required_argument, NULL, OPTION_TLS},
 	{"tier", required_argument, NULL, OPTION_TIER},
 	{"capacity", required_argument, NULL, OPTION_CAPACITY},
+	{"register", required_argument, NULL, OPTION_REGISTER},
+	{"advertise", required_argument, NULL, OPTION_ADVERTISE},
+	{"zone", required_argument, NULL, OPTION_ZONE},
 	{"address-file", required_argument, NULL, OPTION_ADDRESS_FILE},
 	{"exit-with-stdin", no_argument, NULL, OPTION_EXIT_WITH_STDIN},
 	{"max-connections", required_argument, NULL, OPTION_MAX_CONNECTIONS},
@@ -89,7 +102,8 @@ static bool take_option(int option, const char *value, DifsOptions *options);
 static bool check_options(DifsOptions *options);
 static bool check_tls(DifsOptions *options);
 static bool parse_tls(const char *text, DifsOptions *options);
-static bool parse_address(const char *text, DifsOptions *options);
+static bool check_register(DifsOptions *options);
+static bool parse_address(const char *text, char *host, char *port);
 static bool parse_size(const char *text, uint64_t *size);
 static bool parse_count(const char *text, int *count);
 static bool complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -129,7 +143,7 @@ take_option(int option, const char *value, DifsOptions *options)
 			options->data = value;
 			return true;
 		case OPTION_LISTEN:
-			return parse_address(value, options) || complain("\"%s\" is not of the form HOST:PORT", value);
+			return parse_address(value, options->host, options->port) || complain("\"%s\" is not of the form HOST:PORT", value);
 		case OPTION_KEY_FILE:
 			options->key_file = value;
 			return true;
@@ -151,6 +165,15 @@ take_option(int option, const char *value, DifsOptions *options)
 		case OPTION_CAPACITY:
 			return parse_size(value, &options->capacity_bytes) ||
 				complain("\"%s\" is not a size, such as 500GB", value);
+		case OPTION_REGISTER:
+			options->register_at = value;
+			return true;
+		case OPTION_ADVERTISE:
+			return parse_address(value, options->advertise_host, options->advertise_port) ||
+				complain("\"%s\" is not of the form HOST:PORT", value);
+		case OPTION_ZONE:
+			options->zone = value;
+			return true;
 		case OPTION_ADDRESS_FILE:
 			options->address_file = value;
 			return true;
@@ -184,7 +207,28 @@ check_options(DifsOptions *options)
 		return complain("--listen is missing");
 	if (options->key_file == NULL)
 		return complain("--key-file is missing");
-	return check_tls(options);
+	return check_register(options) && check_tls(options);
+}
+
+/* What others cannot connect to is not to be told to them. */
+static bool
+check_register(DifsOptions *options)
+{
+	if (options->register_at == NULL)
+		return (options->advertise_host[0] == '\0' && options->zone == NULL) ||
+			complain("--advertise and --zone are of use with --register only");
+	if (options->register_at[0] == '\0')
+		return complain("--register needs a connection string");
+	if (options->zone == NULL)
+		options->zone = "";
+	if (options->advertise_host[0] != '\0')
+		return true;
+	if (strcmp(options->host, "0.0.0.0") == 0 || strcmp(options->host, "::") == 0 || strcmp(options->host, "*") == 0)
+		return complain("\"%s\" is all addresses: say with --advertise HOST:PORT where the database finds this server",
+						options->host);
+	memcpy(options->advertise_host, options->host, sizeof(options->host));
+	memcpy(options->advertise_port, options->port, sizeof(options->port));
+	return true;
 }
 
 /* A certificate means that TLS is required, if nothing else is said. */
@@ -222,17 +266,17 @@ parse_tls(const char *text, DifsOptions *options)
 }
 
 static bool
-parse_address(const char *text, DifsOptions *options)
+parse_address(const char *text, char *host, char *port)
 {
 	const char *colon = strrchr(text, ':');
 	size_t		length;
 	char	   *end;
-	unsigned long port;
+	unsigned long number;
 
 	if (colon == NULL || colon == text || !isdigit((unsigned char) colon[1]))
 		return false;
-	port = strtoul(colon + 1, &end, 10);
-	if (*end != '\0' || port > 65535)
+	number = strtoul(colon + 1, &end, 10);
+	if (*end != '\0' || number > 65535)
 		return false;
 	length = (size_t) (colon - text);
 	if (text[0] == '[' && text[length - 1] == ']')
@@ -240,11 +284,11 @@ parse_address(const char *text, DifsOptions *options)
 		text++;
 		length -= 2;
 	}
-	if (length == 0 || length >= sizeof(options->host))
+	if (length == 0 || length >= HOST_SIZE)
 		return false;
-	memcpy(options->host, text, length);
-	options->host[length] = '\0';
-	snprintf(options->port, sizeof(options->port), "%lu", port);
+	memcpy(host, text, length);
+	host[length] = '\0';
+	snprintf(port, PORT_SIZE, "%lu", number);
 	return true;
 }
 

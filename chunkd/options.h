@@ -35,6 +35,10 @@ typedef struct DifsOptions
 	uint8_t		tier;
 	uint64_t	capacity_bytes; /* 0: what the file system has */
 	uint8_t		storage[DIFS_UUID_SIZE];	/* not an option: the data directory's identity, zeros for the memory tier */
+	const char *register_at;	/* connection string of the database to register with; NULL: none */
+	char		advertise_host[256];	/* where others find us; by default what is listened on */
+	char		advertise_port[8];	/* "0": the one that is listened on */
+	const char *zone;			/* said when registering */
 	int			max_connections;
 	bool		exit_with_stdin;
 } DifsOptions;

@@ -204,6 +204,7 @@ write_address(DifsServer *server, DifsError *error)
 		!difs_file_replace(AT_FDCWD, server->options->address_file, text, error))
 		return false;
 	text[strlen(text) - 1] = '\0';
+	server->port = (uint16_t) strtoul(port, NULL, 10);
 	difs_log(DIFS_LOG_INFO, "listening on %s", text);
 	return true;
 }

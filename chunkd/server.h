@@ -40,6 +40,7 @@ typedef struct DifsServer
 	DifsBudget	budget;
 
 	uv_tcp_t	listener;
+	uint16_t	port;			/* that it listens on */
 	uv_timer_t	timer;
 	uv_signal_t terminate;
 	uv_signal_t interrupt;

@@ -2,9 +2,9 @@
  * put.c - whole contents into files: difs_put() from a value, difs_import() from
  * a file of the server.
  *
- * Both make a new version that replaces the content.  The rows of inode and
- * version are written here; the manifest rows follow when the segments are stored
- * (pending.c).
+ * Both make a new version that replaces the content, as the helpers of difs_insert()
+ * do (put.h).  The rows of inode and version are written here; the manifest rows
+ * follow when the segments are stored (pending.c).
  */
 #include "postgres.h"
 
@@ -20,45 +20,31 @@
 #include "utils/builtins.h"
 
 #include "src/compat.h"
-#include "src/content.h"
 #include "src/create.h"
 #include "src/dentry.h"
-#include "src/history.h"
-#include "src/path.h"
+#include "src/put.h"
 #include "src/report.h"
 #include "src/table.h"
 #include "src/version.h"
 
-typedef struct DifsWrite
-{
-	DifsWalk	walk;
-	DifsInode	inode;
-	DifsNumber	number;
-	DifsContent *content;
-} DifsWrite;
-
-static void begin_write(const text *path, bool parents, int32 if_version, int32 number, DifsWrite *write);
-static int32 end_write(DifsWrite *write);
 static int	open_source(const char *file);
 static uint32 read_piece(int fd, const char *file, char *room, uint32 size);
 
 PG_FUNCTION_INFO_V1(difs_put);
 PG_FUNCTION_INFO_V1(difs_import);
 
-static void
-begin_write(const text *path, bool parents, int32 if_version, int32 number, DifsWrite *write)
+void
+difs_write_open(const text *path, bool parents, int32 if_version, int32 number, DifsWrite *write)
 {
-	bool		created;
-
-	difs_file_open_for_write(path, parents, if_version, &write->walk, &write->inode, &created);
+	difs_file_open_for_write(path, parents, if_version, &write->walk, &write->inode, &write->created);
 	if (number != DIFS_NEXT_VERSION)
 		difs_names_again();		/* shows what there is now that the file is locked */
 	difs_number_choose(&write->walk, &write->inode, number, &write->number);
 	write->content = difs_content_begin(&write->walk.volume, write->inode.ino, write->number.content);
 }
 
-static int32
-end_write(DifsWrite *write)
+int32
+difs_write_finish(DifsWrite *write)
 {
 	DifsVersion version = {0};
 
@@ -136,11 +122,11 @@ difs_put(PG_FUNCTION_ARGS)
 	data = PG_GETARG_BYTEA_PP(1);
 
 	difs_write_begin("difs_put");
-	begin_write(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, number, &write);
+	difs_write_open(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, number, &write);
 	for (Size done = 0; done < VARSIZE_ANY_EXHDR(data); done += write.walk.volume.segment_size)
 		difs_content_add(write.content, VARDATA_ANY(data) + done,
 						 Min(VARSIZE_ANY_EXHDR(data) - done, write.walk.volume.segment_size));
-	version = end_write(&write);
+	version = difs_write_finish(&write);
 	difs_write_end();
 	PG_RETURN_INT32(version);
 }
@@ -165,7 +151,7 @@ difs_import(PG_FUNCTION_ARGS)
 
 	difs_write_begin("difs_import");
 	fd = open_source(file);
-	begin_write(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, DIFS_NEXT_VERSION, &write);
+	difs_write_open(PG_GETARG_TEXT_PP(0), PG_GETARG_BOOL(3), if_version, DIFS_NEXT_VERSION, &write);
 	size = write.walk.volume.segment_size;
 	do
 	{
@@ -176,7 +162,7 @@ difs_import(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not close file \"%s\" of the server: %m", file)));
-	version = end_write(&write);
+	version = difs_write_finish(&write);
 	difs_write_end();
 	PG_RETURN_INT32(version);
 }

@@ -1,6 +1,6 @@
 /*
- * server_admin.c - chunk servers as SQL sees them: difs_server_add() and the
- * function behind the view difs.servers.
+ * server_admin.c - chunk servers as SQL sees them: difs_server_add(),
+ * difs_server_register() and the function behind the view difs.servers.
  *
  * A server is only added after it has proved that it holds the cluster key and has
  * the storage name that it is said to have.  The row counts from COMMIT on, and so
@@ -10,12 +10,14 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -62,7 +64,9 @@ static bool want_repair = false;
 
 static void get_arguments(FunctionCallInfo fcinfo, NewServer *server);
 static void check_length(const char *what, const char *value, Size size);
+static HeapTuple find_server(const char *name, int *count);
 static void check_is_new(const NewServer *server);
+static const char *move_server(HeapTuple row, const NewServer *server);
 static void meet(NewServer *server);
 static void check_meeting(NewServer *server, const DifsConn *conn);
 pg_noreturn static void report_no_meeting(const NewServer *server, const DifsConn *conn);
@@ -119,29 +123,77 @@ check_length(const char *what, const char *value, Size size)
 				 errmsg("%s is longer than %zu bytes", what, size - 1)));
 }
 
-static void
-check_is_new(const NewServer *server)
+/* Its row, copied; NULL if there is none. And how many servers there are. */
+static HeapTuple
+find_server(const char *name, int *count)
 {
 	DifsScan   *scan = difs_scan_begin(DIFS_REL_SERVER, DIFS_REL_SERVER_PKEY, 0, NULL);
 	HeapTuple	tuple;
-	int			count = 0;
+	HeapTuple	found = NULL;
 
+	*count = 0;
 	while ((tuple = difs_scan_next(scan, false)) != NULL)
 	{
 		bool		null;
-		char	   *name = TextDatumGetCString(heap_getattr(tuple, DIFS_SERVER_NAME, difs_scan_desc(scan), &null));
 
-		if (strcmp(name, server->name) == 0)
-			ereport(ERROR,
-					(errcode(DIFS_ERRCODE_EXISTS),
-					 errmsg("chunk server \"%s\" exists already", server->name)));
-		count++;
+		if (strcmp(TextDatumGetCString(heap_getattr(tuple, DIFS_SERVER_NAME, difs_scan_desc(scan), &null)), name) == 0)
+			found = heap_copytuple(tuple);
+		(*count)++;
 	}
 	difs_scan_end(scan);
+	return found;
+}
+
+static void
+check_is_new(const NewServer *server)
+{
+	int			count;
+
+	if (find_server(server->name, &count) != NULL)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_EXISTS),
+				 errmsg("chunk server \"%s\" exists already", server->name)));
 	if (count >= DIFS_MAX_SERVERS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a database cannot have more than %d chunk servers", DIFS_MAX_SERVERS)));
+}
+
+/* What the administrator has set in the row (zone, weight, state) is his. */
+static const char *
+move_server(HeapTuple row, const NewServer *server)
+{
+	Relation	table = difs_table_open(DIFS_REL_SERVER, RowExclusiveLock);
+	Datum		values[DIFS_SERVER_COLUMNS];
+	bool		nulls[DIFS_SERVER_COLUMNS];
+	bool		replace[DIFS_SERVER_COLUMNS] = {false};
+
+	if (!difs_row_lock(DIFS_REL_SERVER, &row))
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_CHANGED),
+				 errmsg("chunk server \"%s\" has just been removed", server->name)));
+	heap_deform_tuple(row, RelationGetDescr(table), values, nulls);
+	table_close(table, NoLock);
+	if (DatumGetBool(values[DIFS_SERVER_EMBEDDED - 1]) ||
+		strcmp(TextDatumGetCString(values[DIFS_SERVER_STATE - 1]), "removed") == 0)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_EXISTS),
+				 errmsg("there is an embedded chunk server \"%s\", or one that is being removed", server->name)));
+	if (!nulls[DIFS_SERVER_STORAGE - 1] &&
+		memcmp(DatumGetUUIDP(values[DIFS_SERVER_STORAGE - 1])->data, server->storage.data, DIFS_UUID_SIZE) != 0)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_EXISTS),
+				 errmsg("chunk server \"%s\" at %s:%d does not have the data directory that is known by that name",
+						server->name, server->host, server->port),
+				 errhint("Give it another --name, or start it with the directory that it had.")));
+	if (strcmp(TextDatumGetCString(values[DIFS_SERVER_HOST - 1]), server->host) == 0 &&
+		DatumGetInt32(values[DIFS_SERVER_PORT - 1]) == server->port)
+		return "known";
+	values[DIFS_SERVER_HOST - 1] = CStringGetTextDatum(server->host);
+	values[DIFS_SERVER_PORT - 1] = Int32GetDatum(server->port);
+	replace[DIFS_SERVER_HOST - 1] = replace[DIFS_SERVER_PORT - 1] = true;
+	difs_row_update(DIFS_REL_SERVER, row, values, nulls, replace);
+	return "moved";
 }
 
 /* Connects, so that only what answers as it should is added. */
@@ -312,6 +364,7 @@ put_health(ReturnSetInfo *result, const DifsSharedServer *server)
 }
 
 PG_FUNCTION_INFO_V1(difs_server_add);
+PG_FUNCTION_INFO_V1(difs_server_register);
 PG_FUNCTION_INFO_V1(difs_server_health);
 
 Datum
@@ -333,6 +386,32 @@ difs_server_add(PG_FUNCTION_ARGS)
 	difs_write_end();
 	difs_wake_keeper_at_commit(false);
 	PG_RETURN_INT32(id);
+}
+
+/* No superuser: who may call it can add what has the cluster key, and move what has its data; nothing else. */
+Datum
+difs_server_register(PG_FUNCTION_ARGS)
+{
+	NewServer	server;
+	HeapTuple	row;
+	int			count;
+	const char *outcome = "added";
+
+	difs_shmem_require();
+	get_arguments(fcinfo, &server);
+	difs_admin_begin("difs_server_register");
+	meet(&server);				/* first, as it may wait, and no row is to be locked then */
+	row = find_server(server.name, &count);
+	if (row != NULL)
+		outcome = move_server(row, &server);
+	else
+	{
+		check_is_new(&server);
+		(void) insert_server(&server);
+	}
+	difs_write_end();
+	difs_wake_keeper_at_commit(false);
+	PG_RETURN_TEXT_P(cstring_to_text(outcome));
 }
 
 Datum

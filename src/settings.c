@@ -44,6 +44,15 @@ int			difs_token_lifetime = 300;
 int			difs_upload_expire = 24 * 3600;
 int			difs_compact_interval = 5 * 60 * 1000;
 int			difs_umask = 0022;
+int			difs_max_inserts = 2;
+int			difs_insert_queue = 1000;
+int			difs_insert_max_size = 10 * 1024;
+int			difs_insert_timeout = 60;
+int			difs_insert_retries = 3;
+int			difs_insert_keep = 7 * 24 * 3600;
+bool		difs_insert_private_addresses = false;
+char	   *difs_insert_directory = "";
+char	   *difs_insert_ca_file = "";
 
 static const struct config_enum_entry staging_modes[] = {
 	{"never", DIFS_STAGING_NEVER, false},
@@ -69,6 +78,7 @@ static const struct config_enum_entry atime_modes[] = {
 static void define_fixed_at_start(void);
 static void define_on_reload(void);
 static void define_tls(void);
+static void define_inserts(void);
 static void define_of_session(void);
 static void assign_scrub_interval(int interval_s, void *extra);
 static const char *show_umask(void);
@@ -80,6 +90,7 @@ difs_settings_define(bool preloading)
 		define_fixed_at_start();
 	define_on_reload();
 	define_tls();
+	define_inserts();
 	define_of_session();
 	MarkGUCPrefixReserved("difs");
 }
@@ -249,6 +260,56 @@ define_tls(void)
 							   "File with the private key of difs.tls_cert_file.",
 							   NULL,
 							   (char **) &difs_tls_files.key, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+}
+
+static void
+define_inserts(void)
+{
+	DefineCustomIntVariable("difs.max_inserts",
+							"Number of processes of difs_insert() that are worked at at once, in each database.",
+							"0 begins none.",
+							&difs_max_inserts, 2, 0, DIFS_MAX_INSERTS,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.insert_queue",
+							"Number of processes of difs_insert() that have not ended, of each role.",
+							NULL,
+							&difs_insert_queue, 1000, 0, INT_MAX,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.insert_max_size",
+							"Largest content that difs_insert() fetches.",
+							"0 means that there is no limit.",
+							&difs_insert_max_size, 10 * 1024, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.insert_timeout",
+							"Time without a byte after which difs_insert() gives a connection up.",
+							NULL,
+							&difs_insert_timeout, 60, 1, 24 * 3600,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.insert_retries",
+							"How often difs_insert() goes on after its connection has broken without a byte in between.",
+							NULL,
+							&difs_insert_retries, 3, 0, 1000,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.insert_keep",
+							"Time for which processes of difs_insert() can be asked for after their end.",
+							NULL,
+							&difs_insert_keep, 7 * 24 * 3600, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomBoolVariable("difs.insert_private_addresses",
+							 "Whether difs_insert() connects to addresses that are not public: this machine, and networks such as 10.0.0.0/8.",
+							 NULL,
+							 &difs_insert_private_addresses, false,
+							 PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("difs.insert_directory",
+							   "Directory of this server below which difs_insert() reads files.",
+							   "Empty means that it reads none.",
+							   &difs_insert_directory, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("difs.insert_ca_file",
+							   "File with the certificates of the CAs whose https servers difs_insert() believes.",
+							   "Empty means those of the system.",
+							   &difs_insert_ca_file, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 }
 

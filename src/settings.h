@@ -41,6 +41,17 @@ extern int	difs_staging_limit;			/* difs.staging_limit, in MB */
 extern int	difs_unstage_interval;		/* difs.unstage_interval, in ms */
 extern int	difs_compact_interval;		/* difs.compact_interval, in ms; 0 = only when asked to */
 
+/* re-read on reload: difs_insert() */
+extern int	difs_max_inserts;			/* difs.max_inserts: helpers of one database; 0 = none */
+extern int	difs_insert_queue;			/* difs.insert_queue: processes of one role that have not ended */
+extern int	difs_insert_max_size;		/* difs.insert_max_size, in MB; 0 = no limit */
+extern int	difs_insert_timeout;		/* difs.insert_timeout, in s */
+extern int	difs_insert_retries;		/* difs.insert_retries */
+extern int	difs_insert_keep;			/* difs.insert_keep, in s */
+extern bool difs_insert_private_addresses;	/* difs.insert_private_addresses */
+extern char *difs_insert_directory;		/* difs.insert_directory: '' = none */
+extern char *difs_insert_ca_file;		/* difs.insert_ca_file: '' = the system's */
+
 /* of a session */
 extern char *difs_volume;				/* difs.volume: volume of paths that name none */
 extern int	difs_server_timeout;		/* difs.server_timeout, in ms */

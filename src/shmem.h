@@ -48,6 +48,7 @@
 #define DIFS_TIER_SIZE			16
 #define DIFS_ZONE_SIZE			64
 #define DIFS_MAX_HINTS			32
+#define DIFS_MAX_INSERTS		16	/* helpers of difs_insert() in one database */
 
 /* What a block group must be like to take a segment: the part of a volume's policy that concerns placement. */
 typedef struct DifsClass
@@ -142,6 +143,16 @@ typedef struct DifsDutyState
 	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why the last round did not end well; empty if it did */
 } DifsDutyState;
 
+/* A helper of difs_insert(), written by itself (worker/insert_helper.c). */
+typedef struct DifsInsertHelper
+{
+	int			pid;			/* 0 = entry not in use */
+	int64		process;		/* what it works at; 0 = nothing */
+	int64		segments;		/* of that, so far */
+	int64		bytes;
+	int64		total_bytes;	/* -1: not known */
+} DifsInsertHelper;
+
 typedef enum DifsDatabaseState
 {
 	DIFS_DATABASE_UNUSED = 0,
@@ -167,6 +178,8 @@ typedef struct DifsDatabase
 	DifsWantedClass classes[DIFS_MAX_CLASSES];
 
 	DifsDutyState duties[DIFS_DUTIES];
+	DifsInsertHelper inserts[DIFS_MAX_INSERTS];
+	bool		inserts_wanted;	/* difs_insert() has committed something; set by backends, cleared by the keeper */
 	bool		rebalance_wanted;	/* set by difs_rebalance(), taken by a round of DIFS_DUTY_REPAIR */
 	uint64		rebalanced;		/* copies that have moved by that since the start */
 	pg_atomic_uint64 staged_bytes;	/* about as many are in difs.staging (src/staging.c) */

@@ -77,6 +77,8 @@ static const struct
 	[DIFS_REL_RECEIPT] = {"receipt", DIFS_RECEIPT_COLUMNS},
 	[DIFS_REL_RECEIPT_PKEY] = {"receipt_pkey"},
 	[DIFS_REL_SEQ_UPLOAD] = {"upload_id"},
+	[DIFS_REL_INSERT] = {"insert_process", DIFS_INSERT_COLUMNS},
+	[DIFS_REL_SEQ_INSERT] = {"insert_id"},
 	[DIFS_REL_SEQ_FENCE] = {"fence"},
 	[DIFS_REL_SEQ_INO] = {"ino"},
 	[DIFS_REL_SEQ_VOLUME] = {"volume_id"},

@@ -92,6 +92,7 @@ my %drive = (
 	'keeper.repair.' => \&lose_a_copy,
 	'keeper.repair.asked' => sub { slowly(\&lose_a_copy) },
 	'keeper.repair.dropped' => \&lose_a_server_for_long,
+	'keeper.insert.' => \&insert,
 	'keeper.unstage.' => sub { stage(3); $load->try('SELECT difs_unstage()') },
 	'chunkd.pull.' => \&lose_a_copy,
 	'chunkd.mend.' => \&rot,
@@ -143,6 +144,18 @@ sub stage
 	my ($count) = @_;
 	$number++;
 	$load->put("two:/staged$number/$_", "SET difs.staging = always;\n") foreach 1 .. $count;
+	return;
+}
+
+# The database fetches a file itself, and whoever dies, it comes, once.
+sub insert
+{
+	my $path = 'two:/inserted' . ++$number;
+	my $file = "inserted$number";
+	$cluster->write_file($file, pack('H*', $load->sql("SELECT encode(content('$path'), 'hex')")));
+	set('difs.insert_directory', $cluster->dir);
+	DifsCluster::poll_until(sub { $load->sql('SHOW difs.insert_directory') ne '' }, 10);
+	$load->insert($path, "file:$file");
 	return;
 }
 

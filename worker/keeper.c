@@ -10,6 +10,7 @@
  *	health.c   are they alive?
  *	groups.c   block groups opened and sealed
  *	duties.c   slow duties, each in a process of its own
+ *	inserts.c   helpers for difs_insert(), each in a process of its own
  *	claim_watch.c   the right to do all this: without it only roster.c and health.c have their turn
  *
  * It exits when the extension is gone, or is another one than it was when the
@@ -46,6 +47,7 @@
 #include "worker/duties.h"
 #include "worker/groups.h"
 #include "worker/health.h"
+#include "worker/inserts.h"
 #include "worker/keeper.h"
 #include "worker/legacy.h"
 #include "worker/process.h"
@@ -330,7 +332,7 @@ run(void)
 		}
 		difs_process_by(&next, roster_at);
 		difs_health_turn(&next);
-		if (difs_keeper_database->claimed && (!refill_ids() || !difs_groups_turn(&next)))
+		if (difs_keeper_database->claimed && (!refill_ids() || !difs_groups_turn(&next) || !difs_inserts_turn(&next)))
 			return;
 		difs_claim_watch_turn();
 		difs_duties_turn(&next);
@@ -393,6 +395,7 @@ end_service(void)
 	bool		was_running;
 
 	difs_duties_stop();
+	difs_inserts_stop();
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	was_running = difs_keeper_database->state == DIFS_DATABASE_RUNNING;
 	difs_keeper_database->state = DIFS_DATABASE_STOPPING;

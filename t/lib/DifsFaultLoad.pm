@@ -136,6 +136,22 @@ sub run_load
 	return;
 }
 
+# The database fetches a file itself: once it has been told so, it comes, whoever dies meanwhile, and in one version.
+sub insert
+{
+	my ($self, $path, $source) = @_;
+	my $told = $self->try("SELECT difs_insert('$path', '$source')");
+	my $state = '';
+	DifsCluster::poll_until(sub {
+			$self->{node}->psql('postgres', "SELECT state FROM difs_check('$path'::text)", stdout => \$state, stderr => \my $error) == 0
+			  && ($state =~ /^(?:done|failed)$/ || ($state eq '' && !$told));
+		}, 60);
+	is($state, 'done', "$path is inserted") if $told || $state ne '';
+	is($self->sql("SELECT count(*) FROM difs_versions('$path')"), 1, 'once') if $state eq 'done';
+	$self->{there}{$path} = 1 if $state eq 'done';
+	return;
+}
+
 # Starts again what has died: chunk servers here, PostgreSQL by itself; and takes back a claim whose taker has died.
 sub revive
 {
