@@ -94,6 +94,9 @@ extern bool client_leave(DifsClient *client, bool own, bool success);	/* commits
 /* True once enough time has passed since progress was told last. */
 extern bool client_tell(DifsClient *client, DifsProgress progress, void *context, int64_t done, int64_t total, bool always);
 
+/* names.c: false, with DIFS_STATUS_EXISTS, if there is anything at the path. */
+extern bool client_absent(DifsClient *client, const char *path);
+
 /* put_sql.c and get_sql.c: through the database server, in pieces. */
 extern bool put_pieces(DifsClient *client, const char *path, DifsReader reader, void *reader_context, int64_t size, const DifsPutOptions *options,
 					   const void *begun, size_t begun_length, int64_t *version);

@@ -116,6 +116,19 @@ call(DifsClient *client, const char *sql, int count, const Parameter *parameters
 }
 
 bool
+client_absent(DifsClient *client, const char *path)
+{
+	PGresult   *result = client_query(client, false, "SELECT difs_exists($1::text)", 1, (Parameter[]) {TEXT(path)});
+	bool		exists;
+
+	if (result == NULL)
+		return false;
+	exists = PQgetvalue(result, 0, 0)[0] == 't';
+	PQclear(result);
+	return !exists || client_fail(client, DIFS_STATUS_EXISTS, "file \"%s\" already exists", path);
+}
+
+bool
 difs_mkdir(DifsClient *client, const char *path, bool parents)
 {
 	return call(client, "SELECT difs_mkdir($1::text, $2::boolean)", 2, (Parameter[]) {TEXT(path), BOOLEAN(parents)});

@@ -84,7 +84,9 @@ difs_put_stream(DifsClient *client, const char *path, DifsReader reader, void *r
 		ended = got == 0;
 		length += (size_t) got;
 	}
-	if (!ended)
+	if (!ended && options->create_only && !client_absent(client, path))
+		done = false;			/* before all of it has been sent for nothing */
+	else if (!ended)
 		done = put_pieces(client, path, reader, reader_context, size, options, begun, length, version);
 	else if (size >= 0 && (int64_t) length != size)
 		client_fail(client, DIFS_STATUS_CHANGED, "\"%s\": %zu bytes came instead of %lld", path, length, (long long) size);
