@@ -1626,6 +1626,116 @@ SELECT pg_catalog.pg_extension_config_dump('difs.lock', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.fence', '');
 
 --
+-- The direct path (src/upload*.c, src/receipt.c, src/locate.c): clients and chunk servers exchange segments by token (common/token.h).
+--
+
+CREATE SEQUENCE difs.upload_id AS bigint;
+CREATE TABLE difs.upload (
+    id           bigint PRIMARY KEY,
+    xid          bigint NOT NULL,
+    path         text COLLATE "C" NOT NULL,
+    owner        oid NOT NULL,
+    size         bigint,
+    media_type   text COLLATE "C",
+    if_version   integer,
+    parents      boolean NOT NULL,
+    resumable    boolean NOT NULL,
+    replicas     smallint NOT NULL,
+    tier         text COLLATE "C" NOT NULL,
+    segment_size integer NOT NULL,
+    created      timestamptz NOT NULL,
+    expires      timestamptz NOT NULL
+);
+CREATE INDEX upload_xid ON difs.upload (xid);
+COMMENT ON TABLE difs.upload IS 'uploads that have begun; one that is not resumable is seen by its own transaction only';
+COMMENT ON COLUMN difs.upload.xid IS 'what its segments carry: while the row could be seen, these are no orphans';
+
+CREATE TABLE difs.receipt (
+    upload        bigint NOT NULL,
+    number        bigint NOT NULL,
+    segment       bigint NOT NULL,
+    server        text COLLATE "C" NOT NULL,
+    block_group   bigint NOT NULL,
+    raw_length    integer NOT NULL,
+    stored_length integer NOT NULL,
+    codec         smallint NOT NULL,
+    crc           bigint NOT NULL,
+    PRIMARY KEY (upload, number, segment, server)
+);
+COMMENT ON TABLE difs.receipt IS 'segments of uploads that chunk servers say they hold; number is the place in the file';
+REVOKE ALL ON TABLE difs.upload, difs.receipt FROM PUBLIC;
+REVOKE ALL ON SEQUENCE difs.upload_id FROM PUBLIC;
+
+CREATE VIEW difs.uploads AS
+    SELECT u.id AS upload, u.path, u.owner::regrole AS owner, u.size,
+        (SELECT count(DISTINCT r.number) FROM difs.receipt r WHERE r.upload = u.id) AS segments, u.created, u.expires
+    FROM difs.upload u
+    WHERE u.resumable AND (pg_has_role(u.owner, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE'));
+COMMENT ON VIEW difs.uploads IS 'resumable uploads: one''s own, and all for pg_monitor';
+GRANT SELECT ON difs.uploads TO PUBLIC;
+
+CREATE FUNCTION difs_upload_begin(
+    path        text,
+    size        bigint DEFAULT NULL,
+    media_type  text DEFAULT NULL,
+    create_only boolean DEFAULT false,
+    if_version  integer DEFAULT NULL,
+    resumable   boolean DEFAULT false,
+    parents     boolean DEFAULT false)
+RETURNS TABLE (upload bigint, segment_size integer, compression text, compression_level integer, replicas integer, expires timestamptz)
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 1
+AS 'MODULE_PATHNAME', 'difs_upload_begin';
+COMMENT ON FUNCTION difs_upload_begin(text, bigint, text, boolean, integer, boolean, boolean) IS
+'begins an upload, whose bytes the client sends to chunk servers itself; it ends with the transaction, unless it is resumable: then with difs.upload_expire';
+
+CREATE FUNCTION difs_upload_place(upload bigint, first bigint, count integer, avoid bigint[] DEFAULT NULL)
+RETURNS TABLE (number bigint, segment bigint, block_group bigint, epoch bigint, servers text[], token bytea)
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 16
+AS 'MODULE_PATHNAME', 'difs_upload_place';
+COMMENT ON FUNCTION difs_upload_place(bigint, bigint, integer, bigint[]) IS
+'where segments number first … of an upload go, and permission to write each: to all servers named, within difs.token_lifetime; avoid: block groups that have just failed';
+
+CREATE FUNCTION difs_upload_receipts(upload bigint, receipts bytea[])
+RETURNS integer
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_upload_receipts';
+COMMENT ON FUNCTION difs_upload_receipts(bigint, bytea[]) IS
+'takes note of receipts of chunk servers, so that difs_upload_commit() need not have all at once, and an upload can be resumed; returns how many are new';
+
+CREATE FUNCTION difs_upload_commit(upload bigint, receipts bytea[] DEFAULT NULL, size bigint DEFAULT NULL)
+RETURNS integer
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_upload_commit';
+COMMENT ON FUNCTION difs_upload_commit(bigint, bytea[], bigint) IS
+'makes what was uploaded the current version of the file, as difs_put() does, once all servers have given receipts for all segments; returns the version';
+
+CREATE FUNCTION difs_upload_resume(upload bigint)
+RETURNS TABLE (upload bigint, path text, size bigint, segment_size integer, compression text, compression_level integer, replicas integer, expires timestamptz, done int8multirange)
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 1
+AS 'MODULE_PATHNAME', 'difs_upload_resume';
+COMMENT ON FUNCTION difs_upload_resume(bigint) IS 'what to know to go on with a resumable upload; done: segments whose receipts are all there';
+
+CREATE FUNCTION difs_upload_resume(path text)
+RETURNS TABLE (upload bigint, path text, size bigint, segment_size integer, compression text, compression_level integer, replicas integer, expires timestamptz, done int8multirange)
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 1
+AS 'MODULE_PATHNAME', 'difs_upload_resume_path';
+COMMENT ON FUNCTION difs_upload_resume(text) IS 'the same for one''s own newest resumable upload to a path';
+
+CREATE FUNCTION difs_upload_cancel(upload bigint)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_upload_cancel';
+COMMENT ON FUNCTION difs_upload_cancel(bigint) IS 'ends an upload without a trace; its segments are collected';
+
+CREATE FUNCTION difs_locate(path text, "offset" bigint DEFAULT 0, length bigint DEFAULT NULL, version integer DEFAULT NULL)
+RETURNS TABLE (file_offset bigint, length bigint, segment bigint, segment_offset integer, block_group bigint, epoch bigint,
+    stored_length integer, raw_length integer, codec integer, crc bigint, servers text[], token bytea, data bytea)
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 16
+AS 'MODULE_PATHNAME', 'difs_locate';
+COMMENT ON FUNCTION difs_locate(text, bigint, bigint, integer) IS
+'where the bytes of a range are: segments with permission to read them from any of the servers, or the bytes themselves where no segment holds just them; what no row covers are zeros';
+
+--
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
 -- pristine ones make way.
 --
@@ -1668,6 +1778,8 @@ SELECT pg_catalog.pg_extension_config_dump('difs.server', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.doomed', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.inventory', 'WHERE false'); -- what was restored is judged anew
+SELECT pg_catalog.pg_extension_config_dump('difs.upload', 'WHERE false'); -- an upload is with the servers of this very database
+SELECT pg_catalog.pg_extension_config_dump('difs.receipt', 'WHERE false');
 SELECT pg_catalog.pg_extension_config_dump('difs.volume_id', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.ino', '');
 SELECT pg_catalog.pg_extension_config_dump('difs.block_group_id', '');

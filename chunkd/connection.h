@@ -18,6 +18,7 @@
 #include "../common/auth.h"
 
 struct DifsServer;
+struct DifsToken;
 struct DifsTenant;
 struct DifsGroup;
 struct DifsGroupFile;
@@ -51,7 +52,15 @@ struct DifsRequest
 	uint64_t	offset;			/* PUT: where the record went, 0 if it was not written */
 	uint32_t	deleted;		/* DELETE: segments that died by it */
 	DifsError	error;
+
+	/* of a peer by token (by_token.h), else NULL */
+	struct DifsToken *permit;
+	uint8_t    *receipt;
+	uint32_t	receipt_length;
 };
+
+/* Frees a request that nobody answers any more, or that has been. */
+extern void difs_request_free(DifsRequest *request);
 
 typedef STAILQ_HEAD(DifsRequestQueue, DifsRequest) DifsRequestQueue;
 
@@ -65,7 +74,7 @@ typedef struct DifsGreeting
 	uint32_t	hello_length;
 	uint8_t		cluster[DIFS_UUID_SIZE];
 	DifsChallenge challenge;
-	uint8_t		key[DIFS_KEY_SIZE]; /* a copy: the key file may be read anew before the proof comes */
+	uint8_t		key[DIFS_KEY_SIZE]; /* a copy: the key file may be read anew before the proof comes; or the MAC of a token */
 } DifsGreeting;
 
 typedef enum DifsReceiveStage
@@ -100,6 +109,8 @@ struct DifsConnection
 	uint64_t	epoch;			/* what it claims; claim all zeros: nothing */
 	uint8_t		claim[DIFS_CLAIM_SIZE];
 	uint8_t		key_id[DIFS_KEY_ID_SIZE];	/* of the key that it said it has */
+	bool		by_token;		/* it has a token instead, made with that key (by_token.h) */
+	uint8_t		session[DIFS_PROOF_SIZE];	/* then: what the uses of tokens are bound to */
 	uint64_t	accepted_ms;
 	uint64_t	revoked_ms;		/* when its key was removed, or 0 */
 

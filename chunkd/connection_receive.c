@@ -59,8 +59,16 @@ difs_connection_drop_receiving(DifsConnection *connection)
 		return;
 	connection->receiving = NULL;
 	difs_budget_give(&connection->server->budget, request);
+	difs_request_free(request);
+}
+
+void
+difs_request_free(DifsRequest *request)
+{
 	free(request->control);
 	free(request->payload);
+	free(request->permit);
+	free(request->receipt);
 	free(request);
 }
 

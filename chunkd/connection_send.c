@@ -142,9 +142,7 @@ answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t
 	if (request->writes)
 		difs_tenant_write_done(connection->tenant);
 	difs_budget_give(&connection->server->budget, request);
-	free(request->control);
-	free(request->payload);
-	free(request);
+	difs_request_free(request);
 
 	send_replies(connection);
 	difs_connection_update(connection);

@@ -11,14 +11,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "../common/fault.h"
+#include "../common/token.h"
 #include "log.h"
 #include "memory.h"
 #include "server.h"
 #include "tenant.h"
 
 static void handle_hello(DifsRequest *request);
+static void handle_hello_token(DifsRequest *request);
+static bool may_greet(DifsRequest *request, uint16_t version, const char *name);
+static void challenge_peer(DifsRequest *request);
 static bool send_challenge(DifsRequest *request, DifsError *error);
 static void handle_proof(DifsRequest *request);
 static void refuse(DifsRequest *request, DifsErrorCode code, const char *format, ...)
@@ -31,6 +36,8 @@ difs_greeting_handle(DifsRequest *request)
 
 	if (connection->phase == DIFS_PHASE_HELLO && request->frame.message == DIFS_MESSAGE_HELLO)
 		handle_hello(request);
+	else if (connection->phase == DIFS_PHASE_HELLO && request->frame.message == DIFS_MESSAGE_HELLO_TOKEN)
+		handle_hello_token(request);
 	else if (connection->phase == DIFS_PHASE_PROOF && request->frame.message == DIFS_MESSAGE_PROOF)
 		handle_proof(request);
 	else
@@ -59,8 +66,12 @@ difs_greeting_attached(DifsConnection *connection, const DifsError *error)
 	difs_tenant_hex(connection->tenant->cluster, cluster);
 	difs_log(DIFS_LOG_INFO, "connection %s authenticated: cluster %s, epoch %llu%s", connection->label, cluster,
 			 (unsigned long long) connection->epoch,
+			 connection->by_token ? ", by token" :
 			 difs_tenant_obeys(connection->tenant, connection) ? "" : ", may only read");
-	difs_tenant_status(connection->tenant, &status);
+	if (connection->by_token)
+		memset(&status, 0, sizeof(status));
+	else
+		difs_tenant_status(connection->tenant, &status);
 	difs_request_reply(request, control, (uint32_t) difs_status_pack(&status, control), NULL, 0);
 }
 
@@ -79,33 +90,8 @@ handle_hello(DifsRequest *request)
 		refuse(request, error.code, "%s", error.text);
 		return;
 	}
-	if (connection->surplus)
-	{
-		refuse(request, DIFS_ERROR_FULL, "too many connections, the limit is %d", server->options->max_connections);
+	if (!may_greet(request, hello.version, hello.name))
 		return;
-	}
-	if (hello.version != DIFS_WIRE_VERSION)
-	{
-		refuse(request, DIFS_ERROR_VERSION, "version %u of the protocol is not understood, only %u", hello.version,
-			   DIFS_WIRE_VERSION);
-		return;
-	}
-	if (hello.name[0] != '\0' && strcmp(hello.name, server->options->name) != 0)
-	{
-		refuse(request, DIFS_ERROR_REFUSED, "this is storage \"%.100s\", not \"%.100s\"", server->options->name,
-			   hello.name);
-		return;
-	}
-	if (connection->tls == NULL && server->options->tls != DIFS_TLS_OPTIONAL)
-	{
-		refuse(request, DIFS_ERROR_REFUSED, "this server takes connections with TLS only: set difs.tls");
-		return;
-	}
-	if (connection->tls != NULL && !difs_tls_binding(connection->tls, connection->binding, &error))
-	{
-		refuse(request, error.code, "%s", error.text);
-		return;
-	}
 	key = difs_keyring_find(&server->keyring, hello.key_id);
 	if (key < 0)
 	{
@@ -117,6 +103,68 @@ handle_hello(DifsRequest *request)
 	memcpy(greeting->cluster, hello.cluster, DIFS_UUID_SIZE);
 	connection->epoch = hello.epoch;
 	memcpy(connection->claim, hello.claim, DIFS_CLAIM_SIZE);
+	challenge_peer(request);
+}
+
+/* The token's MAC, which the peer has to know, is the key of what follows. It claims nothing. */
+static void
+handle_hello_token(DifsRequest *request)
+{
+	DifsConnection *connection = request->connection;
+	DifsGreeting *greeting = connection->greeting;
+	DifsHelloToken hello;
+	DifsToken	token;
+	DifsError	error;
+
+	if (!difs_hello_token_unpack(request->control, request->frame.control_length, &hello, &error))
+	{
+		refuse(request, error.code, "%s", error.text);
+		return;
+	}
+	if (!may_greet(request, hello.version, hello.name))
+		return;
+	if (!difs_token_open(hello.token, &connection->server->keyring, &token, greeting->key, &error) ||
+		!difs_token_is_valid(&token, (uint64_t) time(NULL), &error))
+	{
+		refuse(request, error.code, "%s", error.text);
+		return;
+	}
+	memcpy(connection->key_id, token.key_id, DIFS_KEY_ID_SIZE);
+	memcpy(greeting->cluster, token.cluster, DIFS_UUID_SIZE);
+	connection->by_token = true;
+	challenge_peer(request);
+}
+
+/* What concerns neither key nor token. False if the peer has been refused. */
+static bool
+may_greet(DifsRequest *request, uint16_t version, const char *name)
+{
+	DifsConnection *connection = request->connection;
+	DifsServer *server = connection->server;
+	DifsError	error;
+
+	if (connection->surplus)
+		refuse(request, DIFS_ERROR_FULL, "too many connections, the limit is %d", server->options->max_connections);
+	else if (version != DIFS_WIRE_VERSION)
+		refuse(request, DIFS_ERROR_VERSION, "version %u of the protocol is not understood, only %u", version,
+			   DIFS_WIRE_VERSION);
+	else if (name[0] != '\0' && strcmp(name, server->options->name) != 0)
+		refuse(request, DIFS_ERROR_REFUSED, "this is storage \"%.100s\", not \"%.100s\"", server->options->name, name);
+	else if (connection->tls == NULL && server->options->tls != DIFS_TLS_OPTIONAL)
+		refuse(request, DIFS_ERROR_REFUSED, "this server takes connections with TLS only: set difs.tls");
+	else if (connection->tls != NULL && !difs_tls_binding(connection->tls, connection->binding, &error))
+		refuse(request, error.code, "%s", error.text);
+	else
+		return true;
+	return false;
+}
+
+static void
+challenge_peer(DifsRequest *request)
+{
+	DifsGreeting *greeting = request->connection->greeting;
+	DifsError	error;
+
 	memcpy(greeting->hello, request->control, request->frame.control_length);
 	greeting->hello_length = request->frame.control_length;
 	if (!send_challenge(request, &error))
@@ -139,6 +187,10 @@ send_challenge(DifsRequest *request, DifsError *error)
 	if (!difs_auth_proof(greeting->key, DIFS_SIDE_SERVER, greeting->hello, greeting->hello_length,
 						 challenge, connection->binding, challenge->proof))
 		return difs_error_set(error, DIFS_ERROR_MEMORY, "could not compute a proof");
+	if (connection->by_token &&
+		!difs_auth_session(greeting->key, greeting->hello, greeting->hello_length, challenge, connection->binding,
+						   connection->session))
+		return difs_error_set(error, DIFS_ERROR_MEMORY, "could not compute a session");
 	connection->phase = DIFS_PHASE_PROOF;
 	difs_request_reply(request, control, (uint32_t) difs_challenge_pack(challenge, control), NULL, 0);
 	return true;

@@ -282,7 +282,7 @@ finish_put(Commit *commit, DifsRequest *request)
 		group->live_segments++;
 		group->live_bytes += segment->stored_length;
 		commit->server->puts++;
-		difs_request_reply(request, NULL, 0, NULL, 0);
+		difs_request_reply(request, request->receipt, request->receipt_length, NULL, 0);
 		return;
 	}
 	difs_index_remove(&group->index, segment->segment);

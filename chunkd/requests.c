@@ -3,7 +3,7 @@
  *
  * Everything that a request alone tells is checked here: its body, and whether its
  * connection may ask for it, at each request, as another may have taken the claim
- * meanwhile.  What concerns a group goes to it, once it is open.
+ * meanwhile, or a token have expired (by_token.c).  What concerns a group goes to it, once it is open.
  */
 #include "requests.h"
 
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../common/fault.h"
+#include "by_token.h"
 #include "group_jobs.h"
 #include "log.h"
 #include "memory.h"
@@ -72,7 +73,9 @@ difs_requests_handle(DifsRequest *request)
 		difs_error_set(&error, DIFS_ERROR_PROTOCOL, "message %u is not expected", message);
 		protocol_error(request, &error);
 	}
-	else if (handler->writes && !difs_tenant_obeys(connection->tenant, connection) &&
+	else if (connection->by_token && !difs_by_token_admit(request))
+		return;
+	else if (handler->writes && !connection->by_token && !difs_tenant_obeys(connection->tenant, connection) &&
 			 !DIFS_FAULT_SKIP("chunkd.request.epoch"))
 		refuse_fenced(request);
 	else
@@ -167,7 +170,7 @@ is_newer(const DifsGroup *group, uint64_t epoch)
 static void
 handle_put(DifsRequest *request)
 {
-	if (unpack_stored(request))
+	if (unpack_stored(request) && difs_by_token_may_put(request))
 		with_group(request, request->segment.group, difs_group_put);
 }
 
@@ -202,7 +205,7 @@ handle_get(DifsRequest *request)
 
 	if (!difs_get_unpack(request->control, request->frame.control_length, &get, &error))
 		protocol_error(request, &error);
-	else
+	else if (difs_by_token_may_get(request, &get))
 		with_group(request, get.group, difs_group_get);
 }
 

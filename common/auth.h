@@ -20,6 +20,15 @@
  * that of the TLS connection (tls.h), so a proof is worth nothing on another
  * connection either; without TLS it is 32 zeros.  Proofs are compared in constant
  * time.
+ *
+ * A client without the cluster key, which has a token (token.h), sends HELLO_TOKEN
+ * with the token's body in the place of HELLO.  The rest is the same: its control
+ * stands in the transcript, and the token's MAC, which both know and nobody sends,
+ * takes the place of the key.  Both sides then keep
+ *
+ *	session = HMAC-SHA-256(token's MAC, "difs session" | transcript)
+ *
+ * for the uses of this and other tokens on the connection.
  */
 #ifndef DIFS_AUTH_H
 #define DIFS_AUTH_H
@@ -62,6 +71,13 @@ typedef enum DifsSide
  * is NULL without TLS. */
 extern bool difs_auth_proof(const uint8_t key[DIFS_KEY_SIZE], DifsSide side, const uint8_t *hello, size_t hello_length,
 							const DifsChallenge *challenge, const uint8_t *binding, uint8_t proof[DIFS_PROOF_SIZE]);
+
+/* Computes the session of a connection by token, in the same way; key is the token's MAC. */
+extern bool difs_auth_session(const uint8_t key[DIFS_KEY_SIZE], const uint8_t *hello, size_t hello_length,
+							  const DifsChallenge *challenge, const uint8_t *binding, uint8_t session[DIFS_PROOF_SIZE]);
+
+/* HMAC-SHA-256. False if the library fails. */
+extern bool difs_hmac(const uint8_t key[DIFS_KEY_SIZE], const void *data, size_t length, uint8_t out[DIFS_PROOF_SIZE]);
 
 /* Compares two proofs in constant time. */
 extern bool difs_auth_equal(const uint8_t a[DIFS_PROOF_SIZE], const uint8_t b[DIFS_PROOF_SIZE]);

@@ -36,6 +36,13 @@ difs_conn_create(const DifsPeer *peer)
 	conn->peer = *peer;
 	conn->peer.name[sizeof(conn->peer.name) - 1] = '\0';
 	conn->peer.host[sizeof(conn->peer.host) - 1] = '\0';
+	conn->peer.token = NULL;
+	if (peer->token != NULL)
+	{
+		conn->by_token = true;
+		memcpy(conn->token, peer->token, DIFS_TOKEN_BODY_SIZE);
+		memcpy(conn->peer.key, peer->token + DIFS_TOKEN_BODY_SIZE, DIFS_KEY_SIZE);
+	}
 	conn->fd = -1;
 	conn->state = DIFS_CONN_CONNECTING;
 	difs_conn_make_label(conn);
@@ -109,6 +116,12 @@ const DifsServerStatus *
 difs_conn_status(const DifsConn *conn)
 {
 	return &conn->status;
+}
+
+const uint8_t *
+difs_conn_session(const DifsConn *conn)
+{
+	return conn->by_token && conn->state == DIFS_CONN_READY ? conn->session : NULL;
 }
 
 uint64_t

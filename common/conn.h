@@ -62,6 +62,8 @@ typedef struct DifsPeer
 	uint64_t	epoch;
 	uint8_t		claim[DIFS_CLAIM_SIZE]; /* all zeros: only to read */
 	uint8_t		key[DIFS_KEY_SIZE];
+	const uint8_t *token;		/* NULL: as one who holds the key. Else DIFS_TOKEN_SIZE bytes (token.h): as their holder, and cluster, epoch,
+								 * claim and key do not count; needed only while difs_conn_create() runs */
 	DifsTlsContext *tls;		/* NULL: no TLS; needed only while difs_conn_create() runs */
 } DifsPeer;
 
@@ -80,6 +82,7 @@ extern const DifsError *difs_conn_error(const DifsConn *conn);	/* why it is brok
 extern const char *difs_conn_label(const DifsConn *conn);	/* "/storage01 (host:port)" for messages */
 extern const char *difs_conn_name(const DifsConn *conn);	/* storage name: the peer's; once READY, what the server proved */
 extern const DifsServerStatus *difs_conn_status(const DifsConn *conn);	/* what WELCOME said, once READY */
+extern const uint8_t *difs_conn_session(const DifsConn *conn);	/* by token, once READY: what difs_token_use_pack() wants; else NULL */
 
 /* Queues a request. Returns a number, greater than any before on this connection, for difs_conn_sent(). frame's lengths
  * must be right. Nothing is written before difs_conn_advance() or difs_conn_flush(). */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+static bool hello_by_token(DifsConn *conn);
 static bool take_challenge(DifsConn *conn);
 static bool take_welcome(DifsConn *conn);
 static void put_greeting(DifsConn *conn, DifsMessage message, size_t control_length);
@@ -20,6 +21,8 @@ difs_conn_hello(DifsConn *conn)
 	DifsHello	hello = {.version = DIFS_WIRE_VERSION, .epoch = conn->peer.epoch};
 	DifsError	error;
 
+	if (conn->by_token)
+		return hello_by_token(conn);
 	if (!difs_random(hello.nonce, sizeof(hello.nonce), &error))
 		return difs_conn_break_with(conn, &error);
 	if (!difs_key_id(conn->peer.key, hello.key_id))
@@ -31,10 +34,25 @@ difs_conn_hello(DifsConn *conn)
 	return true;
 }
 
+static bool
+hello_by_token(DifsConn *conn)
+{
+	DifsHelloToken hello = {.version = DIFS_WIRE_VERSION};
+	DifsError	error;
+
+	if (!difs_random(hello.nonce, sizeof(hello.nonce), &error))
+		return difs_conn_break_with(conn, &error);
+	memcpy(hello.token, conn->token, sizeof(hello.token));
+	memcpy(hello.name, conn->peer.name, sizeof(hello.name));
+	put_greeting(conn, DIFS_MESSAGE_HELLO_TOKEN, difs_hello_token_pack(&hello, conn->greeting + DIFS_WIRE_HEADER_SIZE));
+	return true;
+}
+
 DifsEvent
 difs_conn_greet(DifsConn *conn)
 {
-	uint8_t		expected = (conn->challenged ? DIFS_MESSAGE_PROOF : DIFS_MESSAGE_HELLO) | DIFS_WIRE_REPLY;
+	uint8_t		hello = conn->by_token ? DIFS_MESSAGE_HELLO_TOKEN : DIFS_MESSAGE_HELLO;
+	uint8_t		expected = (conn->challenged ? DIFS_MESSAGE_PROOF : hello) | DIFS_WIRE_REPLY;
 	DifsFrame  *frame = &conn->frame;
 
 	errno = 0;
@@ -75,10 +93,13 @@ take_challenge(DifsConn *conn)
 	if (!difs_auth_proof(conn->peer.key, DIFS_SIDE_SERVER, control, hello_length, &challenge, conn->binding,
 						 server_proof) ||
 		!difs_auth_proof(conn->peer.key, DIFS_SIDE_CLIENT, control, hello_length, &challenge, conn->binding,
-						 client_proof))
+						 client_proof) ||
+		(conn->by_token && !difs_auth_session(conn->peer.key, control, hello_length, &challenge, conn->binding,
+											  conn->session)))
 		return difs_conn_break(conn, DIFS_ERROR_MEMORY, "could not compute a proof");
 	if (!difs_auth_equal(server_proof, challenge.proof))
-		return difs_conn_break(conn, DIFS_ERROR_REFUSED, "server could not prove that it holds the cluster key");
+		return difs_conn_break(conn, DIFS_ERROR_REFUSED, "server could not prove that it holds the cluster key%s",
+							   conn->by_token ? " that the token was made with" : "");
 
 	if (conn->peer.name[0] == '\0')
 	{

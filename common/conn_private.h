@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 
 #include "conn.h"
+#include "token.h"
 
 #define CONN_LABEL_SIZE		144
 #define CONN_BUFFER_SIZE	65536
@@ -66,6 +67,9 @@ struct DifsConn
 	size_t		greeting_length;
 	size_t		greeting_sent;
 	bool		challenged;		/* it is PROOF */
+	bool		by_token;		/* peer.key is the MAC of a token */
+	uint8_t		token[DIFS_TOKEN_BODY_SIZE];
+	uint8_t		session[DIFS_PROOF_SIZE];
 
 	/* the queue */
 	Outgoing   *first;

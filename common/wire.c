@@ -79,6 +79,8 @@ difs_message_name(uint8_t message)
 			return "HELLO";
 		case DIFS_MESSAGE_PROOF:
 			return "PROOF";
+		case DIFS_MESSAGE_HELLO_TOKEN:
+			return "HELLO_TOKEN";
 		case DIFS_MESSAGE_CREATE_GROUP:
 			return "CREATE_GROUP";
 		case DIFS_MESSAGE_SEAL_GROUP:

@@ -23,12 +23,16 @@
  *	                       u8[16] claim, u8[32] client nonce,                     u8[32] server proof, u16 name length, name
  *	                       name wanted
  *	PROOF          client  u8[32] client proof                          -         WELCOME: DifsServerStatus    -
+ *	HELLO_TOKEN    client  u16 protocol version, u8[32] client nonce,   -         CHALLENGE                    -
+ *	                       u8[102] body of a token, name wanted
  *	CREATE_GROUP   client  u64 group, u64 epoch, u64 capacity           -         -                            -
  *	SEAL_GROUP     client  u64 group                                    -         u64 segments, u64 bytes      -
  *	DROP_GROUP     client  u64 group, u64 epoch                         -         -                            -
- *	PUT            client  packed segment header (group in it)          stored    -                            -
+ *	PUT            client  packed segment header (group in it)          stored    - ; by token: a receipt      -
+ *	                       [, use of a token]
  *	GET            client  u64 group, u64 segment, u32 offset,          -         u32 first block, packed      blocks
  *	                       u32 length (0 = to the end)                            segment header
+ *	                       [, use of a token]
  *	DELETE         client  u64 group, u64 segment [1 .. 4096]           -         u32 deleted, u32 unknown     -
  *	LIST           client  u64 group, u64 cursor (0 to begin)           -         u64 next cursor (0 = done)   DifsListEntry []
  *	LIST_GROUPS    client  u64 greater than this group id               -         -                            DifsGroupEntry []
@@ -42,10 +46,13 @@
  *
  * All of it may be inside of TLS (tls.h), which a client begins with its first byte: no HELLO begins like a TLS handshake.
  *
- * Before WELCOME a server takes no other message than HELLO and PROOF, and no
+ * Clients without the cluster key begin with HELLO_TOKEN, may send PUT and GET only, and each with the use of a token that
+ * allows just that (token.h); their WELCOME says nothing about the server (all 0).  Other clients send no uses.
+ *
+ * Before WELCOME a server takes no other message than HELLO, HELLO_TOKEN and PROOF, and no
  * frame with more control than DIFS_WIRE_MAX_GREETING.  PUT, CREATE_GROUP,
  * SEAL_GROUP, DROP_GROUP, DELETE, PULL and MEND are refused with DIFS_ERROR_FENCED, but for
- * connections that hold the cluster's claim.  PUT is acknowledged after its group's file has been
+ * connections that hold the cluster's claim, and tokens that whoever holds it has given.  PUT is acknowledged after its group's file has been
  * synced; CREATE_GROUP after file and directory have been; DELETE after the
  * deletion is durable.  SEAL_GROUP of a group that is sealed already has it
  * rewritten without what is deleted.  The handshake's proofs are in auth.h.
@@ -108,6 +115,7 @@ typedef enum DifsMessage
 {
 	DIFS_MESSAGE_HELLO = 1,
 	DIFS_MESSAGE_PROOF = 2,
+	DIFS_MESSAGE_HELLO_TOKEN = 3,
 	DIFS_MESSAGE_CREATE_GROUP = 10,
 	DIFS_MESSAGE_SEAL_GROUP = 11,
 	DIFS_MESSAGE_DROP_GROUP = 12,
@@ -159,6 +167,15 @@ typedef struct DifsHello
 	uint8_t		nonce[DIFS_NONCE_SIZE];
 	char		name[DIFS_NAME_SIZE];	/* storage name that the client means to talk to; empty: any */
 } DifsHello;
+
+#define DIFS_WIRE_TOKEN_SIZE	102	/* token.h: DIFS_TOKEN_BODY_SIZE */
+typedef struct DifsHelloToken
+{
+	uint16_t	version;
+	uint8_t		nonce[DIFS_NONCE_SIZE];
+	uint8_t		token[DIFS_WIRE_TOKEN_SIZE];	/* its body */
+	char		name[DIFS_NAME_SIZE];	/* storage name that the client means to talk to; empty: any */
+} DifsHelloToken;
 
 typedef struct DifsChallenge
 {
@@ -275,6 +292,8 @@ typedef struct DifsPullProgress	/* u64 segments, bytes, total; u32 damaged; u8 d
 
 extern size_t difs_hello_pack(const DifsHello *hello, uint8_t *out);
 extern bool difs_hello_unpack(const uint8_t *in, size_t length, DifsHello *hello, DifsError *error);
+extern size_t difs_hello_token_pack(const DifsHelloToken *hello, uint8_t *out);
+extern bool difs_hello_token_unpack(const uint8_t *in, size_t length, DifsHelloToken *hello, DifsError *error);
 extern size_t difs_challenge_pack(const DifsChallenge *challenge, uint8_t *out);
 extern bool difs_challenge_unpack(const uint8_t *in, size_t length, DifsChallenge *challenge, DifsError *error);
 extern size_t difs_status_pack(const DifsServerStatus *status, uint8_t *out);

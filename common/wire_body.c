@@ -10,6 +10,7 @@
 #include "bytes.h"
 
 #define HELLO_FIXED_SIZE		(2 + DIFS_KEY_ID_SIZE + DIFS_UUID_SIZE + 8 + DIFS_CLAIM_SIZE + DIFS_NONCE_SIZE)
+#define HELLO_TOKEN_FIXED_SIZE	(2 + DIFS_NONCE_SIZE + DIFS_WIRE_TOKEN_SIZE)
 #define CHALLENGE_FIXED_SIZE	(2 + DIFS_NONCE_SIZE + DIFS_PROOF_SIZE + 2)
 #define STATUS_SIZE				(10 * 8 + 1 + DIFS_CLAIM_SIZE + DIFS_UUID_SIZE)
 #define CREATE_GROUP_SIZE		24
@@ -19,6 +20,7 @@
 #define PULL_PROGRESS_SIZE		29
 
 _Static_assert(HELLO_FIXED_SIZE + DIFS_NAME_SIZE <= DIFS_WIRE_MAX_GREETING, "HELLO fits into a greeting");
+_Static_assert(HELLO_TOKEN_FIXED_SIZE + DIFS_NAME_SIZE <= DIFS_WIRE_MAX_GREETING, "HELLO_TOKEN fits into a greeting");
 _Static_assert(CHALLENGE_FIXED_SIZE + DIFS_NAME_SIZE <= DIFS_WIRE_MAX_GREETING, "CHALLENGE fits into a greeting");
 _Static_assert(8 + 8 * DIFS_WIRE_MAX_DELETE <= DIFS_WIRE_MAX_CONTROL, "the largest DELETE fits into a control");
 _Static_assert(4 + DIFS_MAX_PACKED_SIZE <= DIFS_WIRE_MAX_CONTROL, "the largest segment header fits into a control");
@@ -59,6 +61,29 @@ difs_hello_unpack(const uint8_t *in, size_t length, DifsHello *hello, DifsError 
 	memcpy(hello->claim, in + 34, DIFS_CLAIM_SIZE);
 	memcpy(hello->nonce, in + 50, DIFS_NONCE_SIZE);
 	return unpack_name(in + HELLO_FIXED_SIZE, length - HELLO_FIXED_SIZE, hello->name, error);
+}
+
+size_t
+difs_hello_token_pack(const DifsHelloToken *hello, uint8_t *out)
+{
+	size_t		name_length = strnlen(hello->name, DIFS_NAME_SIZE - 1);
+
+	difs_put16(out, hello->version);
+	memcpy(out + 2, hello->nonce, DIFS_NONCE_SIZE);
+	memcpy(out + 34, hello->token, DIFS_WIRE_TOKEN_SIZE);
+	memcpy(out + HELLO_TOKEN_FIXED_SIZE, hello->name, name_length);
+	return HELLO_TOKEN_FIXED_SIZE + name_length;
+}
+
+bool
+difs_hello_token_unpack(const uint8_t *in, size_t length, DifsHelloToken *hello, DifsError *error)
+{
+	if (length < HELLO_TOKEN_FIXED_SIZE)
+		return wrong_length("HELLO_TOKEN", length, error);
+	hello->version = difs_get16(in);
+	memcpy(hello->nonce, in + 2, DIFS_NONCE_SIZE);
+	memcpy(hello->token, in + 34, DIFS_WIRE_TOKEN_SIZE);
+	return unpack_name(in + HELLO_TOKEN_FIXED_SIZE, length - HELLO_TOKEN_FIXED_SIZE, hello->name, error);
 }
 
 size_t

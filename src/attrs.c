@@ -11,13 +11,16 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "src/attrs.h"
 #include "src/dentry.h"
 #include "src/perm.h"
 #include "src/report.h"
@@ -31,6 +34,7 @@ static Jsonb *attrs_of_row(HeapTuple row);
 static Jsonb *merge(Jsonb *attrs, Jsonb *change);
 static void check_attrs(const char *path, Jsonb *change, Jsonb *merged);
 static bool is_media_type(const char *text, int length);
+pg_noreturn static void report_media_type(const char *path);
 
 static void
 set_attrs(const text *path, Jsonb *change)
@@ -101,16 +105,41 @@ check_attrs(const char *path, Jsonb *change, Jsonb *merged)
 
 	if (type != NULL && type->type != jbvNull &&
 		(type->type != jbvString || !is_media_type(type->val.string.val, type->val.string.len)))
-		ereport(ERROR,
-				errcode(DIFS_ERRCODE_ARGUMENT),
-				errmsg("attribute \"%s\" of \"%s\" is not a media type", MEDIA_TYPE, path),
-				errhint("A media type is a string such as \"text/plain; charset=utf-8\"."));
+		report_media_type(path);
 	if (VARSIZE(merged) > MAX_ATTRS_BYTES)
 		ereport(ERROR,
 				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				errmsg("attributes of \"%s\" are too large", path),
 				errdetail("They have %d bytes; at most %d are allowed.", (int) VARSIZE(merged), MAX_ATTRS_BYTES),
 				errhint("Keep them in a file, or in a table that references difs.inode."));
+}
+
+static void
+report_media_type(const char *path)
+{
+	ereport(ERROR,
+			errcode(DIFS_ERRCODE_ARGUMENT),
+			errmsg("attribute \"%s\" of \"%s\" is not a media type", MEDIA_TYPE, path),
+			errhint("A media type is a string such as \"text/plain; charset=utf-8\"."));
+}
+
+void
+difs_media_type_check(const char *path, const text *type)
+{
+	if (!is_media_type(VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type)))
+		report_media_type(path);
+}
+
+void
+difs_media_type_set(const text *path, const text *type)
+{
+	StringInfoData object;
+
+	initStringInfo(&object);
+	appendStringInfoString(&object, "{\"" MEDIA_TYPE "\": ");
+	escape_json(&object, text_to_cstring(type));
+	appendStringInfoChar(&object, '}');
+	set_attrs(path, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(object.data))));
 }
 
 /* type/subtype in printable ASCII, perhaps with parameters: fit to stand in a header of HTTP. */

@@ -9,6 +9,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
 
 #include "src/change.h"
 #include "src/create.h"
@@ -77,4 +79,30 @@ create_new(const DifsWalk *walk, int32 if_version, DifsInode *inode)
 				 errdetail("It does not exist, and its version was to be %d.", if_version)));
 	difs_perm_require_entry(walk->volume.id, walk->parent.ino, walk->path->text);
 	return difs_entry_create(&walk->parent, walk->name, DIFS_KIND_FILE, inode);
+}
+
+void
+difs_file_store(DifsInode *inode, DifsVersion *version)
+{
+	version->author = GetUserId();
+	version->mtime = GetCurrentTimestamp();
+	difs_version_insert(version);
+
+	inode->version = version->version;
+	inode->size = version->size;
+	inode->mtime = inode->ctime = version->mtime;
+	difs_inode_store_content(inode);
+}
+
+int32
+difs_if_version_argument(FunctionCallInfo fcinfo, int argument)
+{
+	if (PG_ARGISNULL(argument))
+		return DIFS_ANY_VERSION;
+	if (PG_GETARG_INT32(argument) < 0)
+		ereport(ERROR,
+				(errcode(DIFS_ERRCODE_ARGUMENT),
+				 errmsg("if_version must not be negative"),
+				 errhint("0 means that the file must not exist yet.")));
+	return PG_GETARG_INT32(argument);
 }

@@ -6,7 +6,10 @@
 
 #include "postgres.h"
 
+#include "fmgr.h"
+
 #include "src/path.h"
+#include "src/version.h"
 
 #define DIFS_ANY_VERSION	(-1)
 
@@ -24,5 +27,11 @@
  */
 extern void difs_file_open_for_write(const text *path, bool parents, int32 if_version,
 									 DifsWalk *walk, DifsInode *inode, bool *created);
+
+/* Makes a version that replaces the content the current one of a file that was opened so: sets author and time, and writes both rows. */
+extern void difs_file_store(DifsInode *inode, DifsVersion *version);
+
+/* An argument if_version of SQL: null is DIFS_ANY_VERSION; 22023 if it is negative. */
+extern int32 difs_if_version_argument(FunctionCallInfo fcinfo, int argument);
 
 #endif

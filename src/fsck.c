@@ -170,9 +170,16 @@ static const DifsCheck checks[] = {
 		" UNION ALL SELECT 'block_group_id', last_value - (NOT is_called)::int, (SELECT max(" NUMBER_OF("id") ") FROM difs.block_group,"
 		"  difs.cluster WHERE id >> 41 = cluster.epoch) FROM difs.block_group_id"
 		" UNION ALL SELECT 'segment_id', last_value - (NOT is_called)::int, (SELECT max(" NUMBER_OF("segment") ") / 8192"
-		"  FROM difs.manifest, difs.cluster WHERE segment >> 41 = cluster.epoch) FROM difs.segment_id) AS s (name, reached, used)"
+		"  FROM difs.manifest, difs.cluster WHERE segment >> 41 = cluster.epoch) FROM difs.segment_id"
+		" UNION ALL SELECT 'upload_id', last_value - (NOT is_called)::int, (SELECT max(" NUMBER_OF("id") ") FROM difs.upload,"
+		"  difs.cluster WHERE id >> 41 = cluster.epoch) FROM difs.upload_id) AS s (name, reached, used)"
 		" WHERE used > reached",
 	"Move it on with setval(), at once: numbers must not be used twice."},
+	{"upload to unknown block group",
+		"SELECT 'segment ' || r.number || ' of upload ' || r.upload || ' to ' || u.path, 'block group ' || r.block_group || ' does not exist'"
+		" FROM difs.receipt r JOIN difs.upload u ON u.id = r.upload"
+		" WHERE NOT EXISTS (SELECT FROM difs.block_group g WHERE g.id = r.block_group)",
+	"The upload cannot be committed with it: cancel it with difs_upload_cancel(), or delete the rows of difs.receipt and send the segment again."},
 	{"doomed and alive",
 		"SELECT " INODE("i.ino") ", CASE WHEN d.version IS NULL THEN 'the inode' ELSE 'its current version, ' || d.version || ',' END"
 		" || ' is to be collected' FROM difs.doomed d JOIN difs.inode i ON i.ino = d.ino"

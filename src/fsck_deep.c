@@ -8,7 +8,7 @@
  *
  * A segment that no row names is an orphan only if its transaction has ended, and is older than what any
  * snapshot, standby, slot or prepared transaction could see: then it has aborted, or its rows are gone
- * for everybody.  Of others nothing can be said yet.
+ * for everybody.  Of others nothing can be said yet.  Nor is it one while it may belong to a resumable upload.
  *
  * No state.
  */
@@ -43,6 +43,7 @@ enum InventoryColumn
 	INVENTORY_DAMAGED,
 	INVENTORY_SETTLED,			/* its transaction is older than all that anybody can see */
 	INVENTORY_PROBLEM,
+	INVENTORY_XID,
 	INVENTORY_COLUMNS
 };
 
@@ -122,6 +123,7 @@ static const DifsCheck checks[] = {
 		" 'nothing names its ' || i.stored_length || ' bytes, and nothing can any more'"
 		" FROM inventory i WHERE i.segment <> 0 AND NOT i.dead AND i.settled"
 		" AND NOT EXISTS (SELECT FROM difs.manifest m WHERE m.segment = i.segment)"
+		" AND NOT EXISTS (SELECT FROM difs.upload u WHERE u.xid = i.xid)"
 		" AND EXISTS (SELECT FROM difs.block_group g WHERE g.id = i.block_group AND i.server = ANY (g.members))",
 	"The keeper collects it; difs_collect() does so at once."}
 };
@@ -160,6 +162,7 @@ make_desc(void)
 	TupleDescInitEntry(desc, INVENTORY_DAMAGED + 1, "damaged", BOOLOID, -1, 0);
 	TupleDescInitEntry(desc, INVENTORY_SETTLED + 1, "settled", BOOLOID, -1, 0);
 	TupleDescInitEntry(desc, INVENTORY_PROBLEM + 1, "problem", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, INVENTORY_XID + 1, "xid", INT8OID, -1, 0);
 	return desc;
 }
 
@@ -274,12 +277,13 @@ add_row(Inventory *inventory, int32 server, uint64 group, const DifsListEntry *e
 	if (group != 0 && entry != NULL)
 	{
 		nulls[INVENTORY_SEGMENT] = nulls[INVENTORY_STORED_LENGTH] = false;
-		nulls[INVENTORY_DEAD] = nulls[INVENTORY_DAMAGED] = nulls[INVENTORY_SETTLED] = false;
+		nulls[INVENTORY_DEAD] = nulls[INVENTORY_DAMAGED] = nulls[INVENTORY_SETTLED] = nulls[INVENTORY_XID] = false;
 		values[INVENTORY_SEGMENT] = Int64GetDatum((int64) entry->segment);
 		values[INVENTORY_STORED_LENGTH] = Int32GetDatum((int32) entry->stored_length);
 		values[INVENTORY_DEAD] = BoolGetDatum(entry->flags & DIFS_LIST_DEAD);
 		values[INVENTORY_DAMAGED] = BoolGetDatum(entry->flags & DIFS_LIST_DAMAGED);
 		values[INVENTORY_SETTLED] = BoolGetDatum(entry->xid < inventory->horizon);
+		values[INVENTORY_XID] = Int64GetDatum((int64) entry->xid);
 	}
 	if (problem != NULL)
 	{

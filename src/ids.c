@@ -52,6 +52,12 @@ difs_fence_next(DifsDatabase *database)
 	return with_epoch(database, number);
 }
 
+uint64
+difs_upload_id_next(DifsDatabase *database)
+{
+	return with_epoch(database, difs_sequence_next(DIFS_REL_SEQ_UPLOAD));
+}
+
 /* A sequence logs many values ahead in one WAL record, which may be another backend's and not on disk yet. A record of our own comes after it, so
  * flushing ours flushes it. */
 static void

@@ -27,6 +27,9 @@ extern void difs_segment_refill(DifsDatabase *database);
 /* A new block group id. In a transaction; flushes WAL. */
 extern uint64 difs_group_id_next(DifsDatabase *database);
 
+/* The number of a new upload. Not flushed: one that was lost with its upload may come again. */
+extern uint64 difs_upload_id_next(DifsDatabase *database);
+
 /* A new fencing number of a lock (lock.h). In a transaction; flushes WAL. */
 extern uint64 difs_fence_next(DifsDatabase *database);
 

@@ -50,6 +50,8 @@ typedef struct PossibleScan
 struct DifsLiveness
 {
 	PossibleScan manifest;
+	PossibleScan uploads;
+	bool		uploads_open;
 };
 
 static void possible_begin(PossibleScan *possible, DifsRelation table, DifsRelation index);
@@ -71,6 +73,7 @@ difs_liveness_begin(bool released)
 	possible_begin(&liveness->manifest, DIFS_REL_MANIFEST, DIFS_REL_MANIFEST_SEGMENT);
 	if (released)
 		InitDirtySnapshot(liveness->manifest.snapshot);
+	liveness->uploads_open = false;
 	return liveness;
 }
 
@@ -78,6 +81,8 @@ void
 difs_liveness_end(DifsLiveness *liveness)
 {
 	possible_end(&liveness->manifest);
+	if (liveness->uploads_open)
+		possible_end(&liveness->uploads);
 	pfree(liveness);
 }
 
@@ -94,6 +99,16 @@ difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *
 			return false;
 	}
 	return true;
+}
+
+bool
+difs_upload_may_commit(DifsLiveness *liveness, uint64 xid)
+{
+	if (!liveness->uploads_open)
+		possible_begin(&liveness->uploads, DIFS_REL_UPLOAD, DIFS_REL_UPLOAD_XID);
+	liveness->uploads_open = true;
+	possible_find(&liveness->uploads, (int64) xid);
+	return possible_next(&liveness->uploads);
 }
 
 DifsRowNeed

@@ -11,6 +11,9 @@
  * must not count: but only where no version that is wanted, of a copy for
  * instance, shares them.
  *
+ * Segments of a resumable upload are named by no row yet: the upload's row speaks for
+ * all of them.
+ *
  * A segment may be named by many rows, of one inode (what an overwrite has left of
  * it on either side) and of several (copies of parts).  So a row that nobody needs
  * may go before its segment, which goes with the last one.
@@ -54,6 +57,11 @@ typedef struct DifsRowId
 } DifsRowId;
 extern bool difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *releases, int count,
 								 const DifsRowId *except);
+
+/* May an upload yet be committed whose segments carry this transaction id (upload.h)? The same question about rows of difs.upload: while any
+ * snapshot could still see one, its segments are no orphans, though no row names them. A commit removes the row and names them in one
+ * transaction, so whoever asks about a segment's rows first and then this misses none. */
+extern bool difs_upload_may_commit(DifsLiveness *liveness, uint64 xid);
 
 /* to_version -1: null. */
 extern DifsRowNeed difs_release_row_need(const DifsRelease *release, int64 from_version, int64 to_version);

@@ -18,7 +18,6 @@
 #include "storage/fd.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
 #include "src/compat.h"
 #include "src/content.h"
@@ -39,7 +38,6 @@ static void begin_write(const text *path, bool parents, int32 if_version, DifsWr
 static int32 end_write(DifsWrite *write);
 static int	open_source(const char *file);
 static uint32 read_piece(int fd, const char *file, char *room, uint32 size);
-static int32 if_version_argument(FunctionCallInfo fcinfo, int argument);
 
 PG_FUNCTION_INFO_V1(difs_put);
 PG_FUNCTION_INFO_V1(difs_import);
@@ -57,18 +55,10 @@ begin_write(const text *path, bool parents, int32 if_version, DifsWrite *write)
 static int32
 end_write(DifsWrite *write)
 {
-	DifsInode  *inode = &write->inode;
 	DifsVersion version = {0};
 
 	difs_content_end(write->content, &version);
-	version.author = GetUserId();
-	version.mtime = GetCurrentTimestamp();
-	difs_version_insert(&version);
-
-	inode->version = version.version;
-	inode->size = version.size;
-	inode->mtime = inode->ctime = version.mtime;
-	difs_inode_store_content(inode);
+	difs_file_store(&write->inode, &version);
 	return version.version;
 }
 
@@ -123,19 +113,6 @@ read_piece(int fd, const char *file, char *room, uint32 size)
 	return filled;
 }
 
-static int32
-if_version_argument(FunctionCallInfo fcinfo, int argument)
-{
-	if (PG_ARGISNULL(argument))
-		return DIFS_ANY_VERSION;
-	if (PG_GETARG_INT32(argument) < 0)
-		ereport(ERROR,
-				(errcode(DIFS_ERRCODE_ARGUMENT),
-				 errmsg("if_version must not be negative"),
-				 errhint("0 means that the file must not exist yet.")));
-	return PG_GETARG_INT32(argument);
-}
-
 /* difs_put(path text, data bytea, if_version int, parents bool) returns int */
 Datum
 difs_put(PG_FUNCTION_ARGS)
@@ -148,7 +125,7 @@ difs_put(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "data");
 	DIFS_ARG_NOT_NULL(3, "parents");
-	if_version = if_version_argument(fcinfo, 2);
+	if_version = difs_if_version_argument(fcinfo, 2);
 	data = PG_GETARG_BYTEA_PP(1);
 
 	difs_write_begin("difs_put");
@@ -176,7 +153,7 @@ difs_import(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "file");
 	DIFS_ARG_NOT_NULL(3, "parents");
-	if_version = if_version_argument(fcinfo, 2);
+	if_version = difs_if_version_argument(fcinfo, 2);
 	file = text_to_cstring(PG_GETARG_TEXT_PP(1));
 
 	difs_write_begin("difs_import");

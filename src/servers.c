@@ -97,6 +97,15 @@ difs_group_members(uint64 group, DifsMembers *members)
 bool
 difs_server_peer(int32 server, DifsPeer *peer)
 {
+	if (!difs_server_address(server, peer))
+		return false;
+	difs_servers_identity(peer);
+	return true;
+}
+
+bool
+difs_server_address(int32 server, DifsPeer *peer)
+{
 	CachedServer *entry;
 	CachedServer row;
 
@@ -112,7 +121,6 @@ difs_server_peer(int32 server, DifsPeer *peer)
 	strlcpy(peer->name, entry->name, sizeof(peer->name));
 	strlcpy(peer->host, entry->host, sizeof(peer->host));
 	peer->port = entry->port;
-	difs_servers_identity(peer);
 	return true;
 }
 
@@ -164,10 +172,19 @@ difs_servers_forget(uint64 group)
 const uint8 *
 difs_cluster_key(void)
 {
+	return difs_cluster_keyring(true)->key[0];
+}
+
+const DifsKeyring *
+difs_cluster_keyring(bool anew)
+{
 	static DifsKeyring keyring;
-	char	   *path = difs_settings_key_file();
+	char	   *path;
 	DifsError	error;
 
+	if (!anew && keyring.count > 0)
+		return &keyring;
+	path = difs_settings_key_file();
 	if (!difs_keyring_load(path, &keyring, &error))
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_IO),
@@ -177,7 +194,7 @@ difs_cluster_key(void)
 						 "It must belong to the server's user, with mode 0600.",
 						 path)));
 	pfree(path);
-	return keyring.key[0];
+	return &keyring;
 }
 
 Oid
@@ -243,6 +260,7 @@ read_group(uint64 group, DifsMembers *members)
 				(errcode(DIFS_ERRCODE_CORRUPT),
 				 errmsg("block group %llu has %d members", (unsigned long long) group, count)));
 	members->count = count;
+	members->epoch = (uint64) DatumGetInt64(values[DIFS_BLOCK_GROUP_EPOCH - 1]);
 	for (int i = 0; i < count; i++)
 		members->server[i] = id_nulls[i] ? 0 : DatumGetInt32(ids[i]);
 	return true;

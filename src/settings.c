@@ -40,6 +40,8 @@ int			difs_staging = DIFS_STAGING_AUTO;
 int			difs_atime = DIFS_ATIME_OFF;
 int			difs_staging_limit = 16 * 1024;
 int			difs_unstage_interval = 30 * 1000;
+int			difs_token_lifetime = 300;
+int			difs_upload_expire = 24 * 3600;
 int			difs_compact_interval = 5 * 60 * 1000;
 int			difs_umask = 0022;
 
@@ -197,6 +199,16 @@ define_on_reload(void)
 							"Time for which deleted content is kept for a restore to an earlier point.",
 							"0 keeps it only as long as a snapshot, standby, slot or hold may want it.",
 							&difs_retain, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.token_lifetime",
+							"Time for which a client may use a token to write or read a segment.",
+							"The clocks of this server and of chunk servers must agree to a fraction of it.",
+							&difs_token_lifetime, 300, 1, 24 * 3600,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.upload_expire",
+							"Time after which a resumable upload that nobody goes on with is dropped.",
+							NULL,
+							&difs_upload_expire, 24 * 3600, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("difs.staging_limit",
 							"Bytes that may be staged in the database.",

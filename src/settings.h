@@ -33,6 +33,8 @@ extern int	difs_scrub_rate;			/* difs.scrub_rate, in kB a second; 0 = unlimited 
 extern int	difs_scrub_pause_ms;		/* follows from difs.scrub_interval: between two looks at what is due */
 extern int	difs_collect_interval;		/* difs.collect_interval, in ms; 0 = only when asked to */
 extern int	difs_retain;				/* difs.retain, in s: how long deleted content is kept */
+extern int	difs_token_lifetime;		/* difs.token_lifetime, in s */
+extern int	difs_upload_expire;			/* difs.upload_expire, in s */
 extern int	difs_staging_limit;			/* difs.staging_limit, in MB */
 extern int	difs_unstage_interval;		/* difs.unstage_interval, in ms */
 extern int	difs_compact_interval;		/* difs.compact_interval, in ms; 0 = only when asked to */

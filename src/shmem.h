@@ -8,7 +8,7 @@
  *	 DifsShared
  *	  |- databases[]	one entry for each database that has the extension
  *	  |    |- servers[]	   the chunk servers of that database       written by its keeper
- *	  |    |- groups[]	   open block groups                        written by keeper and streamer
+ *	  |    |- groups[]	   open block groups                        written by keeper, streamer, and backends that place uploads
  *	  |    '- classes[]	   kinds of group that somebody needs       written by streamer, read by keeper
  *	  |- local[]		embedded chunk servers                      written by the launcher
  *	  |- slots[]		segments on their way (stream.h)
@@ -98,6 +98,9 @@ typedef struct DifsOpenGroup
 	uint64		reserved_bytes; /* used in the file, what is on its way included; streamer's */
 	int32		in_flight;		/* segments sent and not acknowledged; streamer's; sealed only at 0 */
 	uint64		in_flight_bytes;	/* the same in bytes */
+	int32		leases;			/* receipts that are to come of segments which clients write to it by token (worker/lease.h) */
+	uint64		leased_bytes;	/* what these segments may have, at most */
+	TimestampTz leased_until;	/* when the last of their tokens expires */
 	bool		avoided;		/* a member is not alive: nothing new goes there; set by the keeper */
 } DifsOpenGroup;
 

@@ -2,7 +2,7 @@
  * choice.c - open block groups, as the streamer sees them in shared memory
  * (streamer.h).
  *
- * The keeper opens and seals groups; the streamer chooses among the open ones,
+ * The keeper opens and seals groups; the streamer chooses among the open ones (and backends, for clients: lease.c),
  * keeps count of what is on its way to each, and says when one is full or has
  * failed.  Beside it only the keeper takes a group from OPEN to FULL, when a
  * member is to be drained or has been gone for long.  The keeper does not touch the rest of it before nothing is on its way any more, so an index
@@ -12,11 +12,11 @@
 
 #include "common/segment.h"
 #include "src/settings.h"
+#include "worker/lease.h"
 #include "worker/streamer.h"
 
 #define SPREAD_BYTES	(1024 * 1024)
-#define RECORD_ALIGN	64		/* of records in a group's file, and what stands before the first: chunkd/disk_format.h */
-#define FILE_HEADER		4096
+#define FILE_HEADER		4096	/* what stands in a group's file before the first record: chunkd/disk_format.h */
 
 static uint64 record_bytes(const DifsSlot *slot);
 
@@ -27,35 +27,48 @@ static uint64 record_bytes(const DifsSlot *slot);
 DifsChoice
 difs_choice_make(const DifsSlot *slot, int *index, DifsOpenGroup *chosen)
 {
-	uint64		bytes = record_bytes(slot);
+	DifsChoice	choice;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	choice = difs_choice_among(difs_streamer_database, &slot->class, record_bytes(slot), NULL, 0, index);
+	if (choice == DIFS_CHOICE_MADE)
+		*chosen = difs_streamer_database->groups[*index];
+	LWLockRelease(&difs_shared->lock);
+	return choice;
+}
+
+DifsChoice
+difs_choice_among(DifsDatabase *database, const DifsClass *class, uint64 bytes, const uint64 *avoid, int avoid_count, int *index)
+{
 	DifsChoice	choice = DIFS_CHOICE_NONE;
+	uint64		least = 0;
 	bool		filled = false;
 
 	if (FILE_HEADER + bytes > (uint64) difs_block_group_size * 1024)
 		return DIFS_CHOICE_TOO_LARGE;
-	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
 	{
-		DifsOpenGroup *group = &difs_streamer_database->groups[i];
+		DifsOpenGroup *group = &database->groups[i];
+		bool		unwanted = group->avoided;
 
-		if (group->state != DIFS_OPEN_GROUP_OPEN || group->avoided || !difs_class_equal(&group->class, &slot->class))
+		for (int j = 0; j < avoid_count && !unwanted; j++)
+			unwanted = group->id == avoid[j];
+		if (group->state != DIFS_OPEN_GROUP_OPEN || unwanted || !difs_class_equal(&group->class, class))
 			continue;
 		if (group->reserved_bytes + bytes > group->capacity_bytes)
 		{
 			group->state = DIFS_OPEN_GROUP_FULL;
 			filled = true;
 		}
-		else if (choice != DIFS_CHOICE_MADE ||
-				 (chosen->in_flight_bytes >= SPREAD_BYTES && group->in_flight_bytes < chosen->in_flight_bytes))
+		else if (choice != DIFS_CHOICE_MADE || (least >= SPREAD_BYTES && difs_choice_load(group) < least))
 		{
 			choice = DIFS_CHOICE_MADE;
 			*index = i;
-			*chosen = *group;
+			least = difs_choice_load(group);
 		}
 	}
-	LWLockRelease(&difs_shared->lock);
 	if (filled)
-		difs_wake(difs_streamer_database->keeper);
+		difs_wake(database->keeper);
 	return choice;
 }
 
@@ -114,49 +127,18 @@ difs_choice_reset(void)
 void
 difs_choice_want(const DifsClass *class)
 {
-	DifsWantedClass *entry = NULL;
-	bool		asked = false;
-
-	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
-	{
-		DifsWantedClass *candidate = &difs_streamer_database->classes[i];
-
-		if (difs_class_equal(&candidate->class, class))
-		{
-			entry = candidate;
-			break;
-		}
-		if (entry == NULL && candidate->class.replicas == 0)
-			entry = candidate;
-	}
-	if (entry != NULL)
-	{
-		entry->class = *class;
-		asked = !entry->wanted;
-		entry->wanted = true;
-	}
-	LWLockRelease(&difs_shared->lock);
-	if (asked)
-		difs_wake(difs_streamer_database->keeper);
+	difs_class_want(difs_streamer_database, class);
 }
 
 DifsError
 difs_choice_problem(const DifsClass *class)
 {
-	DifsError	problem = {DIFS_OK};
-
-	LWLockAcquire(&difs_shared->lock, LW_SHARED);
-	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
-		if (difs_class_equal(&difs_streamer_database->classes[i].class, class))
-			problem = difs_streamer_database->classes[i].problem;
-	LWLockRelease(&difs_shared->lock);
-	return problem;
+	return difs_class_problem(difs_streamer_database, class);
 }
 
 /* What it takes in a group's file. */
 static uint64
 record_bytes(const DifsSlot *slot)
 {
-	return TYPEALIGN(RECORD_ALIGN, difs_segment_packed_size(slot->stored_length) + slot->stored_length);
+	return difs_record_bytes(slot->stored_length);
 }

@@ -6,7 +6,7 @@
  * Each server is asked for its groups, and each group for its segments; one whose
  * creator is over for everybody, and that no row of the manifest names that
  * anybody could see, is deleted.  A segment that is stored but not named yet
- * belongs to a transaction that still runs, so it stays.
+ * belongs to a transaction that still runs, or to a resumable upload, so it stays.
  *
  * State: difs.inventory has a row for each copy of a group that was judged to its
  * last segment, with the size of its file and of what lives in it.  It is not listed
@@ -277,6 +277,8 @@ judge_list(int32 server, uint64 group, const DifsReply *reply, Findings *finding
 			findings->all_judged = false;
 		else if (!difs_segment_may_die(liveness, entry.segment, NULL, 0, NULL))
 			findings->live_bytes += entry.stored_length;
+		else if (difs_upload_may_commit(liveness, entry.xid) && !DIFS_FAULT_SKIP("keeper.collect.upload"))
+			findings->all_judged = false;
 		else
 		{
 			orphans[orphan_count++] = entry.segment;

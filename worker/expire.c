@@ -1,5 +1,5 @@
 /*
- * expire.c - rows whose time is over: the journal's, and locks of owners.
+ * expire.c - rows whose time is over: the journal's, locks of owners, and uploads.
  *
  * A part of the round of collection.  Each step is a transaction, so a round that
  * dies has done what it has done.
@@ -12,11 +12,13 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 
+#include "common/fault.h"
 #include "worker/collect.h"
 #include "worker/duties.h"
 
 #define BATCH "1000"
 
+static bool expire_uploads(void);
 static bool expire_journal(int64 volume);
 static bool next_volume(int64 *volume, bool *found);
 
@@ -30,12 +32,28 @@ difs_collect_expired(void)
 		return false;
 	SPI_execute("DELETE FROM difs.lock WHERE expires < pg_catalog.clock_timestamp()", false, 0);
 	difs_duty_commit();
+	if (!expire_uploads())
+		return false;
 
 	while (found)
 	{
 		if (!next_volume(&volume, &found) || (found && !expire_journal(volume)))
 			return false;
 	}
+	return true;
+}
+
+/* One that is being committed is waited for, and is gone then. Receipts may have come in while theirs was. */
+static bool
+expire_uploads(void)
+{
+	if (!difs_collect_begin())
+		return false;
+	SPI_execute("DELETE FROM difs.upload WHERE expires < pg_catalog.clock_timestamp()", false, 0);
+	SPI_execute("DELETE FROM difs.receipt WHERE NOT EXISTS (SELECT FROM difs.upload WHERE id = upload)", false, 0);
+	DIFS_FAULT("keeper.expire.uploads");
+	difs_duty_commit();
+	DIFS_FAULT("keeper.expire.committed");
 	return true;
 }
 

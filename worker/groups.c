@@ -2,7 +2,7 @@
  * groups.c - the life of a block group, as far as the keeper leads it.
  *
  *	CREATE   row inserted as open, committed -> all members make the group -> published in groups[] as OPEN
- *	SEAL     FULL or FAILED and nothing in flight -> members that answer seal it -> row sealed, entry empty
+ *	SEAL     FULL or FAILED, nothing in flight, no leases (lease.h) -> members that answer seal it -> row sealed, entry empty
  *	ADOPT    row open from an earlier run -> all members still have it open -> published; otherwise SEAL
  *
  * State: the jobs (group_jobs.c), one for each group on which a step is under way,
@@ -28,6 +28,7 @@
 #include "worker/groups.h"
 #include "worker/health.h"
 #include "worker/keeper.h"
+#include "worker/lease.h"
 #include "worker/process.h"
 
 #define ADOPT_AT_ONCE		16
@@ -47,7 +48,7 @@ static void conclude_adopt(DifsJob *job);
 static bool conclude_seal(DifsJob *job);
 static void log_not_sealed(const DifsJob *job, const DifsAsk *ask);
 static bool publish(const DifsOpenGroup *group);
-static void seal_published(void);
+static void seal_published(TimestampTz *next);
 
 void
 difs_groups_begin(void)
@@ -68,7 +69,7 @@ difs_groups_turn(TimestampTz *next)
 	if (!conclude_jobs() || (adopting && !adopt_some()))
 		return false;
 	leave_the_lost();
-	seal_published();
+	seal_published(next);
 	if (!difs_group_stock_fill(next))
 		return false;
 	for (int i = 0; i < DIFS_MAX_JOBS; i++)
@@ -126,7 +127,10 @@ leave_the_lost(void)
 				usable += group->member[k] == server->id;
 		}
 		if (usable < group->class.replicas)
+		{
 			group->state = DIFS_OPEN_GROUP_FULL;
+			group->leases = 0;	/* nobody is waited for */
+		}
 	}
 	LWLockRelease(&difs_shared->lock);
 }
@@ -356,18 +360,25 @@ publish(const DifsOpenGroup *group)
 	return entry != NULL;
 }
 
-/* Begins to seal the groups that the streamer has done with. */
+/* Begins to seal the groups that streamer and clients have done with. */
 static void
-seal_published(void)
+seal_published(TimestampTz *next)
 {
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
 	{
 		DifsOpenGroup group;
 		bool		under_way = false;
+		bool		leased;
 
 		LWLockAcquire(&difs_shared->lock, LW_SHARED);
 		group = difs_keeper_database->groups[i];
+		leased = difs_lease_holds(difs_keeper_database, &group, GetCurrentTimestamp());
 		LWLockRelease(&difs_shared->lock);
+		if (leased)
+		{
+			difs_process_by(next, group.leased_until);
+			continue;
+		}
 		if ((group.state != DIFS_OPEN_GROUP_FULL && group.state != DIFS_OPEN_GROUP_FAILED) || group.in_flight != 0)
 			continue;
 		for (int j = 0; j < DIFS_MAX_JOBS; j++)

@@ -12,9 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bytes.h"
+#include "token.h"
 
 #define SEGMENT		10
 #define LENGTH		5000
@@ -43,6 +45,7 @@ static const struct Row
 }			table[] = {
 	{DIFS_MESSAGE_HELLO, GREETING},
 	{DIFS_MESSAGE_PROOF, GREETING},
+	{DIFS_MESSAGE_HELLO_TOKEN, GREETING},
 	{DIFS_MESSAGE_CREATE_GROUP, WRITE},
 	{DIFS_MESSAGE_SEAL_GROUP, WRITE},
 	{DIFS_MESSAGE_DROP_GROUP, WRITE},
@@ -93,6 +96,22 @@ make_stored(uint64_t segment)
 	body.control_length = pack_put(GROUP, segment, body.payload, LENGTH, body.control);
 }
 
+/* A token that is good, but for what `change` does to it; change may be NULL. */
+static void
+make_token(DifsOperation operation, uint64_t segment, void (*change) (DifsToken *token), uint8_t out[DIFS_TOKEN_SIZE])
+{
+	DifsToken	token = {
+		.operation = operation, .epoch = server.peer.epoch, .group = GROUP, .segment = segment, .xid = segment + 1000, .upload = 3,
+		.number = 4, .max_bytes = LENGTH, .expires = (uint64_t) time(NULL) + 600
+	};
+
+	memcpy(token.cluster, server.peer.cluster, DIFS_UUID_SIZE);
+	memcpy(token.claim, server.peer.claim, DIFS_CLAIM_SIZE);
+	if (change != NULL)
+		change(&token);
+	assert_true(difs_token_sign(&token, server.peer.key, out));
+}
+
 /* A body for which the owner gets something else than a refusal. */
 static void
 make_body(uint8_t message)
@@ -101,6 +120,8 @@ make_body(uint8_t message)
 	DifsGet		get = {.group = GROUP, .segment = SEGMENT};
 	DifsPull	pull = {.group = NEW_GROUP + 1, .epoch = 9, .capacity = GROUP_BYTES, .count = 1};
 	DifsHello	hello = {.version = DIFS_WIRE_VERSION};
+	DifsHelloToken hello_token = {.version = DIFS_WIRE_VERSION};
+	uint8_t		token[DIFS_TOKEN_SIZE];
 	uint64_t	segment = SEGMENT;
 
 	strcpy(pull.sources[0].host, "127.0.0.1");
@@ -111,6 +132,11 @@ make_body(uint8_t message)
 		case DIFS_MESSAGE_HELLO:
 			assert_true(difs_key_id(server.peer.key, hello.key_id));
 			body.control_length = difs_hello_pack(&hello, body.control);
+			break;
+		case DIFS_MESSAGE_HELLO_TOKEN:
+			make_token(DIFS_OPERATION_READ, SEGMENT, NULL, token);
+			memcpy(hello_token.token, token, DIFS_TOKEN_BODY_SIZE);
+			body.control_length = difs_hello_token_pack(&hello_token, body.control);
 			break;
 		case DIFS_MESSAGE_PROOF:
 			body.control_length = DIFS_PROOF_SIZE;
@@ -289,7 +315,7 @@ strangers_may_only_greet(void **state)
 	{
 		int			fd;
 
-		if (table[i].message != DIFS_MESSAGE_HELLO)
+		if (table[i].message != DIFS_MESSAGE_HELLO && table[i].message != DIFS_MESSAGE_HELLO_TOKEN)
 			expect_not_greeting(connect_raw(), table[i].message);
 		fd = connect_raw();
 		make_body(DIFS_MESSAGE_HELLO);
@@ -378,6 +404,192 @@ an_old_epoch_may_only_read(void **state)
 	expect_read_only(&server.peer, "epoch 1 has been superseded by epoch 5");
 }
 
+/* The body of a message with the use of a token behind its control. */
+static int
+ask_by_token(Client *client, uint8_t message, const uint8_t token[DIFS_TOKEN_SIZE])
+{
+	Reply		reply;
+	int			status;
+
+	make_body(message);
+	body.control_length += difs_token_use_pack(token, difs_conn_session(client->conn), body.control + body.control_length);
+	client_send(client, message, body.control, body.control_length, body.payload, body.payload_length);
+	if (!client_receive(client, &reply))
+		return -1;
+	status = (int) reply.status;
+	memcpy(body.control, reply.control, reply.control_length);
+	body.control[reply.control_length] = '\0';
+	body.control_length = reply.control_length;
+	reply_free(&reply);
+	return status;
+}
+
+static Client *
+connect_by_token(const uint8_t token[DIFS_TOKEN_SIZE])
+{
+	DifsPeer	peer = server.peer;
+
+	memset(peer.key, 0, sizeof(peer.key));
+	peer.token = token;
+	return client_connect_as(&peer);
+}
+
+/* With a token of either kind: everything but PUT and GET is refused, and these, too, without the use of a token. */
+static void
+tokens_allow_two_messages(void **state)
+{
+	uint8_t		token[DIFS_TOKEN_SIZE];
+
+	(void) state;
+	for (size_t i = 0; i < 2 * ROWS; i++)
+	{
+		uint8_t		message = table[i % ROWS].message;
+		bool		of_token = message == DIFS_MESSAGE_PUT || message == DIFS_MESSAGE_GET;
+		Client	   *client;
+		int			status;
+
+		make_token(i < ROWS ? DIFS_OPERATION_READ : DIFS_OPERATION_WRITE, SEGMENT, NULL, token);
+		client = connect_by_token(token);
+		status = of_token ? ask(client, message) : ask_by_token(client, message, token);
+		if (status != (table[i % ROWS].right == GREETING ? DIFS_ERROR_PROTOCOL : DIFS_ERROR_REFUSED))
+			fail_msg("%s: %d", difs_message_name(message), status);
+		if (status == DIFS_ERROR_REFUSED)
+		{
+			/* what follows it is served */
+			make_token(DIFS_OPERATION_READ, SEGMENT, NULL, token);
+			assert_int_equal(ask_by_token(client, DIFS_MESSAGE_GET, token), DIFS_OK);
+		}
+		client_close(client);
+	}
+	expect_unchanged();
+}
+
+static void expire(DifsToken *token) { token->expires = (uint64_t) time(NULL); }
+static void change_cluster(DifsToken *token) { token->cluster[0]++; }
+static void change_group(DifsToken *token) { token->group++; }
+static void change_epoch(DifsToken *token) { token->epoch--; }
+static void raise_epoch(DifsToken *token) { token->epoch++; }
+static void change_claim(DifsToken *token) { token->claim[0]++; }
+static void change_segment(DifsToken *token) { token->segment++; }
+static void change_xid(DifsToken *token) { token->xid++; }
+static void shorten(DifsToken *token) { token->max_bytes--; }
+static void read_only(DifsToken *token) { token->operation = DIFS_OPERATION_READ; }
+static void write_only(DifsToken *token) { token->operation = DIFS_OPERATION_WRITE; }
+
+/* A use of a good connection, of a token that is not for this. */
+static void
+tokens_allow_what_they_say(void **state)
+{
+	static const struct
+	{
+		const char *what;
+		void		(*change) (DifsToken *token);
+		uint8_t		message;
+		DifsErrorCode status;
+	}			wrong[] = {
+		{"expired", expire, DIFS_MESSAGE_PUT, DIFS_ERROR_REFUSED},
+		{"other cluster", change_cluster, DIFS_MESSAGE_PUT, DIFS_ERROR_REFUSED},
+		{"other group", change_group, DIFS_MESSAGE_PUT, DIFS_ERROR_REFUSED},
+		{"old epoch", change_epoch, DIFS_MESSAGE_PUT, DIFS_ERROR_FENCED},
+		{"future epoch", raise_epoch, DIFS_MESSAGE_PUT, DIFS_ERROR_FENCED},
+		{"other claim", change_claim, DIFS_MESSAGE_PUT, DIFS_ERROR_FENCED},
+		{"other segment", change_segment, DIFS_MESSAGE_PUT, DIFS_ERROR_REFUSED},
+		{"other transaction", change_xid, DIFS_MESSAGE_PUT, DIFS_ERROR_REFUSED},
+		{"too large", shorten, DIFS_MESSAGE_PUT, DIFS_ERROR_REFUSED},
+		{"to read", read_only, DIFS_MESSAGE_PUT, DIFS_ERROR_REFUSED},
+		{"expired", expire, DIFS_MESSAGE_GET, DIFS_ERROR_REFUSED},
+		{"other cluster", change_cluster, DIFS_MESSAGE_GET, DIFS_ERROR_REFUSED},
+		{"other group", change_group, DIFS_MESSAGE_GET, DIFS_ERROR_REFUSED},
+		{"other segment", change_segment, DIFS_MESSAGE_GET, DIFS_ERROR_REFUSED},
+		{"to write", write_only, DIFS_MESSAGE_GET, DIFS_ERROR_REFUSED},
+	};
+	uint8_t		good[DIFS_TOKEN_SIZE];
+	uint8_t		token[DIFS_TOKEN_SIZE];
+	Client	   *client;
+	Client	   *second;
+	Reply		reply;
+
+	(void) state;
+	make_token(DIFS_OPERATION_READ, SEGMENT, NULL, good);
+	client = connect_by_token(good);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	{
+		bool		is_put = wrong[i].message == DIFS_MESSAGE_PUT;
+		int			status;
+
+		make_token(is_put ? DIFS_OPERATION_WRITE : DIFS_OPERATION_READ, is_put ? SEGMENT + 1 : SEGMENT, wrong[i].change, token);
+		status = ask_by_token(client, wrong[i].message, token);
+		if (status != (int) wrong[i].status)
+			fail_msg("%s, %s: %d", difs_message_name(wrong[i].message), wrong[i].what, status);
+	}
+	/* a forged one, and the use of a good one on another connection */
+	make_token(DIFS_OPERATION_READ, SEGMENT, NULL, token);
+	token[DIFS_TOKEN_BODY_SIZE]++;
+	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_GET, token), DIFS_ERROR_REFUSED);
+	second = connect_by_token(good);
+	make_body(DIFS_MESSAGE_GET);
+	body.control_length += difs_token_use_pack(good, difs_conn_session(second->conn), body.control + body.control_length);
+	assert_int_equal(call(client, DIFS_MESSAGE_GET, body.control, body.control_length, &reply), DIFS_ERROR_REFUSED);
+	reply_free(&reply);
+	client_close(second);
+	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_GET, good), DIFS_OK);
+	client_close(client);
+	expect_unchanged();
+}
+
+/* A PUT gives a receipt that says what was stored; the same token again writes nothing. */
+static void
+a_put_gives_a_receipt(void **state)
+{
+	uint8_t		token[DIFS_TOKEN_SIZE];
+	DifsKeyring ring = {.count = 1};
+	DifsReceipt receipt;
+	DifsError	error;
+	Client	   *client;
+
+	(void) state;
+	memcpy(ring.key[0], server.peer.key, DIFS_KEY_SIZE);
+	assert_true(difs_key_id(ring.key[0], ring.id[0]));
+	make_token(DIFS_OPERATION_WRITE, SEGMENT + 1, NULL, token);
+	client = connect_by_token(token);
+	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_PUT, token), DIFS_OK);
+	assert_true(difs_receipt_open(body.control, body.control_length, &ring, &receipt, &error));
+	assert_int_equal(receipt.segment, SEGMENT + 1);
+	assert_int_equal(receipt.group, GROUP);
+	assert_int_equal(receipt.upload, 3);
+	assert_int_equal(receipt.number, 4);
+	assert_int_equal(receipt.raw_length, LENGTH);
+	assert_int_equal(receipt.xid, SEGMENT + 1 + 1000);
+	assert_string_equal(receipt.server, difs_conn_name(client->conn));
+	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_PUT, token), DIFS_ERROR_EXISTS);
+	client_close(client);
+	client = client_connect(&server);
+	assert_int_equal(get(client, GROUP, SEGMENT + 1, LENGTH), DIFS_OK);
+	client_close(client);
+}
+
+/* Who comes with a token is let in by that token only, and has a server that knows it. */
+static void
+a_bad_token_does_not_connect(void **state)
+{
+	static void (*const changes[]) (DifsToken *token) = {expire, NULL, NULL};
+	uint8_t		token[DIFS_TOKEN_SIZE];
+	DifsPeer	peer = server.peer;
+
+	(void) state;
+	peer.token = token;
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
+	{
+		make_token(DIFS_OPERATION_READ, SEGMENT, changes[i], token);
+		if (i == 1)
+			token[DIFS_TOKEN_BODY_SIZE + 5]++;	/* another secret than the server's: it is no server of ours, either */
+		if (i == 2)
+			token[60]++;		/* another segment */
+		assert_int_equal(connect_fails(&peer), DIFS_ERROR_REFUSED);
+	}
+	expect_unchanged();
+}
+
 /* Its own groups are others, whatever it asks about ours. */
 static void
 another_cluster_sees_nothing(void **state)
@@ -433,6 +645,10 @@ main(void)
 		cmocka_unit_test_setup_teardown(readers_may_only_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(another_claim_may_only_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(an_old_epoch_may_only_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(tokens_allow_two_messages, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(tokens_allow_what_they_say, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_put_gives_a_receipt, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_bad_token_does_not_connect, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(another_cluster_sees_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_owner_is_served, set_up, tear_down),
 	};
