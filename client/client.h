@@ -38,8 +38,12 @@ typedef enum Direct
 {
 	DIRECT_UNKNOWN,				/* the server has not been asked */
 	DIRECT_NO,
-	DIRECT_YES
+	DIRECT_MAYBE,				/* it has the functions; whether chunk servers can be reached from here is not known yet */
+	DIRECT_YES					/* a chunk server has answered */
 } Direct;
+
+struct Engine;
+struct Task;
 
 struct DifsClient
 {
@@ -51,7 +55,13 @@ struct DifsClient
 	Direct		direct;
 	bool		prepared[STATEMENTS];
 	bool		in_batch;
+	struct Engine *engine;		/* and its tasks with their buffers, kept for the next file; see direct.c */
+	struct Task *tasks;			/* an array */
+	int			task_count;
+	size_t		task_room;		/* bytes of a segment that fit */
+	bool		task_stored;	/* they have room for the stored form, too */
 	char	   *strings;		/* of the last difs_stat() */
+	int64_t		source_changed_us;	/* when the local file of a put was last changed in any way */
 	struct timespec told;		/* when progress was told last */
 };
 
@@ -101,6 +111,20 @@ extern bool client_absent(DifsClient *client, const char *path);
 extern bool put_pieces(DifsClient *client, const char *path, DifsReader reader, void *reader_context, int64_t size, const DifsPutOptions *options,
 					   const void *begun, size_t begun_length, int64_t *version);
 extern bool get_pieces(DifsClient *client, const char *path, DifsWriter writer, void *writer_context, const DifsGetOptions *options, int64_t *bytes);
+
+/* direct.c: may this go to and from chunk servers directly? Asks the server once. */
+extern bool direct_possible(DifsClient *client);
+extern bool direct_prepare(DifsClient *client, size_t segment_size, bool stored);	/* engine and tasks */
+extern void direct_stop(DifsClient *client);	/* gives up what is under way */
+extern void direct_free(DifsClient *client);
+extern bool direct_place(struct Task *task, const char *servers, const void *token, size_t token_length, uint64_t segment, uint64_t group);
+extern bool direct_fail(DifsClient *client, const struct Task *task, const char *path);
+
+/* upload.c and download.c: the direct way. */
+extern bool upload(DifsClient *client, const char *path, DifsReader reader, void *reader_context, int64_t size, const DifsPutOptions *options,
+				   const void *begun, size_t begun_length, int64_t *version);
+extern bool download(DifsClient *client, const char *path, DifsWriter writer, void *writer_context, const DifsGetOptions *options,
+					 const DifsEntry *entry, int64_t *bytes);
 
 /* put.c */
 extern bool put_attributes(DifsClient *client, const char *path, const DifsPutOptions *options);

@@ -82,6 +82,7 @@ difs_disconnect(DifsClient *client)
 {
 	if (client == NULL)
 		return;
+	direct_free(client);
 	PQfreeCancel(client->cancel);
 	PQfinish(client->conn);
 	free(client->strings);

@@ -33,10 +33,24 @@ bool
 difs_get_stream(DifsClient *client, const char *path, DifsWriter writer, void *writer_context, const DifsGetOptions *options, int64_t *bytes)
 {
 	int64_t		moved = 0;
+	DifsEntry	entry;
 
 	if (!client_ready(client))
 		return false;
-	return get_pieces(client, path, writer, writer_context, options != NULL ? options : &no_options, bytes != NULL ? bytes : &moved);
+	if (options == NULL)
+		options = &no_options;
+	if (bytes == NULL)
+		bytes = &moved;
+	if (direct_possible(client))
+	{
+		/* the version that is current now, whatever comes while it is read */
+		if (!difs_stat(client, path, options->version, true, &entry))
+			return false;
+		if (entry.kind == DIFS_KIND_FILE && entry.size - options->offset >= (int64_t) client->options.direct_from &&
+			(options->length == 0 || options->length >= (int64_t) client->options.direct_from))
+			return download(client, path, writer, writer_context, options, &entry, bytes);
+	}
+	return client->failure.status == DIFS_STATUS_OK && get_pieces(client, path, writer, writer_context, options, bytes);
 }
 
 bool

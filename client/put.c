@@ -86,8 +86,11 @@ difs_put_stream(DifsClient *client, const char *path, DifsReader reader, void *r
 	}
 	if (!ended && options->create_only && !client_absent(client, path))
 		done = false;			/* before all of it has been sent for nothing */
+	else if (!ended && direct_possible(client))
+		done = upload(client, path, reader, reader_context, size, options, begun, length, version);
 	else if (!ended)
-		done = put_pieces(client, path, reader, reader_context, size, options, begun, length, version);
+		done = client->failure.status == DIFS_STATUS_OK &&
+			put_pieces(client, path, reader, reader_context, size, options, begun, length, version);
 	else if (size >= 0 && (int64_t) length != size)
 		client_fail(client, DIFS_STATUS_CHANGED, "\"%s\": %zu bytes came instead of %lld", path, length, (long long) size);
 	else
@@ -175,6 +178,7 @@ difs_put_file(DifsClient *client, const char *path, const char *local_name, cons
 						S_ISDIR(file.before.st_mode) ? "a directory" : "not a regular file");
 			break;
 		}
+		client->source_changed_us = (int64_t) file.before.st_ctim.tv_sec * 1000000 + file.before.st_ctim.tv_nsec / 1000;
 		file.total = 0;
 		file.changed = false;
 		done = lseek(file.fd, 0, SEEK_SET) == 0 &&

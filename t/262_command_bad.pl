@@ -90,7 +90,7 @@ is(($difs->run('-h', 'no-such-host.invalid', 'ls'))[0], 2, 'an unknown host');
 	rename $other, "$other.right";
 	DifsCluster::write_key($other);
 	$cluster->server(0)->kill->start;
-	$cluster->sql(q{ALTER SYSTEM SET difs.server_timeout = '1s'}, q{ALTER SYSTEM SET difs.staging = off}, 'SELECT pg_reload_conf()');
+	$cluster->sql(q{ALTER SYSTEM SET difs.server_timeout = '1s'}, q{ALTER SYSTEM SET difs.staging = never}, 'SELECT pg_reload_conf()');
 	$cluster->node->poll_query_until('postgres', 'SELECT NOT alive FROM difs.servers');
 	($code, $out, $err) = $difs->run('put', "$dir/changing", '/wrong-key');
 	is($code, 1, 'a chunk server with another key');
