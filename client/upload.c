@@ -17,6 +17,7 @@
 #define PLACES			32			/* asked for at once */
 #define RECEIPTS		64			/* segments whose receipts are handed in at once */
 #define MAX_TRIES		12			/* of one segment */
+#define FALL_BACK_TRIES	2			/* places that cannot be reached, before anything has been stored, mean that none can be */
 #define MAX_AVOIDED		8
 #define RECEIPT_TEXT	(2 * DIFS_RECEIPT_MAX_SIZE + 8)
 
@@ -357,12 +358,13 @@ take_back(Upload *up, Task *task, bool *good)
 	}
 	if (task->result == TASK_BROKEN)
 		*good = direct_fail(client, task, up->path);
-	else if (task->error.code == DIFS_ERROR_NETWORK && client->direct == DIRECT_MAYBE && up->sent == 0 && up->done_count == 0)
+	else if (++*tries > FALL_BACK_TRIES && task->error.code == DIFS_ERROR_NETWORK && client->direct == DIRECT_MAYBE && up->sent == 0 && up->done_count == 0)
 	{
+		/* not one of several servers: it is the way to them */
 		up->fall_back = true;
 		*good = direct_fail(client, task, up->path);
 	}
-	else if (++*tries > MAX_TRIES)
+	else if (*tries > MAX_TRIES)
 		*good = direct_fail(client, task, up->path);
 	else
 	{

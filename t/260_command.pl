@@ -12,9 +12,14 @@ use JSON;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+my @closed;
+END { chmod 0700, @closed; }		# so that they can be removed
+
 my $cluster = DifsCluster->new('command', servers => 2);
 my $difs = DifsCommand->new($cluster);
 my $dir = $cluster->dir;
+
+@closed = map { "$dir/$_/closed" } qw(tree back part exported);
 
 # a tree with all kinds of things
 mkdir "$dir/tree";
@@ -176,6 +181,5 @@ is_deeply(DifsCommand::survey("$dir/exported"), $tree, 'it is what it was');
 is($code, 1, 'a damaged file');
 ok(!-e "$dir/damaged", 'nothing of it is there');
 
-chmod 0700, "$dir/tree/closed", "$dir/back/closed", "$dir/part/closed", "$dir/exported/closed";
 $cluster->stop;
 done_testing();

@@ -49,7 +49,7 @@ foreach my $round (1 .. $rounds)
 	my $what = (qw(INT KILL chunk database))[ $round % 4 ];
 	my $putting = int($round / 4) % 2 == 0;
 	my $after = rand($putting ? $put_s : $get_s);
-	my @command = $putting ? ('put', '-r', $round % 3 ? '--resume' : '-v', "$dir/tree", "two:/r$round") : ('get', '-r', 'two:/whole', "$dir/r$round");
+	my @command = $putting ? ('put', '-rT', $round % 3 ? '--resume' : '-v', "$dir/tree", "two:/r$round") : ('get', '-rT', 'two:/whole', "$dir/r$round");
 	my $handle = $difs->start(@command);
 	usleep($after * 1e6);
 	my $server = $cluster->server($round % 3);
@@ -76,7 +76,7 @@ foreach my $round (1 .. $rounds)
 	# and again
 	my ($code, $out, $err) = $difs->run(@command);
 	is($code, 0, 'the same again succeeds') or diag $err;
-	$difs->done('get', '-r', "two:/r$round", "$dir/r$round") if $putting;
+	$difs->done('get', '-rT', "two:/r$round", "$dir/r$round") if $putting;
 	my $now = DifsCommand::survey("$dir/r$round");
 	delete @$now{ grep { m{/\.difs-get-[^/]*$} } keys %$now };
 	is_deeply($now, $tree, 'and all is there');

@@ -144,11 +144,10 @@ run_check(int argc, char **argv)
 static int
 check_path(const char *path)
 {
-	static const char there[] = "SELECT $1::text AS path, 'done' AS state, version, size AS bytes, size FROM difs_stat($1::text) WHERE difs_exists($1::text)";
-	static const char uploads[] = "SELECT path, CASE WHEN stored > 0 THEN 'in progress' ELSE 'accepted' END AS state, NULL::bigint AS version,"
-		" stored AS bytes, size FROM difs.uploads WHERE path OPERATOR(pg_catalog.=) $1::text"
-		" OR path OPERATOR(pg_catalog.=) pg_catalog.current_setting('difs.volume', true) OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) $1::text"
-		" ORDER BY created DESC LIMIT 1";
+	static const char there[] = "SELECT $1::text AS path, 'done' AS state, version, size FROM difs_stat($1::text) WHERE difs_exists($1::text)";
+	static const char uploads[] = "SELECT path, CASE WHEN segments > 0 THEN 'in progress' ELSE 'accepted' END AS state, segments,"
+		" size FROM difs.uploads"
+		" WHERE path IN ($1::text, current_setting('difs.volume', true) || ':' || $1::text) ORDER BY created DESC LIMIT 1";
 	const char *parameters[] = {path};
 	PGresult   *result;
 	int64_t		rows = 0;
@@ -171,7 +170,7 @@ check_path(const char *path)
 	PQclear(result);
 	if (rows > 0)
 		return show(there, 1, parameters, NULL);
-	exit_code = show("SELECT $1::text AS path, 'failed' AS state, NULL::bigint AS version, NULL::bigint AS bytes, NULL::bigint AS size", 1, parameters, NULL);
+	exit_code = show("SELECT $1::text AS path, 'failed' AS state, NULL::bigint AS version, NULL::bigint AS size", 1, parameters, NULL);
 	return exit_code == EXIT_DONE ? EXIT_FAILED : exit_code;
 }
 
