@@ -48,7 +48,7 @@ const Command commands[] = {
 	{"import", run_import, "[OPTION]... LOCAL-DIRECTORY PATH\n[OPTION]... --from-large-objects PATH\n[OPTION]... --from-bytea TABLE COLUMN PATH-EXPRESSION",
 		"take over a directory, large objects or a bytea column, and compare", import_options},
 	{"export", run_export, "[OPTION]... PATH LOCAL-DIRECTORY", "write a tree out, and compare", export_options},
-	{NULL}
+	{.name = NULL}
 };
 
 static void parse_global(int argc, char **argv);
