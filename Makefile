@@ -1,7 +1,7 @@
-# difs, the extension (PGXS).  The chunk server has its own Makefile in chunkd/, what both share in common/.
+# difs, the extension (PGXS).  The chunk server has its own Makefile in chunkd/, library and command in client/, what all share in common/.
 #
-#	make                  extension and chunk server
-#	make install          both, where pg_config says
+#	make                  extension, chunk server, libdifs and the command difs
+#	make install          all of it, where pg_config says
 #	make FAULTS=1 …       with fault points, for tests only (common/fault.h); in a copy of the source
 #	make installcheck     regression, isolation and TAP tests; starts its own servers; not as root
 #
@@ -66,30 +66,38 @@ endif
 override with_llvm := no
 include $(PGXS)
 
-all: difsd
+all: difsd client
 $(shlib): $(COMMON)
 $(OBJS): $(sort $(wildcard common/*.h src/*.h worker/*.h))
 
 # Their Makefiles know better what is out of date.
-.PHONY: difsd $(COMMON)
+.PHONY: difsd client $(COMMON)
 $(COMMON):
 	$(MAKE) -C common
 difsd: $(COMMON)
 	$(MAKE) -C chunkd
+client: $(COMMON)
+	$(MAKE) -C client
 
-install: install-difsd
+install: install-difsd install-client
 install-difsd: difsd
 	$(MAKE) -C chunkd install bindir='$(bindir)' DESTDIR='$(DESTDIR)'
-uninstall: uninstall-difsd
+install-client: client
+	$(MAKE) -C client install PG_CONFIG='$(PG_CONFIG)' DESTDIR='$(DESTDIR)'
+uninstall: uninstall-difsd uninstall-client
 uninstall-difsd:
 	rm -f '$(DESTDIR)$(bindir)/difsd'
+uninstall-client:
+	$(MAKE) -C client uninstall PG_CONFIG='$(PG_CONFIG)' DESTDIR='$(DESTDIR)'
 clean: clean-parts
 clean-parts:
 	$(MAKE) -C common clean
 	$(MAKE) -C chunkd clean
+	$(MAKE) -C client clean
+	$(MAKE) -C test/client clean
 	$(MAKE) -C test/unit clean
 	$(MAKE) -C test/faults clean
-.PHONY: install-difsd uninstall-difsd clean-parts
+.PHONY: install-difsd uninstall-difsd install-client uninstall-client clean-parts
 
 temp-dir:
 	mkdir -p $(TEMP)
