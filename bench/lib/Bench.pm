@@ -15,11 +15,11 @@ my $MIB = 1024 * $KIB;
 my $first_number = 100_000_000;    # objects' numbers are large objects' oids as well: far from those that the server gives
 
 my %forms = (
-	tiny => { repetitions => 1, seconds => 0.3, large => 32 * $MIB, value => 16 * $MIB, objects => 200, batches => 1,
+	tiny => { repetitions => 1, seconds => 0.3, large => 32 * $MIB, value => 16 * $MIB, command => 64 * $MIB, tree => 200, objects => 200, batches => 1,
 		budget => 600 },
-	quick => { repetitions => 3, seconds => 0.5, large => 256 * $MIB, value => 256 * $MIB, objects => 2000, batches => 2,
+	quick => { repetitions => 3, seconds => 0.5, large => 256 * $MIB, value => 256 * $MIB, command => 512 * $MIB, tree => 5000, objects => 2000, batches => 2,
 		budget => 210 },
-	full => { repetitions => 5, seconds => 1.5, large => 1024 * $MIB, value => 256 * $MIB, objects => 10000, batches => 5,
+	full => { repetitions => 5, seconds => 1.5, large => 1024 * $MIB, value => 256 * $MIB, command => 4096 * $MIB, tree => 20000, objects => 10000, batches => 5,
 		budget => 1400 });
 
 sub new

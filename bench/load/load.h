@@ -102,7 +102,8 @@ extern void statement_send(Client *client, int64_t object);
 extern void statement_take(Client *client, int64_t object, PGresult *result);
 extern void statement_command(PGconn *conn, const char *sql);
 
-/* stream.c, files.c, batch.c */
+/* stream.c, files.c, loopback.c, batch.c */
+extern const Operation loopback_operations[];
 extern const Operation stream_operations[];
 extern const Operation file_operations[];
 extern void batch_run(Client *client);

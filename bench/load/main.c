@@ -109,7 +109,7 @@ map_payload(void)
 static const Operation *
 find_operation(void)
 {
-	static const Operation *const tables[] = {statement_operations, stream_operations, file_operations};
+	static const Operation *const tables[] = {statement_operations, stream_operations, file_operations, loopback_operations};
 
 	for (size_t table = 0; table < sizeof(tables) / sizeof(tables[0]); table++)
 		for (const Operation *operation = tables[table]; operation->system != NULL; operation++)
