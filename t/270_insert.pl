@@ -117,6 +117,9 @@ sub missing { return $cluster->sql("SELECT difs_exists('$_[0]')") eq 'f'; }
 	reaches($process, 'failed', 'status 404');
 	like(check($process, 'error'), qr/HTTP status 404/, 'is said to be one');
 	is(scalar($http->requests('/status/404')), 1, 'and not asked for again');
+	$process = insert('/none', $http->url('/status/204'));
+	reaches($process, 'failed', 'status 204');
+	like(check($process, 'error'), qr/status 204, and not with its content/, 'is no content');
 	$process = insert('/none', $http->url('/status/503'));
 	reaches($process, 'failed', 'status 503');
 	cmp_ok(scalar($http->requests('/status/503')), '>', 2, 'is asked for again');
