@@ -372,6 +372,19 @@ foreach my $size (6_000_000, 64)
 	$http->close_gate;
 }
 
+# A database that is dropped does not wait for what it fetches.
+{
+	$cluster->sql('CREATE DATABASE dropped');
+	$node->safe_psql('dropped', 'CREATE EXTENSION difs');
+	$node->safe_psql('dropped', $cluster->server(0)->add_statement);
+	my $process = $node->safe_psql('dropped', "SELECT difs_insert('/f', '" . $http->url('/gate/7000') . "')");
+	ok(DifsCluster::poll_until(sub { $node->safe_psql('dropped', "SELECT bytes FROM difs_check($process)") == 3500 }, 30), 'another database fetches');
+	$cluster->sql('DROP DATABASE dropped');
+	is($cluster->sql(q{SELECT count(*) FROM pg_database WHERE datname = 'dropped'}), 0, 'and is dropped');
+	ok(DifsCluster::poll_until(sub { $cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'difs insert'}) == 0 }, 30),
+		'with its helper');
+}
+
 # Old processes go; a dump has none of them, but their numbers.
 {
 	$node->append_conf('postgresql.conf', "difs.insert_keep = 1\n");
