@@ -385,6 +385,17 @@ sub controls
 	$session->query("SELECT difs_upload_cancel($upload->{id})");
 	$session->quit;
 
+	set('difs.insert_directory', $cluster->dir);
+	DifsCluster::poll_until(sub { $load->sql('SHOW difs.insert_directory') ne '' }, 10);
+	$cluster->write_file('often', 'often');
+	arm('keeper.insert.once skip');
+	$load->sql(q{SELECT difs_insert('two:/often', 'file:often')});
+	ok(DifsCluster::poll_until(sub { $load->sql(q{SELECT difs_exists('two:/often')}) eq 't' && $load->sql(q{SELECT count(*) > 1 FROM difs_versions('two:/often')}) eq 't' }, 30),
+		'control: if the transaction that inserts does not say so, content is inserted twice');
+	arm();
+	DifsCluster::poll_until(sub { $load->sql(q{SELECT state IN ('done', 'failed') FROM difs_check('two:/often'::text)}) eq 't' }, 30);
+	$load->sql(q{SELECT difs_delete('two:/often')});
+
 	arm('backend.commit.settle skip');
 	$load->sql("SELECT difs_put('two:/hollow', content('two:/hollow'))");
 	arm();

@@ -117,6 +117,9 @@ sub missing { return $cluster->sql("SELECT difs_exists('$_[0]')") eq 'f'; }
 	reaches($process, 'failed', 'status 404');
 	like(check($process, 'error'), qr/HTTP status 404/, 'is said to be one');
 	is(scalar($http->requests('/status/404')), 1, 'and not asked for again');
+	$process = insert('/none', $http->url('/status/204'));
+	reaches($process, 'failed', 'status 204');
+	like(check($process, 'error'), qr/status 204, and not with its content/, 'is no content');
 	$process = insert('/none', $http->url('/status/503'));
 	reaches($process, 'failed', 'status 503');
 	cmp_ok(scalar($http->requests('/status/503')), '>', 2, 'is asked for again');
@@ -367,6 +370,19 @@ foreach my $size (6_000_000, 64)
 	reaches($process, 'done', 'its helper is ended, and the next one goes on');
 	is($cluster->sql(q{SELECT max(version) FROM difs_versions('/ended')}), 1, 'once');
 	$http->close_gate;
+}
+
+# A database that is dropped does not wait for what it fetches.
+{
+	$cluster->sql('CREATE DATABASE dropped');
+	$node->safe_psql('dropped', 'CREATE EXTENSION difs');
+	$node->safe_psql('dropped', $cluster->server(0)->add_statement);
+	my $process = $node->safe_psql('dropped', "SELECT difs_insert('/f', '" . $http->url('/gate/7000') . "')");
+	ok(DifsCluster::poll_until(sub { $node->safe_psql('dropped', "SELECT bytes FROM difs_check($process)") == 3500 }, 30), 'another database fetches');
+	$cluster->sql('DROP DATABASE dropped');
+	is($cluster->sql(q{SELECT count(*) FROM pg_database WHERE datname = 'dropped'}), 0, 'and is dropped');
+	ok(DifsCluster::poll_until(sub { $cluster->sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'difs insert'}) == 0 }, 30),
+		'with its helper');
 }
 
 # Old processes go; a dump has none of them, but their numbers.

@@ -163,7 +163,8 @@ transfer(const DifsInsert *insert)
 	version = difs_write_finish(&write);
 	difs_write_end();
 	SetUserIdAndSecContext(superuser_id, context);
-	record_done(insert, version);
+	if (!DIFS_FAULT_SKIP("keeper.insert.once"))
+		record_done(insert, version);
 	DIFS_FAULT("keeper.insert.done");
 }
 

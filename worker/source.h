@@ -2,7 +2,8 @@
  * source.h - where the bytes of difs_insert() come from.
  *
  *	source_file.c   a file below difs.insert_directory
- *	source_http.c   http: and https:, by libcurl
+ *	source_http.c   http: and https:, connections that break included
+ *	http_request.c  one request, by libcurl
  *
  * A helper has one source open at a time.  Reading waits, interruptibly.  Errors: class 08 if the same may work when it is
  * tried again from the beginning, others if it will not.
