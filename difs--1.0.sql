@@ -1534,6 +1534,7 @@ GRANT EXECUTE ON FUNCTION
     difs_setattr(text, jsonb),
     difs_getattr(text),
     difs_touch(text, timestamptz, timestamptz),
+    difs_find_by_hash(bytea, text),
     difs_name_hash(text),
     difs_du(text),
     difs_list(text, boolean, text, text, integer, text),
@@ -1701,41 +1702,8 @@ CREATE FUNCTION difs_changes(
     since  text DEFAULT NULL,
     max    integer DEFAULT 1000)
 RETURNS TABLE (cursor text, at timestamptz, who text, action text, ino bigint, path text, from_path text, version integer, xid xid8)
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-    wanted difs.volume;
-    after text[] := regexp_match(coalesce(difs_changes.since, '0/0/0'), '^([0-9]{1,18})/([0-9]{1,19})/([0-9]{1,9})$');
-BEGIN
-    IF difs_changes.volume IS NULL OR difs_changes.max IS NULL OR difs_changes.max < 0 THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'volume and max of difs_changes() must not be null, nor max negative';
-    END IF;
-    IF after IS NULL THEN
-        RAISE invalid_parameter_value USING MESSAGE = format('invalid cursor "%s"', difs_changes.since),
-            HINT = 'It is what difs_changes() has returned, or null for all that there is.';
-    END IF;
-    SELECT * INTO wanted FROM difs.volume v WHERE v.name = difs_changes.volume;
-    IF NOT FOUND THEN
-        RAISE undefined_file USING MESSAGE = format('volume "%s" does not exist', difs_changes.volume);
-    END IF;
-    IF NOT wanted.journal THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE = format('volume "%s" keeps no journal', difs_changes.volume),
-            HINT = 'difs_volume_alter() with journal => true begins one.';
-    END IF;
-
-    -- Rows of an earlier epoch are of transactions that are over: but if numbers have gone on, one may be under way, so what is in doubt waits.
-    RETURN QUERY
-    SELECT format('%s/%s/%s', j.epoch, j.xid, j.seq), j.at, j.who, j.action, j.ino, j.path, j.from_path, j.version, j.xid
-    FROM difs.journal j
-    WHERE j.volume = wanted.id AND (j.epoch, j.xid, j.seq) > (after[1]::bigint, after[2]::xid8, after[3]::integer)
-      AND (j.xid < pg_snapshot_xmin(pg_current_snapshot())
-           OR j.epoch < (SELECT c.epoch FROM difs.cluster c) AND j.xid >= pg_snapshot_xmax(pg_current_snapshot()))
-    ORDER BY j.volume, j.epoch, j.xid, j.seq
-    LIMIT difs_changes.max;
-END
-$$;
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_changes';
 COMMENT ON FUNCTION difs_changes(text, text, integer) IS
 'what was done in a volume that keeps a journal, behind the cursor that the last row of an earlier call has; transactions that still run, and all that began after the oldest of them, are left for later, so nothing is ever skipped';
 REVOKE ALL ON FUNCTION difs_changes(text, text, integer) FROM PUBLIC;
@@ -1778,6 +1746,17 @@ AS 'MODULE_PATHNAME', 'difs_unlock';
 COMMENT ON FUNCTION difs_unlock(text, text, bigint, bigint) IS
 'ends a lock of this session, or of an owner, on just that range; false if there is none';
 REVOKE ALL ON FUNCTION difs_unlock(text, text, bigint, bigint) FROM PUBLIC;
+
+-- These look at rights as well: of the file that is locked; of the volume's owner.
+GRANT EXECUTE ON FUNCTION
+    difs_lock(text, text, text, interval, text, interval, bigint, bigint),
+    difs_unlock(text, text, bigint, bigint),
+    difs_quota_set(text, bigint, bigint, boolean),
+    difs_quota_drop(text),
+    difs_changes(text, text, integer),
+    difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[]),
+    difs_volume_drop(text, boolean)
+TO PUBLIC;
 
 CREATE FUNCTION difs.lock_space()
 RETURNS smallint

@@ -20,6 +20,7 @@
 #include "src/ids.h"
 #include "src/lock.h"
 #include "src/path.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/servers.h"
 #include "src/table.h"
@@ -50,7 +51,7 @@ static int	session_count;
 static int	session_room;
 
 static void read_request(FunctionCallInfo fcinfo, Request *request);
-static void read_range(const text *path, int64 offset, bool to_end, int64 length, DifsRange *range);
+static void read_range(const text *path, int64 offset, bool to_end, int64 length, DifsWalk *walk, DifsRange *range);
 static char *read_owner(const text *owner);
 static int64 microseconds(const Interval *interval, const char *argument);
 static void lock_range(const Request *request);
@@ -96,15 +97,16 @@ difs_lock(PG_FUNCTION_ARGS)
 Datum
 difs_unlock(PG_FUNCTION_ARGS)
 {
+	DifsWalk	walk;
 	DifsRange	range;
 	bool		unlocked = false;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(2, "offset");
 	difs_write_begin("difs_unlock");
-	read_range(PG_GETARG_TEXT_PP(0), PG_GETARG_INT64(2), PG_ARGISNULL(3), PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3), &range);
+	read_range(PG_GETARG_TEXT_PP(0), PG_GETARG_INT64(2), PG_ARGISNULL(3), PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3), &walk, &range);
 	if (!PG_ARGISNULL(1))
-		unlocked = difs_owner_remove(&range, read_owner(PG_GETARG_TEXT_PP(1)));
+		unlocked = difs_owner_remove(&walk, &range, read_owner(PG_GETARG_TEXT_PP(1)));
 	for (int i = session_count - 1; i >= 0 && PG_ARGISNULL(1) && !unlocked; i--)
 	{
 		DifsRange	held = session_locks[i];
@@ -118,9 +120,16 @@ difs_unlock(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(unlocked);
 }
 
+void
+difs_lock_require(const DifsWalk *walk, bool exclusive)
+{
+	difs_perm_require(&walk->inode, exclusive ? DIFS_MAY_WRITE : DIFS_MAY_READ, walk->path->text);
+}
+
 static void
 read_request(FunctionCallInfo fcinfo, Request *request)
 {
+	DifsWalk	walk;
 	char	   *mode;
 	char	   *scope;
 
@@ -166,22 +175,21 @@ read_request(FunctionCallInfo fcinfo, Request *request)
 	}
 	request->path = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	read_range(PG_GETARG_TEXT_PP(0), PG_GETARG_INT64(6), PG_ARGISNULL(7), PG_ARGISNULL(7) ? 0 : PG_GETARG_INT64(7),
-			   &request->range);
+			   &walk, &request->range);
 	request->range.exclusive = mode[0] == 'e';
+	difs_lock_require(&walk, request->range.exclusive);
 }
 
 static void
-read_range(const text *path, int64 offset, bool to_end, int64 length, DifsRange *range)
+read_range(const text *path, int64 offset, bool to_end, int64 length, DifsWalk *walk, DifsRange *range)
 {
-	DifsWalk	walk;
-
-	difs_path_find(path, &walk);
+	difs_path_find(path, walk);
 	if (offset < 0 || (!to_end && (length <= 0 || length >= PG_INT64_MAX - offset)) || offset == PG_INT64_MAX)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_ARGUMENT),
-				errmsg("invalid range of \"%s\": " INT64_FORMAT " bytes at " INT64_FORMAT, walk.path->text, length, offset),
+				errmsg("invalid range of \"%s\": " INT64_FORMAT " bytes at " INT64_FORMAT, walk->path->text, length, offset),
 				errhint("The offset is not negative, the length is positive, and both together are less than 2^63."));
-	*range = (DifsRange) {.ino = walk.inode.ino, .offset = offset, .behind = to_end ? PG_INT64_MAX : offset + length};
+	*range = (DifsRange) {.ino = walk->inode.ino, .offset = offset, .behind = to_end ? PG_INT64_MAX : offset + length};
 }
 
 static char *

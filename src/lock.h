@@ -21,6 +21,8 @@
 
 #include "datatype/timestamp.h"
 
+#include "src/path.h"
+
 /* Bytes [offset, behind) of an inode. */
 typedef struct DifsRange
 {
@@ -46,7 +48,11 @@ extern TimestampTz difs_owner_conflict(const DifsRange *range, const char *owner
 extern int64 difs_owner_renew(const DifsRange *range, const char *owner, TimestampTz expires);
 extern void difs_owner_insert(const DifsRange *range, const char *owner, int64 fence, TimestampTz expires);
 
-/* Ends an owner's locks of just that range; false if there is none that has not expired. */
-extern bool difs_owner_remove(const DifsRange *range, const char *owner);
+/* Ends an owner's locks of just that range of what a walk found; false if there is none that has not expired. 42501 if the user could not take one of
+ * them. */
+extern bool difs_owner_remove(const DifsWalk *walk, const DifsRange *range, const char *owner);
+
+/* May the user take a lock? Exclusive for who may write, shared for who may read; 42501 if not. */
+extern void difs_lock_require(const DifsWalk *walk, bool exclusive);
 
 #endif

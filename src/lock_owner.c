@@ -92,7 +92,7 @@ difs_owner_insert(const DifsRange *range, const char *owner, int64 fence, Timest
 }
 
 bool
-difs_owner_remove(const DifsRange *range, const char *owner)
+difs_owner_remove(const DifsWalk *walk, const DifsRange *range, const char *owner)
 {
 	bool		removed = false;
 	OwnerLock	lock;
@@ -102,6 +102,7 @@ difs_owner_remove(const DifsRange *range, const char *owner)
 	while ((row = find_lock(range, owner, true, &lock)) != NULL &&
 		   difs_row_lock_newest(DIFS_REL_LOCK, &row, true) == DIFS_ROW_LOCKED)
 	{
+		difs_lock_require(walk, lock.range.exclusive);
 		difs_row_delete(DIFS_REL_LOCK, row);
 		removed = true;
 	}

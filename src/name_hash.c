@@ -19,6 +19,7 @@
 
 #include "src/dentry.h"
 #include "src/name_hash.h"
+#include "src/perm.h"
 #include "src/report.h"
 #include "src/table.h"
 
@@ -40,15 +41,17 @@ difs_name_hash_compute(const char *name, size_t length, uint8 *hash)
 		elog(ERROR, "could not compute the hash of a name");
 }
 
-/* Is it the inode at that path, or one below? If so, *path is where. */
+/* Is it the inode at that path, or one below? If so, *path is where. Directories that the user may not read and search are not gone into, as by
+ * difs_list(). */
 static bool
 find_hash(const uint8 *hash, StringInfo path, const DifsInode *inode)
 {
+	const int	wanted = DIFS_MAY_READ | DIFS_MAY_SEARCH;
 	uint8		found[DIFS_NAME_HASH_SIZE];
 
 	difs_name_hash_compute(path->data, path->len, found);
 	return memcmp(found, hash, DIFS_NAME_HASH_SIZE) == 0 ||
-		(inode->kind == DIFS_KIND_DIRECTORY && find_below(hash, path, inode->ino));
+		(inode->kind == DIFS_KIND_DIRECTORY && (difs_perm_of(inode) & wanted) == wanted && find_below(hash, path, inode->ino));
 }
 
 static bool

@@ -150,6 +150,16 @@ difs_perm_require_owner(const DifsInode *inode, const char *path)
 }
 
 void
+difs_perm_require_volume(const DifsVolume *volume)
+{
+	if (!difs_perm_privileged(volume->id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for volume \"%s\"", volume->name),
+				 errdetail("Role \"%s\" does not own it.", user_name())));
+}
+
+void
 difs_perm_changed(void)
 {
 	CacheInvalidateRelcacheByRelid(difs_relation(DIFS_REL_VOLUME));

@@ -57,6 +57,9 @@ extern void difs_perm_require(const DifsInode *inode, int wanted, const char *pa
 extern void difs_perm_require_entry(int32 volume, int64 directory, const char *path);
 extern void difs_perm_require_removal(int64 directory, const DifsInode *inode, const char *path);
 
+/* To change a volume, what it counts or keeps, or to read its journal: its owner and superusers. */
+extern void difs_perm_require_volume(const DifsVolume *volume);
+
 /* To change who may do what. */
 extern void difs_perm_require_owner(const DifsInode *inode, const char *path);
 

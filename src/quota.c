@@ -23,6 +23,7 @@
 #include "src/dentry.h"
 #include "src/journal.h"
 #include "src/owner_query.h"
+#include "src/perm.h"
 #include "src/quota.h"
 #include "src/report.h"
 #include "src/table.h"
@@ -279,6 +280,7 @@ static void
 find_directory(const text *path, DifsWalk *walk)
 {
 	difs_path_find(path, walk);
+	difs_perm_require_volume(&walk->volume);
 	if (walk->inode.kind != DIFS_KIND_DIRECTORY)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_WRONG_KIND),

@@ -1,7 +1,7 @@
 /*
  * volume_admin.c - difs_volume_alter() and difs_volume_drop().
  *
- * Both lock the volume's row first.  Dropping one that has files in it takes the
+ * Both are for its owner, and lock the volume's row first.  Dropping one that has files in it takes the
  * volume and its root away, and leaves one row of difs.dropped, whatever is in it: the
  * keeper walks it from there (worker/collect_dropped.c).  Only if tables of users
  * reference difs.inode is every file removed at once, so that the foreign keys
@@ -23,6 +23,7 @@
 #include "src/doom.h"
 #include "src/names.h"
 #include "src/owner_query.h"
+#include "src/perm.h"
 #include "src/policy.h"
 #include "src/report.h"
 #include "src/retain.h"
@@ -33,6 +34,7 @@
 #define MAIN_VOLUME 1			/* its id */
 
 static void refuse_main(const DifsVolume *volume, const char *what);
+static HeapTuple lock_own(const char *name, DifsVolume *volume);
 static void unset(ArrayType *names, DifsVolume *volume);
 static bool has_entries(const DifsVolume *volume);
 static void purge_trash(const DifsVolume *volume);
@@ -53,7 +55,7 @@ difs_volume_alter(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(0, "name");
 	DIFS_ARG_NOT_NULL(16, "unset");
 	difs_admin_begin("difs_volume_alter");
-	row = difs_volume_lock(text_to_cstring(PG_GETARG_TEXT_PP(0)), &volume);
+	row = lock_own(text_to_cstring(PG_GETARG_TEXT_PP(0)), &volume);
 	difs_volume_policy(fcinfo, &volume);
 	unset(PG_GETARG_ARRAYTYPE_P(16), &volume);
 	difs_volume_keeping(fcinfo, 12, &volume);
@@ -75,6 +77,19 @@ difs_volume_alter(PG_FUNCTION_ARGS)
 	difs_volume_store(row, &volume);
 	difs_write_end();
 	PG_RETURN_VOID();
+}
+
+/* Asked before the lock, for which strangers are not to wait, and after it. */
+static HeapTuple
+lock_own(const char *name, DifsVolume *volume)
+{
+	HeapTuple	row;
+
+	difs_volume_find(name, volume);
+	difs_perm_require_volume(volume);
+	row = difs_volume_lock(name, volume);
+	difs_perm_require_volume(volume);
+	return row;
 }
 
 /* Without trash_for there is no trash, and what is in it stays until somebody takes it out. */
@@ -117,7 +132,7 @@ difs_volume_drop(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(0, "name");
 	DIFS_ARG_NOT_NULL(1, "force");
 	difs_write_begin("difs_volume_drop");
-	row = difs_volume_lock(text_to_cstring(PG_GETARG_TEXT_PP(0)), &volume);
+	row = lock_own(text_to_cstring(PG_GETARG_TEXT_PP(0)), &volume);
 	refuse_main(&volume, "drop");
 	if (!difs_inode_find(volume.root, &root))
 		elog(ERROR, "root of volume \"%s\" is missing", volume.name);
