@@ -103,6 +103,19 @@ like($difs->done('df'), qr/^main +1/m, 'df of volumes');
 like($difs->done('top'), qr{/storage02}, 'top, once if it is no terminal');
 is($difs->json('check', '/one')->[0]{state}, 'done', 'check');
 is(($difs->run('check', '/none'))[0], 1, 'check of what never came');
+$cluster->sql(q{SELECT difs_insert('/refused', 'http://127.0.0.1:9/x')});
+DifsCluster::poll_until(sub { $cluster->sql(q{SELECT state FROM difs_check('/refused'::text)}) eq 'failed' }, 60);
+my ($check_code, $check_out) = $difs->run('check', '/refused');
+is($check_code, 1, 'check of an insert that has failed');
+like($check_out, qr/failed.*127\.0\.0\.1/, 'and says why');
+
+# speed of this installation
+my $bench = $difs->json('bench', '-c', 2, '--size', '4k');
+is_deeply([ map { "$_->{operation} $_->{system}" } @{ $bench->{results} } ],
+	[ map { ("$_ difs", "$_ large object", "$_ bytea") } qw(put get) ], 'bench: files, large objects and bytea');
+cmp_ok($_->{rate}, '>', 0, sprintf 'bench: %s %s: %.0f/s', @$_{qw(operation system rate)}) foreach @{ $bench->{results} };
+is($cluster->sql(q{SELECT (SELECT count(*) FROM difs_list('/', pattern => 'difs-bench%')) + (SELECT count(*) FROM pg_largeobject_metadata)
+	+ (SELECT count(*) FROM pg_class WHERE relname LIKE 'difs_bench%')}), 0, 'and nothing is left of it');
 
 # names
 $difs->done('mkdir', '-p', '-m', '750', '/n/a/b');
@@ -146,7 +159,7 @@ is(($difs->run('-d', 'dbname=none', 'ls'))[0], 2, 'no database: 2');
 is(($difs->run('-h', 'no-such-host.invalid', 'ls'))[0], 2, 'no host: 2');
 like($difs->done('--help'), qr/^  import /m, 'help');
 like($difs->done('--version'), qr/^difs 1\.0$/, 'version');
-foreach my $command (qw(put get cat ls tree cp mv rm mkdir stat versions restore du df servers check scrub fsck top import export))
+foreach my $command (qw(put get cat ls tree cp mv rm mkdir stat versions restore du df servers check scrub fsck top bench import export))
 {
 	like($difs->done($command, '--help'), qr/^Usage: difs $command .*--json/s, "help of $command");
 }

@@ -45,6 +45,7 @@ const Command commands[] = {
 	{"scrub", run_scrub, "[OPTION]... PATH\n[OPTION]... --all", "read every copy on its server's disk, and mend bad ones", scrub_options},
 	{"fsck", run_fsck, "[OPTION]...", "look for contradictions between tables, servers and contents", fsck_options},
 	{"top", run_top, "[OPTION]...", "watch chunk servers and cache", top_options},
+	{"bench", run_bench, "[OPTION]...", "how fast this installation is, beside large objects and bytea", bench_options},
 	{"import", run_import, "[OPTION]... LOCAL-DIRECTORY PATH\n[OPTION]... --from-large-objects PATH\n[OPTION]... --from-bytea TABLE COLUMN PATH-EXPRESSION",
 		"take over a directory, large objects or a bytea column, and compare", import_options},
 	{"export", run_export, "[OPTION]... PATH LOCAL-DIRECTORY", "write a tree out, and compare", export_options},

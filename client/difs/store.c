@@ -140,7 +140,7 @@ run_check(int argc, char **argv)
 	return check_path(argv[optind]);
 }
 
-/* done: it is there; in progress, accepted: there is an upload that can be gone on with; otherwise it never came, or was given up. */
+/* A process of difs_insert() that has not ended, or has failed where nothing is; else: done: it is there; in progress, accepted: there is an upload that can be gone on with; otherwise it never came, or was given up. */
 static int
 check_path(const char *path)
 {
@@ -151,6 +151,8 @@ check_path(const char *path)
 	const char *parameters[] = {path};
 	PGresult   *result;
 	int64_t		rows = 0;
+	bool		inserting;
+	bool		failed;
 	int			exit_code;
 
 	if (has_relation("difs.uploads"))
@@ -163,11 +165,18 @@ check_path(const char *path)
 		if (rows > 0)
 			return show(uploads, 1, parameters, NULL);
 	}
-	result = query("SELECT difs_exists($1)", 1, parameters);
+	result = query("SELECT coalesce((SELECT state FROM difs_check($1::text)), ''), difs_exists($1)", 1, parameters);
 	if (result == NULL)
 		return EXIT_FAILED;
-	rows = PQgetvalue(result, 0, 0)[0] == 't';
+	rows = PQgetvalue(result, 0, 1)[0] == 't';
+	inserting = strcmp(PQgetvalue(result, 0, 0), "accepted") == 0 || strcmp(PQgetvalue(result, 0, 0), "in progress") == 0;
+	failed = rows == 0 && PQgetvalue(result, 0, 0)[0] != '\0';
 	PQclear(result);
+	if (inserting || failed)
+	{
+		exit_code = show("SELECT * FROM difs_check($1::text)", 1, parameters, NULL);
+		return exit_code == EXIT_DONE && failed ? EXIT_FAILED : exit_code;
+	}
 	if (rows > 0)
 		return show(there, 1, parameters, NULL);
 	exit_code = show("SELECT $1::text AS path, 'failed' AS state, NULL::bigint AS version, NULL::bigint AS size", 1, parameters, NULL);
