@@ -1667,10 +1667,11 @@ REVOKE ALL ON TABLE difs.upload, difs.receipt FROM PUBLIC;
 REVOKE ALL ON SEQUENCE difs.upload_id FROM PUBLIC;
 
 CREATE VIEW difs.uploads AS
-    SELECT u.id AS upload, u.path, u.owner::regrole AS owner, u.size,
-        (SELECT count(DISTINCT r.number) FROM difs.receipt r WHERE r.upload = u.id) AS segments, u.created, u.expires
+    SELECT u.id AS upload, u.path, u.owner::pg_catalog.regrole AS owner, u.size,
+        (SELECT pg_catalog.count(DISTINCT r.number) FROM difs.receipt r WHERE r.upload OPERATOR(pg_catalog.=) u.id) AS segments,
+        u.created, u.expires
     FROM difs.upload u
-    WHERE u.resumable AND (pg_has_role(u.owner, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE'));
+    WHERE u.resumable AND (pg_catalog.pg_has_role(u.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'));
 COMMENT ON VIEW difs.uploads IS 'resumable uploads: one''s own, and all for pg_monitor';
 GRANT SELECT ON difs.uploads TO PUBLIC;
 

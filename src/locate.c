@@ -83,7 +83,7 @@ difs_locate(PG_FUNCTION_ARGS)
 	difs_token_begin(&locating.token, DIFS_OPERATION_READ);
 	if (difs_version_is_inline(&version) && from < to)
 		add_data(&locating, from, to);
-	else
+	else if (from < to)
 		locate_rows(&locating, from, to);
 	difs_read_end();
 	return (Datum) 0;

@@ -104,7 +104,7 @@ check(const DifsUpload *upload, const DifsReceipt *receipt, uint64 *group)
 	if (memcmp(receipt->cluster, difs_servers_cluster(), DIFS_UUID_SIZE) != 0)
 		report_bad(upload, "the receipt is of another cluster");
 	if (receipt->upload != (uint64) upload->id)
-		report_bad(upload, "the receipt is of upload " UINT64_FORMAT, receipt->upload);
+		report_bad(upload, "the receipt is of upload " UINT64_FORMAT ", not " INT64_FORMAT, receipt->upload, upload->id);
 	if (receipt->xid != upload->xid)
 		report_bad(upload, "the receipt is of transaction " UINT64_FORMAT ", the upload of " UINT64_FORMAT, receipt->xid, upload->xid);
 	if (receipt->raw_length > (uint32) upload->segment_size || receipt->number > PG_INT32_MAX * INT64CONST(1024))
@@ -117,8 +117,8 @@ check(const DifsUpload *upload, const DifsReceipt *receipt, uint64 *group)
 	if (members.count == 0)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_NO_FILE),
-				errmsg("block group " UINT64_FORMAT " of segment " UINT64_FORMAT " of upload " INT64_FORMAT " is not there any more",
-					   receipt->group, receipt->number, upload->id),
+				errmsg("block group " UINT64_FORMAT " of segment " UINT64_FORMAT " of the upload to \"%s\" is not there any more",
+					   receipt->group, receipt->number, text_to_cstring(upload->path)),
 				errhint("Have the segment placed anew with difs_upload_place(), and send it once more."));
 }
 
@@ -133,7 +133,7 @@ report_bad(const DifsUpload *upload, const char *format, ...)
 	va_end(args);
 	ereport(ERROR,
 			errcode(DIFS_ERRCODE_ARGUMENT),
-			errmsg("a receipt is not good for upload " INT64_FORMAT, upload->id),
+			errmsg("a receipt is not good for the upload to \"%s\"", text_to_cstring(upload->path)),
 			errdetail_internal("%s.", text));
 }
 

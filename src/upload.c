@@ -383,6 +383,9 @@ difs_upload_begin(PG_FUNCTION_ARGS)
 
 	difs_write_begin("difs_upload_begin");
 	path = difs_path_parse(PG_GETARG_TEXT_PP(0));
+	upload.path = PG_GETARG_TEXT_PP(0);	/* as given, for messages */
+	upload.owner = GetUserId();
+	difs_upload_check(&upload, upload.size);
 	upload.path = cstring_to_text(psprintf("%s%s", difs_path_write(path, path->count),
 										   path->directory && path->count > 0 ? "/" : ""));
 	if (upload.media_type != NULL)
@@ -390,8 +393,6 @@ difs_upload_begin(PG_FUNCTION_ARGS)
 	difs_volume_find(path->volume, &volume);
 	upload.class = volume.class;
 	upload.segment_size = volume.segment_size;
-	upload.owner = GetUserId();
-	difs_upload_check(&upload, upload.size);
 	upload.id = (int64) difs_upload_id_next(difs_database_require());
 	upload.xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	upload.created = GetCurrentTimestamp();

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/builtins.h"
 
 #include "common/fault.h"
 #include "src/attrs.h"
@@ -67,9 +68,9 @@ settle_size(FunctionCallInfo fcinfo, const DifsUpload *upload, int64 *size)
 	if (upload->size != DIFS_SIZE_UNKNOWN && *size != upload->size)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_ARGUMENT),
-				errmsg("upload " INT64_FORMAT " was begun with a size of " INT64_FORMAT " bytes, not " INT64_FORMAT,
-					   upload->id, upload->size, *size));
-	if (*size < 0 && *size != DIFS_SIZE_UNKNOWN)
+				errmsg("the upload to \"%s\" was begun with a size of " INT64_FORMAT " bytes, not " INT64_FORMAT,
+					   text_to_cstring(upload->path), upload->size, *size));
+	if (*size < 0 && !PG_ARGISNULL(2))
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_ARGUMENT),
 				errmsg("size must not be negative: " INT64_FORMAT, *size));
@@ -109,17 +110,18 @@ check_segment(const DifsUpload *upload, int64 number, const DifsStored *stored, 
 	if (number > 0 && version->size != number * upload->segment_size)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_ARGUMENT),
-				errmsg("segment " INT64_FORMAT " of upload " INT64_FORMAT " is too short", number - 1, upload->id),
+				errmsg("segment " INT64_FORMAT " of the upload to \"%s\" is too short", number - 1,
+					   text_to_cstring(upload->path)),
 				errdetail("All segments but the last must have %d bytes.", upload->segment_size));
 	if (size != DIFS_SIZE_UNKNOWN && end > size)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_ARGUMENT),
-				errmsg("upload " INT64_FORMAT " has more than " INT64_FORMAT " bytes", upload->id, size),
+				errmsg("the upload to \"%s\" has more than " INT64_FORMAT " bytes", text_to_cstring(upload->path), size),
 				errdetail("Segment " INT64_FORMAT " ends at " INT64_FORMAT ".", number, end));
 	if (number == PG_INT32_MAX)
 		ereport(ERROR,
 				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				errmsg("upload " INT64_FORMAT " has too many segments", upload->id));
+				errmsg("the upload to \"%s\" has too many segments", text_to_cstring(upload->path)));
 }
 
 static void
@@ -127,7 +129,8 @@ report_incomplete(const DifsUpload *upload, int64 number)
 {
 	ereport(ERROR,
 			errcode(DIFS_ERRCODE_ARGUMENT),
-			errmsg("upload " INT64_FORMAT " is not complete: segment " INT64_FORMAT " lacks receipts", upload->id, number),
+			errmsg("the upload to \"%s\" is not complete: segment " INT64_FORMAT " lacks receipts",
+				   text_to_cstring(upload->path), number),
 			errdetail("Receipts of %d different servers are needed for each segment.", upload->class.replicas),
 			errhint("Send it to all servers that difs_upload_place() names, and hand over their receipts."));
 }

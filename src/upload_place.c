@@ -144,7 +144,7 @@ check_numbers(const DifsUpload *upload, int64 first, int32 count)
 		(first + count - 1) * upload->segment_size >= most)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_ARGUMENT),
-				errmsg("upload " INT64_FORMAT " has no segments " INT64_FORMAT " to " INT64_FORMAT, upload->id, first,
+				errmsg("the upload to \"%s\" has no segments " INT64_FORMAT " to " INT64_FORMAT, text_to_cstring(upload->path), first,
 					   first + count - 1),
 				errdetail("It has at most %lld bytes, in segments of %d.", (long long) most, upload->segment_size));
 }
@@ -185,7 +185,7 @@ wait_for_group(const Placing *placing)
 	if (TimestampDifferenceExceeds(placing->began, GetCurrentTimestamp(), limit_ms))
 		ereport(ERROR,
 				errcode(difs_report_sqlstate(why.code == DIFS_OK ? DIFS_ERROR_MEMORY : why.code)),
-				errmsg("no block group can be had for upload " INT64_FORMAT, placing->upload->id),
+				errmsg("no block group can be had for the upload to \"%s\"", text_to_cstring(placing->upload->path)),
 				errdetail("%s.", why.code == DIFS_OK ? "None could be opened in time" : why.text),
 				errhint("The view difs.servers shows which chunk servers can be reached."));
 	difs_class_want(placing->database, class);

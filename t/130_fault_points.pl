@@ -18,8 +18,10 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use DifsCluster;
+use DifsDirect;
 use DifsFaultLoad;
 use DifsFaults;
+use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use Test::More;
 use Time::HiRes qw(time);
@@ -70,10 +72,14 @@ sub chunk_server_points
 	return;
 }
 
+my $number = 0;
+
 # What passes a point, if the load does not; the longest prefix counts.  Each may die half-way, and is done again until the mark is there.
 my %drive = (
 	'backend.ids.flushed' => \&restart_postgres,
 	'backend.staging.' => sub { stage(1) },
+	'backend.upload.' => sub { $number++; $load->upload("two:/up$number/a"); $load->upload("two:/up$number/b", resumable => 'true') },
+	'keeper.expire.' => sub { leave_an_upload(); $load->try('SELECT difs_collect()') },
 	'backend.claim.' => sub { $load->try('SELECT difs_claim()') },
 	'keeper.adopt.' => \&restart_postgres,
 	'keeper.group.' => sub { lose_a_server(sub { $load->run_load }) },
@@ -89,8 +95,6 @@ my %drive = (
 	'chunkd.pull.' => \&lose_a_copy,
 	'chunkd.mend.' => \&rot,
 );
-
-my $number = 0;
 
 sub restart_postgres
 {
@@ -144,6 +148,15 @@ sub let_go_under_hold
 	$load->try(q{SELECT difs_hold('fault')});
 	let_go();
 	DifsCluster::poll_until(sub { $load->try(q{SELECT difs_release('fault') FROM difs.holds WHERE name = 'fault'}) }, 20);
+	return;
+}
+
+# An upload that has expired, with segments on the servers.
+sub leave_an_upload
+{
+	$number++;
+	$load->upload("two:/left$number", resumable => 'true /* for ever */');
+	DifsCluster::poll_until(sub { !$load->try('SELECT 1') || $load->sql('SELECT count(*) FROM difs.uploads WHERE expires > clock_timestamp()') == 0 }, 20);
 	return;
 }
 
@@ -311,6 +324,38 @@ sub controls
 	arm();
 	$old->query_safe('COMMIT');
 	$old->quit;
+
+	my $direct = DifsDirect->new($cluster);
+	my $session = $direct->session;
+	my $upload = $direct->begin($session, 'two:/upload', 10, resumable => 'true');
+	my @answer = $session->try(sprintf "SELECT difs_upload_receipts(%s, ARRAY['forged'::bytea])", $upload->{id});
+	like($answer[1], qr/no receipt/, 'a receipt that no server has signed is refused');
+	$direct->send($session, $upload, '0123456789');
+	my $forged = $upload->{receipts}[0] =~ s/..$/00/r;
+	my $register = sub { return $session->fails(sprintf 'SELECT difs_upload_receipts(%s, %s)', $upload->{id}, DifsDirect::receipts_sql($forged)) };
+	is($register->(), '22023', 'or whose signature has been changed');
+	arm('backend.upload.receipt skip');
+	is($register->(), '', 'control: without the check of the signature, it is taken');
+	arm();
+	$load->sql('SELECT difs_collect()');
+	is($load->sql('SELECT orphans FROM difs_collect()'), 0, 'collection leaves the segments of an upload');
+	arm('keeper.collect.upload skip');
+	cmp_ok($load->sql('SELECT orphans FROM difs_collect()'), '>', 0, 'control: without a look at uploads, it takes them away');
+	arm();
+	$session->query("SELECT difs_upload_cancel($upload->{id})");
+
+	$upload = $direct->begin($session, 'two:/upload', 10, resumable => 'true');
+	my ($place) = $direct->place($session, $upload, 0, 1);
+	my ($row) = $direct->locate($session, ($load->there)[0]);
+	my @attack = (dirname(DifsDirect::build()) . '/attack', $cluster->{key_file}, $place->{servers}[0], $place->{token}, $row->{token}, 500, 1);
+	if (grep { $_ eq $place->{servers}[0] } @{ $row->{servers} })
+	{
+		arm('chunkd.request.token skip');
+		like(`@attack`, qr/^obeyed: /m, 'control: without the check of tokens, bad ones are obeyed');
+		arm();
+	}
+	$session->query("SELECT difs_upload_cancel($upload->{id})");
+	$session->quit;
 
 	arm('backend.commit.settle skip');
 	$load->sql("SELECT difs_put('two:/hollow', content('two:/hollow'))");

@@ -89,6 +89,12 @@ my @matrix = (
 	[ difs_export => qq{'/m/d/f', '$export'}, d => 'x', f => 'r' ],
 	[ difs_versions => q{'/m/d/f'}, d => 'x', f => 'r' ],
 	[ difs_manifest => q{'/m/d/f', details => true}, d => 'x', f => 'r' ],
+	[ difs_locate => q{'/m/d/f'}, d => 'x', f => 'r' ],
+	[ difs_upload_begin => q{'/m/d/new'}, d => 'wx' ],
+	[ difs_upload_begin => q{'/m/d/f', 1}, d => 'x', f => 'w' ],
+	[ difs_upload_begin => q{'/m/d/a/b/new', parents => true}, d => 'wx' ],
+	[ difs_upload_place => q{(SELECT empty + 1 FROM eves_uploads), 0, 1}, d => 'x', f => 'w' ],
+	[ difs_upload_commit => q{(SELECT empty FROM eves_uploads)}, d => 'x', f => 'w' ],
 	# and these need to own f, which eve does in their turn
 	[ difs_touch => q{'/m/d/f', mtime => now()}, d => 'x', own => 1 ],
 	[ difs_chmod => q{'/m/d/f', '0600'}, d => 'x', own => 1 ],
@@ -113,7 +119,14 @@ sub set_rights
 	return;
 }
 
-my %tried;
+# Two uploads of eve, with one number after the other.
+set_rights(m => 'x', d => 'x', f => 'w');
+$cluster->sql('CREATE TABLE eves_uploads (empty bigint)', 'GRANT ALL ON eves_uploads TO eve');
+as('eve', q{INSERT INTO eves_uploads SELECT upload FROM difs_upload_begin('/m/d/f', 0, resumable => true)},
+	q{SELECT difs_upload_begin('/m/d/f', 1, resumable => true)});
+
+# These ask only whose upload it is (t/250_upload.pl).
+my %tried = map { $_ => 1 } qw(difs_upload_receipts difs_upload_cancel difs_upload_resume);
 foreach my $case (@matrix)
 {
 	my ($function, $arguments, %needs) = @$case;
@@ -134,7 +147,7 @@ foreach my $case (@matrix)
 			$name eq 'own' ? delete $less{own} : $less{$name} =~ s/$letter//;
 			set_rights(%less);
 			($state, $message) = as('eve', @attempt);
-			ok($state eq '42501' && $message =~ m{permission denied for (?:"/m[^"]*"|a directory on the way)}, "$call without $letter on $name")
+			ok($state eq '42501' && $message =~ m{permission denied for (?:"(?:main:)?/m[^"]*"|a directory on the way)}, "$call without $letter on $name")
 			  or diag("$state $message");
 		}
 	}
@@ -163,7 +176,7 @@ foreach my $relation (split /\n/, $cluster->sql(
 	q{SELECT c.oid::regclass FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'
 	  WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'difs') AND c.relkind IN ('r', 'v', 'S')}))
 {
-	is((as('eve', "SELECT * FROM $relation"))[0], $relation eq 'difs.volumes' ? '' : '42501', "$relation and eve");
+	is((as('eve', "SELECT * FROM $relation"))[0], $relation =~ /^difs\.(?:volumes|uploads)$/ ? '' : '42501', "$relation and eve");
 }
 
 # Open sessions: what is taken away is gone for the next call, in transactions of every kind.

@@ -279,7 +279,7 @@ sub try
 	my $result = $psql->query($statement);
 	my $message = $psql->{stderr};
 	$psql->{stderr} = '';
-	return ($result, $message =~ /(?:ERROR|FATAL):\s/ ? $message : '');
+	return ($result, $message =~ /(?:ERROR|FATAL):\s|connection/ || !$psql->{run}->pumpable ? "$message\n" : '');
 }
 
 sub query
@@ -288,6 +288,15 @@ sub query
 	my ($result, $message) = $self->try($statement);
 	die "$statement\n$message" if $message ne '';
 	return $result;
+}
+
+# Begins a statement that will wait: its result comes in front of that of the next query.
+sub send
+{
+	my ($self, $statement) = @_;
+	$self->{psql}{stdin} .= "$statement;\n";
+	$self->{psql}{run}->pump_nb;
+	return;
 }
 
 # The SQLSTATE, '' if it succeeds.

@@ -25,6 +25,7 @@ use strict;
 use warnings;
 
 use DifsCluster;
+use DifsDirect;
 use POSIX qw(:sys_wait_h);
 use Test::More;
 
@@ -41,6 +42,7 @@ difs.repair_interval = 0
 difs.scrub_interval = 0
 difs.scrub_rate = 0
 difs.unstage_interval = 0
+difs.upload_expire = '5s'
 CONF
 	$self->{node} = $self->{cluster}->node;
 	$self->sql(
@@ -80,6 +82,28 @@ sub put
 {
 	my ($self, $path, $before) = @_;
 	my $done = $self->try(($before // '') . put_statement($path));
+	$self->{there}{$path} = 1 if $done;
+	return $done;
+}
+
+# The same bytes, sent by a client; with resumable, in more than one transaction.
+sub upload
+{
+	my ($self, $path, %with) = @_;
+	my $direct = $self->{direct} //= DifsDirect->new($self->{cluster});
+	my $done = eval {
+		my $session = $direct->session;
+		my $bytes = pack 'H*', $session->query("SELECT encode(content('$path'), 'hex')");
+		$session->query('BEGIN') unless $with{resumable};
+		my $upload = $direct->begin($session, $path, length $bytes, parents => 'true', %with);
+		$direct->send($session, $upload, $bytes);
+		$direct->register($session, $upload);
+		die 'left alone' if $with{resumable} && $with{resumable} eq 'true /* for ever */';
+		my $version = $direct->commit($session, $upload);
+		$session->query('COMMIT') unless $with{resumable};
+		$session->quit;
+		$version eq '1';
+	};
 	$self->{there}{$path} = 1 if $done;
 	return $done;
 }
