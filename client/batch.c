@@ -5,8 +5,9 @@
  * bytes are on their way; then the oldest ones are waited for.  The connection does not block, so that answers are taken while
  * statements still leave: a server that waits until its answers are read is read from.
  *
- * Changes are one transaction: after the first error the server ignores what follows, up to the end.  Gets each have a Sync
- * behind them, so that an error is one of that file alone.
+ * Changes are one transaction: after the first error the server ignores what follows, up to the end.  Gets have a Sync behind every
+ * SYNC_EVERY of them, since each costs a system call; what the server ignored after an error of one is asked for again, by itself,
+ * at the end.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +20,7 @@
 #define WINDOW_ITEMS	512			/* a power of two */
 #define WINDOW_BYTES	((size_t) 16 << 20)
 #define FLUSH_EVERY		32			/* statements after which the server is asked for its answers */
+#define SYNC_EVERY		16			/* gets */
 
 typedef enum ItemKind
 {
@@ -33,7 +35,16 @@ typedef struct Item
 	int64_t		tag;
 	size_t		bytes;
 	bool		answered;			/* the result is there, the NULL behind it is not */
+	char	   *path;				/* of a get */
 } Item;
+
+/* A get that the server ignored. */
+typedef struct Ignored
+{
+	struct Ignored *next;
+	int64_t		tag;
+	char	   *path;
+} Ignored;
 
 struct DifsBatch
 {
@@ -48,15 +59,19 @@ struct DifsBatch
 	unsigned	first;				/* of the ring; both grow for ever */
 	unsigned	next;
 	unsigned	unasked;			/* statements since the last request for answers */
+	unsigned	unsynced;			/* gets since the last Sync */
+	Ignored    *ignored;
 	Item		ring[WINDOW_ITEMS];
 };
 
 static DifsBatch *begin(DifsClient *client);
+static bool sync_gets(DifsBatch *batch);
+static void ask_again(DifsBatch *batch);
 static bool send_statement(DifsBatch *batch, ItemKind kind, Statement statement, int count, const Parameter *parameters, size_t bytes, int64_t tag);
 static void note(DifsBatch *batch, ItemKind kind, size_t bytes, int64_t tag);
 static bool move(DifsBatch *batch, unsigned items, size_t bytes);
 static void take_result(DifsBatch *batch);
-static void answer(DifsBatch *batch, const Item *item, const PGresult *result);
+static void answer(DifsBatch *batch, Item *item, const PGresult *result);
 static bool broken(DifsBatch *batch);
 
 DifsBatch *
@@ -189,9 +204,17 @@ difs_batch_get(DifsBatch *batch, const char *path, int64_t size, int64_t tag)
 {
 	if (!send_statement(batch, ITEM_GET, STATEMENT_GET, 1, (Parameter[]) {TEXT(path)}, (size_t) size, tag))
 		return false;
+	batch->ring[(batch->next - 1) % WINDOW_ITEMS].path = strdup(path);
+	return ++batch->unsynced < SYNC_EVERY || sync_gets(batch);
+}
+
+static bool
+sync_gets(DifsBatch *batch)
+{
 	if (!PQpipelineSync(batch->client->conn))
 		return broken(batch);
-	note(batch, ITEM_SYNC, 0, tag);
+	note(batch, ITEM_SYNC, 0, -1);
+	batch->unsynced = 0;
 	return true;
 }
 
@@ -209,7 +232,11 @@ send_statement(DifsBatch *batch, ItemKind kind, Statement statement, int count, 
 		batch->failed = true;
 		client_fail(client, DIFS_STATUS_CANCELLED, "cancelled");
 	}
-	if (batch->failed || !move(batch, WINDOW_ITEMS - 4, bytes < batch->window ? batch->window - bytes : 0))
+	/* not for each statement, which would leave by itself then */
+	if (!batch->failed && (batch->next % SYNC_EVERY == 0 || batch->bytes + bytes > batch->window) &&
+		!move(batch, WINDOW_ITEMS - 2 * SYNC_EVERY - 4, bytes < batch->window ? batch->window - bytes : 0))
+		return false;
+	if (batch->failed)
 		return false;
 	for (int i = 0; i < count; i++)
 	{
@@ -226,7 +253,7 @@ send_statement(DifsBatch *batch, ItemKind kind, Statement statement, int count, 
 static void
 note(DifsBatch *batch, ItemKind kind, size_t bytes, int64_t tag)
 {
-	batch->ring[batch->next++ % WINDOW_ITEMS] = (Item) {kind, tag, bytes, false};
+	batch->ring[batch->next++ % WINDOW_ITEMS] = (Item) {kind, tag, bytes, false, NULL};
 	batch->bytes += bytes;
 	if (++batch->unasked >= FLUSH_EVERY && kind == ITEM_STATEMENT && PQsendFlushRequest(batch->client->conn))
 		batch->unasked = 0;
@@ -251,7 +278,14 @@ move(DifsBatch *batch, unsigned items, size_t bytes)
 			return !batch->failed;
 		if (PQstatus(conn) != CONNECTION_OK)
 			return broken(batch);
-		if (batch->unasked > 0 && PQsendFlushRequest(conn))
+		/* what nobody has asked the answers of yet may be all that there is */
+		if (batch->unsynced > 0)
+		{
+			if (!sync_gets(batch))
+				return false;
+			continue;
+		}
+		if (batch->unasked > 0 && batch->got == NULL && PQsendFlushRequest(conn))
 		{
 			batch->unasked = 0;
 			continue;
@@ -272,6 +306,7 @@ take_result(DifsBatch *batch)
 		/* the end of an answer; with a broken connection also in place of one */
 		if (!item->answered)
 			broken(batch);
+		free(item->path);
 		batch->bytes -= item->bytes;
 		batch->first++;
 		return;
@@ -290,12 +325,27 @@ take_result(DifsBatch *batch)
 }
 
 static void
-answer(DifsBatch *batch, const Item *item, const PGresult *result)
+answer(DifsBatch *batch, Item *item, const PGresult *result)
 {
 	ExecStatusType status = PQresultStatus(result);
 	bool		good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
 	DifsFailure failure;
 
+	if (item->kind == ITEM_GET && status == PGRES_PIPELINE_ABORTED)
+	{
+		Ignored    *ignored = malloc(sizeof(*ignored));
+
+		if (ignored == NULL)
+		{
+			batch->failed = true;
+			client_fail(batch->client, DIFS_STATUS_MEMORY, "out of memory");
+			return;
+		}
+		*ignored = (Ignored) {batch->ignored, item->tag, item->path};
+		item->path = NULL;
+		batch->ignored = ignored;
+		return;
+	}
 	if (item->kind == ITEM_GET && PQstatus(batch->client->conn) == CONNECTION_OK)
 	{
 		if (!good)
@@ -344,10 +394,13 @@ difs_batch_end(DifsBatch *batch, int64_t *failed_tag)
 		batch->unasked = 0;
 		move(batch, 0, 0);
 	}
-	failed = batch->failed;
+	for (; batch->first != batch->next; batch->first++)
+		free(batch->ring[batch->first % WINDOW_ITEMS].path);	/* of a connection that is lost */
 	client->in_batch = false;
 	PQexitPipelineMode(conn);
 	PQsetnonblocking(conn, 0);
+	ask_again(batch);
+	failed = batch->failed;
 	if (batch->own && difs_in_transaction(client))
 	{
 		failure = client->failure;
@@ -360,4 +413,40 @@ difs_batch_end(DifsBatch *batch, int64_t *failed_tag)
 		*failed_tag = batch->failed_tag;
 	free(batch);
 	return !failed;
+}
+
+/* One by one, what the server ignored. */
+static void
+ask_again(DifsBatch *batch)
+{
+	DifsClient *client = batch->client;
+
+	while (batch->ignored != NULL)
+	{
+		Ignored    *ignored = batch->ignored;
+		PGresult   *result = NULL;
+		DifsFailure failure = {0};
+
+		if (!batch->failed && ignored->path != NULL)
+		{
+			result = client_query(client, true, "SELECT difs_get($1::text)", 1, (Parameter[]) {TEXT(ignored->path)});
+			failure = client->failure;
+			client_clear(client);
+			if (failure.status == DIFS_STATUS_CONNECTION || failure.status == DIFS_STATUS_CANCELLED)
+			{
+				client->failure = failure;
+				batch->failed = true;
+			}
+			else if (!batch->got(batch->context, ignored->tag, result != NULL ? PQgetvalue(result, 0, 0) : NULL,
+								 result != NULL ? (size_t) PQgetlength(result, 0, 0) : 0, result != NULL ? NULL : &failure))
+			{
+				batch->failed = true;
+				client_fail(client, DIFS_STATUS_CANCELLED, "cancelled");
+			}
+		}
+		PQclear(result);
+		batch->ignored = ignored->next;
+		free(ignored->path);
+		free(ignored);
+	}
 }

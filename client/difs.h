@@ -275,7 +275,7 @@ extern bool difs_batch_copy(DifsBatch *batch, const char *from_path, const char 
 /* Commits and frees the batch; false if anything failed. *failed_tag (may be NULL): of the first one, or -1. */
 extern bool difs_batch_end(DifsBatch *batch, int64_t *failed_tag);
 
-/* Called for each file of a batch of gets, in order. failure is NULL if it was read. False ends the batch. */
+/* Called once for each file of a batch of gets, mostly in order. failure is NULL if it was read. False ends the batch. */
 typedef bool (*DifsGotCallback) (void *context, int64_t tag, const void *data, size_t length, const DifsFailure *failure);
 
 /* A batch of gets: each file is read for itself, and a failure of one is none of the others. size: what the file is expected to have. */

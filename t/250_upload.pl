@@ -35,6 +35,7 @@ sub used
 	return $cluster->sql('SELECT sum(used_bytes) FROM difs.servers');
 }
 
+sub bytes_of { my ($path) = @_; return pack 'H*', $cluster->sql("SELECT encode(difs_get('$path'), 'hex')"); }
 sub collect { return $cluster->sql('SELECT orphans FROM difs_collect()'); }
 
 # Until the servers have no more than so much beside what they had.
@@ -324,6 +325,47 @@ $cluster->sql(q{SELECT difs_volume_alter('main', replicas => 2, segment_size => 
 	is(md5('/collected'), md5_hex($bytes), 'an upload over several block groups, during collection');
 	is($again, 0, 'no group was sealed before its segments had come');
 	cmp_ok($cluster->sql(q{SELECT count(DISTINCT block_group) FROM difs_locate('/collected')}), '>', 1, 'more than one group');
+}
+
+# Several clients append to the same block groups at once.
+{
+	my $bytes = bytes(16 * 65536);
+	my $file = $direct->file_of($bytes);
+	my @uploads;
+	my $program = DifsDirect::build();
+	foreach my $i (0 .. 3)
+	{
+		my $upload = $direct->begin($session, "/parallel$i", length $bytes, resumable => 'true');
+		my @places = $direct->place($session, $upload, 0, 16);
+		my $script = $direct->file_of(join '', map { my $place = $_; map { sprintf "put %s %s %s %d 65536\n", $place->{token}, $_, $file, $place->{number} * 65536 } @{ $place->{servers} } } @places);
+		push @uploads, [ $upload, "$script.out", "$program < $script > $script.out", map { $_->{group} } @places ];
+	}
+	is(system(join(' & ', map { $_->[2] } @uploads) . ' & wait'), 0, 'four clients send at once');
+	my %clients_of;
+	foreach my $i (0 .. 3)
+	{
+		my ($upload, $out, $command, @groups) = @{ $uploads[$i] };
+		$clients_of{$_}{$i} = 1 foreach @groups;
+		$upload->{receipts} = [ slurp_file($out) =~ /^ok ([0-9a-f]+)$/mg ];
+		is(scalar(@{ $upload->{receipts} }), 32, "client $i has all receipts");
+		is($direct->commit($session, $upload), 1, 'and commits');
+		is(md5("/parallel$i"), md5_hex($bytes), 'what it has sent');
+	}
+	cmp_ok(scalar(grep { keys %$_ > 1 } values %clients_of), '>', 0, 'they have shared block groups');
+}
+
+# On a standby, what is there can be fetched, and nothing can be sent.
+{
+	$node->backup('standby');
+	my $standby = PostgreSQL::Test::Cluster->new('standby');
+	$standby->init_from_backup($node, 'standby', has_streaming => 1);
+	$standby->start;
+	$node->wait_for_catchup($standby);
+	my $there = $direct->session(node => $standby);
+	ok($direct->get($there, '/parallel0') eq bytes_of('/parallel0'), 'a standby gives tokens to read');
+	is($there->fails(q{SELECT * FROM difs_upload_begin('/f', 10)}), '25006', 'and none to write');
+	$there->quit;
+	$standby->stop;
 }
 
 # Who has lost the claim gives no permission, and what he gave is worth nothing.

@@ -114,7 +114,7 @@ my $bench = $difs->json('bench', '-c', 2, '--size', '4k');
 is_deeply([ map { "$_->{operation} $_->{system}" } @{ $bench->{results} } ],
 	[ map { ("$_ difs", "$_ large object", "$_ bytea") } qw(put get) ], 'bench: files, large objects and bytea');
 cmp_ok($_->{rate}, '>', 0, sprintf 'bench: %s %s: %.0f/s', @$_{qw(operation system rate)}) foreach @{ $bench->{results} };
-is($cluster->sql(q{SELECT (SELECT count(*) FROM difs_list('/', pattern => 'difs-bench%')) + (SELECT count(*) FROM pg_largeobject_metadata)
+is($cluster->sql(q{SELECT (SELECT count(*) FROM difs_list('/', pattern => 'difs-bench*')) + (SELECT count(*) FROM pg_largeobject_metadata)
 	+ (SELECT count(*) FROM pg_class WHERE relname LIKE 'difs_bench%')}), 0, 'and nothing is left of it');
 
 # names

@@ -43,13 +43,14 @@ difs_collect_expired(void)
 	return true;
 }
 
-/* One that is being committed is waited for, and is gone then. Receipts may have come in while theirs was. */
+/* One that somebody has locked is about to be committed, or expires later. Receipts may have come in while their upload went. */
 static bool
 expire_uploads(void)
 {
 	if (!difs_collect_begin())
 		return false;
-	SPI_execute("DELETE FROM difs.upload WHERE expires < pg_catalog.clock_timestamp()", false, 0);
+	SPI_execute("DELETE FROM difs.upload WHERE id IN (SELECT id FROM difs.upload WHERE expires < pg_catalog.clock_timestamp()"
+				" FOR UPDATE SKIP LOCKED)", false, 0);
 	SPI_execute("DELETE FROM difs.receipt WHERE NOT EXISTS (SELECT FROM difs.upload WHERE id = upload)", false, 0);
 	DIFS_FAULT("keeper.expire.uploads");
 	difs_duty_commit();

@@ -13,7 +13,8 @@
 
 #include "command.h"
 
-#define CHANGED_TRIES 3
+#define CHANGED_TRIES	3
+#define UNKNOWN_MASK	((mode_t) -1)
 
 /* The directories from the top to the one at hand: one that comes again is a loop of links. */
 typedef struct Above
@@ -257,22 +258,27 @@ write_small(const char *name, const void *data, size_t length, const Item *attri
 	const char *slash = strrchr(name, '/');
 	int			directory = slash != NULL ? (int) (slash - name + 1) : 0;
 	static unsigned counter;
+	static pid_t process;
+	static mode_t mask = UNKNOWN_MASK;
+	mode_t		mode = 0666;
 	size_t		written = 0;
 	int			fd;
 	int			saved_errno;
 	bool		good;
 
-	if (is_local_directory(name))
-	{
-		errno = EISDIR;
-		return false;
-	}
-	if (snprintf(temporary, sizeof(temporary), "%.*s.difs-get-%ld-%u", directory, name, (long) getpid(), counter++) >= (int) sizeof(temporary))
+	if (process == 0)
+		process = getpid();
+	/* what umask leaves of the mode needs no second call */
+	if (mask == UNKNOWN_MASK)
+		umask(mask = umask(0));
+	if (attributes != NULL && (attributes->mode & ~0777u) == 0 && (attributes->mode & mask) == 0)
+		mode = attributes->mode;
+	if (snprintf(temporary, sizeof(temporary), "%.*s.difs-get-%ld-%u", directory, name, (long) process, counter++) >= (int) sizeof(temporary))
 	{
 		errno = ENAMETOOLONG;
 		return false;
 	}
-	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 	if (fd < 0)
 		return false;
 	good = true;
@@ -288,7 +294,7 @@ write_small(const char *name, const void *data, size_t length, const Item *attri
 		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
 		{.tv_sec = attributes->mtime_us / 1000000, .tv_nsec = attributes->mtime_us % 1000000 * 1000}};
 
-		good = fchmod(fd, attributes->mode & 07777) == 0 && futimens(fd, times) == 0;
+		good = (mode == attributes->mode || fchmod(fd, attributes->mode & 07777) == 0) && futimens(fd, times) == 0;
 	}
 	good = close(fd) == 0 && good;
 	good = good && (no_replace ? link(temporary, name) == 0 : rename(temporary, name) == 0);

@@ -64,12 +64,15 @@ try_greeting(uint8_t message, const uint8_t *in, size_t length)
 {
 	static uint8_t out[DIFS_WIRE_MAX_CONTROL];
 	DifsHello	hello;
+	DifsHelloToken hello_token;
 	DifsChallenge challenge;
 	DifsServerStatus status;
 	DifsError	error;
 
 	if (message == DIFS_MESSAGE_HELLO && difs_hello_unpack(in, length, &hello, &error))
 		require_same(in, length, out, difs_hello_pack(&hello, out));
+	if (message == DIFS_MESSAGE_HELLO_TOKEN && difs_hello_token_unpack(in, length, &hello_token, &error))
+		require_same(in, length, out, difs_hello_token_pack(&hello_token, out));
 	if (message == REPLY(DIFS_MESSAGE_HELLO) && difs_challenge_unpack(in, length, &challenge, &error))
 		require_same(in, length, out, difs_challenge_pack(&challenge, out));
 	if ((message == REPLY(DIFS_MESSAGE_PROOF) || message == REPLY(DIFS_MESSAGE_STAT)) &&

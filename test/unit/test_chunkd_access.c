@@ -528,13 +528,15 @@ tokens_allow_what_they_say(void **state)
 
 /* A PUT gives a receipt that says what was stored; the same token again writes nothing. */
 static void
-a_put_gives_a_receipt(void **state)
+a_put_gives_a_receipt_or_says_why_not(void **state)
 {
 	uint8_t		token[DIFS_TOKEN_SIZE];
 	DifsKeyring ring = {.count = 1};
 	DifsReceipt receipt;
 	DifsError	error;
 	Client	   *client;
+	Client	   *owner;
+	uint32_t	deleted;
 
 	(void) state;
 	memcpy(ring.key[0], server.peer.key, DIFS_KEY_SIZE);
@@ -551,9 +553,20 @@ a_put_gives_a_receipt(void **state)
 	assert_int_equal(receipt.xid, SEGMENT + 1 + 1000);
 	assert_string_equal(receipt.server, difs_conn_name(client->conn));
 	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_PUT, token), DIFS_ERROR_EXISTS);
-	client_close(client);
-	client = client_connect(&server);
-	assert_int_equal(get(client, GROUP, SEGMENT + 1, LENGTH), DIFS_OK);
+	owner = client_connect(&server);
+	assert_int_equal(get(owner, GROUP, SEGMENT + 1, LENGTH), DIFS_OK);
+
+	/* a group that takes no more says so, in a way that tells the client to ask for another */
+	assert_int_equal(delete_segments(owner, GROUP, &(uint64_t) {SEGMENT + 1}, 1, &deleted), DIFS_OK);
+	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_PUT, token), DIFS_ERROR_EXISTS); /* the id stays taken */
+	assert_int_equal(seal_group(owner, GROUP), DIFS_OK);
+	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_PUT, token), DIFS_ERROR_SEALED);
+	assert_int_equal(drop_group(owner, GROUP), DIFS_OK);
+	assert_int_equal(create_group(owner, GROUP, DIFS_BLOCK_SIZE / 16), DIFS_OK);
+	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_PUT, token), DIFS_ERROR_FULL);
+	assert_int_equal(drop_group(owner, GROUP), DIFS_OK);
+	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_PUT, token), DIFS_ERROR_NO_GROUP);
+	client_close(owner);
 	client_close(client);
 }
 
@@ -636,7 +649,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(an_old_epoch_may_only_read, set_up, server_tear_down),
 		cmocka_unit_test_setup_teardown(tokens_allow_two_messages, set_up, server_tear_down),
 		cmocka_unit_test_setup_teardown(tokens_allow_what_they_say, set_up, server_tear_down),
-		cmocka_unit_test_setup_teardown(a_put_gives_a_receipt, set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(a_put_gives_a_receipt_or_says_why_not, set_up, server_tear_down),
 		cmocka_unit_test_setup_teardown(a_bad_token_does_not_connect, set_up, server_tear_down),
 		cmocka_unit_test_setup_teardown(another_cluster_sees_nothing, set_up, server_tear_down),
 		cmocka_unit_test_setup_teardown(the_owner_is_served, set_up, server_tear_down),

@@ -11,9 +11,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "certificates.h"
+#include "token.h"
 
 #define LARGE	(5 * 1024 * 1024 + 77)
 #define COUNT	40
@@ -123,6 +125,50 @@ expect_refusal(DifsTlsMode mode, const char *ca, const char *stem, const char *t
 	if (strstr(difs_conn_error(conn)->text, text) == NULL || strstr(difs_conn_error(conn)->text, "/storage01 (127.0.0.1:") == NULL)
 		fail_msg("\"%s\" is not in \"%s\"", text, difs_conn_error(conn)->text);
 	difs_conn_destroy(conn);
+}
+
+/* A token proves itself within TLS as the key does, and its use is bound to that connection. */
+static void
+tokens_are_for_their_connection(void **state)
+{
+	DifsToken	token = {
+		.operation = DIFS_OPERATION_READ, .group = GROUP, .segment = 10, .expires = (uint64_t) time(NULL) + 600
+	};
+	DifsGet		wanted = {.group = GROUP, .segment = 10};
+	uint8_t		bytes[DIFS_TOKEN_SIZE];
+	uint8_t		control[64 + DIFS_TOKEN_USE_SIZE];
+	DifsPeer	peer;
+	Client	   *owner;
+	Client	   *plain;
+	Client	   *sealed;
+	Reply		reply;
+	size_t		length;
+
+	(void) state;
+	start("optional");
+	owner = connect_with(DIFS_TLS_VERIFY_FULL, "ca.crt", NULL);
+	assert_int_equal(create_group(owner, GROUP, GROUP_BYTES), DIFS_OK);
+	assert_int_equal(put(owner, GROUP, 10, 3000), DIFS_OK);
+	memcpy(token.cluster, server.peer.cluster, DIFS_UUID_SIZE);
+	assert_true(difs_token_sign(&token, server.peer.key, bytes));
+	peer = server.peer;
+	memset(peer.key, 0, sizeof(peer.key));
+	peer.token = bytes;
+	plain = client_connect_as(&peer);
+	peer.tls = context(DIFS_TLS_VERIFY_FULL, "ca.crt", NULL);
+	sealed = client_connect_as(&peer);
+	difs_tls_context_release(peer.tls);
+	for (int i = 0; i < 3; i++)
+	{
+		/* on the TLS connection, by its own session, by that of the plain one, and by its own again */
+		length = difs_get_pack(&wanted, control);
+		length += difs_token_use_pack(bytes, difs_conn_session((i == 1 ? plain : sealed)->conn), control + length);
+		assert_int_equal(call(sealed, DIFS_MESSAGE_GET, control, length, &reply), i == 1 ? DIFS_ERROR_REFUSED : DIFS_OK);
+		reply_free(&reply);
+	}
+	client_close(sealed);
+	client_close(plain);
+	client_close(owner);
 }
 
 static void
@@ -443,6 +489,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(tokens_are_for_their_connection, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(serves_small_and_large, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(refuses_what_its_mode_says, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(refuses_impossible_options, set_up, tear_down),
