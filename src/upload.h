@@ -61,7 +61,7 @@ extern void difs_upload_touch(DifsUpload *upload);
 /* Removes its rows. It is locked. */
 extern void difs_upload_remove(const DifsUpload *upload);
 
-/* May the current user write so many bytes (DIFS_SIZE_UNKNOWN: some) to the file, as of now? 42501, 53400, and what difs_put() says of
+/* upload_check.c: may the current user write so many bytes (DIFS_SIZE_UNKNOWN: some) to the file, as of now? 42501, 53400, and what difs_put() says of
  * path and version. */
 extern void difs_upload_check(const DifsUpload *upload, int64 bytes);
 

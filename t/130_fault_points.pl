@@ -355,6 +355,8 @@ sub controls
 
 	my $direct = DifsDirect->new($cluster);
 	my $session = $direct->session;
+	set('difs.upload_expire', '1h');
+	DifsCluster::poll_until(sub { $session->query('SHOW difs.upload_expire') eq '1h' }, 20);
 	my $upload = $direct->begin($session, 'two:/upload', 10, resumable => 'true');
 	my @answer = $session->try(sprintf "SELECT difs_upload_receipts(%s, ARRAY['forged'::bytea])", $upload->{id});
 	like($answer[1], qr/no receipt/, 'a receipt that no server has signed is refused');
@@ -374,16 +376,17 @@ sub controls
 
 	$upload = $direct->begin($session, 'two:/upload', 10, resumable => 'true');
 	my ($place) = $direct->place($session, $upload, 0, 1);
-	my ($row) = $direct->locate($session, ($load->there)[0]);
-	my @attack = (dirname(DifsDirect::build()) . '/attack', $cluster->{key_file}, $place->{servers}[0], $place->{token}, $row->{token}, 500, 1);
-	if (grep { $_ eq $place->{servers}[0] } @{ $row->{servers} })
-	{
-		arm('chunkd.request.token skip');
-		like(`@attack`, qr/^obeyed: /m, 'control: without the check of tokens, bad ones are obeyed');
-		arm();
-	}
+	$load->sql(q{SELECT difs_put('two:/attacked', 'bytes')});
+	my ($row) = $direct->locate($session, 'two:/attacked');
+	my %has_it = map { $_ => 1 } @{ $row->{servers} };
+	my ($both) = grep { $has_it{$_} } @{ $place->{servers} };	# two of three and two of three
+	my @attack = (dirname(DifsDirect::build()) . '/attack', $cluster->{key_file}, $both, $place->{token}, $row->{token}, 500, 1);
+	arm('chunkd.request.token skip');
+	like(`@attack`, qr/^obeyed: /m, 'control: without the check of tokens, bad ones are obeyed');
+	arm();
 	$session->query("SELECT difs_upload_cancel($upload->{id})");
 	$session->quit;
+	$load->sql(q{SELECT difs_delete('two:/attacked')});
 
 	set('difs.insert_directory', $cluster->dir);
 	DifsCluster::poll_until(sub { $load->sql('SHOW difs.insert_directory') ne '' }, 10);
