@@ -40,7 +40,7 @@ static void insert(const DifsUpload *upload);
 static void decode(HeapTuple row, DifsUpload *upload);
 static HeapTuple find_row(int64 id);
 static bool is_over(const DifsUpload *upload);
-static void report_missing(int64 id);
+pg_noreturn static void report_missing(int64 id);
 static TimestampTz new_expiry(void);
 static Datum describe(FunctionCallInfo fcinfo, const DifsUpload *upload, bool resumed);
 static Datum done_numbers(const DifsUpload *upload);

@@ -25,7 +25,7 @@ static void settle_size(FunctionCallInfo fcinfo, const DifsUpload *upload, int64
 static void insert_rows(const DifsUpload *upload, int64 size, DifsVersion *version);
 static void check_segment(const DifsUpload *upload, int64 number, const DifsStored *stored, const DifsVersion *version,
 						  int64 size);
-static void report_incomplete(const DifsUpload *upload, int64 number);
+pg_noreturn static void report_incomplete(const DifsUpload *upload, int64 number);
 
 PG_FUNCTION_INFO_V1(difs_upload_commit);
 
