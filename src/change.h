@@ -48,7 +48,7 @@ extern void difs_change_made(int64 parent, const DifsInode *inode);
 /* A file gets one more name. Errors: 0A000 if other quotas count what is there, since all names of a file count once. */
 extern void difs_change_linking(const DifsInode *inode, int64 parent, int64 new_parent, const char *new_path);
 
-/* A name is about to go: its row is locked, and still there. If it is the last one, its inode goes with it. */
+/* A name is about to go: its row is locked, and still there. If it is the last one that leads to its inode from the root, that counts no more. */
 extern void difs_change_removing(int64 parent, const DifsInode *inode);
 
 /* A tree is about to go to the trash: nothing in it counts any more. Its name is still there. */

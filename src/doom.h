@@ -19,6 +19,5 @@ extern void difs_doom_inode(int64 ino);
  * any more (worker/compact.c): a number that no file ever counts down to. */
 #define DIFS_DOOM_UNUSED_ROWS	PG_INT32_MIN
 extern void difs_doom_version(int64 ino, int32 version);
-extern void difs_doom_version(int64 ino, int32 version);
 
 #endif

@@ -77,10 +77,10 @@ my @matrix = (
 	[ difs_setattr => q{'/m/d/f', '{"a": 1}'}, d => 'x', f => 'w' ],
 	[ difs_getattr => q{'/m/d/f'}, d => 'x', f => 'r' ],
 	[ difs_touch => q{'/m/d/f'}, d => 'x', f => 'w' ],
-	[ difs_lock => q{'/m/d/f', 'exclusive'}, d => 'x', f => 'w' ],
-	[ difs_lock => q{'/m/d/f', 'shared', 'owner', owner => 'eve', ttl => '1 hour'}, d => 'x', f => 'r' ],
+	[ difs_lock => q{'/m/d/f', 'exclusive', length => 10}, d => 'x', f => 'w' ],
+	[ difs_lock => q{'/m/d/f', 'shared', 'owner', owner => 'eve', ttl => '1 hour', length => 10}, d => 'x', f => 'r' ],
 	[ difs_unlock => q{'/m/d/f'}, d => 'x' ],
-	[ difs_unlock => q{'/m/d/f', 'somebody'}, d => 'x', f => 'w' ],
+	[ difs_unlock => q{'/m/d/f', 'somebody', 100, 1}, d => 'x', f => 'w' ],
 	[ difs_du => q{'/m/d/t'}, d => 'x', t => 'rx' ],
 	[ difs_path => q{(SELECT number FROM numbers)}, d => 'x' ],
 	[ difs_paths => q{(SELECT number FROM numbers)}, d => 'x' ],
@@ -120,7 +120,7 @@ $cluster->sql(
 	q{SELECT difs_mkdir('/m/d/e', parents => true), difs_mkdir('/m/o')},
 	q{SELECT difs_put('/m/d/f', 'file'), difs_put('/m/o/p', 'old'), difs_put('/m/d/t/g', '', parents => true)},
 	q{SELECT difs_grant('/m/d/f', 'carol', 'w')},
-	q{SELECT difs_symlink('f', '/m/d/l')}, q{SELECT difs_lock('/m/d/f', 'exclusive', 'owner', owner => 'somebody', ttl => '1 day', "offset" => 0)},
+	q{SELECT difs_symlink('f', '/m/d/l')}, q{SELECT difs_lock('/m/d/f', 'exclusive', 'owner', owner => 'somebody', ttl => '1 day', "offset" => 100, length => 1)},
 	q{CREATE TABLE numbers AS SELECT difs_ino('/m/d/f') AS number}, 'GRANT SELECT ON numbers TO PUBLIC');
 
 # Gives others these rights, and nothing else; the owner has none, so that it is the others' that count whoever owns it.
