@@ -1,7 +1,7 @@
-# difs is interrupted at random moments: SIGINT, kill -9, a chunk server killed, the database server killed. There is never a half-visible
-# file, neither in the database nor locally; what is tried again succeeds, and digests match.
+# difs is interrupted at random moments: SIGINT, kill -9, a chunk server killed, the database server killed, the network cut: connections to
+# all chunk servers are reset, and for a second there are no new ones, or the one to the database is. There is never a half-visible file, neither in the database nor locally; what is tried again succeeds, and digests match.
 #
-#	DIFS_ROUNDS	number of moments (12; 100 at full length)
+#	DIFS_ROUNDS	number of moments (15; 100 at full length)
 #	DIFS_SEED	of the random moments (printed)
 
 use strict;
@@ -12,18 +12,22 @@ use lib "$FindBin::RealBin/lib";
 
 use DifsCluster;
 use DifsCommand;
+use DifsProxy;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep time);
 
-my $rounds = $ENV{DIFS_ROUNDS} // 12;
+my $rounds = $ENV{DIFS_ROUNDS} // 15;
 my $seed = $ENV{DIFS_SEED} // int(rand(1 << 31));
 srand $seed;
 note "DIFS_SEED=$seed";
 
-my $cluster = DifsCluster->new('interrupted', servers => 3, conf => "difs.server_timeout = '10s'\nautovacuum = off\n");
+my $cluster = DifsCluster->new('interrupted', servers => 3, add => 0, conf => "difs.server_timeout = '10s'\nautovacuum = off\n");
 my $difs = DifsCommand->new($cluster);
 my $dir = $cluster->dir;
+my @proxies = map { DifsProxy->new($_->port) } $cluster->servers;
+$cluster->sql(sprintf q{SELECT difs_server_add('%s', '127.0.0.1', %d)}, $cluster->server($_)->name, $proxies[$_]->port) for 0 .. 2;
+$cluster->wait_until_alive;
 $cluster->sql(q{SELECT difs_volume_create('two', replicas => 2)});
 
 mkdir "$dir/tree";
@@ -46,8 +50,8 @@ is_deeply(DifsCommand::survey("$dir/whole"), $tree, 'undisturbed');
 my %did;
 foreach my $round (1 .. $rounds)
 {
-	my $what = (qw(INT KILL chunk database))[ $round % 4 ];
-	my $putting = int($round / 4) % 2 == 0;
+	my $what = (qw(INT KILL chunk database network))[ $round % 5 ];
+	my $putting = int($round / 5) % 2 == 0;
 	my $after = rand($putting ? $put_s : $get_s);
 	my @command = $putting ? ('put', '-rT', $round % 3 ? '--resume' : '-v', "$dir/tree", "two:/r$round") : ('get', '-rT', 'two:/whole', "$dir/r$round");
 	my $handle = $difs->start(@command);
@@ -55,12 +59,14 @@ foreach my $round (1 .. $rounds)
 	my $server = $cluster->server($round % 3);
 	if ($what eq 'chunk') { $server->kill; }
 	elsif ($what eq 'database') { $cluster->node->stop('immediate'); }
+	elsif ($what eq 'network') { cut_network($round); }
 	else { kill $what, $handle->{KIDS}[0]{PID}; }
 	$handle->finish;
 	my $status = $handle->full_result(0);
 	$did{$what}{ $status == 0 ? 'done' : 'interrupted' }++;
 	$server->start if $what eq 'chunk';
 	$cluster->node->start if $what eq 'database';
+	$_->clear foreach @proxies;
 	$cluster->wait_until_alive;
 
 	# what is there is whole
@@ -84,7 +90,23 @@ foreach my $round (1 .. $rounds)
 	system('rm', '-rf', "$dir/r$round", "$dir/r$round-seen");
 }
 note explain \%did;
+ok($did{network}, 'the network was cut');
 $cluster->sql(q{SELECT difs_upload_cancel(upload) FROM difs.uploads});
 is_deeply([ $cluster->left_behind ], [], 'nothing is left behind on servers');
 $cluster->stop;
 done_testing();
+
+# To the chunk servers, for the database as well; or between the command and the database.
+sub cut_network
+{
+	my ($number) = @_;
+	if (int($number / 5) % 3 == 2)
+	{
+		$cluster->sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()});
+		return;
+	}
+	$_->set(reset => 1, refuse => 1) foreach @proxies;
+	usleep(1e6);
+	$_->clear foreach @proxies;
+	return;
+}
