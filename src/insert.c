@@ -32,7 +32,6 @@
 static bool wake_keeper = false;	/* at commit */
 static List *cancelled = NIL;	/* processes, as allocated int64s; in TopTransactionContext */
 
-static int32 if_version_argument(FunctionCallInfo fcinfo, int argument);
 static void check_queue(void);
 static int64 insert_row(FunctionCallInfo fcinfo, const char *path, const char *source);
 static void watch(void);
@@ -62,26 +61,13 @@ difs_insert(PG_FUNCTION_ARGS)
 
 	difs_write_begin("difs_insert");
 	path = difs_path_parse(PG_GETARG_TEXT_PP(0));
-	difs_insert_check_target(PG_GETARG_TEXT_PP(0), if_version_argument(fcinfo, 2), PG_GETARG_BOOL(3));
+	difs_insert_check_target(PG_GETARG_TEXT_PP(0), difs_if_version_argument(fcinfo, 2), PG_GETARG_BOOL(3));
 	check_queue();
 	process = insert_row(fcinfo, difs_path_write(path, path->count), source);
 	difs_write_end();
 	watch();
 	wake_keeper = true;
 	PG_RETURN_INT64(process);
-}
-
-static int32
-if_version_argument(FunctionCallInfo fcinfo, int argument)
-{
-	if (PG_ARGISNULL(argument))
-		return DIFS_ANY_VERSION;
-	if (PG_GETARG_INT32(argument) < 0)
-		ereport(ERROR,
-				errcode(DIFS_ERRCODE_ARGUMENT),
-				errmsg("if_version must not be negative"),
-				errhint("0 means that the file must not exist yet."));
-	return PG_GETARG_INT32(argument);
 }
 
 /* Transactions that are under way at the same time do not see each other's. */

@@ -21,7 +21,6 @@
 static int32 write_bytes(const text *path, int64 at, const bytea *data, int32 if_version, bool parents);
 static int32 truncate_to(const text *path, int64 size, int32 if_version);
 static void check_end(const DifsWalk *walk, int64 at, int64 length);
-static int32 if_version_argument(FunctionCallInfo fcinfo, int argument);
 static void check_not_negative(const char *argument, int64 value);
 
 /* Returns the file's current version. */
@@ -80,19 +79,6 @@ check_end(const DifsWalk *walk, int64 at, int64 length)
 				 errdetail("A file has at most %lld bytes.", (long long) DIFS_MAX_FILE_SIZE)));
 }
 
-static int32
-if_version_argument(FunctionCallInfo fcinfo, int argument)
-{
-	if (PG_ARGISNULL(argument))
-		return DIFS_ANY_VERSION;
-	if (PG_GETARG_INT32(argument) < 0)
-		ereport(ERROR,
-				(errcode(DIFS_ERRCODE_ARGUMENT),
-				 errmsg("if_version must not be negative"),
-				 errhint("0 means that the file must not exist yet.")));
-	return PG_GETARG_INT32(argument);
-}
-
 static void
 check_not_negative(const char *argument, int64 value)
 {
@@ -116,7 +102,7 @@ difs_append(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(1, "data");
 	DIFS_ARG_NOT_NULL(3, "parents");
 	difs_write_begin("difs_append");
-	version = write_bytes(PG_GETARG_TEXT_PP(0), END_OF_FILE, PG_GETARG_BYTEA_PP(1), if_version_argument(fcinfo, 2),
+	version = write_bytes(PG_GETARG_TEXT_PP(0), END_OF_FILE, PG_GETARG_BYTEA_PP(1), difs_if_version_argument(fcinfo, 2),
 						  PG_GETARG_BOOL(3));
 	difs_write_end();
 	PG_RETURN_INT32(version);
@@ -135,7 +121,7 @@ difs_write(PG_FUNCTION_ARGS)
 	check_not_negative("offset", PG_GETARG_INT64(1));
 	difs_write_begin("difs_write");
 	version = write_bytes(PG_GETARG_TEXT_PP(0), PG_GETARG_INT64(1), PG_GETARG_BYTEA_PP(2),
-						  if_version_argument(fcinfo, 3), PG_GETARG_BOOL(4));
+						  difs_if_version_argument(fcinfo, 3), PG_GETARG_BOOL(4));
 	difs_write_end();
 	PG_RETURN_INT32(version);
 }
@@ -150,7 +136,7 @@ difs_truncate(PG_FUNCTION_ARGS)
 	DIFS_ARG_NOT_NULL(1, "size");
 	check_not_negative("size", PG_GETARG_INT64(1));
 	difs_write_begin("difs_truncate");
-	version = truncate_to(PG_GETARG_TEXT_PP(0), PG_GETARG_INT64(1), if_version_argument(fcinfo, 2));
+	version = truncate_to(PG_GETARG_TEXT_PP(0), PG_GETARG_INT64(1), difs_if_version_argument(fcinfo, 2));
 	difs_write_end();
 	PG_RETURN_INT32(version);
 }
