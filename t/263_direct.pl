@@ -116,5 +116,19 @@ is($cluster->sql(q{SELECT count(DISTINCT size) FROM difs_list('/', pattern => 'p
 	is($difs->json('check', '/resumed')->[0]{state}, 'done', 'check says so');
 }
 
+# the client has no network, and reaches the database by a socket of its file system: bytes go through that
+SKIP:
+{
+	skip 'no network namespaces here', 4 if system('unshare -cn true 2>/dev/null') != 0;
+	my $alone = "$dir/alone";
+	$cluster->write_file('alone', sprintf("#!/bin/sh\nexec unshare -cn '%s' \"\$@\"\n", DifsCommand::program()));
+	chmod 0755, $alone;
+	local $ENV{DIFS_COMMAND} = $alone;
+	$difs->done('put', $random, 'two:/alone');
+	$difs->done('get', 'two:/alone', "$dir/alone-back");
+	is(DifsCommand::digest("$dir/alone-back"), $before, 'no chunk server can be reached: it is what it was');
+	is($cluster->sql('SELECT count(*) FROM difs.upload'), 0, 'and no upload is left');
+}
+
 $cluster->stop;
 done_testing();
