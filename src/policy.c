@@ -148,7 +148,11 @@ has_name_below(int64 ino, int64 directory)
 	bool		below = false;
 
 	for (int i = 0; i < count && !below; i++)
-		below = difs_dentry_below(Abs(names[i].parent), directory);
+	{
+		int64		parent = names[i].parent;	/* below zero for a deleted file */
+
+		below = difs_dentry_below(parent < 0 ? -parent : parent, directory);
+	}
 	return below;
 }
 
