@@ -11,7 +11,7 @@
 #	make check-long       the fault tests at full length (doc/faults.md): hours; as root
 #	make bench-quick      speed beside large objects, bytea and plain files: under 4 minutes
 #	make bench-scale      the same operations with 10 thousand, 1 million and 10 million files: up to 30 minutes, 25 GB
-#	make bench            the same at full length: under 25 minutes, 40 GB of disk while it runs
+#	make bench            the same at full length: under 25 minutes, 60 GB of disk while it runs
 #
 # The last six work before anything is installed and do everything by themselves, also as root.
 

@@ -3,6 +3,7 @@
 package Workload::command;
 use strict;
 use warnings;
+use List::Util qw(min);
 use Time::HiRes ();
 
 sub run
@@ -20,13 +21,13 @@ sub timed
 	return Time::HiRes::time() - $before;
 }
 
-# What is compared, in turn; returns {name => [{seconds, rate}]} of a number of bytes.
+# What is compared, in turn, three times at most, as what is put stays on the disk; returns {name => [{seconds, rate}]} of a number of bytes.
 sub in_turn
 {
 	my ($bench, $bytes, %ways) = @_;
 	my @names = sort keys %ways;
 	my %runs;
-	for my $repetition (1 .. $bench->{repetitions})
+	for my $repetition (1 .. min(3, $bench->{repetitions}))
 	{
 		last if $repetition > 1 && $bench->elapsed > $bench->{until} && ++$bench->{cut_short};
 		for my $name (@names)
