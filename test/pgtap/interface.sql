@@ -14,7 +14,7 @@ SELECT is_empty($$SELECT p.oid::regprocedure FROM own JOIN pg_proc p ON own.clas
                   WHERE has_function_privilege('public', p.oid, 'EXECUTE') AND (p.prosecdef OR p.prorettype = 'trigger'::regtype)$$,
                 'PUBLIC executes nothing that runs with rights of others');
 SELECT is_empty($$SELECT c.oid::regclass FROM own JOIN pg_class c ON own.classid = 'pg_class'::regclass AND c.oid = own.objid
-                  WHERE c.relkind IN ('r', 'v') AND c.oid <> ALL ('{difs.volumes, difs.trash}'::regclass[])
+                  WHERE c.relkind IN ('r', 'v') AND c.oid <> ALL ('{difs.volumes, difs.trash, difs.uploads, difs.inserts}'::regclass[])
                   AND has_table_privilege('public', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')$$,
                 'PUBLIC reads and writes no table');
 SELECT is_empty($$SELECT c.oid::regclass FROM own JOIN pg_class c ON own.classid = 'pg_class'::regclass AND c.oid = own.objid
