@@ -172,6 +172,10 @@ ok(@commands > 15, scalar(@commands) . ' commands');
 sub wrong_commands { return differences([ map { DifsDocs::quoted($_->[0]) } DifsDocs::table($_[0], 'command', 'what it does') ], \@commands); }
 agrees('commands of difs', \&wrong_commands, $readme, [ '`du` `versions` |', '`du` |', qr/^not documented: versions$/m ]);
 
+# The man page has each, too.
+my ($manual) = slurp_file("$tree/client/difs/difs.1") =~ /^\.SH COMMANDS\n(.*?)^\.SH /ms;
+is(join("\n", differences([ map { /(?:^\.B |\\fB)([a-z]+)/g } $manual =~ /^\.TP\n(\.B .*)$/mg ], \@commands)), '', 'commands of difs in its man page');
+
 # Options of difsd, from its help.
 my ($options) = run_command([ DifsCluster::Server::program(), '--help' ]);
 my @options = $options =~ /^  (--[a-z-]+)/mg;
