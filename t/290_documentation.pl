@@ -10,6 +10,7 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use DifsCluster;
+use DifsCommand;
 use DifsDocs;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -89,7 +90,7 @@ agrees('functions, their arguments and columns', \&wrong_functions, $readme,
 	[ 'setof (kind, object, detail, hint)', 'setof (kind, object, hint)', qr/^difs_fsck does not return kind object hint, but kind object detail hint$/m ],
 	[ '`difs_compact() → files`', '`difs_dance() → files`', qr/^not documented: difs_compact\(\)\nthere is no difs_dance\(\)$/m ]);
 
-# Who may call them. Of those who must be granted a function, "superuser" have a check of their own, which t/170 and perm_catalog look at.
+# Who may call them. Of those who must be granted a function, "superuser" have a check of their own, which no catalog shows.
 sub wrong_rights
 {
 	my ($document) = @_;
@@ -108,14 +109,14 @@ agrees('who may call them', \&wrong_rights, $readme,
 # Views, and who may look at them.
 my @views = rows(q{
 	SELECT 'difs.' || relname,
-	       CASE WHEN has_table_privilege('stranger', oid, 'SELECT') THEN 'all' WHEN has_table_privilege('pg_monitor', oid, 'SELECT') THEN 'monitor' ELSE 'granted' END
+	       CASE WHEN has_table_privilege('stranger', oid, 'SELECT') THEN 'all' WHEN has_table_privilege('pg_monitor', oid, 'SELECT') THEN 'monitor' ELSE 'superuser' END
 	FROM pg_class WHERE relkind = 'v' AND relnamespace = 'difs'::regnamespace});
 
 sub wrong_views
 {
 	my ($document) = @_;
 	my ($who) = map { $_->[1] } grep { $_->[0] eq 'views' } DifsDocs::table($document, 'functions', 'who may call them');
-	my %who = $who =~ /`(difs\.\w+)` (all|granted)/g;
+	my %who = $who =~ /`(difs\.\w+)` (all|superuser)/g;
 	my @documented = map { DifsDocs::quoted($_->[0]) } DifsDocs::table($document, 'view', '');
 	return differences([ map { "$_: " . ($who{$_} // 'monitor') } @documented ], [ map { "$_->[0]: $_->[1]" } @views ]);
 }
@@ -165,7 +166,7 @@ sub wrong_tuning { return differences([ map { DifsDocs::quoted($_->[0]) } DifsDo
 agrees('settings, and when to change them', \&wrong_tuning, document('doc/tuning.md'), [ '| `difs.umask` |', '| |', qr/^not documented: difs.umask$/m ]);
 
 # Commands of difs, from its help.
-my ($help) = run_command([ 'difs', '--help' ]);
+my ($help) = run_command([ DifsCommand::program(), '--help' ]);
 my @commands = $help =~ /^  ([a-z]+) +\S/mg;
 ok(@commands > 15, scalar(@commands) . ' commands');
 
