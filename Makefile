@@ -8,7 +8,7 @@
 #
 #	make deb              Debian packages, into dist/
 #	make dist             the source as PGXN wants it, into dist/
-#	make package-test     builds the Debian packages, installs, uses and purges them in a bare Debian 12; as root: 4 minutes
+#	make package-test     builds the Debian packages, installs, uses and purges them in a bare Debian 12; as root: 3 minutes
 #
 #	make deps             installs the Debian packages that the rest needs
 #	make demo [TREE=dir]  everything once, on real files, in a private directory
