@@ -55,7 +55,7 @@ static const DifsCheck checks[] = {
 	"Insert a row into difs.dentry that names it, or delete the inode and insert it into difs.doomed."},
 	{"unreachable inode",
 		"WITH RECURSIVE reached (ino) AS (SELECT root FROM difs.volume UNION SELECT ino FROM difs.dropped UNION SELECT ino FROM difs.discarded"
-		" UNION SELECT d.ino FROM reached JOIN difs.dentry d ON d.parent IN (reached.ino, -reached.ino))"
+		" UNION SELECT d.ino FROM reached CROSS JOIN (VALUES (1), (-1)) AS side (sign) JOIN difs.dentry d ON d.parent = reached.ino * side.sign)"
 		" SELECT 'inode ' || i.ino, 'no way leads from the root of a volume to it'"
 		" FROM difs.inode i WHERE NOT EXISTS (SELECT FROM reached WHERE reached.ino = i.ino)"
 		" AND EXISTS (SELECT FROM difs.dentry d WHERE d.ino = i.ino)",

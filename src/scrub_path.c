@@ -49,7 +49,7 @@ static const char *const query =
 " SELECT $1::bigint, $2::text COLLATE \"C\""
 " UNION ALL"
 " SELECT dentry.ino, rtrim(tree.path, '/') || '/' || split_part(dentry.name, '/', 1)"
-" FROM tree JOIN difs.dentry ON dentry.parent IN (tree.ino, -tree.ino) WHERE $3) "
+" FROM tree CROSS JOIN (VALUES (1), (-1)) AS side (sign) JOIN difs.dentry ON dentry.parent = tree.ino * side.sign WHERE $3) "
 "SELECT found.path, found.version, found.segment, found.block_group, found.stored_length, found.crc, g.members,"
 " ARRAY(SELECT coalesce(server.name, member.id::text) FROM unnest(g.members) WITH ORDINALITY AS member (id, place)"
 "  LEFT JOIN difs.server ON server.id = member.id ORDER BY member.place) "
