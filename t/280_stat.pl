@@ -89,6 +89,49 @@ $cluster->sql("SELECT difs_delete('two:/a')");
 $cluster->sql('SELECT count(*) FROM difs_collect()');
 ok($cluster->sql("SELECT sum(operations) FROM difs.stat_io WHERE operation = 'call'") > 0, 'collection asks servers');
 
+# Servers, and what was done with each.
+foreach my $server ($first, $second)
+{
+	my %seen = row("SELECT * FROM difs.stat_servers WHERE name = '$server'");
+	my ($get, $put) = (io($server, 'get'), io($server, 'put'));
+	is("$seen{alive} $seen{state}", 'true active', "$server is alive");
+	is($seen{writes}, 3, '  writes');
+	is($seen{written_bytes}, 3 * $MIB, '  and their bytes');
+	is($seen{reads}, $get->{operations} // 0, '  reads');
+	is($seen{read_bytes}, $get->{bytes} // 0, '  and their bytes');
+	cmp_ok(abs($seen{write_ms} - $put->{time_ms} / 3), '<', 0.001, '  the time of a write');
+	is($seen{errors}, 0, '  no errors');
+}
+
+# Duties: the round before and the next one.
+sub duty { my %row = row("SELECT *, next - ended AS pause FROM difs.stat_keeper WHERE duty = '$_[0]'"); return \%row; }
+is($cluster->sql("SELECT string_agg(duty, ' ' ORDER BY duty) FROM difs.stat_keeper"), 'claim collect compact repair scrub unstage', 'all duties are there');
+my $collect = duty('collect');
+is("$collect->{rounds} $collect->{running} $collect->{outcome}", '1 false done', 'a round of collection has run');
+is($collect->{next}, '', '  with no interval, there is no next one');
+ok($collect->{took_ms} > 0, '  it took some time');
+is(duty('claim')->{started} . duty('claim')->{ended} . duty('claim')->{outcome}, '', 'what has not run has no times');
+$cluster->sql('SELECT difs_repair()');
+my $repair = duty('repair');
+is("$repair->{running} $repair->{outcome} $repair->{problem} $repair->{pause}", 'false done  01:00:00', 'the next round of repair is an interval after the last one');
+
+my $lock = $node->background_psql('postgres', on_error_stop => 0);
+$lock->query('BEGIN; LOCK TABLE difs.missing');
+my $asker = $node->background_psql('postgres', on_error_stop => 0);
+$asker->query_until(qr/begun/, "\\echo begun\nSELECT difs_repair();\n");
+ok(DifsCluster::poll_until(sub { return duty('repair')->{running} eq 'true' }, 20), 'a round that waits for a lock is running');
+is(duty('repair')->{rounds}, $repair->{rounds} + 1, '  and counted');
+is(duty('repair')->{next}, '', '  there is no next one yet');
+ok(DifsCluster::poll_until(sub { return $cluster->sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'difs keeper: repair' AND wait_event_type = 'Lock'") eq '1' }, 20),
+	'  its process says what it is');
+$cluster->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'difs keeper: repair'");
+ok(DifsCluster::poll_until(sub { return duty('repair')->{running} eq 'false' }, 20), 'one that is killed has ended');
+is(duty('repair')->{outcome} . ': ' . duty('repair')->{problem}, 'failed: it was stopped', '  and failed');
+$lock->quit;
+$asker->quit;
+$cluster->sql('SELECT difs_repair()');
+is(duty('repair')->{outcome} . duty('repair')->{problem}, 'done', 'the next one has not');
+
 # What waits, and what fails: with one of two servers stopped, the segment is in flight.
 my $stopped = $cluster->server(1);
 $stopped->signal('STOP');
