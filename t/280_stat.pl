@@ -132,6 +132,30 @@ $asker->quit;
 $cluster->sql('SELECT difs_repair()');
 is(duty('repair')->{outcome} . duty('repair')->{problem}, 'done', 'the next one has not');
 
+# The log has a line for each change of state: of duties, groups and servers.
+sub logged { my ($pattern) = @_; return DifsCluster::poll_until(sub { return slurp_file($node->logfile) =~ $pattern }, 20); }
+is(() = slurp_file($node->logfile) =~ /a round of "repair" has failed: it was stopped/g, 1, 'log: a duty that failed');
+is(() = slurp_file($node->logfile) =~ /a round of "repair" has ended well again/g, 1, 'log: it recovered');
+ok(logged(qr/LOG:  difs: block group \d+ is open$/m), 'log: a block group is open');
+my $third = DifsCluster::Server->new($cluster, '/storage03')->start;
+push @{ $cluster->{servers} }, $third;
+my $name = $third->name;
+unlike(slurp_file($node->logfile), qr/\Q$name\E/, 'log: nothing of a server that is not known');
+$cluster->sql($third->add_statement);
+ok(logged(qr/difs: chunk server \Q$name\E \(\S+\) has been added$/m), 'log: a server was added');
+ok(logged(qr/difs: chunk server \Q$name\E\S* .*is up$/m), 'log: it is up');
+$cluster->sql("SELECT difs_server_drain('$name')");
+ok(logged(qr/difs: chunk server \Q$name\E is to be emptied/), 'log: it is to be emptied');
+ok(logged(qr/difs: chunk server \Q$name\E is drained/), 'log: it is drained');
+$cluster->sql("SELECT difs_server_remove('$name')");
+ok(logged(qr/difs: chunk server \Q$name\E \(\S+\) has been removed$/m), 'log: it was removed');
+(pop @{ $cluster->{servers} })->kill;
+
+# Processes say what they are, in ps and in pg_stat_activity.
+is($cluster->sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'difs keeper' AND backend_type = 'difs keeper'"), 1, 'the keeper in pg_stat_activity');
+my $titles = join "\n", split /\n/, `ps -o args= --ppid @{[ $node->{_pid} ]}`;
+like($titles, qr/difs $_/, "ps shows it: $_") foreach 'keeper for database \d+', 'streamer for database \d+', 'launcher';
+
 # What waits, and what fails: with one of two servers stopped, the segment is in flight.
 my $stopped = $cluster->server(1);
 $stopped->signal('STOP');
@@ -147,6 +171,7 @@ ok(DifsCluster::poll_until(sub { my $now = streamer(); return $now->{tried_again
 $stopped->signal('CONT');
 $writer->quit;
 $cluster->wait_until_alive;
+ok(logged(qr/difs: block group \d+ is sealed$/m), 'log: a group that lost a member is sealed');
 
 # A restart keeps the numbers, a reload nothing else; the file is gone once it was read.
 my $file = $node->data_dir . '/pg_stat/difs.stat';
