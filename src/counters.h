@@ -4,7 +4,9 @@
  * Numbers only ever grow, until difs_stat_reset().  They are in shared memory: one
  * entry for each database, in it one for each chunk server, all of it atomics.
  * Who counts takes no lock and asks no clock: times are made of moments that the
- * caller had to know anyway.  An entry is taken, by whoever first counts for a
+ * caller had to know anyway.  A request costs less than a hundred instructions, three
+ * of them locked additions; the smallest read that asks a server has 11,000 more than
+ * one that does not, and a put 200,000 (bench/README.md).  An entry is taken, by whoever first counts for a
  * database, under difs_shared->lock; after that a process remembers where it is.
  *
  * A shutdown writes them to a file, which the next start reads and removes
