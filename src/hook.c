@@ -13,7 +13,6 @@
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
-#include "postmaster/bgworker.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -70,7 +69,7 @@ difs_hook_before_put(const DifsInode *inode, int32 version, int64 size)
 	GetUserIdAndSecContext(&user, &context);
 	nest_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", SAFE_PATH, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	if (IsBackgroundWorker)
+	if (MyBackendType == B_BG_WORKER)
 		SetUserIdAndSecContext(user, context | SECURITY_RESTRICTED_OPERATION);
 	running = &frame;
 	PG_TRY();
