@@ -71,6 +71,14 @@ write_inbox('bad', "\x7fELF$random");
 	is($cluster->sql(q{SELECT kind, object, detail FROM difs_fsck(deep => true) WHERE kind <> 'orphan'}), '', 'nothing is wrong, and what was refused is collected as of any abort');
 }
 
+# An explicit version number: the one that is replaced is asked about.
+{
+	$cluster->sql(q{SELECT difs_put('rules:/numbered', 'one'), difs_put('rules:/numbered', 'two')}, q{SELECT difs_put('rules:/numbered', 'again', version => 1)});
+	my ($state, $message) = $cluster->sql_fails(q{SELECT difs_put('rules:/numbered', '\x7f454c46', version => 1)});
+	is($state, '23514', 'a version with a number of its own is refused');
+	is($cluster->sql(q{SELECT convert_from(difs_get('rules:/numbered', 1), 'UTF8')}), 'again', 'and what it was to replace stays');
+}
+
 # In a helper, nothing that the function leaves behind becomes the superuser's deed: what it defers to the commit, what it sets, whom it wants to be.
 $cluster->sql('CREATE TABLE rules.became (who text, how text)', 'GRANT INSERT ON rules.became TO PUBLIC',
 	'CREATE TABLE rules.trap (n int)', 'GRANT INSERT ON rules.trap TO PUBLIC',
