@@ -125,14 +125,19 @@ sub lose_a_server
 	return;
 }
 
-# A server on which no group can be made.
+# A server on which no group can be made, while groups are needed: those that were open lost another member.  The server that is
+# back, and the one that has failed, are asked again only after a while.
 sub fail_to_create
 {
 	my @directories = grep { -d } glob($cluster->server($victim % 3)->{data} . '/*');
 	$number++;
 	chmod 0500, @directories;
 	$victim++;
-	eval { lose_a_server(sub { $load->put("three:/no$number/" . $_) for 1, 2 }); $load->put("three:/no$number/3"); 1 } or note($@);
+	eval {
+		lose_a_server(sub { $load->put("three:/no$number/" . $_) for 1, 2 });
+		DifsCluster::poll_until(sub { $load->put("three:/no$number/3"); -e "$control.keeper.group.dropped" }, 40);
+		1;
+	} or note($@);
 	chmod 0700, @directories;
 	$load->revive;
 	$load->try('SELECT difs_unstage()');
