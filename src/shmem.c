@@ -222,7 +222,8 @@ initialise(DifsShared *shared)
 			database->duties[j].proc = -1;
 		database->queue_head = database->queue_tail = -1;
 		SpinLockInit(&database->queue_lock);
-		pg_atomic_init_u32(&database->streamer_sleeps, 1);
+		pg_atomic_init_u32(&database->queue_hurries, 0);
+		pg_atomic_init_u32(&database->streamer_sleep, DIFS_STREAMER_SLEEPS);
 		pg_atomic_init_u64(&database->staged_bytes, 0);
 		for (int j = 0; j < DIFS_MAX_SERVERS; j++)
 			pg_atomic_init_u64(&database->paces[j], 0);

@@ -190,11 +190,13 @@ typedef struct DifsDatabase
 	uint64		next_segment;
 	uint64		limit_segment;
 
-	/* segments to be sent, oldest first: indexes into slots[], linked by slot.next; queue_lock guards these three */
+	/* segments to be sent, oldest first: indexes into slots[], linked by slot.next; queue_lock guards these four */
 	slock_t		queue_lock;
 	int32		queue_head;		/* -1 = empty */
 	int32		queue_tail;
-	pg_atomic_uint32 streamer_sleeps;	/* 1: whoever queues must set the streamer's latch */
+	uint64		queue_bytes;
+	pg_atomic_uint32 queue_hurries; /* not all in it are patient (src/stream.h) */
+	pg_atomic_uint32 streamer_sleep;	/* DifsStreamerSleep: must whoever queues set the streamer's latch? */
 } DifsDatabase;
 
 typedef struct DifsLocalServer

@@ -29,6 +29,8 @@
 /* It is for the streamer to end a slot in time; its message is better than ours, and it may let us stage the segment. */
 #define STREAMER_GRACE_MS 1000
 
+#define URGENT_BYTES (32 * 1024)
+
 typedef struct DifsStream
 {
 	slock_t		lock;			/* guards free_head and free_count */
@@ -53,6 +55,7 @@ static bool leave(DifsSlot *slot, DifsSlotState from, DifsSlotState to);
 static void give_back(int slot);
 static void reap_ended(void);
 static void enqueue(DifsDatabase *database, int slot);
+static void call(DifsDatabase *database, DifsUrgency urgency);
 static void wait_for_end(DifsSlot *slot);
 pg_noreturn static void report_failed(const DifsSlot *slot);
 pg_noreturn static void report_late(const DifsDatabase *database, const DifsSlot *slot);
@@ -241,6 +244,12 @@ difs_stream_deadline(DifsSlot *slot)
 	return (TimestampTz) pg_atomic_read_u64(&slot->deadline);
 }
 
+bool
+difs_stream_take_hurry(DifsDatabase *database)
+{
+	return pg_atomic_read_u32(&database->queue_hurries) != 0 && pg_atomic_exchange_u32(&database->queue_hurries, 0) != 0;
+}
+
 int
 difs_stream_pop(DifsDatabase *database)
 {
@@ -253,6 +262,7 @@ difs_stream_pop(DifsDatabase *database)
 		database->queue_head = stream->slots[slot].next;
 		if (database->queue_head == -1)
 			database->queue_tail = -1;
+		database->queue_bytes -= stream->slots[slot].stored_length;
 	}
 	SpinLockRelease(&database->queue_lock);
 	return slot;
@@ -405,6 +415,7 @@ static void
 enqueue(DifsDatabase *database, int number)
 {
 	DifsSlot   *slot = difs_stream_slot(number);
+	DifsUrgency urgency = held > 1 ? DIFS_SEGMENT_PATIENT : DIFS_SEGMENT_NORMAL;
 
 	slot->next = -1;
 	pg_atomic_write_u32(&slot->state, DIFS_SLOT_QUEUED);
@@ -414,8 +425,22 @@ enqueue(DifsDatabase *database, int number)
 	else
 		stream->slots[database->queue_tail].next = number;
 	database->queue_tail = number;
+	database->queue_bytes += slot->stored_length;
+	if (database->queue_bytes >= DIFS_LINGER_BYTES)
+		urgency = DIFS_SEGMENT_NORMAL;
 	SpinLockRelease(&database->queue_lock);
-	if (pg_atomic_exchange_u32(&database->streamer_sleeps, 0) == 1)
+	call(database, slot->stored_length >= URGENT_BYTES ? DIFS_SEGMENT_URGENT : urgency);
+}
+
+/* Calls the streamer to the queue. */
+static void
+call(DifsDatabase *database, DifsUrgency urgency)
+{
+	if (urgency != DIFS_SEGMENT_PATIENT)
+		pg_atomic_write_u32(&database->queue_hurries, 1);
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&database->streamer_sleep) >= urgency &&
+		pg_atomic_exchange_u32(&database->streamer_sleep, DIFS_STREAMER_AWAKE) != DIFS_STREAMER_AWAKE)
 		difs_wake(database->streamer);
 }
 
@@ -431,11 +456,15 @@ wait_for_end(DifsSlot *slot)
 	{
 		TimestampTz now;
 		TimestampTz limit;
+		uint32		state;
 
 		pg_atomic_write_u32(&slot->wake, 1);
 		pg_memory_barrier();
-		if (ended(pg_atomic_read_u32(&slot->state)))
+		state = pg_atomic_read_u32(&slot->state);
+		if (ended(state))
 			return;
+		if (state == DIFS_SLOT_QUEUED)
+			call(database, DIFS_SEGMENT_NORMAL);
 		now = GetCurrentTimestamp();
 		if (database->streamer != -1)
 			streamer_seen = now;

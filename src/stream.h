@@ -85,6 +85,35 @@ typedef struct DifsSlot
 	char		error_text[DIFS_ERROR_TEXT_SIZE];
 } DifsSlot;
 
+/*
+ * Small segments leave together, because wake-ups, packets and syncs cost more than their bytes.  A segment is
+ *
+ *	URGENT	   if it is large: it is sent at once
+ *	NORMAL	   if its transaction has no other on its way, or waits for it: it is sent at once, or, while answers are on their way to
+ *			   the streamer, with the next of them (Nagle's algorithm, RFC 896)
+ *	PATIENT	   if its transaction goes on meanwhile: it is sent with the next that is not, when DIFS_LINGER_BYTES have come
+ *			   together, or after DIFS_LINGER_MS
+ *
+ * The streamer's sleep says whom it is woken for: by those at least as urgent.
+ */
+typedef enum DifsUrgency
+{
+	DIFS_SEGMENT_URGENT = 1,
+	DIFS_SEGMENT_NORMAL,
+	DIFS_SEGMENT_PATIENT
+} DifsUrgency;
+
+typedef enum DifsStreamerSleep
+{
+	DIFS_STREAMER_AWAKE = 0,	/* nobody: it looks at the queue before it sleeps */
+	DIFS_STREAMER_AWAITS = DIFS_SEGMENT_URGENT,	/* answers are on their way; for DIFS_LINGER_MS at most */
+	DIFS_STREAMER_LINGERS = DIFS_SEGMENT_NORMAL,	/* patient segments are in the queue; the same */
+	DIFS_STREAMER_SLEEPS = DIFS_SEGMENT_PATIENT
+} DifsStreamerSleep;
+
+#define DIFS_LINGER_MS		2
+#define DIFS_LINGER_BYTES	(64 * 1024)
+
 /* What became of a segment: the part of a manifest row that the streamer knows. */
 typedef struct DifsStored
 {
@@ -138,6 +167,7 @@ extern void difs_stream_allow(DifsSlot *slot, uint64 bytes_before);
 extern TimestampTz difs_stream_deadline(DifsSlot *slot);
 extern DifsSlot *difs_stream_slot(int slot);
 extern int	difs_stream_slot_count(void);
+extern bool difs_stream_take_hurry(DifsDatabase *database);	/* somebody has called for the queue to be sent since this was asked last */
 extern int	difs_stream_pop(DifsDatabase *database);	/* oldest queued slot, or -1 */
 extern bool difs_stream_queue_empty(DifsDatabase *database);
 extern void difs_stream_end(int slot, DifsSlotState state);	/* gives the memory back (but for KEPT), publishes, wakes the owner or frees */

@@ -67,7 +67,7 @@ difs_dispatch_begin(void)
 }
 
 void
-difs_dispatch_queue(void)
+difs_dispatch_queue(bool due)
 {
 	static const DifsError unwanted = {DIFS_ERROR_IO, 0, "abandoned"};
 	DifsClass	stuck = {0};	/* there is no group for this class, so the others of it need not be tried */
@@ -75,7 +75,7 @@ difs_dispatch_queue(void)
 	int			number;
 
 	hurry = false;
-	while ((number = difs_stream_pop(difs_streamer_database)) != -1)
+	while (due && (number = difs_stream_pop(difs_streamer_database)) != -1)
 		take(number);
 	dlist_foreach_modify(iter, &waiting)
 	{
@@ -183,6 +183,12 @@ bool
 difs_dispatch_idle(void)
 {
 	return dlist_is_empty(&waiting) && dlist_is_empty(&active) && !difs_stragglers_any();
+}
+
+bool
+difs_dispatch_awaits(void)
+{
+	return !dlist_is_empty(&active);
 }
 
 bool

@@ -125,16 +125,18 @@ difs_outlet_give_up(DifsOutlet *outlet, const char *why)
 	lose(outlet, why);
 }
 
-void
+bool
 difs_outlets_wait(long timeout_ms)
 {
+	int			count;
 	WaitEvent	happened[DIFS_MAX_SERVERS + 2];
 
 	if (wait_set_stale || fds_changed())
 		build_wait_set();
 	update_wait_set();
-	(void) WaitEventSetWait(wait_set, timeout_ms, happened, lengthof(happened), PG_WAIT_EXTENSION);
+	count = WaitEventSetWait(wait_set, timeout_ms, happened, lengthof(happened), PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
+	return count > 0;
 }
 
 void

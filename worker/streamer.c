@@ -1,9 +1,12 @@
 /*
  * streamer.c - the streamer's life and loop (streamer.h).
  *
- * Backends set the latch only when streamer_sleeps says that it sleeps.  The flag
- * is raised before the queue is looked at a last time, so no segment is left
- * behind; that look is the only thing between the flag and the sleep.
+ * Backends set the latch only when streamer_sleep says so (stream.h).  It says it
+ * before the queue is looked at a last time, so no segment is left behind; that
+ * look is the only thing between the flag and the sleep.
+ *
+ * While it waits for answers, segments that are not urgent wait with it; if none
+ * comes for DIFS_LINGER_MS, they do not, as a server may be slow and another idle.
  */
 #include "postgres.h"
 
@@ -29,6 +32,7 @@ DifsDatabase *difs_streamer_database = NULL;
 
 static void attach(int index);
 static void detach(int code, Datum arg);
+static bool is_due(TimestampTz now);
 static void rest(void);
 
 void
@@ -55,9 +59,9 @@ difs_streamer_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		difs_outlets_advance();
-		difs_dispatch_queue();
-		difs_outlets_flush();
 		now = GetCurrentTimestamp();
+		difs_dispatch_queue(is_due(now));
+		difs_outlets_flush();
 		if (now >= next_tick)
 		{
 			difs_outlets_tick(now);
@@ -95,12 +99,36 @@ detach(int code, Datum arg)
 	LWLockRelease(&difs_shared->lock);
 }
 
+/* Has the queue come to be sent? */
+static bool
+is_due(TimestampTz now)
+{
+	static TimestampTz lingers_since = 0;
+	bool		due = difs_stream_take_hurry(difs_streamer_database) ||
+		(lingers_since != 0 && TimestampDifferenceExceeds(lingers_since, now, DIFS_LINGER_MS));
+
+	if (due || difs_stream_queue_empty(difs_streamer_database))
+		lingers_since = 0;
+	else if (lingers_since == 0)
+		lingers_since = now;
+	return due;
+}
+
 static void
 rest(void)
 {
-	pg_atomic_write_u32(&difs_streamer_database->streamer_sleeps, 1);
+	static bool answered = true;	/* something has come since it last waited for answers */
+	DifsStreamerSleep sleep = DIFS_STREAMER_SLEEPS;
+	bool		lingers;
+
+	if (answered && difs_dispatch_awaits())
+		sleep = DIFS_STREAMER_AWAITS;
+	else if (!difs_stream_queue_empty(difs_streamer_database))
+		sleep = DIFS_STREAMER_LINGERS;
+	pg_atomic_write_u32(&difs_streamer_database->streamer_sleep, sleep);
 	pg_memory_barrier();
-	if (difs_stream_queue_empty(difs_streamer_database) && !difs_dispatch_hurries())
-		difs_outlets_wait(difs_dispatch_idle() ? IDLE_TICK_MS : TICK_MS);
-	pg_atomic_write_u32(&difs_streamer_database->streamer_sleeps, 0);
+	lingers = sleep != DIFS_STREAMER_SLEEPS || !difs_stream_queue_empty(difs_streamer_database);
+	if (pg_atomic_read_u32(&difs_streamer_database->queue_hurries) == 0 && !difs_dispatch_hurries())
+		answered = difs_outlets_wait(lingers ? DIFS_LINGER_MS : difs_dispatch_idle() ? IDLE_TICK_MS : TICK_MS);
+	pg_atomic_write_u32(&difs_streamer_database->streamer_sleep, DIFS_STREAMER_AWAKE);
 }

@@ -69,11 +69,12 @@ extern PGDLLEXPORT void difs_streamer_main(Datum arg);
 
 /* dispatch.c */
 extern void difs_dispatch_begin(void);	/* finds what a former streamer left */
-extern void difs_dispatch_queue(void);	/* takes what is queued and sends what can be sent */
+extern void difs_dispatch_queue(bool due);	/* takes what is queued, if it is due, and sends what can be sent */
 extern void difs_dispatch_reply(DifsOutlet *outlet, const DifsFrame *frame);
 extern void difs_dispatch_outlet_lost(DifsOutlet *outlet);	/* before its connection is destroyed */
 extern void difs_dispatch_tick(TimestampTz now);	/* time-outs, stragglers */
 extern bool difs_dispatch_idle(void);	/* nothing waits for a group, nothing is on its way */
+extern bool difs_dispatch_awaits(void);	/* something is on its way */
 extern bool difs_dispatch_hurries(void);	/* something has to be tried again now */
 
 /* choice.c */
@@ -113,7 +114,7 @@ extern void difs_outlet_give_up(DifsOutlet *outlet, const char *why);	/* its con
 extern void difs_outlets_advance(void); /* hears what has come */
 extern void difs_outlets_flush(void);	/* sends what can be */
 extern void difs_outlets_tick(TimestampTz now); /* drops those that are silent */
-extern void difs_outlets_wait(long timeout_ms); /* sleeps until a socket or the latch has something */
+extern bool difs_outlets_wait(long timeout_ms); /* sleeps until a socket or the latch has something; false if none had */
 extern void difs_outlets_close(void);
 
 #endif
