@@ -126,7 +126,7 @@ difs_connection_tick(DifsConnection *connection, uint64_t now_ms)
 void
 difs_connection_update(DifsConnection *connection)
 {
-	bool		idle = connection->in_flight == 0 && STAILQ_EMPTY(&connection->replies);
+	bool		idle;
 
 	if (connection->closing)
 	{
@@ -138,18 +138,20 @@ difs_connection_update(DifsConnection *connection)
 				explicit_bzero(connection->greeting, sizeof(*connection->greeting));
 			free(connection->greeting);
 			difs_tls_destroy(connection->tls);
+			difs_gather_forget_connection(&connection->server->gather, connection);
+			free(connection->ahead);
 			free(connection->sealed);
 			free(connection);
 		}
 		return;
 	}
 	if (connection->tls != NULL)
-	{
 		difs_connection_tls_pump(connection);
-		if (connection->closing)
-			return;
-		idle = connection->in_flight == 0 && STAILQ_EMPTY(&connection->replies);
-	}
+	else
+		difs_connection_pump(connection);
+	if (connection->closing)
+		return;
+	idle = connection->in_flight == 0 && STAILQ_EMPTY(&connection->replies);
 	if (connection->close_when_sent && idle)
 	{
 		difs_connection_close(connection, NULL);
@@ -170,6 +172,8 @@ has_unread(DifsConnection *connection)
 	int			fd;
 	int			bytes = 0;
 
+	if (connection->ahead_at < connection->ahead_end)
+		return true;
 	return uv_fileno((uv_handle_t *) &connection->tcp, &fd) == 0 && ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0;
 }
 

@@ -94,7 +94,7 @@ struct DifsConnection
 	char		label[80];		/* "127.0.0.1:40000" */
 	DifsTls    *tls;			/* NULL: plain, or nothing has come yet */
 	uint8_t		binding[DIFS_BINDING_SIZE]; /* of tls, once it has greeted */
-	bool		pumping;
+	bool		pumping;		/* takes what has been read, from ahead or tls */
 	bool		tls_failed;		/* what it sends is thrown away */
 	uint8_t    *sealed;			/* what the running write sends of tls */
 	bool		surplus;		/* over --max-connections: is told so and closed */
@@ -121,6 +121,9 @@ struct DifsConnection
 	uint32_t	granted;		/* bytes of the payload that memory has been charged for */
 	size_t		memory_wanted;	/* bytes that it waits for, or 0 */
 	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
+	uint8_t    *ahead;			/* what has been read beyond the stage; NULL before the first time */
+	uint32_t	ahead_at;		/* taken so far */
+	uint32_t	ahead_end;
 	DifsRequest *receiving;		/* its control and payload, from the header's end on */
 	uint64_t	progress_bytes; /* received since progress_ms */
 	uint64_t	progress_ms;
@@ -132,6 +135,8 @@ struct DifsConnection
 	uv_write_t	write;
 	int			writing;		/* replies at the head of the queue that the running write covers */
 	bool		fetching;		/* a job reads the next piece of the first reply */
+	bool		gathered;		/* in server->gather, to be written to */
+	TAILQ_ENTRY(DifsConnection) gather_link;
 };
 
 /* Takes the next connection from a listening socket. */
@@ -151,6 +156,9 @@ extern void difs_connection_tick(DifsConnection *connection, uint64_t now_ms);
 
 /* The memory that it waited for has been charged to its request (memory.c). */
 extern void difs_connection_memory_granted(DifsConnection *connection);
+
+/* Starts a write of the replies that are queued, if none runs (gather.h says when). */
+extern void difs_connection_send(DifsConnection *connection);
 
 /* Announces that the reply to a request will take so many bytes of output, so that no more requests are read meanwhile
  * from a peer that has asked for much. */
@@ -184,6 +192,9 @@ extern bool difs_connection_seal(DifsConnection *connection, uv_buf_t *buffers, 
 /* connection_receive.c, for connection.c: reads, or does not, as things are; forgets a request that is not complete. */
 extern void difs_connection_read_or_pause(DifsConnection *connection);
 extern void difs_connection_drop_receiving(DifsConnection *connection);
+
+/* The same, for connection.c: takes what has been read ahead, as far as it is wanted. */
+extern void difs_connection_pump(DifsConnection *connection);
 
 /* connection_receive.c, for connection_tls.c: whether and where to the next bytes shall go, and that they are there. */
 extern bool difs_connection_wants_bytes(const DifsConnection *connection);

@@ -1,10 +1,11 @@
 /*
  * connection_receive.c - frames, in from the peer.
  *
- * A frame is received in three stages, each straight to where it belongs:
- * header, control, payload.  Nothing is received ahead of what the stage needs,
- * so a connection can be paused at any byte by not reading, and nothing has to be
- * kept for it.  It is paused
+ * A frame is received in three stages: header, control, payload.  A payload that is
+ * not small is received straight to where it belongs; anything else first into a
+ * buffer of AHEAD_SIZE, since small frames come many at a time.  What has been read
+ * ahead stays there while the connection is paused, which it can be at any byte; so it
+ * keeps at most one such buffer, beside the server's memory.  It is paused
  *
  *	- in a payload or before a control, while the server's memory for requests is used up (memory.c);
  *	- before a frame, while it has MAX_IN_FLIGHT requests unanswered, or more than
@@ -25,11 +26,14 @@
 
 #define MAX_IN_FLIGHT		256
 #define MAX_OUTGOING		(4 * 1024 * 1024)
+#define AHEAD_SIZE			(64 * 1024)
+#define DIRECT_SIZE			(16 * 1024)	/* from here on a copy costs more than a system call */
 #define FIRST_GRANT			(64 * 1024)
 #define MAX_GRANT			(4 * 1024 * 1024)
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer);
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer);
+static bool reads_ahead(const DifsConnection *connection, size_t lacks);
 static void take_encrypted(DifsConnection *connection, size_t count);
 static void advance(DifsConnection *connection);
 static bool take_header(DifsConnection *connection);
@@ -89,12 +93,26 @@ on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 
 	(void) suggested;
 	if (connection->tls == NULL)
+	{
 		*buffer = difs_connection_place(connection);
+		if (!reads_ahead(connection, buffer->len))
+			return;
+		if (connection->ahead == NULL)
+			connection->ahead = difs_alloc(AHEAD_SIZE);
+		*buffer = uv_buf_init((char *) connection->ahead, AHEAD_SIZE);
+	}
 	else
 	{
 		buffer->base = (char *) difs_tls_room(connection->tls, &room);
 		buffer->len = room;
 	}
+}
+
+/* Not before it is known what the connection is.  All that has been read ahead is taken before more is read. */
+static bool
+reads_ahead(const DifsConnection *connection, size_t lacks)
+{
+	return connection->phase == DIFS_PHASE_READY && lacks < DIRECT_SIZE;
 }
 
 /* Never more than the stage lacks, and never none, as advance() goes on to the next stage. */
@@ -123,7 +141,6 @@ on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
 {
 	DifsConnection *connection = stream->data;
 
-	(void) buffer;
 	if (count == UV_EOF)
 		difs_connection_close(connection,
 							  connection->phase == DIFS_PHASE_READY ? NULL : "peer left during the greeting");
@@ -134,10 +151,38 @@ on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
 		connection->progress_bytes += (uint64_t) count;
 		if (connection->tls != NULL)
 			take_encrypted(connection, (size_t) count);
+		else if (buffer->base == (char *) connection->ahead)
+		{
+			connection->ahead_at = 0;
+			connection->ahead_end = (uint32_t) count;
+		}
 		else
 			difs_connection_received(connection, (uint32_t) count);
 		difs_connection_update(connection);
 	}
+}
+
+void
+difs_connection_pump(DifsConnection *connection)
+{
+	/* Handling a request may come back here. */
+	if (connection->pumping || connection->ahead_at == connection->ahead_end)
+		return;
+	connection->pumping = true;
+	difs_gather_begin(&connection->server->gather);
+	while (!connection->closing && connection->ahead_at < connection->ahead_end && difs_connection_wants_bytes(connection))
+	{
+		uv_buf_t	place = difs_connection_place(connection);
+		uint32_t	count = connection->ahead_end - connection->ahead_at;
+
+		if (count > place.len)
+			count = (uint32_t) place.len;
+		memcpy(place.base, connection->ahead + connection->ahead_at, count);
+		connection->ahead_at += count;
+		difs_connection_received(connection, count);
+	}
+	connection->pumping = false;
+	difs_gather_end(&connection->server->gather);
 }
 
 /* difs_connection_update() reads it. */

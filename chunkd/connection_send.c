@@ -50,7 +50,6 @@ typedef struct Fetch
 
 static void answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t control_length,
 				   uint8_t *piece, uint32_t piece_length, DifsGroupFile *file, uint64_t offset, uint32_t remaining);
-static void send_replies(DifsConnection *connection);
 static void on_written(uv_write_t *write, int status);
 static void fetch_next(DifsConnection *connection, DifsReply *reply);
 static void fetch_run(DifsJob *job);
@@ -144,13 +143,12 @@ answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t
 	difs_budget_give(&connection->server->budget, request);
 	difs_request_free(request);
 
-	send_replies(connection);
+	difs_gather_connection(&connection->server->gather, connection);
 	difs_connection_update(connection);
 }
 
-/* Starts a write of what is queued, if none runs. */
-static void
-send_replies(DifsConnection *connection)
+void
+difs_connection_send(DifsConnection *connection)
 {
 	uv_buf_t	buffers[2 * MAX_REPLIES_AT_ONCE];
 	unsigned	count = 0;
@@ -201,7 +199,7 @@ on_written(uv_write_t *write, int status)
 		else
 			remove_first(connection);
 	}
-	send_replies(connection);
+	difs_connection_send(connection);
 	difs_connection_update(connection);
 }
 
@@ -251,7 +249,7 @@ fetch_done(DifsJob *job)
 		difs_connection_close(connection, "its segment could not be read to the end");
 	}
 	free(fetch);
-	send_replies(connection);
+	difs_connection_send(connection);
 	difs_connection_update(connection);
 }
 

@@ -66,6 +66,7 @@ difs_connection_tls_pump(DifsConnection *connection)
 	if (connection->pumping || connection->tls_failed)
 		return;
 	connection->pumping = true;
+	difs_gather_begin(&connection->server->gather);
 	while (!connection->closing && difs_connection_wants_bytes(connection))
 	{
 		uv_buf_t	place = difs_connection_place(connection);
@@ -88,6 +89,7 @@ difs_connection_tls_pump(DifsConnection *connection)
 		}
 	}
 	connection->pumping = false;
+	difs_gather_end(&connection->server->gather);
 }
 
 bool

@@ -43,6 +43,7 @@ void
 difs_group_free(DifsGroup *group)
 {
 	difs_group_forget_compaction(group);
+	difs_gather_forget_group(&difs_group_server(group)->gather, group);
 	difs_group_close(group);
 	difs_group_set_allocated(group, 0);
 	difs_index_free(&group->index);

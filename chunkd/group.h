@@ -66,6 +66,8 @@ typedef struct DifsGroup
 	bool		compaction_due; /* its turn has come */
 	uint64_t	compaction_failed_at;	/* dead_bytes when compaction failed: not tried again before there are more */
 	TAILQ_ENTRY(DifsGroup) compaction_link;
+	TAILQ_ENTRY(DifsGroup) gather_link;	/* in server->gather while gathered */
+	bool		gathered;
 	struct DifsGroupPull *pull; /* its file is to take the place of this one's, or is about to */
 	int			readers;		/* jobs that use the group without changing it */
 	uint64_t	queued_bytes;	/* records of queued PUTs and of the running commit */

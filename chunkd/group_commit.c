@@ -76,7 +76,7 @@ difs_group_put(DifsRequest *request)
 	group->queued_puts++;
 	difs_group_server(group)->queued_bytes += size;
 	STAILQ_INSERT_TAIL(&group->puts, request, next);
-	difs_group_schedule(group);
+	difs_gather_group(&difs_group_server(group)->gather, group);
 }
 
 void
@@ -248,11 +248,13 @@ commit_done(DifsJob *job)
 			commit->server->syncs++;
 	}
 	difs_group_set_allocated(group, commit->allocated_bytes);
+	difs_gather_begin(&commit->server->gather);
 	while ((request = STAILQ_FIRST(&commit->puts)) != NULL)
 	{
 		STAILQ_REMOVE_HEAD(&commit->puts, next);
 		finish_put(commit, request);
 	}
+	difs_gather_end(&commit->server->gather);
 	if (commit->outcome == DIFS_ERROR_FULL)
 		difs_log(DIFS_LOG_WARNING, "group %016llx: %s", (unsigned long long) group->id, commit->error.text);
 	else if (commit->outcome != DIFS_OK)

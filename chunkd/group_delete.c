@@ -75,7 +75,7 @@ difs_group_queue_delete(DifsRequest *request)
 		return;
 	}
 	STAILQ_INSERT_TAIL(&group->deletes, request, next);
-	difs_group_schedule(group);
+	difs_gather_group(&difs_group_server(group)->gather, group);
 }
 
 void

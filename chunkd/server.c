@@ -60,6 +60,7 @@ difs_server_start(DifsServer *server, uv_loop_t *loop, const DifsOptions *option
 	server->store = store;
 	difs_pool_init(&server->pool, loop);
 	difs_budget_init(&server->budget);
+	difs_gather_init(&server->gather);
 	TAILQ_INIT(&server->connections);
 	TAILQ_INIT(&server->tenants);
 	TAILQ_INIT(&server->open_groups);

@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "../common/auth.h"
+#include "gather.h"
 #include "group.h"
 #include "job.h"
 #include "memory.h"
@@ -38,6 +39,7 @@ typedef struct DifsServer
 	DifsStore  *store;
 	DifsPool	pool;
 	DifsBudget	budget;
+	DifsGather	gather;
 
 	uv_tcp_t	listener;
 	uint16_t	port;			/* that it listens on */

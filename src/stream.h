@@ -89,8 +89,8 @@ typedef struct DifsSlot
  * Small segments leave together, because wake-ups, packets and syncs cost more than their bytes.  A segment is
  *
  *	URGENT	   if it is large: it is sent at once
- *	NORMAL	   if its transaction has no other on its way, or waits for it: it is sent at once, or, while answers are on their way to
- *			   the streamer, with the next of them (Nagle's algorithm, RFC 896)
+ *	NORMAL	   if its transaction has no other on its way, or waits for it: it is sent at once, or, while enough is on its way to keep
+ *			   the servers busy, when the next answer has come (in the manner of Nagle's algorithm, RFC 896)
  *	PATIENT	   if its transaction goes on meanwhile: it is sent with the next that is not, when DIFS_LINGER_BYTES have come
  *			   together, or after DIFS_LINGER_MS
  *
@@ -106,7 +106,7 @@ typedef enum DifsUrgency
 typedef enum DifsStreamerSleep
 {
 	DIFS_STREAMER_AWAKE = 0,	/* nobody: it looks at the queue before it sleeps */
-	DIFS_STREAMER_AWAITS = DIFS_SEGMENT_URGENT,	/* answers are on their way; for DIFS_LINGER_MS at most */
+	DIFS_STREAMER_AWAITS = DIFS_SEGMENT_URGENT,	/* enough is on its way; for DIFS_LINGER_MS at most */
 	DIFS_STREAMER_LINGERS = DIFS_SEGMENT_NORMAL,	/* patient segments are in the queue; the same */
 	DIFS_STREAMER_SLEEPS = DIFS_SEGMENT_PATIENT
 } DifsStreamerSleep;

@@ -30,11 +30,13 @@
 #define MAX_TRIES		16
 #define FULL_TIMEOUT_MS 1000	/* waiting rarely helps against full disks */
 #define STAGING_PATIENCE_MS 1000	/* no server can be had, and there is another way: staging */
+#define ENOUGH_TURNS	2		/* a server syncs what was sent in one of them, and has the next at hand when that is done */
 #define LATE			"bytes have moved, but no acknowledgement has come in time"
 
 static dlist_head waiting = DLIST_STATIC_INIT(waiting);
 static dlist_head active = DLIST_STATIC_INIT(active);
 static uint64 to_be_stored_bytes = 0;	/* of all slots in the two lists */
+static int	turns_unanswered = 0;	/* turns of the loop that have sent something, since an answer came */
 static bool hurry = false;		/* something came back to waiting since the list was last gone through */
 
 static void take(int number);
@@ -72,6 +74,7 @@ difs_dispatch_queue(bool due)
 	static const DifsError unwanted = {DIFS_ERROR_IO, 0, "abandoned"};
 	DifsClass	stuck = {0};	/* there is no group for this class, so the others of it need not be tried */
 	dlist_mutable_iter iter;
+	bool		sent = false;
 	int			number;
 
 	hurry = false;
@@ -85,9 +88,15 @@ difs_dispatch_queue(bool due)
 		slot = difs_stream_slot(number);
 		if (pg_atomic_read_u32(&slot->abandoned))
 			fail(number, &unwanted);
-		else if (!difs_class_equal(&slot->class, &stuck) && !start(number))
+		else if (difs_class_equal(&slot->class, &stuck))
+			continue;
+		else if (start(number))
+			sent = true;
+		else
 			stuck = slot->class;
 	}
+	if (sent)
+		turns_unanswered++;
 }
 
 void
@@ -97,6 +106,7 @@ difs_dispatch_reply(DifsOutlet *outlet, const DifsFrame *frame)
 	DifsAttempt *attempt;
 	DifsError	error;
 
+	turns_unanswered = 0;
 	if (number >= (uint32) difs_stream_slot_count())
 		return;
 	attempt = difs_attempt(number);
@@ -188,7 +198,7 @@ difs_dispatch_idle(void)
 bool
 difs_dispatch_awaits(void)
 {
-	return !dlist_is_empty(&active);
+	return turns_unanswered >= ENOUGH_TURNS && !dlist_is_empty(&active);
 }
 
 bool

@@ -74,7 +74,7 @@ extern void difs_dispatch_reply(DifsOutlet *outlet, const DifsFrame *frame);
 extern void difs_dispatch_outlet_lost(DifsOutlet *outlet);	/* before its connection is destroyed */
 extern void difs_dispatch_tick(TimestampTz now);	/* time-outs, stragglers */
 extern bool difs_dispatch_idle(void);	/* nothing waits for a group, nothing is on its way */
-extern bool difs_dispatch_awaits(void);	/* something is on its way */
+extern bool difs_dispatch_awaits(void);	/* enough is on its way to keep servers busy until the next answer */
 extern bool difs_dispatch_hurries(void);	/* something has to be tried again now */
 
 /* choice.c */
