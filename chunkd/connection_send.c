@@ -1,9 +1,9 @@
 /*
  * connection_send.c - replies, out to the peer.
  *
- * Replies stand in one queue for each connection.  At most one write runs; it
- * takes what has queued, up to and including the first reply whose payload is still
- * partly in a file.  When that write is done, the next piece of that payload is
+ * Replies stand in one queue for each connection.  What the socket takes at once is
+ * written at once; at most one write runs for the rest.  Either takes what has
+ * queued, up to and including the first reply whose payload is still partly in a file.  When that write is done, the next piece of that payload is
  * read into the same buffer, and so on, so a peer that reads slowly holds one
  * piece and not a segment.  A piece that cannot be read closes the connection: the
  * reply's header has gone out already, and the peer asks another server.
@@ -24,6 +24,7 @@
 #include "tenant.h"
 
 #define MAX_REPLIES_AT_ONCE 32
+#define MAX_AT_ONCE			(1024 * 1024)	/* without letting other connections have their turn */
 #define MAX_SEALED_AT_ONCE	(1024 * 1024)	/* encrypted bytes are a copy */
 
 struct DifsReply
@@ -50,7 +51,10 @@ typedef struct Fetch
 
 static void answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t control_length,
 				   uint8_t *piece, uint32_t piece_length, DifsGroupFile *file, uint64_t offset, uint32_t remaining);
+static bool write_some(DifsConnection *connection, size_t *at_once);
+static unsigned take_at_once(DifsConnection *connection, uv_buf_t *buffers, unsigned count);
 static void on_written(uv_write_t *write, int status);
+static void replies_written(DifsConnection *connection);
 static void fetch_next(DifsConnection *connection, DifsReply *reply);
 static void fetch_run(DifsJob *job);
 static void fetch_done(DifsJob *job);
@@ -150,14 +154,26 @@ answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t
 void
 difs_connection_send(DifsConnection *connection)
 {
+	size_t		at_once = MAX_AT_ONCE;
+
+	while (write_some(connection, &at_once))
+		;
+}
+
+/* Writes what is queued, if no write runs: what the socket takes at once, of which *at_once is taken off, and the rest by a write that runs.
+ * True if there may be more to do. */
+static bool
+write_some(DifsConnection *connection, size_t *at_once)
+{
 	uv_buf_t	buffers[2 * MAX_REPLIES_AT_ONCE];
 	unsigned	count = 0;
+	unsigned	first = 0;
 	int			replies = 0;
 	size_t		bytes = 0;
 	DifsReply  *reply;
 
 	if (connection->closing || connection->writing > 0 || connection->fetching)
-		return;
+		return false;
 	STAILQ_FOREACH(reply, &connection->replies, next)
 	{
 		if (reply->head_length > 0)
@@ -171,25 +187,59 @@ difs_connection_send(DifsConnection *connection)
 			break;
 	}
 	if (replies == 0 || (connection->tls != NULL && !difs_connection_seal(connection, buffers, &count)))
-		return;
-	if (uv_write(&connection->write, (uv_stream_t *) &connection->tcp, buffers, count, on_written) != 0)
+		return false;
+	connection->writing = replies;
+	if (bytes <= *at_once)
+	{
+		*at_once -= bytes;
+		first = take_at_once(connection, buffers, count);
+	}
+	if (first == count)
+		replies_written(connection);
+	else if (uv_write(&connection->write, (uv_stream_t *) &connection->tcp, buffers + first, count - first, on_written) != 0)
+	{
+		connection->writing = 0;
 		difs_connection_close(connection, "could not be written to");
-	else
-		connection->writing = replies;
+	}
+	return first == count;
+}
+
+/* How many of the buffers the socket took whole; of the next, what is left. An error is met again by the write that runs. */
+static unsigned
+take_at_once(DifsConnection *connection, uv_buf_t *buffers, unsigned count)
+{
+	int			wrote = uv_try_write((uv_stream_t *) &connection->tcp, buffers, count);
+	size_t		left = wrote > 0 ? (size_t) wrote : 0;
+	unsigned	first = 0;
+
+	while (first < count && left >= buffers[first].len)
+		left -= buffers[first++].len;
+	if (first < count)
+		buffers[first] = uv_buf_init(buffers[first].base + left, (unsigned) (buffers[first].len - left));
+	return first;
 }
 
 static void
 on_written(uv_write_t *write, int status)
 {
 	DifsConnection *connection = write->data;
+
+	if (status != 0)
+		difs_connection_close(connection, status == UV_ECANCELED ? NULL : uv_strerror(status));
+	replies_written(connection);
+	difs_connection_send(connection);
+	difs_connection_update(connection);
+}
+
+/* Those that the write covered are gone, but for one whose payload goes on. */
+static void
+replies_written(DifsConnection *connection)
+{
 	int			replies = connection->writing;
 
 	connection->writing = 0;
 	free(connection->sealed);
 	connection->sealed = NULL;
-	if (status != 0)
-		difs_connection_close(connection, status == UV_ECANCELED ? NULL : uv_strerror(status));
-
 	for (; replies > 0; replies--)
 	{
 		DifsReply  *reply = STAILQ_FIRST(&connection->replies);
@@ -199,8 +249,6 @@ on_written(uv_write_t *write, int status)
 		else
 			remove_first(connection);
 	}
-	difs_connection_send(connection);
-	difs_connection_update(connection);
 }
 
 /* Gets the next piece of the first reply; what is in memory comes at once. */
@@ -212,7 +260,7 @@ fetch_next(DifsConnection *connection, DifsReply *reply)
 	reply->head_length = 0;
 	if (reply->piece_length > reply->remaining)
 		reply->piece_length = reply->remaining;
-	if (difs_pread_cached(reply->file->fd, reply->piece, reply->piece_length, reply->offset))
+	if (difs_preadv_cached(reply->file->fd, &(struct iovec) {reply->piece, reply->piece_length}, 1, reply->offset))
 	{
 		reply->offset += reply->piece_length;
 		reply->remaining -= reply->piece_length;

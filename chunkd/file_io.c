@@ -48,11 +48,13 @@ difs_pread_all(int fd, void *buffer, size_t size, uint64_t offset, DifsError *er
 }
 
 bool
-difs_pread_cached(int fd, void *buffer, size_t size, uint64_t offset)
+difs_preadv_cached(int fd, const struct iovec *vector, int count, uint64_t offset)
 {
-	struct iovec vector = {.iov_base = buffer, .iov_len = size};
+	size_t		size = 0;
 
-	return preadv2(fd, &vector, 1, (off_t) offset, RWF_NOWAIT) == (ssize_t) size;
+	for (int i = 0; i < count; i++)
+		size += vector[i].iov_len;
+	return preadv2(fd, vector, count, (off_t) offset, RWF_NOWAIT) == (ssize_t) size;
 }
 
 bool

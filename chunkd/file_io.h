@@ -20,8 +20,8 @@ extern ssize_t difs_pread(int fd, void *buffer, size_t size, uint64_t offset);
 /* Reads exactly size bytes.  False with DIFS_ERROR_IO, or DIFS_ERROR_CORRUPT if the file ends before. */
 extern bool difs_pread_all(int fd, void *buffer, size_t size, uint64_t offset, DifsError *error);
 
-/* As difs_pread_all(), but only what is in memory already; false if that is not all of it. */
-extern bool difs_pread_cached(int fd, void *buffer, size_t size, uint64_t offset);
+/* Reads only what is in memory already; false if that is not all of it. */
+extern bool difs_preadv_cached(int fd, const struct iovec *vector, int count, uint64_t offset);
 
 /* Writes all of it.  False with errno. The vector is used up. */
 extern bool difs_pwritev(int fd, struct iovec *vector, int count, uint64_t offset);

@@ -38,6 +38,7 @@ difs_gather_end(DifsGather *gather)
 	{
 		difs_gather_forget_connection(gather, connection);
 		difs_connection_send(connection);
+		difs_connection_update(connection);
 	}
 }
 

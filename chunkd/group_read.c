@@ -86,10 +86,13 @@ difs_group_get(DifsRequest *request)
 	read->entry = entry;
 	read->get = get;
 	group->readers++;
+	widen(read);
 	if (read_cached(read))
 		read_done(&read->job);
 	else
 	{
+		free(read->piece);		/* while it waits for its turn */
+		read->piece = NULL;
 		/* As much as the reply may need. */
 		difs_request_reserve(request, entry.stored_length < PIECE_BYTES ? entry.stored_length : PIECE_BYTES);
 		difs_job_start(&server->pool, DIFS_LANE_READ, &read->job, read_run, read_done);
@@ -135,18 +138,17 @@ check_range(DifsGroup *group, DifsGet *get, DifsListEntry *entry, DifsError *err
 	return true;
 }
 
-/* False if something has to be waited for. */
+/* False if something has to be waited for.  Bytes from the first block on stand behind the header. */
 static bool
 read_cached(Read *read)
 {
 	size_t		packed_size = difs_segment_packed_size(read->entry.stored_length);
+	struct iovec both[] = {{read->packed, packed_size}, {read->piece, read->piece_length}};
 
-	if (!difs_pread_cached(read->file->fd, read->packed, packed_size, read->entry.offset))
+	if (!difs_preadv_cached(read->file->fd, both, read->first_block == 0 ? 2 : 1, read->entry.offset))
 		return false;
-	if (!check_header(read))
-		return true;
-	widen(read);
-	return difs_pread_cached(read->file->fd, read->piece, read->piece_length, read->offset);
+	return !check_header(read) || read->first_block == 0 ||
+		difs_preadv_cached(read->file->fd, both + 1, 1, read->offset);
 }
 
 static void
@@ -158,7 +160,7 @@ read_run(DifsJob *job)
 	if (!difs_pread_all(read->file->fd, read->packed, packed_size, read->entry.offset, &read->error) ||
 		!check_header(read))
 		return;
-	widen(read);
+	read->piece = difs_realloc(NULL, read->piece_length);
 	(void) difs_pread_all(read->file->fd, read->piece, read->piece_length, read->offset, &read->error);
 }
 
@@ -179,23 +181,22 @@ check_header(Read *read)
 	return true;
 }
 
-/* To whole blocks; and takes memory for the first piece. */
+/* To whole blocks; and takes memory for the first piece.  The header has yet to confirm the length. */
 static void
 widen(Read *read)
 {
-	const DifsSegment *segment = &read->segment;
+	uint32_t	stored_length = read->entry.stored_length;
 	uint64_t	end = (uint64_t) read->get.offset + read->get.length;
 
 	read->first_block = read->get.offset / DIFS_BLOCK_SIZE;
 	end = (end + DIFS_BLOCK_SIZE - 1) / DIFS_BLOCK_SIZE * DIFS_BLOCK_SIZE;
-	if (end > segment->stored_length)
-		end = segment->stored_length;
+	if (end > stored_length)
+		end = stored_length;
 	read->length = (uint32_t) (end - (uint64_t) read->first_block * DIFS_BLOCK_SIZE);
-	read->offset = read->entry.offset + difs_segment_packed_size(segment->stored_length) +
+	read->offset = read->entry.offset + difs_segment_packed_size(stored_length) +
 		(uint64_t) read->first_block * DIFS_BLOCK_SIZE;
 	read->piece_length = read->length < PIECE_BYTES ? read->length : PIECE_BYTES;
-	if (read->piece == NULL)
-		read->piece = difs_realloc(NULL, read->piece_length);
+	read->piece = difs_realloc(NULL, read->piece_length);
 }
 
 static void
