@@ -42,10 +42,12 @@ CREATE TABLE difs.volume (
     versioning        boolean NOT NULL DEFAULT false,
     keep_versions     integer CHECK (keep_versions >= 1),
     keep_for          interval CHECK (keep_for >= '0'),
-    trash_for         interval CHECK (trash_for >= '0')
+    trash_for         interval CHECK (trash_for >= '0'),
+    before_put        text COLLATE "C"
 );
 COMMENT ON COLUMN difs.volume.accounting IS 'quota roots: 0 none, 1 the volume''s root only, 2 directories below';
 COMMENT ON COLUMN difs.volume.journal_keep IS 'seconds; 0 is for ever';
+COMMENT ON COLUMN difs.volume.before_put IS 'qualified name of a function that is asked about each new version; by name, so that dumps and upgrades carry it';
 COMMENT ON TABLE difs.volume IS 'file trees with their policy; compression_level 0 stores segments raw, 1 to 19 is zstd''s level';
 
 CREATE SEQUENCE difs.ino AS bigint START WITH 16 CACHE 32;
@@ -209,13 +211,14 @@ CREATE FUNCTION difs_volume_create(
     versioning        boolean DEFAULT false,
     keep_versions     integer DEFAULT NULL,
     keep_for          interval DEFAULT NULL,
-    trash_for         interval DEFAULT NULL)
+    trash_for         interval DEFAULT NULL,
+    before_put        regprocedure DEFAULT NULL)
 RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_volume_create';
-COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval)
-IS 'makes a file tree with a policy of its own, and a quota if one is given; returns its id. versioning: deleted files leave a marker; keep_versions, keep_for: which old versions stay; trash_for: how long what is deleted stays in the trash';
-REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval) FROM PUBLIC;
+COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval, regprocedure)
+IS 'makes a file tree with a policy of its own, and a quota if one is given; returns its id. versioning: deleted files leave a marker; keep_versions, keep_for: which old versions stay; trash_for: how long what is deleted stays in the trash; before_put: a function (path text, ino bigint, version integer, size bigint, media_type text, owner regrole) that is asked about each new version and may refuse it';
+REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval, regprocedure) FROM PUBLIC;
 
 CREATE FUNCTION difs_volume_changed()
 RETURNS trigger
@@ -250,7 +253,8 @@ SELECT name,
        versioning,
        keep_versions,
        keep_for,
-       trash_for
+       trash_for,
+       before_put
 FROM difs.volume
 WHERE difs.volume_visible(id, root);
 COMMENT ON VIEW difs.volumes IS 'file trees and their policy: those in whose root the user may do something';
@@ -1701,13 +1705,14 @@ CREATE FUNCTION difs_volume_alter(
     keep_versions     integer DEFAULT NULL,
     keep_for          interval DEFAULT NULL,
     trash_for         interval DEFAULT NULL,
-    unset             text[] DEFAULT '{}')
+    unset             text[] DEFAULT '{}',
+    before_put        regprocedure DEFAULT NULL)
 RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_volume_alter';
-COMMENT ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[])
-IS 'changes the policy of a volume, for what is written from now on, or its name; what is null stays as it is. unset: names among keep_versions, keep_for, trash_for that are not to hold any more';
-REVOKE ALL ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[], regprocedure)
+IS 'changes the policy of a volume, for what is written from now on, or its name; what is null stays as it is. unset: names among keep_versions, keep_for, trash_for, before_put that are not to hold any more';
+REVOKE ALL ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[], regprocedure) FROM PUBLIC;
 
 -- Directories of dropped volumes that the keeper has yet to empty: their inodes are gone, their entries are not.
 CREATE TABLE difs.dropped (
@@ -1885,7 +1890,7 @@ GRANT EXECUTE ON FUNCTION
     difs_quota_set(text, bigint, bigint, boolean),
     difs_quota_drop(text),
     difs_changes(text, text, integer),
-    difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[]),
+    difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[], regprocedure),
     difs_volume_drop(text, boolean)
 TO PUBLIC;
 
