@@ -64,7 +64,7 @@ SELECT difs_put('hk:/a', 'one'), difs_put('hk:/d/b', 'two', parents => true);
 SELECT difs_setattr('hk:/a', '{"media_type": "text/plain"}');
 SELECT difs_append('hk:/a', ' more'), difs_append('hk:/new', ''), difs_write('hk:/a', 1, 'N'), difs_truncate('hk:/a', 2);
 SELECT difs_copy('hk:/a', 'hk:/copy'), difs_copy('hk:/a', 'hk:/part', "offset" => 1), difs_concat('{hk:/a,hk:/d/b}', 'hk:/both');
-SELECT difs_restore('hk:/a', 1);
+SELECT difs_restore('hk:/a', 1), difs_put('hk:/a', 'again', version => 2);
 SELECT difs_symlink('d', 'hk:/way') > 0 AS made, difs_put('hk:/way//c', 'x');
 BEGIN;
 SELECT upload FROM difs_upload_begin('hk:/uploaded', 0, 'text/html') \gset
