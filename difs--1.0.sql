@@ -470,6 +470,7 @@ CREATE FUNCTION difs.server_health(
     OUT puts           bigint,
     OUT gets           bigint,
     OUT syncs          bigint,
+    OUT sync_ms        double precision,
     OUT problem        text)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
@@ -495,6 +496,7 @@ SELECT server.name,
        health.puts,
        health.gets,
        health.syncs,
+       health.sync_ms,
        health.problem
 FROM difs.server
 LEFT JOIN difs.server_health() AS health ON health.id OPERATOR(pg_catalog.=) server.id;
@@ -1142,10 +1144,12 @@ REVOKE ALL ON FUNCTION difs.streamer_state() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION difs.streamer_state() TO pg_monitor;
 
 CREATE VIEW difs.stat_streamer AS
-SELECT running, queued, queued_bytes, in_flight, in_flight_bytes, oldest, batches, sent, tried_again, stored, stored_bytes, failed, waited_ms, storing_ms, since
+SELECT running, queued, queued_bytes, in_flight, in_flight_bytes, oldest, batches, sent, tried_again, stored, stored_bytes, failed, waited_ms, storing_ms,
+       (SELECT sum(sync_ms) OPERATOR(pg_catalog./) nullif(sum(syncs), 0)::pg_catalog.float8 FROM difs.server_health()) AS sync_ms,
+       since
 FROM difs.streamer_state();
 COMMENT ON VIEW difs.stat_streamer IS
-'what is on its way to chunk servers now (oldest: since when the first of it has been), and since difs_stat_reset(): batches, tries, failed tries, segments stored and failed, how long those stored waited for their last try, and how long that took until all copies were durable; nothing where no streamer runs';
+'what is on its way to chunk servers now (oldest: since when the first of it has been), and since difs_stat_reset(): batches, tries, failed tries, segments stored and failed, how long those stored waited for their last try, and how long that took until all copies were durable; sync_ms: the mean time of a sync of its servers, since they started; nothing where no streamer runs';
 GRANT SELECT ON difs.stat_streamer TO pg_monitor;
 
 CREATE FUNCTION difs.keeper_state(
@@ -1188,7 +1192,8 @@ SELECT servers.name,
        io.errors,
        servers.puts,
        servers.gets,
-       servers.syncs
+       servers.syncs,
+       servers.sync_ms
 FROM difs.servers AS servers
 LEFT JOIN (SELECT server,
                   coalesce(sum(operations) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'get'), 0)::pg_catalog.int8 AS reads,
@@ -1200,7 +1205,7 @@ LEFT JOIN (SELECT server,
                   sum(errors)::pg_catalog.int8 AS errors
            FROM difs.stat_io GROUP BY server) AS io ON io.server OPERATOR(pg_catalog.=) servers.name;
 COMMENT ON VIEW difs.stat_servers IS
-'chunk servers and what this database has done with them since difs_stat_reset(): reads, writes, the mean time of one, requests that were not answered; and what a server has done for all its databases since it started: puts, gets, syncs of its disk';
+'chunk servers and what this database has done with them since difs_stat_reset(): reads, writes, the mean time of one, requests that were not answered; and what a server has done for all its databases since it started: puts, gets, syncs of its disk, and what these took in all';
 GRANT SELECT ON difs.stat_servers TO pg_monitor;
 
 CREATE FUNCTION difs_stat_reset()

@@ -77,6 +77,7 @@ typedef struct DifsSharedServer
 	uint64		puts;			/* segments written, read, and syncs, since it started */
 	uint64		gets;
 	uint64		syncs;
+	uint64		sync_us;		/* what these took */
 	uint8		storage[DIFS_UUID_SIZE];	/* identity of its data directory, by its row; all zeros: not known */
 	uint8		seen_storage[DIFS_UUID_SIZE];	/* the same as it says itself */
 	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why it is not alive, or what its disk does; for messages */

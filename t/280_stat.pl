@@ -103,6 +103,12 @@ foreach my $server ($first, $second)
 	is($seen{errors}, 0, '  no errors');
 }
 
+# Syncs of their disks, and the time that these took, as the keeper has heard of it.
+sub synced { return $cluster->sql("SELECT string_agg(name, ' ') FROM difs.stat_servers WHERE syncs > 0 AND sync_ms > 0 AND sync_ms < 1000 * extract(epoch FROM now() - pg_postmaster_start_time())"); }
+ok(DifsCluster::poll_until(sub { return (synced() // '') =~ /\Q$first\E.*\Q$second\E|\Q$second\E.*\Q$first\E/ }, 20), 'both servers have synced, which took time, and not more than there was');
+my %sync = row('SELECT sync_ms, (SELECT sum(sync_ms) / sum(syncs) FROM difs.servers) AS expected FROM difs.stat_streamer');
+ok($sync{sync_ms} > 0 && abs($sync{sync_ms} - $sync{expected}) <= $sync{expected}, "the mean of one: $sync{sync_ms} ms");
+
 # Duties: the round before and the next one.
 sub duty { my %row = row("SELECT *, next - ended AS pause FROM difs.stat_keeper WHERE duty = '$_[0]'"); return \%row; }
 is($cluster->sql("SELECT string_agg(duty, ' ' ORDER BY duty) FROM difs.stat_keeper"), 'claim collect compact repair scrub unstage', 'all duties are there');
