@@ -43,11 +43,15 @@ CREATE TABLE difs.volume (
     keep_versions     integer CHECK (keep_versions >= 1),
     keep_for          interval CHECK (keep_for >= '0'),
     trash_for         interval CHECK (trash_for >= '0'),
-    before_put        text COLLATE "C"
+    before_put        text COLLATE "C",
+    placement         text COLLATE "C",
+    placement_changes integer NOT NULL DEFAULT 0
 );
 COMMENT ON COLUMN difs.volume.accounting IS 'quota roots: 0 none, 1 the volume''s root only, 2 directories below';
 COMMENT ON COLUMN difs.volume.journal_keep IS 'seconds; 0 is for ever';
 COMMENT ON COLUMN difs.volume.before_put IS 'qualified name of a function that is asked about each new version; by name, so that dumps and upgrades carry it';
+COMMENT ON COLUMN difs.volume.placement IS 'qualified name of a function that chooses the servers of new block groups';
+COMMENT ON COLUMN difs.volume.placement_changes IS 'how often that was set: block groups of one setting do not serve another';
 COMMENT ON TABLE difs.volume IS 'file trees with their policy; compression_level 0 stores segments raw, 1 to 19 is zstd''s level';
 
 CREATE SEQUENCE difs.ino AS bigint START WITH 16 CACHE 32;
@@ -147,10 +151,12 @@ CREATE TABLE difs.block_group (
     bytes     bigint,
     created   timestamptz NOT NULL,
     sealed    timestamptz,
-    generation bigint NOT NULL DEFAULT 0
+    generation bigint NOT NULL DEFAULT 0,
+    placement bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX block_group_open ON difs.block_group (id) WHERE state <> 'sealed';
 COMMENT ON TABLE difs.block_group IS 'containers of segments and the servers that hold them; segments and bytes are filled in when a group is sealed';
+COMMENT ON COLUMN difs.block_group.placement IS '0, or for which volume (in the upper 32 bits) and under which setting of its placement function it was made';
 COMMENT ON COLUMN difs.block_group.epoch IS 'epoch of the claim under which the group was made, and of the copies that were made then';
 COMMENT ON COLUMN difs.block_group.generation IS 'raised before each copy that is made anew; that copy carries epoch + generation, which has the epoch of the claim in its upper bits, so no two are the same';
 
@@ -254,7 +260,8 @@ SELECT name,
        keep_versions,
        keep_for,
        trash_for,
-       before_put
+       before_put,
+       placement
 FROM difs.volume
 WHERE difs.volume_visible(id, root);
 COMMENT ON VIEW difs.volumes IS 'file trees and their policy: those in whose root the user may do something';
@@ -516,9 +523,10 @@ SELECT id,
        segments,
        bytes,
        created,
-       sealed
+       sealed,
+       (SELECT volume.name FROM difs.volume WHERE volume.id OPERATOR(pg_catalog.=) (block_group.placement OPERATOR(pg_catalog.>>) 32)) AS placed_for
 FROM difs.block_group;
-COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of the chunk servers that hold them';
+COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of the chunk servers that hold them; placed_for: the volume whose placement function has chosen these';
 GRANT SELECT ON difs.block_groups TO pg_monitor;
 
 --
@@ -1027,7 +1035,8 @@ CREATE TABLE difs.staging (
     crc            integer NOT NULL,
     staged         timestamptz NOT NULL,
     packed         bytea NOT NULL,
-    bytes          bytea NOT NULL
+    bytes          bytea NOT NULL,
+    placement      bigint NOT NULL DEFAULT 0
 );
 ALTER TABLE difs.staging ALTER COLUMN packed SET STORAGE EXTERNAL, ALTER COLUMN bytes SET STORAGE EXTERNAL;
 COMMENT ON TABLE difs.staging IS
@@ -1965,7 +1974,8 @@ CREATE TABLE difs.upload (
     tier         text COLLATE "C" NOT NULL,
     segment_size integer NOT NULL,
     created      timestamptz NOT NULL,
-    expires      timestamptz NOT NULL
+    expires      timestamptz NOT NULL,
+    placement    bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX upload_xid ON difs.upload (xid);
 COMMENT ON TABLE difs.upload IS 'uploads that have begun; one that is not resumable is seen by its own transaction only';
@@ -2182,6 +2192,30 @@ AS 'MODULE_PATHNAME', 'difs_server_register';
 COMMENT ON FUNCTION difs_server_register(text, text, integer, text, text, integer)
 IS 'for difsd --register: adds a chunk server as difs_server_add() does, or changes the address of the one that has the same name and data; returns added, moved or known';
 REVOKE ALL ON FUNCTION difs_server_register(text, text, integer, text, text, integer) FROM PUBLIC;
+
+--
+-- Placement functions (src/placement_function.h): which chunk servers a volume's block groups go to.
+--
+
+CREATE TYPE difs.candidate AS (
+    server      text,
+    zone        text,
+    tier        text,
+    weight      integer,
+    free_bytes  bigint,
+    open_groups integer,
+    member      boolean
+);
+COMMENT ON TYPE difs.candidate IS
+'a chunk server that a placement function may choose: it is alive and has room; free_bytes beside what open block groups may still take; member: it has a copy of the block group already, and keeps it';
+
+CREATE FUNCTION difs_placement_set(volume text, function regprocedure)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_placement_set';
+COMMENT ON FUNCTION difs_placement_set(text, regprocedure)
+IS 'has a function (volume text, replicas integer, candidates difs.candidate[]) returning text[] choose the chunk servers of new block groups of a volume, and of new copies of them; null: the built-in rules';
+REVOKE ALL ON FUNCTION difs_placement_set(text, regprocedure) FROM PUBLIC;
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

@@ -56,6 +56,7 @@ typedef struct DifsClass
 {
 	int			replicas;		/* 1 .. DIFS_MAX_REPLICAS */
 	char		tier[DIFS_TIER_SIZE];
+	int64		placement;		/* whose function chooses the servers (placement_function.h); 0 = nobody's */
 } DifsClass;
 
 typedef struct DifsSharedServer
@@ -107,12 +108,25 @@ typedef struct DifsOpenGroup
 	bool		avoided;		/* a member is not alive: nothing new goes there; set by the keeper */
 } DifsOpenGroup;
 
+/* What a placement function says about the next group of a class: the keeper asks, a round of DIFS_DUTY_PLACE answers, the keeper takes it. */
+typedef enum DifsPlacementState
+{
+	DIFS_PLACEMENT_NONE = 0,
+	DIFS_PLACEMENT_ASKED,
+	DIFS_PLACEMENT_CHOSEN,
+	DIFS_PLACEMENT_REFUSED
+} DifsPlacementState;
+
 /* A class that somebody waits for. The streamer adds it and sets wanted; the keeper opens groups and clears it. */
 typedef struct DifsWantedClass
 {
 	DifsClass	class;			/* replicas 0 = entry not in use */
 	bool		wanted;
+	TimestampTz wanted_at;		/* when it last was; the entry of one that is not may be given to another class */
 	DifsError	problem;		/* why the keeper cannot open a group (code FULL if for want of space); DIFS_OK if it can */
+	DifsPlacementState placing;	/* for a class with a placement function */
+	int32		chosen[DIFS_MAX_REPLICAS];
+	DifsError	refusal;
 } DifsWantedClass;
 
 /* Slow duties of the keeper: worker/duties.c has the table of what each does. */
@@ -124,6 +138,7 @@ typedef enum DifsDutyKind
 	DIFS_DUTY_UNSTAGE,			/* moves staged segments to chunk servers */
 	DIFS_DUTY_CLAIM,			/* takes the claim, with difs.auto_claim */
 	DIFS_DUTY_COMPACT,			/* puts together files that were written in many small parts */
+	DIFS_DUTY_PLACE,			/* asks placement functions where new block groups are to be */
 	DIFS_DUTIES
 } DifsDutyKind;
 
@@ -231,7 +246,7 @@ typedef struct DifsShared
 static inline bool
 difs_class_equal(const DifsClass *a, const DifsClass *b)
 {
-	return a->replicas == b->replicas && strcmp(a->tier, b->tier) == 0;
+	return a->replicas == b->replicas && a->placement == b->placement && strcmp(a->tier, b->tier) == 0;
 }
 
 extern DifsShared *difs_shared;	/* NULL: not in shared_preload_libraries */
