@@ -33,7 +33,7 @@ $cluster->sql(
 	'CREATE SCHEMA rules; GRANT ALL ON SCHEMA rules TO placer; GRANT USAGE ON SCHEMA rules TO PUBLIC',
 	'CREATE TABLE rules.calls (who name, volume text, replicas integer, members text[]); GRANT INSERT ON rules.calls TO placer',
 	'SET ROLE placer',
-	# the example of doc/hooks.md, which also notes how it was called
+	# as in doc/hooks.md; it also notes how it was called
 	q{CREATE FUNCTION rules.in_b(volume text, replicas integer, candidates difs.candidate[]) RETURNS text[] LANGUAGE sql AS $$
 	    INSERT INTO rules.calls SELECT current_user, volume, replicas, array_agg(server) FILTER (WHERE member) FROM unnest(candidates);
 	    SELECT array_agg(server ORDER BY member DESC, open_groups::float8 / weight, server) FROM unnest(candidates) WHERE zone = 'b' $$},
@@ -149,6 +149,14 @@ ok( DifsCluster::poll_until(
 is(zones('kept:/after') =~ /a/ ? 'a' : 'no a', 'no a', '  and is not put elsewhere');
 $cluster->server($_)->start foreach $dead, $other;
 $cluster->wait_until_alive;
+
+# More volumes with functions than block groups can be open at once.
+my $many = 70;
+$cluster->sql("SELECT difs_volume_create('v' || n, inline_limit => 0), difs_placement_set('v' || n, 'rules.in_b'::regproc) FROM generate_series(1, $many) n");
+my ($failed, $why) = $cluster->sql_fails('SET difs.staging = never', map { "SELECT difs_put('v$_:/f', 'x')" } 1 .. $many);
+is("$failed$why", '', "$many volumes with functions can all be written to");
+is($cluster->sql("SELECT count(DISTINCT m.block_group) FROM difs.manifest m JOIN difs.block_groups g ON g.id = m.block_group WHERE g.placed_for LIKE 'v%'"), $many,
+	'  each has a block group of its own');
 
 # Balancing leaves it alone; without the function the built-in rules hold again, for repair as well.
 my $moved = $cluster->sql('SELECT difs_rebalance()');

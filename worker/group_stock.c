@@ -38,6 +38,8 @@ static bool choose(int index, const DifsSharedServer *servers, int count, DifsOp
 static bool take_answer(int index, DifsOpenGroup *group, DifsError *refusal, bool *asking);
 static bool all_usable(const DifsOpenGroup *group, const DifsSharedServer *servers, const DifsLoad *load, int count);
 static bool may_open_another(void);
+static bool make_room(const DifsClass *class);
+static TimestampTz wanted_at(const DifsClass *class);
 static bool start_create(DifsOpenGroup *group);
 static void note_problem(int index, const DifsClass *class, const DifsError *problem);
 static bool all_alive(const DifsOpenGroup *group, const DifsSharedServer *servers, int count);
@@ -107,6 +109,8 @@ open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *ser
 		if (!start_create(&group))
 			return false;
 	}
+	if (missing > 0 && wanted->wanted && creating == 0 && !may_open_another() && make_room(class))
+		difs_process_by(next, GetCurrentTimestamp());	/* to seal it */
 	return true;
 }
 
@@ -229,6 +233,39 @@ may_open_another(void)
 	for (int i = 0; i < DIFS_MAX_JOBS; i++)
 		entries -= difs_jobs[i].task == DIFS_TASK_CREATE || difs_jobs[i].task == DIFS_TASK_ADOPT;
 	return entries > 0 && difs_job_free() != NULL;
+}
+
+/* All entries are taken: one group of another class takes no more, of that which has been wanted the longest ago, if nothing is on its way to it. */
+static bool
+make_room(const DifsClass *class)
+{
+	DifsOpenGroup *idle = NULL;
+
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
+	{
+		DifsOpenGroup *group = &difs_keeper_database->groups[i];
+
+		if (group->state == DIFS_OPEN_GROUP_OPEN && group->in_flight == 0 && group->leases == 0 && !difs_class_equal(&group->class, class) &&
+			(idle == NULL || wanted_at(&group->class) < wanted_at(&idle->class)))
+			idle = group;
+	}
+	if (idle != NULL)
+		idle->state = DIFS_OPEN_GROUP_FULL;
+	LWLockRelease(&difs_shared->lock);
+	return idle != NULL;
+}
+
+/* 0 if there is no entry for it any more. The lock is held. */
+static TimestampTz
+wanted_at(const DifsClass *class)
+{
+	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
+	{
+		if (difs_class_equal(&difs_keeper_database->classes[i].class, class))
+			return difs_keeper_database->classes[i].wanted_at;
+	}
+	return 0;
 }
 
 static bool
