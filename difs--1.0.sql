@@ -622,6 +622,28 @@ COMMENT ON FUNCTION difs_rebalance() IS
 'moves copies of block groups from fuller chunk servers to emptier ones until all of a tier are within a tenth; waits for that, and returns how many moved; who cancels it does not stop it';
 REVOKE ALL ON FUNCTION difs_rebalance() FROM PUBLIC;
 
+CREATE FUNCTION difs.keeper_state(
+    OUT duty    text,
+    OUT running boolean,
+    OUT phase   text,
+    OUT wanted  boolean,
+    OUT rounds  bigint,
+    OUT started timestamptz,
+    OUT ended   timestamptz,
+    OUT took_ms double precision,
+    OUT outcome text,
+    OUT problem text,
+    OUT done    bigint,
+    OUT total   bigint,
+    OUT next    timestamptz,
+    OUT results bigint[])
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 7
+AS 'MODULE_PATHNAME', 'difs_keeper_state';
+COMMENT ON FUNCTION difs.keeper_state() IS 'what the view difs.stat_keeper shows';
+REVOKE ALL ON FUNCTION difs.keeper_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.keeper_state() TO pg_monitor;
+
 CREATE FUNCTION difs.repair_state(
     OUT running boolean,
     OUT started timestamptz,
@@ -658,6 +680,7 @@ SELECT counts.groups_missing,
        counts.copies_to_move,
        counts.bytes_to_move,
        state.running,
+       duty.phase,
        state.done,
        state.total,
        state.started,
@@ -671,9 +694,10 @@ FROM (SELECT count(DISTINCT block_group) FILTER (WHERE reason OPERATOR(pg_catalo
              count(*) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining') AS copies_to_move,
              coalesce(sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining'), 0) AS bytes_to_move
       FROM difs.missing_copies) AS counts
-LEFT JOIN difs.repair_state() AS state ON true;
+LEFT JOIN difs.repair_state() AS state ON true
+LEFT JOIN difs.keeper_state() AS duty ON duty.duty OPERATOR(pg_catalog.=) 'repair';
 COMMENT ON VIEW difs.repair_progress IS
-'what repair and draining have to do, and the round that runs or ran last: groups looked at or worked on (done of total), copies made and dropped';
+'what repair and draining have to do, and the round that runs or ran last: its phase, groups looked at or worked on in it (done of total), copies made and dropped';
 GRANT SELECT ON difs.repair_progress TO pg_monitor;
 
 CREATE FUNCTION difs_files_to_repair()
@@ -1161,30 +1185,10 @@ COMMENT ON VIEW difs.stat_streamer IS
 'what is on its way to chunk servers now (oldest: since when the first of it has been), and since difs_stat_reset(): batches, tries, failed tries, segments stored and failed, how long those stored waited for their last try, and how long that took until all copies were durable; sync_ms: the mean time of a sync of its servers, since they started; nothing where no streamer runs';
 GRANT SELECT ON difs.stat_streamer TO pg_monitor;
 
-CREATE FUNCTION difs.keeper_state(
-    OUT duty    text,
-    OUT running boolean,
-    OUT wanted  boolean,
-    OUT rounds  bigint,
-    OUT started timestamptz,
-    OUT ended   timestamptz,
-    OUT took_ms double precision,
-    OUT outcome text,
-    OUT problem text,
-    OUT done    bigint,
-    OUT total   bigint,
-    OUT next    timestamptz)
-RETURNS SETOF record
-LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 6
-AS 'MODULE_PATHNAME', 'difs_keeper_state';
-COMMENT ON FUNCTION difs.keeper_state() IS 'what the view difs.stat_keeper shows';
-REVOKE ALL ON FUNCTION difs.keeper_state() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION difs.keeper_state() TO pg_monitor;
-
 CREATE VIEW difs.stat_keeper AS
-SELECT duty, running, wanted, rounds, started, ended, took_ms, outcome, problem, done, total, next FROM difs.keeper_state();
+SELECT duty, running, phase, wanted, rounds, started, ended, took_ms, outcome, problem, done, total, next FROM difs.keeper_state();
 COMMENT ON VIEW difs.stat_keeper IS
-'the duties of the keeper: rounds since it started; of the round that runs or ran last when it started, its time so far and its progress; when the last one ended, how (done or failed), and why it failed; when the next one is due, null while one runs and where it must be asked for';
+'the duties of the keeper: rounds since it started; of the round that runs or ran last when it started, its time so far, the phase it is in and how far it is there; when the last one ended, how (done or failed), and why it failed; when the next one is due, null while one runs and where it must be asked for';
 GRANT SELECT ON difs.stat_keeper TO pg_monitor;
 
 CREATE VIEW difs.stat_servers AS
@@ -1499,7 +1503,8 @@ SELECT difs.path_of(p.ino) AS path,
        p.keep_versions,
        p.keep_for,
        p.held_until,
-       p.write_once_until
+       p.write_once_until,
+       p.ino
 FROM difs.file_policy p;
 COMMENT ON VIEW difs.file_policies IS 'files with a retention of their own, or that are held or write-once until a time';
 
@@ -2216,6 +2221,52 @@ AS 'MODULE_PATHNAME', 'difs_placement_set';
 COMMENT ON FUNCTION difs_placement_set(text, regprocedure)
 IS 'has a function (volume text, replicas integer, candidates difs.candidate[]) returning text[] choose the chunk servers of new block groups of a volume, and of new copies of them; null: the built-in rules';
 REVOKE ALL ON FUNCTION difs_placement_set(text, regprocedure) FROM PUBLIC;
+
+--
+-- Progress of slow work (worker/duties.h), beside difs.repair_progress, difs.scrub_progress and difs.inserts.
+--
+
+CREATE VIEW difs.drain_progress AS
+SELECT server.name AS server,
+       left_over.copies,
+       left_over.bytes,
+       missing.waiting,
+       missing.problem,
+       coalesce(duty.running, false) AS running,
+       duty.phase,
+       duty.done,
+       duty.total,
+       duty.started
+FROM difs.server
+CROSS JOIN LATERAL (SELECT count(*) AS copies, coalesce(sum(g.bytes), 0)::pg_catalog.int8 AS bytes
+                    FROM difs.block_group g WHERE server.id OPERATOR(pg_catalog.=) ANY (g.members)) AS left_over
+CROSS JOIN LATERAL (SELECT count(*) AS waiting, min(m.problem) AS problem
+                    FROM difs.missing m WHERE m.server OPERATOR(pg_catalog.=) server.id) AS missing
+LEFT JOIN difs.keeper_state() AS duty ON duty.duty OPERATOR(pg_catalog.=) 'repair'
+WHERE server.state OPERATOR(pg_catalog.=) 'draining';
+COMMENT ON VIEW difs.drain_progress IS
+'chunk servers that are being emptied: copies still there and their bytes, how many of these repair has on its list (waiting), one of the reasons why it could not move some, and its round';
+GRANT SELECT ON difs.drain_progress TO pg_monitor;
+
+CREATE VIEW difs.collection_progress AS
+SELECT running,
+       phase,
+       done,
+       total,
+       started,
+       ended,
+       outcome,
+       problem,
+       results[1] AS doomed,
+       results[2] AS segments,
+       results[3] AS orphans,
+       results[4] AS groups,
+       results[5] AS bytes
+FROM difs.keeper_state()
+WHERE duty OPERATOR(pg_catalog.=) 'collect';
+COMMENT ON VIEW difs.collection_progress IS
+'the round of collection that runs or ran last: its phase and how far it is there; files and versions that it has collected so far (doomed) with their segments, orphans, block groups, and bytes of all these';
+GRANT SELECT ON difs.collection_progress TO pg_monitor;
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

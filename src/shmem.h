@@ -143,6 +143,7 @@ typedef enum DifsDutyKind
 } DifsDutyKind;
 
 #define DIFS_DUTY_RESULTS	8
+#define DIFS_PHASE_SIZE		32
 
 /* How a duty is doing. The duty's process writes it, but for wanted. */
 typedef struct DifsDutyState
@@ -154,9 +155,11 @@ typedef struct DifsDutyState
 	uint64		ended_round;	/* the last round that has ended, well or not */
 	TimestampTz started;		/* of the round that runs or ran last */
 	TimestampTz ended;
-	int64		done;			/* progress: work done and to be done, in units of the duty's own */
+	char		phase[DIFS_PHASE_SIZE];	/* what the round that runs is at; empty: it says nothing about that */
+	int64		done;			/* progress: work done and to be done in this phase, in units of the duty's own */
 	int64		total;
-	int64		result[DIFS_DUTY_RESULTS];	/* of the last round that ended; what they are is the duty's own */
+	int64		so_far[DIFS_DUTY_RESULTS];	/* results of the round that runs or ran last; what they are is the duty's own */
+	int64		result[DIFS_DUTY_RESULTS];	/* the same of the last round that ended */
 	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why the last round did not end well; empty if it did */
 } DifsDutyState;
 

@@ -84,6 +84,9 @@ $cluster->sql(q{SELECT difs_get('two:/a', "offset" => 10, length => 10)});
 is(reads('operations'), 4, 'a range is a request');
 cmp_ok(reads('bytes') - 3 * $MIB, '<', $MIB, '  of less than a segment');
 
+$cluster->sql('SET difs.track = off', "SELECT length(difs_get('two:/a'))");
+is(reads('operations'), 4, 'with difs.track off, nothing is counted');
+
 # Whoever asks: upkeep.
 $cluster->sql("SELECT difs_delete('two:/a')");
 $cluster->sql('SELECT count(*) FROM difs_collect()');

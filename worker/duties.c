@@ -17,6 +17,7 @@
 #include "src/claim.h"
 #include "src/report.h"
 #include "src/settings.h"
+#include "src/wait.h"
 #include "worker/claim_watch.h"
 #include "worker/collect.h"
 #include "worker/compact.h"
@@ -106,7 +107,7 @@ difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
 		LWLockRelease(&difs_shared->lock);
 		if (stopped || state->ended_round >= awaited)
 			break;
-		ConditionVariableSleep(&difs_shared->changed, PG_WAIT_EXTENSION);
+		ConditionVariableSleep(&difs_shared->changed, difs_wait_event(DIFS_WAIT_DUTY));
 	}
 	ConditionVariableCancelSleep();
 	if (stopped || state->problem[0] != '\0')
@@ -171,6 +172,7 @@ start(DifsDutyKind kind)
 	state->round++;
 	state->started = GetCurrentTimestamp();
 	state->done = state->total = 0;
+	memset(state->so_far, 0, sizeof(state->so_far));
 	LWLockRelease(&difs_shared->lock);
 
 	before = MemoryContextSwitchTo(TopMemoryContext);
@@ -204,6 +206,7 @@ has_ended(DifsDutyKind kind)
 	{
 		state->ended_round = state->round;
 		state->ended = GetCurrentTimestamp();
+		state->phase[0] = '\0';
 		strlcpy(state->problem, "its process could not be started, or died", sizeof(state->problem));
 	}
 	LWLockRelease(&difs_shared->lock);

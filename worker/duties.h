@@ -50,6 +50,7 @@ extern DifsDatabase *difs_duty_database;
 extern bool difs_duty_begin(void);
 extern void difs_duty_commit(void);
 extern bool difs_duty_asked(void);	/* somebody has asked for this round */
+extern void difs_duty_phase(const char *phase);	/* begins: up to 31 bytes, words of the documentation */
 extern void difs_duty_progress(int64 done, int64 total);
 extern void difs_duty_result(int index, int64 value);
 

@@ -36,10 +36,13 @@ static DifsSharedServer *with_good_disks(const DifsSharedServer *servers, int co
 void
 difs_repair_round(void)
 {
+	difs_duty_phase("looking at copies");
 	difs_duty_result(DIFS_REPAIR_DROPPED, difs_survey_run());
 	DIFS_FAULT("keeper.repair.surveyed");
+	difs_duty_phase("making copies");
 	difs_duty_result(DIFS_REPAIR_COPIED, difs_repair_work());
 	difs_drain_settle();
+	difs_duty_phase("rebalancing");
 	difs_duty_result(DIFS_REPAIR_MOVED, difs_rebalance_run());
 }
 
@@ -130,6 +133,7 @@ difs_repair_work(void)
 		difs_duty_progress(i, count);
 		MemoryContextSwitchTo(context);
 		copied += repair_group(groups[i]);
+		difs_duty_result(DIFS_REPAIR_COPIED, copied);
 		MemoryContextSwitchTo(before);
 		MemoryContextReset(context);
 	}
