@@ -42,10 +42,16 @@ CREATE TABLE difs.volume (
     versioning        boolean NOT NULL DEFAULT false,
     keep_versions     integer CHECK (keep_versions >= 1),
     keep_for          interval CHECK (keep_for >= '0'),
-    trash_for         interval CHECK (trash_for >= '0')
+    trash_for         interval CHECK (trash_for >= '0'),
+    before_put        text COLLATE "C",
+    placement         text COLLATE "C",
+    placement_changes integer NOT NULL DEFAULT 0
 );
 COMMENT ON COLUMN difs.volume.accounting IS 'quota roots: 0 none, 1 the volume''s root only, 2 directories below';
 COMMENT ON COLUMN difs.volume.journal_keep IS 'seconds; 0 is for ever';
+COMMENT ON COLUMN difs.volume.before_put IS 'qualified name of a function that is asked about each new version; by name, so that dumps and upgrades carry it';
+COMMENT ON COLUMN difs.volume.placement IS 'qualified name of a function that chooses the servers of new block groups';
+COMMENT ON COLUMN difs.volume.placement_changes IS 'how often that was set: block groups of one setting do not serve another';
 COMMENT ON TABLE difs.volume IS 'file trees with their policy; compression_level 0 stores segments raw, 1 to 19 is zstd''s level';
 
 CREATE SEQUENCE difs.ino AS bigint START WITH 16 CACHE 32;
@@ -145,10 +151,12 @@ CREATE TABLE difs.block_group (
     bytes     bigint,
     created   timestamptz NOT NULL,
     sealed    timestamptz,
-    generation bigint NOT NULL DEFAULT 0
+    generation bigint NOT NULL DEFAULT 0,
+    placement bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX block_group_open ON difs.block_group (id) WHERE state <> 'sealed';
 COMMENT ON TABLE difs.block_group IS 'containers of segments and the servers that hold them; segments and bytes are filled in when a group is sealed';
+COMMENT ON COLUMN difs.block_group.placement IS '0, or for which volume (in the upper 32 bits) and under which setting of its placement function it was made';
 COMMENT ON COLUMN difs.block_group.epoch IS 'epoch of the claim under which the group was made, and of the copies that were made then';
 COMMENT ON COLUMN difs.block_group.generation IS 'raised before each copy that is made anew; that copy carries epoch + generation, which has the epoch of the claim in its upper bits, so no two are the same';
 
@@ -209,13 +217,14 @@ CREATE FUNCTION difs_volume_create(
     versioning        boolean DEFAULT false,
     keep_versions     integer DEFAULT NULL,
     keep_for          interval DEFAULT NULL,
-    trash_for         interval DEFAULT NULL)
+    trash_for         interval DEFAULT NULL,
+    before_put        regprocedure DEFAULT NULL)
 RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_volume_create';
-COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval)
-IS 'makes a file tree with a policy of its own, and a quota if one is given; returns its id. versioning: deleted files leave a marker; keep_versions, keep_for: which old versions stay; trash_for: how long what is deleted stays in the trash';
-REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval) FROM PUBLIC;
+COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval, regprocedure)
+IS 'makes a file tree with a policy of its own, and a quota if one is given; returns its id. versioning: deleted files leave a marker; keep_versions, keep_for: which old versions stay; trash_for: how long what is deleted stays in the trash; before_put: a function (path text, ino bigint, version integer, size bigint, media_type text, owner regrole) that is asked about each new version and may refuse it';
+REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval, regprocedure) FROM PUBLIC;
 
 CREATE FUNCTION difs_volume_changed()
 RETURNS trigger
@@ -250,7 +259,9 @@ SELECT name,
        versioning,
        keep_versions,
        keep_for,
-       trash_for
+       trash_for,
+       before_put,
+       placement
 FROM difs.volume
 WHERE difs.volume_visible(id, root);
 COMMENT ON VIEW difs.volumes IS 'file trees and their policy: those in whose root the user may do something';
@@ -466,6 +477,7 @@ CREATE FUNCTION difs.server_health(
     OUT puts           bigint,
     OUT gets           bigint,
     OUT syncs          bigint,
+    OUT sync_ms        double precision,
     OUT problem        text)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
@@ -491,6 +503,7 @@ SELECT server.name,
        health.puts,
        health.gets,
        health.syncs,
+       health.sync_ms,
        health.problem
 FROM difs.server
 LEFT JOIN difs.server_health() AS health ON health.id OPERATOR(pg_catalog.=) server.id;
@@ -510,9 +523,10 @@ SELECT id,
        segments,
        bytes,
        created,
-       sealed
+       sealed,
+       (SELECT volume.name FROM difs.volume WHERE volume.id OPERATOR(pg_catalog.=) (block_group.placement OPERATOR(pg_catalog.>>) 32)) AS placed_for
 FROM difs.block_group;
-COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of the chunk servers that hold them';
+COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of the chunk servers that hold them; placed_for: the volume whose placement function has chosen these';
 GRANT SELECT ON difs.block_groups TO pg_monitor;
 
 --
@@ -608,6 +622,28 @@ COMMENT ON FUNCTION difs_rebalance() IS
 'moves copies of block groups from fuller chunk servers to emptier ones until all of a tier are within a tenth; waits for that, and returns how many moved; who cancels it does not stop it';
 REVOKE ALL ON FUNCTION difs_rebalance() FROM PUBLIC;
 
+CREATE FUNCTION difs.keeper_state(
+    OUT duty    text,
+    OUT running boolean,
+    OUT phase   text,
+    OUT wanted  boolean,
+    OUT rounds  bigint,
+    OUT started timestamptz,
+    OUT ended   timestamptz,
+    OUT took_ms double precision,
+    OUT outcome text,
+    OUT problem text,
+    OUT done    bigint,
+    OUT total   bigint,
+    OUT next    timestamptz,
+    OUT results bigint[])
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 7
+AS 'MODULE_PATHNAME', 'difs_keeper_state';
+COMMENT ON FUNCTION difs.keeper_state() IS 'what the view difs.stat_keeper shows';
+REVOKE ALL ON FUNCTION difs.keeper_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.keeper_state() TO pg_monitor;
+
 CREATE FUNCTION difs.repair_state(
     OUT running boolean,
     OUT started timestamptz,
@@ -644,6 +680,7 @@ SELECT counts.groups_missing,
        counts.copies_to_move,
        counts.bytes_to_move,
        state.running,
+       duty.phase,
        state.done,
        state.total,
        state.started,
@@ -657,9 +694,10 @@ FROM (SELECT count(DISTINCT block_group) FILTER (WHERE reason OPERATOR(pg_catalo
              count(*) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining') AS copies_to_move,
              coalesce(sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining'), 0) AS bytes_to_move
       FROM difs.missing_copies) AS counts
-LEFT JOIN difs.repair_state() AS state ON true;
+LEFT JOIN difs.repair_state() AS state ON true
+LEFT JOIN difs.keeper_state() AS duty ON duty.duty OPERATOR(pg_catalog.=) 'repair';
 COMMENT ON VIEW difs.repair_progress IS
-'what repair and draining have to do, and the round that runs or ran last: groups looked at or worked on (done of total), copies made and dropped';
+'what repair and draining have to do, and the round that runs or ran last: its phase, groups looked at or worked on in it (done of total), copies made and dropped';
 GRANT SELECT ON difs.repair_progress TO pg_monitor;
 
 CREATE FUNCTION difs_files_to_repair()
@@ -1021,7 +1059,8 @@ CREATE TABLE difs.staging (
     crc            integer NOT NULL,
     staged         timestamptz NOT NULL,
     packed         bytea NOT NULL,
-    bytes          bytea NOT NULL
+    bytes          bytea NOT NULL,
+    placement      bigint NOT NULL DEFAULT 0
 );
 ALTER TABLE difs.staging ALTER COLUMN packed SET STORAGE EXTERNAL, ALTER COLUMN bytes SET STORAGE EXTERNAL;
 COMMENT ON TABLE difs.staging IS
@@ -1074,6 +1113,120 @@ SELECT size_bytes, used_bytes, hot_bytes, blocks, hits, hit_bytes, misses, kept,
 COMMENT ON VIEW difs.stat_cache IS
 'the shared cache of segments, of all databases together: its size, what is in it (hot: asked for again), and since the server started, blocks found, bytes copied from them, blocks not found, put in, and put out';
 GRANT SELECT ON difs.stat_cache TO pg_monitor;
+
+--
+-- What was done, counted (src/counters.h).
+--
+
+CREATE FUNCTION difs.io_counters(
+    OUT server     integer,
+    OUT operation  text,
+    OUT operations bigint,
+    OUT errors     bigint,
+    OUT bytes      bigint,
+    OUT time_ms    double precision,
+    OUT p50_ms     double precision,
+    OUT p99_ms     double precision,
+    OUT histogram  bigint[],
+    OUT since      timestamptz)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10
+AS 'MODULE_PATHNAME', 'difs_io_counters';
+COMMENT ON FUNCTION difs.io_counters() IS 'what the view difs.stat_io shows, by number of the server';
+REVOKE ALL ON FUNCTION difs.io_counters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.io_counters() TO pg_monitor;
+
+CREATE VIEW difs.stat_io AS
+SELECT coalesce(server.name, counters.server::pg_catalog.text) AS server,
+       counters.operation,
+       counters.operations,
+       counters.errors,
+       counters.bytes,
+       counters.time_ms,
+       counters.p50_ms,
+       counters.p99_ms,
+       counters.histogram,
+       counters.since
+FROM difs.io_counters() AS counters
+LEFT JOIN difs.server ON server.id OPERATOR(pg_catalog.=) counters.server;
+COMMENT ON VIEW difs.stat_io IS
+'requests to each chunk server that were answered (get: reads, put: segments stored, call: all others), and those that were not; bytes of content; the time from request to answer: its sum, what half of them and 99 of 100 stay below, and how many took less than 64 us, 128 us, 256 us and so on; since difs_stat_reset()';
+GRANT SELECT ON difs.stat_io TO pg_monitor;
+
+CREATE FUNCTION difs.streamer_state(
+    OUT running         boolean,
+    OUT queued          bigint,
+    OUT queued_bytes    bigint,
+    OUT in_flight       bigint,
+    OUT in_flight_bytes bigint,
+    OUT oldest          timestamptz,
+    OUT batches         bigint,
+    OUT sent            bigint,
+    OUT tried_again     bigint,
+    OUT stored          bigint,
+    OUT stored_bytes    bigint,
+    OUT failed          bigint,
+    OUT waited_ms       double precision,
+    OUT storing_ms      double precision,
+    OUT since           timestamptz)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1
+AS 'MODULE_PATHNAME', 'difs_streamer_state';
+COMMENT ON FUNCTION difs.streamer_state() IS 'what the view difs.stat_streamer shows';
+REVOKE ALL ON FUNCTION difs.streamer_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.streamer_state() TO pg_monitor;
+
+CREATE VIEW difs.stat_streamer AS
+SELECT running, queued, queued_bytes, in_flight, in_flight_bytes, oldest, batches, sent, tried_again, stored, stored_bytes, failed, waited_ms, storing_ms,
+       (SELECT sum(sync_ms) OPERATOR(pg_catalog./) nullif(sum(syncs), 0)::pg_catalog.float8 FROM difs.server_health()) AS sync_ms,
+       since
+FROM difs.streamer_state();
+COMMENT ON VIEW difs.stat_streamer IS
+'what is on its way to chunk servers now (oldest: since when the first of it has been), and since difs_stat_reset(): batches, tries, failed tries, segments stored and failed, how long those stored waited for their last try, and how long that took until all copies were durable; sync_ms: the mean time of a sync of its servers, since they started; nothing where no streamer runs';
+GRANT SELECT ON difs.stat_streamer TO pg_monitor;
+
+CREATE VIEW difs.stat_keeper AS
+SELECT duty, running, phase, wanted, rounds, started, ended, took_ms, outcome, problem, done, total, next FROM difs.keeper_state();
+COMMENT ON VIEW difs.stat_keeper IS
+'the duties of the keeper: rounds since it started; of the round that runs or ran last when it started, its time so far, the phase it is in and how far it is there; when the last one ended, how (done or failed), and why it failed; when the next one is due, null while one runs and where it must be asked for';
+GRANT SELECT ON difs.stat_keeper TO pg_monitor;
+
+CREATE VIEW difs.stat_servers AS
+SELECT servers.name,
+       servers.state,
+       servers.alive,
+       servers.last_seen,
+       io.reads,
+       io.read_bytes,
+       io.read_ms,
+       io.writes,
+       io.written_bytes,
+       io.write_ms,
+       io.errors,
+       servers.puts,
+       servers.gets,
+       servers.syncs,
+       servers.sync_ms
+FROM difs.servers AS servers
+LEFT JOIN (SELECT server,
+                  coalesce(sum(operations) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'get'), 0)::pg_catalog.int8 AS reads,
+                  coalesce(sum(bytes) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'get'), 0)::pg_catalog.int8 AS read_bytes,
+                  sum(time_ms OPERATOR(pg_catalog./) nullif(operations, 0)) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'get') AS read_ms,
+                  coalesce(sum(operations) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'put'), 0)::pg_catalog.int8 AS writes,
+                  coalesce(sum(bytes) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'put'), 0)::pg_catalog.int8 AS written_bytes,
+                  sum(time_ms OPERATOR(pg_catalog./) nullif(operations, 0)) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'put') AS write_ms,
+                  sum(errors)::pg_catalog.int8 AS errors
+           FROM difs.stat_io GROUP BY server) AS io ON io.server OPERATOR(pg_catalog.=) servers.name;
+COMMENT ON VIEW difs.stat_servers IS
+'chunk servers and what this database has done with them since difs_stat_reset(): reads, writes, the mean time of one, requests that were not answered; and what a server has done for all its databases since it started: puts, gets, syncs of its disk, and what these took in all';
+GRANT SELECT ON difs.stat_servers TO pg_monitor;
+
+CREATE FUNCTION difs_stat_reset()
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_stat_reset';
+COMMENT ON FUNCTION difs_stat_reset() IS 'sets the numbers of difs.stat_io and difs.stat_streamer to zero, in this database';
+REVOKE ALL ON FUNCTION difs_stat_reset() FROM PUBLIC;
 
 --
 -- Links, numbers, attributes, times and totals (src/hardlink.c, src/symlink.c, src/ino.c, src/unlink_trigger.c, src/attrs.c, src/touch.c,
@@ -1350,7 +1503,8 @@ SELECT difs.path_of(p.ino) AS path,
        p.keep_versions,
        p.keep_for,
        p.held_until,
-       p.write_once_until
+       p.write_once_until,
+       p.ino
 FROM difs.file_policy p;
 COMMENT ON VIEW difs.file_policies IS 'files with a retention of their own, or that are held or write-once until a time';
 
@@ -1570,13 +1724,14 @@ CREATE FUNCTION difs_volume_alter(
     keep_versions     integer DEFAULT NULL,
     keep_for          interval DEFAULT NULL,
     trash_for         interval DEFAULT NULL,
-    unset             text[] DEFAULT '{}')
+    unset             text[] DEFAULT '{}',
+    before_put        regprocedure DEFAULT NULL)
 RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_volume_alter';
-COMMENT ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[])
-IS 'changes the policy of a volume, for what is written from now on, or its name; what is null stays as it is. unset: names among keep_versions, keep_for, trash_for that are not to hold any more';
-REVOKE ALL ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[], regprocedure)
+IS 'changes the policy of a volume, for what is written from now on, or its name; what is null stays as it is. unset: names among keep_versions, keep_for, trash_for, before_put that are not to hold any more';
+REVOKE ALL ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[], regprocedure) FROM PUBLIC;
 
 -- Directories of dropped volumes that the keeper has yet to empty: their inodes are gone, their entries are not.
 CREATE TABLE difs.dropped (
@@ -1754,7 +1909,7 @@ GRANT EXECUTE ON FUNCTION
     difs_quota_set(text, bigint, bigint, boolean),
     difs_quota_drop(text),
     difs_changes(text, text, integer),
-    difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[]),
+    difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[], regprocedure),
     difs_volume_drop(text, boolean)
 TO PUBLIC;
 
@@ -1824,7 +1979,8 @@ CREATE TABLE difs.upload (
     tier         text COLLATE "C" NOT NULL,
     segment_size integer NOT NULL,
     created      timestamptz NOT NULL,
-    expires      timestamptz NOT NULL
+    expires      timestamptz NOT NULL,
+    placement    bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX upload_xid ON difs.upload (xid);
 COMMENT ON TABLE difs.upload IS 'uploads that have begun; one that is not resumable is seen by its own transaction only';
@@ -2041,6 +2197,76 @@ AS 'MODULE_PATHNAME', 'difs_server_register';
 COMMENT ON FUNCTION difs_server_register(text, text, integer, text, text, integer)
 IS 'for difsd --register: adds a chunk server as difs_server_add() does, or changes the address of the one that has the same name and data; returns added, moved or known';
 REVOKE ALL ON FUNCTION difs_server_register(text, text, integer, text, text, integer) FROM PUBLIC;
+
+--
+-- Placement functions (src/placement_function.h): which chunk servers a volume's block groups go to.
+--
+
+CREATE TYPE difs.candidate AS (
+    server      text,
+    zone        text,
+    tier        text,
+    weight      integer,
+    free_bytes  bigint,
+    open_groups integer,
+    member      boolean
+);
+COMMENT ON TYPE difs.candidate IS
+'a chunk server that a placement function may choose: it is alive and has room; free_bytes beside what open block groups may still take; member: it has a copy of the block group already, and keeps it';
+
+CREATE FUNCTION difs_placement_set(volume text, function regprocedure)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_placement_set';
+COMMENT ON FUNCTION difs_placement_set(text, regprocedure)
+IS 'has a function (volume text, replicas integer, candidates difs.candidate[]) returning text[] choose the chunk servers of new block groups of a volume, and of new copies of them; null: the built-in rules';
+REVOKE ALL ON FUNCTION difs_placement_set(text, regprocedure) FROM PUBLIC;
+
+--
+-- Progress of slow work (worker/duties.h), beside difs.repair_progress, difs.scrub_progress and difs.inserts.
+--
+
+CREATE VIEW difs.drain_progress AS
+SELECT server.name AS server,
+       left_over.copies,
+       left_over.bytes,
+       missing.waiting,
+       missing.problem,
+       coalesce(duty.running, false) AS running,
+       duty.phase,
+       duty.done,
+       duty.total,
+       duty.started
+FROM difs.server
+CROSS JOIN LATERAL (SELECT count(*) AS copies, coalesce(sum(g.bytes), 0)::pg_catalog.int8 AS bytes
+                    FROM difs.block_group g WHERE server.id OPERATOR(pg_catalog.=) ANY (g.members)) AS left_over
+CROSS JOIN LATERAL (SELECT count(*) AS waiting, min(m.problem) AS problem
+                    FROM difs.missing m WHERE m.server OPERATOR(pg_catalog.=) server.id) AS missing
+LEFT JOIN difs.keeper_state() AS duty ON duty.duty OPERATOR(pg_catalog.=) 'repair'
+WHERE server.state OPERATOR(pg_catalog.=) 'draining';
+COMMENT ON VIEW difs.drain_progress IS
+'chunk servers that are being emptied: copies still there and their bytes, how many of these repair has on its list (waiting), one of the reasons why it could not move some, and its round';
+GRANT SELECT ON difs.drain_progress TO pg_monitor;
+
+CREATE VIEW difs.collection_progress AS
+SELECT running,
+       phase,
+       done,
+       total,
+       started,
+       ended,
+       outcome,
+       problem,
+       results[1] AS doomed,
+       results[2] AS segments,
+       results[3] AS orphans,
+       results[4] AS groups,
+       results[5] AS bytes
+FROM difs.keeper_state()
+WHERE duty OPERATOR(pg_catalog.=) 'collect';
+COMMENT ON VIEW difs.collection_progress IS
+'the round of collection that runs or ran last: its phase and how far it is there; files and versions that it has collected so far (doomed) with their segments, orphans, block groups, and bytes of all these';
+GRANT SELECT ON difs.collection_progress TO pg_monitor;
 
 --
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the

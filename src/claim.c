@@ -10,6 +10,7 @@
 #include "access/stratnum.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -35,6 +36,7 @@
 static bool restart_at_commit = false;
 
 static bool read_claim(char *problem);
+static void refuse_copy(void);
 static void read_cluster(uint8 *cluster, uint64 *epoch);
 static void read_servers(DifsClaimTry *try);
 static void want_restart_at_commit(void);
@@ -282,11 +284,40 @@ difs_claim(PG_FUNCTION_ARGS)
 	difs_shmem_require();
 	PreventInTransactionBlock(true, "difs_claim()");
 	difs_admin_begin("difs_claim");
+	refuse_copy();
 	try = difs_claim_prepare(CurrentMemoryContext);
 	difs_claim_win(try);
 	epoch = difs_claim_record(try);
 	difs_write_end();
 	PG_RETURN_INT64((int64) epoch);
+}
+
+/* A database of this server that has our identity and is served, as one of which we are a copy is (keeper.c), would lose the claim by ours, and we would
+ * not be served all the same: then nobody could write. */
+static void
+refuse_copy(void)
+{
+	uint8		cluster[DIFS_UUID_SIZE];
+	uint64		epoch;
+	Oid			other = InvalidOid;
+
+	read_cluster(cluster, &epoch);
+	LWLockAcquire(&difs_shared->lock, LW_SHARED);
+	for (int i = 0; i < difs_shared->database_count; i++)
+	{
+		const DifsDatabase *database = &difs_shared->databases[i];
+
+		if (database->state == DIFS_DATABASE_RUNNING && database->database != MyDatabaseId &&
+			memcmp(database->cluster, cluster, DIFS_UUID_SIZE) == 0)
+			other = database->database;
+	}
+	LWLockRelease(&difs_shared->lock);
+	if (OidIsValid(other))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("database \"%s\" of this server has the same files, and is in use", get_database_name(other)),
+				 errdetail("One of the two is a copy of the other one, by a dump or a template, and only one can write."),
+				 errhint("Drop that one first, if this one is to take its place.")));
 }
 
 /* CREATE EXTENSION, whose uuid nobody else has. */

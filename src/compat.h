@@ -11,8 +11,10 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
+#include "utils/wait_event.h"
 
 /* 16: what postgres.h said about varlena is in a header of its own */
 #if PG_VERSION_NUM >= 160000
@@ -76,6 +78,13 @@ typedef bool TU_UpdateIndexes;
 #define difs_owns_database(database, role) object_ownercheck(DatabaseRelationId, (database), (role))
 #endif
 
+/* 16: and one asks for rights on it */
+#if PG_VERSION_NUM < 160000
+#define difs_may_execute(function, role) (pg_proc_aclcheck((function), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define difs_may_execute(function, role) (object_aclcheck(ProcedureRelationId, (function), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#endif
+
 /* 16: being a member of a role, and being allowed to become it, are two things */
 #if PG_VERSION_NUM < 160000
 #define member_can_set_role(member, role) is_member_of_role((member), (role))
@@ -84,6 +93,13 @@ typedef bool TU_UpdateIndexes;
 /* 16: the record that tells standbys of rows that nobody may see any more says of which table they are */
 #if PG_VERSION_NUM < 160000
 #define gistXLogPageReuse(index, table, block, xid) (gistXLogPageReuse) ((index), (block), (xid))
+#endif
+
+/* 17: wait events of extensions have names */
+#if PG_VERSION_NUM < 170000
+#define difs_wait_event_new(name)	((void) (name), PG_WAIT_EXTENSION)
+#else
+#define difs_wait_event_new(name)	WaitEventExtensionNew(name)
 #endif
 
 /* 18: a tuple that does not count as a conflict */

@@ -12,10 +12,12 @@
 
 #include "src/cache.h"
 #include "src/compat.h"
+#include "src/counters.h"
 #include "src/pool.h"
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "src/stream.h"
+#include "src/wait.h"
 
 DifsShared *difs_shared = NULL;
 
@@ -83,10 +85,13 @@ difs_database_require(void)
 	while ((database = difs_database_find(MyDatabaseId)) == NULL)
 	{
 		long		left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		int64		began_us;
 
 		if (left_ms <= 0)
 			break;
-		ConditionVariableTimedSleep(&difs_shared->changed, left_ms, PG_WAIT_EXTENSION);
+		began_us = difs_wait_begin();
+		ConditionVariableTimedSleep(&difs_shared->changed, left_ms, difs_wait_event(DIFS_WAIT_WORKERS));
+		difs_wait_end(DIFS_WAIT_WORKERS, began_us);
 	}
 	ConditionVariableCancelSleep();
 	if (database == NULL)
@@ -174,6 +179,7 @@ request(void)
 		previous_request_hook();
 	RequestAddinShmemSpace(add_size(shared_size(), add_size(difs_stream_shmem_size(), difs_pool_shmem_size())));
 	RequestAddinShmemSpace(difs_cache_shmem_size());
+	RequestAddinShmemSpace(difs_counters_shmem_size());
 }
 
 static void
@@ -194,6 +200,8 @@ startup(void)
 	difs_stream_shmem_init(area, found);
 	area = ShmemInitStruct("difs pool", difs_pool_shmem_size(), &found);
 	difs_pool_shmem_init(area, found);
+	area = ShmemInitStruct("difs counters", difs_counters_shmem_size(), &found);
+	difs_counters_shmem_init(area, found);
 	if (difs_cache_shmem_size() > 0)
 	{
 		area = ShmemInitStruct("difs cache", difs_cache_shmem_size(), &found);

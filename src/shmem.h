@@ -13,11 +13,12 @@
  *	  |- local[]		embedded chunk servers                      written by the launcher
  *	  |- slots[]		segments on their way (stream.h)
  *	  |- pool			their bytes (pool.h)
- *	  '- cache			blocks of segments that are read often (cache.h)
+ *	  |- cache			blocks of segments that are read often (cache.h)
+ *	  '- counters		what was done, counted (counters.h)
  *
- * Locks.  "lock" (an LWLock) guards all but slots, pool and cache; it is held for a
- * few instructions, never over I/O.  Those three have rules of their own in
- * stream.h, pool.h and cache.h.  What carries a "generation" may be recycled while
+ * Locks.  "lock" (an LWLock) guards all but slots, pool, cache and counters; it is held
+ * for a few instructions, never over I/O.  Those four have rules of their own in
+ * stream.h, pool.h, cache.h and counters.h.  What carries a "generation" may be recycled while
  * somebody remembers its index: compare before believing.
  *
  * Who dies, who cleans up: a backend's slots and pool pages are returned by its
@@ -55,6 +56,7 @@ typedef struct DifsClass
 {
 	int			replicas;		/* 1 .. DIFS_MAX_REPLICAS */
 	char		tier[DIFS_TIER_SIZE];
+	int64		placement;		/* whose function chooses the servers (placement_function.h); 0 = nobody's */
 } DifsClass;
 
 typedef struct DifsSharedServer
@@ -76,6 +78,7 @@ typedef struct DifsSharedServer
 	uint64		puts;			/* segments written, read, and syncs, since it started */
 	uint64		gets;
 	uint64		syncs;
+	uint64		sync_us;		/* what these took */
 	uint8		storage[DIFS_UUID_SIZE];	/* identity of its data directory, by its row; all zeros: not known */
 	uint8		seen_storage[DIFS_UUID_SIZE];	/* the same as it says itself */
 	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why it is not alive, or what its disk does; for messages */
@@ -105,12 +108,25 @@ typedef struct DifsOpenGroup
 	bool		avoided;		/* a member is not alive: nothing new goes there; set by the keeper */
 } DifsOpenGroup;
 
+/* What a placement function says about the next group of a class: the keeper asks, a round of DIFS_DUTY_PLACE answers, the keeper takes it. */
+typedef enum DifsPlacementState
+{
+	DIFS_PLACEMENT_NONE = 0,
+	DIFS_PLACEMENT_ASKED,
+	DIFS_PLACEMENT_CHOSEN,
+	DIFS_PLACEMENT_REFUSED
+} DifsPlacementState;
+
 /* A class that somebody waits for. The streamer adds it and sets wanted; the keeper opens groups and clears it. */
 typedef struct DifsWantedClass
 {
 	DifsClass	class;			/* replicas 0 = entry not in use */
 	bool		wanted;
+	TimestampTz wanted_at;		/* when it last was; the entry of one that is not may be given to another class */
 	DifsError	problem;		/* why the keeper cannot open a group (code FULL if for want of space); DIFS_OK if it can */
+	DifsPlacementState placing;	/* for a class with a placement function */
+	int32		chosen[DIFS_MAX_REPLICAS];
+	DifsError	refusal;
 } DifsWantedClass;
 
 /* Slow duties of the keeper: worker/duties.c has the table of what each does. */
@@ -122,10 +138,12 @@ typedef enum DifsDutyKind
 	DIFS_DUTY_UNSTAGE,			/* moves staged segments to chunk servers */
 	DIFS_DUTY_CLAIM,			/* takes the claim, with difs.auto_claim */
 	DIFS_DUTY_COMPACT,			/* puts together files that were written in many small parts */
+	DIFS_DUTY_PLACE,			/* asks placement functions where new block groups are to be */
 	DIFS_DUTIES
 } DifsDutyKind;
 
 #define DIFS_DUTY_RESULTS	8
+#define DIFS_PHASE_SIZE		32
 
 /* How a duty is doing. The duty's process writes it, but for wanted. */
 typedef struct DifsDutyState
@@ -137,9 +155,11 @@ typedef struct DifsDutyState
 	uint64		ended_round;	/* the last round that has ended, well or not */
 	TimestampTz started;		/* of the round that runs or ran last */
 	TimestampTz ended;
-	int64		done;			/* progress: work done and to be done, in units of the duty's own */
+	char		phase[DIFS_PHASE_SIZE];	/* what the round that runs is at; empty: it says nothing about that */
+	int64		done;			/* progress: work done and to be done in this phase, in units of the duty's own */
 	int64		total;
-	int64		result[DIFS_DUTY_RESULTS];	/* of the last round that ended; what they are is the duty's own */
+	int64		so_far[DIFS_DUTY_RESULTS];	/* results of the round that runs or ran last; what they are is the duty's own */
+	int64		result[DIFS_DUTY_RESULTS];	/* the same of the last round that ended */
 	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why the last round did not end well; empty if it did */
 } DifsDutyState;
 
@@ -231,7 +251,7 @@ typedef struct DifsShared
 static inline bool
 difs_class_equal(const DifsClass *a, const DifsClass *b)
 {
-	return a->replicas == b->replicas && strcmp(a->tier, b->tier) == 0;
+	return a->replicas == b->replicas && a->placement == b->placement && strcmp(a->tier, b->tier) == 0;
 }
 
 extern DifsShared *difs_shared;	/* NULL: not in shared_preload_libraries */

@@ -28,6 +28,7 @@
 #include "src/inline.h"
 #include "src/inode.h"
 #include "src/journal.h"
+#include "src/placement_function.h"
 #include "src/quota.h"
 #include "src/report.h"
 #include "src/retain.h"
@@ -255,6 +256,14 @@ decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume)
 	volume->has_trash = !nulls[DIFS_VOLUME_TRASH_FOR - 1];
 	if (volume->has_trash)
 		volume->trash_for = *DatumGetIntervalP(values[DIFS_VOLUME_TRASH_FOR - 1]);
+	volume->before_put[0] = '\0';
+	if (!nulls[DIFS_VOLUME_BEFORE_PUT - 1])
+		text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_BEFORE_PUT - 1]), volume->before_put, sizeof(volume->before_put));
+	volume->placement[0] = '\0';
+	if (!nulls[DIFS_VOLUME_PLACEMENT - 1])
+		text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_PLACEMENT - 1]), volume->placement, sizeof(volume->placement));
+	volume->placement_changes = DatumGetInt32(values[DIFS_VOLUME_PLACEMENT_CHANGES - 1]);
+	volume->class.placement = difs_placement_key(volume);
 }
 
 static DifsDigest
@@ -353,6 +362,11 @@ set_columns(const DifsVolume *volume, Datum *values, bool *nulls)
 	nulls[DIFS_VOLUME_KEEP_FOR - 1] = !volume->retention.has_keep_for;
 	values[DIFS_VOLUME_TRASH_FOR - 1] = IntervalPGetDatum(&volume->trash_for);
 	nulls[DIFS_VOLUME_TRASH_FOR - 1] = !volume->has_trash;
+	values[DIFS_VOLUME_BEFORE_PUT - 1] = CStringGetTextDatum(volume->before_put);
+	nulls[DIFS_VOLUME_BEFORE_PUT - 1] = volume->before_put[0] == '\0';
+	values[DIFS_VOLUME_PLACEMENT - 1] = CStringGetTextDatum(volume->placement);
+	nulls[DIFS_VOLUME_PLACEMENT - 1] = volume->placement[0] == '\0';
+	values[DIFS_VOLUME_PLACEMENT_CHANGES - 1] = Int32GetDatum(volume->placement_changes);
 }
 
 /* Fills in id and root. */
@@ -501,7 +515,7 @@ seconds_of(const Interval *interval)
 }
 
 /* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit, journal, journal_keep,
- * notify, quota_bytes, quota_files, quota_exact, versioning, keep_versions, keep_for, trash_for) -> id */
+ * notify, quota_bytes, quota_files, quota_exact, versioning, keep_versions, keep_for, trash_for, before_put) -> id */
 PG_FUNCTION_INFO_V1(difs_volume_create);
 Datum
 difs_volume_create(PG_FUNCTION_ARGS)
@@ -520,6 +534,8 @@ difs_volume_create(PG_FUNCTION_ARGS)
 
 	difs_volume_policy(fcinfo, &volume);
 	difs_volume_keeping(fcinfo, 14, &volume);
+	if (!PG_ARGISNULL(18))
+		difs_hook_argument(fcinfo, 18, volume.before_put);
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	difs_volume_check_name(&volume, name);
 	strlcpy(volume.name, name, sizeof(volume.name));

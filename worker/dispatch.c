@@ -20,9 +20,11 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "utils/timestamp.h"
 
 #include "common/fault.h"
+#include "src/counters.h"
 #include "src/settings.h"
 #include "src/staging.h"
 #include "worker/streamer.h"
@@ -37,6 +39,7 @@ static dlist_head waiting = DLIST_STATIC_INIT(waiting);
 static dlist_head active = DLIST_STATIC_INIT(active);
 static uint64 to_be_stored_bytes = 0;	/* of all slots in the two lists */
 static int	turns_unanswered = 0;	/* turns of the loop that have sent something, since an answer came */
+static int	sent = 0;				/* tries begun in this turn */
 static bool hurry = false;		/* something came back to waiting since the list was last gone through */
 
 static void take(int number);
@@ -47,6 +50,7 @@ static void leave_try(int number);
 static void try_again(int number, const DifsError *why);
 static void fail_group(int index, DifsErrorCode code, const char *why);
 static void finish(int number);
+static void report_slow(int number);
 static void fail(int number, const DifsError *why);
 static void end(int number, const DifsError *why);
 static bool has_waited(int number, int limit_ms, TimestampTz now);
@@ -74,7 +78,6 @@ difs_dispatch_queue(bool due)
 	static const DifsError unwanted = {DIFS_ERROR_IO, 0, "abandoned"};
 	DifsClass	stuck = {0};	/* there is no group for this class, so the others of it need not be tried */
 	dlist_mutable_iter iter;
-	bool		sent = false;
 	int			number;
 
 	hurry = false;
@@ -88,15 +91,16 @@ difs_dispatch_queue(bool due)
 		slot = difs_stream_slot(number);
 		if (pg_atomic_read_u32(&slot->abandoned))
 			fail(number, &unwanted);
-		else if (difs_class_equal(&slot->class, &stuck))
-			continue;
-		else if (start(number))
-			sent = true;
-		else
+		else if (!difs_class_equal(&slot->class, &stuck) && !start(number))
 			stuck = slot->class;
 	}
-	if (sent)
+	if (sent > 0)
+	{
 		turns_unanswered++;
+		difs_counters_streamer(DIFS_STREAMER_BATCHES, 1);
+		difs_counters_streamer(DIFS_STREAMER_SENT, sent);
+		sent = 0;
+	}
 }
 
 void
@@ -114,10 +118,13 @@ difs_dispatch_reply(DifsOutlet *outlet, const DifsFrame *frame)
 		return;					/* of a try that was given up */
 	if (frame->status == DIFS_OK)
 	{
+		difs_counters_io(DIFS_IO_PUT, outlet->server, difs_stream_slot(number)->stored_length,
+						 difs_streamer_now - attempt->sent_at);
 		if (difs_attempt_answered(attempt, outlet))
 			finish(number);
 		return;
 	}
+	difs_counters_io_failed(DIFS_IO_PUT, outlet->server, 1);
 	difs_conn_reply_error(outlet->conn, frame, &error);
 	if (frame->status == DIFS_ERROR_FENCED)
 		fail(number, &error);
@@ -285,6 +292,7 @@ start(int number)
 	slot->segment = segment;
 	slot->group = group.id;
 	attempt->tries++;
+	sent++;
 	dlist_delete(&attempt->node);
 	dlist_push_tail(&active, &attempt->node);
 	pg_atomic_write_u32(&slot->state, DIFS_SLOT_SENT);
@@ -331,6 +339,7 @@ try_again(int number, const DifsError *why)
 		fail(number, why);
 		return;
 	}
+	difs_counters_streamer(DIFS_STREAMER_TRIED_AGAIN, 1);
 	leave_try(number);
 	put_back(number);
 }
@@ -362,10 +371,37 @@ finish(int number)
 	DifsAttempt *attempt = difs_attempt(number);
 
 	DIFS_FAULT("streamer.segment.acknowledged");
+	difs_counters_streamer(DIFS_STREAMER_STORED, 1);
+	difs_counters_streamer(DIFS_STREAMER_BYTES, difs_stream_slot(number)->stored_length);
+	difs_counters_streamer(DIFS_STREAMER_WAITED_US, attempt->sent_at - difs_stream_slot(number)->queued_at);
+	difs_counters_streamer(DIFS_STREAMER_STORING_US, difs_streamer_now - attempt->sent_at);
+	report_slow(number);
 	difs_choice_release(attempt->group, difs_stream_slot(number));
 	dlist_delete(&attempt->node);
 	end(number, &none);
 	DIFS_FAULT("streamer.segment.stored");
+}
+
+/* Where the time went between here and the chunk servers; what the backend waited for is its own to log (src/slow.h). */
+static void
+report_slow(int number)
+{
+	DifsAttempt *attempt = difs_attempt(number);
+	DifsSlot   *slot = difs_stream_slot(number);
+	StringInfoData servers;
+
+	if (difs_log_min_duration < 0 || difs_streamer_now - slot->queued_at < difs_log_min_duration * INT64CONST(1000))
+		return;
+	initStringInfo(&servers);
+	for (int i = 0; i < attempt->members; i++)
+		appendStringInfo(&servers, "%s%s", i == 0 ? "" : ", ", attempt->outlet[i]->name);
+	ereport(LOG,
+			(errmsg("difs streamer: slow segment " UINT64_FORMAT " of %u bytes: %.3f ms", slot->segment, slot->stored_length,
+					(difs_streamer_now - slot->queued_at) / 1000.0),
+			 errdetail("It waited %.3f ms for a block group and for its turn, in %d tries; then %s took %.3f ms.",
+					   (attempt->sent_at - slot->queued_at) / 1000.0, attempt->tries, servers.data,
+					   (difs_streamer_now - attempt->sent_at) / 1000.0)));
+	pfree(servers.data);
 }
 
 /* The slot fails, or is no longer wanted: waiting or active. */
@@ -374,6 +410,8 @@ fail(int number, const DifsError *why)
 {
 	DifsAttempt *attempt = difs_attempt(number);
 
+	if (!pg_atomic_read_u32(&difs_stream_slot(number)->abandoned))
+		difs_counters_streamer(DIFS_STREAMER_FAILED, 1);
 	if (attempt->unanswered != 0)
 		leave_try(number);
 	else

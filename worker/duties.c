@@ -17,11 +17,13 @@
 #include "src/claim.h"
 #include "src/report.h"
 #include "src/settings.h"
+#include "src/wait.h"
 #include "worker/claim_watch.h"
 #include "worker/collect.h"
 #include "worker/compact.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
+#include "worker/place.h"
 #include "worker/process.h"
 #include "worker/repair.h"
 #include "worker/scrub.h"
@@ -38,10 +40,10 @@ const DifsDuty difs_duties[DIFS_DUTIES] = {
 	[DIFS_DUTY_COLLECT] = {"collect", &difs_collect_interval, difs_collect_round},
 	[DIFS_DUTY_UNSTAGE] = {"unstage", &difs_unstage_interval, difs_unstage_round},
 	[DIFS_DUTY_COMPACT] = {"compact", &difs_compact_interval, difs_compact_round},
+	[DIFS_DUTY_PLACE] = {"place", &only_when_wanted, difs_place_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];
-static TimestampTz not_before[DIFS_DUTIES];
 
 static bool is_due(DifsDutyKind kind, TimestampTz *next);
 static void start(DifsDutyKind kind);
@@ -105,7 +107,7 @@ difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
 		LWLockRelease(&difs_shared->lock);
 		if (stopped || state->ended_round >= awaited)
 			break;
-		ConditionVariableSleep(&difs_shared->changed, PG_WAIT_EXTENSION);
+		ConditionVariableSleep(&difs_shared->changed, difs_wait_event(DIFS_WAIT_DUTY));
 	}
 	ConditionVariableCancelSleep();
 	if (stopped || state->problem[0] != '\0')
@@ -115,22 +117,31 @@ difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
 				 errdetail("%s", stopped ? "The workers of this database have stopped." : state->problem)));
 }
 
+TimestampTz
+difs_duty_due(DifsDutyKind kind, const DifsDutyState *state)
+{
+	int			interval_ms = *difs_duties[kind].interval_ms;
+	TimestampTz due = DT_NOEND;
+
+	if (state->wanted)
+		due = state->ended;
+	else if (interval_ms > 0)
+		due = TimestampTzPlusMilliseconds(state->ended, interval_ms);
+	if (state->problem[0] != '\0')
+		due = Max(due, TimestampTzPlusMilliseconds(state->ended, FAILED_PAUSE_MS));
+	return due;
+}
+
 static bool
 is_due(DifsDutyKind kind, TimestampTz *next)
 {
 	DifsDutyState *state = &difs_keeper_database->duties[kind];
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz due = DT_NOEND;
-	int			interval_ms = *difs_duties[kind].interval_ms;
+	TimestampTz due;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
-	if (state->wanted)
-		due = now;
-	else if (interval_ms > 0)
-		due = TimestampTzPlusMilliseconds(state->ended, interval_ms);
+	due = difs_duty_due(kind, state);
 	LWLockRelease(&difs_shared->lock);
-	if (due < not_before[kind])
-		due = not_before[kind];
 	difs_process_by(next, due);
 	return due <= now;
 }
@@ -161,6 +172,7 @@ start(DifsDutyKind kind)
 	state->round++;
 	state->started = GetCurrentTimestamp();
 	state->done = state->total = 0;
+	memset(state->so_far, 0, sizeof(state->so_far));
 	LWLockRelease(&difs_shared->lock);
 
 	before = MemoryContextSwitchTo(TopMemoryContext);
@@ -194,10 +206,9 @@ has_ended(DifsDutyKind kind)
 	{
 		state->ended_round = state->round;
 		state->ended = GetCurrentTimestamp();
+		state->phase[0] = '\0';
 		strlcpy(state->problem, "its process could not be started, or died", sizeof(state->problem));
 	}
-	if (state->problem[0] != '\0')
-		not_before[kind] = difs_process_in(FAILED_PAUSE_MS);
 	LWLockRelease(&difs_shared->lock);
 	ConditionVariableBroadcast(&difs_shared->changed);
 	return true;

@@ -13,6 +13,7 @@
  *	scrub.c      reads everything again, and mends it
  *	unstage.c    staged segments, to chunk servers
  *	compact.c    files that were written in many small parts, into whole segments
+ *	place.c      what placement functions say about new block groups
  *	…            one file each; the table is in duties.c
  */
 #ifndef DIFS_DUTIES_H
@@ -41,11 +42,15 @@ extern void difs_duties_stop(void);
 /* The process of a round. */
 extern PGDLLEXPORT void difs_duty_main(Datum arg);
 
+/* When the next round is to begin, as the settings of this process and the last round say, in the past too; DT_NOEND: when it is wanted. */
+extern TimestampTz difs_duty_due(DifsDutyKind kind, const DifsDutyState *state);
+
 /* In a round: the database's entry; transactions as in keeper.h (false: the extension is gone, end the round); and results. */
 extern DifsDatabase *difs_duty_database;
 extern bool difs_duty_begin(void);
 extern void difs_duty_commit(void);
 extern bool difs_duty_asked(void);	/* somebody has asked for this round */
+extern void difs_duty_phase(const char *phase);	/* begins: up to 31 bytes, words of the documentation */
 extern void difs_duty_progress(int64 done, int64 total);
 extern void difs_duty_result(int index, int64 value);
 

@@ -28,8 +28,8 @@
 DifsDatabase *difs_duty_database = NULL;
 
 static DifsDutyState *state = NULL;
+static const char *name = NULL;	/* of the duty */
 static MemoryContext round_context;
-static int64 results[DIFS_DUTY_RESULTS];
 static char problem[DIFS_ERROR_TEXT_SIZE] = "it was stopped";
 
 static void attach(int index, int kind);
@@ -132,6 +132,15 @@ difs_duty_asked(void)
 }
 
 void
+difs_duty_phase(const char *phase)
+{
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	strlcpy(state->phase, phase, sizeof(state->phase));
+	state->done = state->total = 0;
+	LWLockRelease(&difs_shared->lock);
+}
+
+void
 difs_duty_progress(int64 done, int64 total)
 {
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
@@ -144,7 +153,9 @@ void
 difs_duty_result(int index, int64 value)
 {
 	Assert(index >= 0 && index < DIFS_DUTY_RESULTS);
-	results[index] = value;
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	state->so_far[index] = value;
+	LWLockRelease(&difs_shared->lock);
 }
 
 static void
@@ -154,6 +165,7 @@ attach(int index, int kind)
 
 	difs_duty_database = &difs_shared->databases[index];
 	state = &difs_duty_database->duties[kind];
+	name = difs_duties[kind].name;
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	mine = difs_duty_database->database == MyDatabaseId && difs_duty_database->state == DIFS_DATABASE_RUNNING &&
 		state->proc == -1;
@@ -168,15 +180,25 @@ attach(int index, int kind)
 static void
 leave(int code, Datum arg)
 {
+	bool		failed_before;
+
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	state->proc = -1;
 	state->ended = GetCurrentTimestamp();
 	state->ended_round = state->round;
-	memcpy(state->result, results, sizeof(results));
+	failed_before = state->problem[0] != '\0';
+	state->phase[0] = '\0';
+	memcpy(state->result, state->so_far, sizeof(state->result));
 	strlcpy(state->problem, problem, sizeof(state->problem));
 	LWLockRelease(&difs_shared->lock);
 	ConditionVariableBroadcast(&difs_shared->changed);
 	difs_wake(difs_duty_database->keeper);
+	if (failed_before && problem[0] == '\0')
+		ereport(LOG,
+				(errmsg("difs keeper: a round of \"%s\" has ended well again", name)));
+	else if (!failed_before && problem[0] != '\0')
+		ereport(LOG,
+				(errmsg("difs keeper: a round of \"%s\" has failed: %s", name, problem)));
 }
 
 static void

@@ -18,8 +18,10 @@
 #include "src/claim.h"
 #include "src/compat.h"
 #include "src/connect.h"
+#include "src/counters.h"
 #include "src/servers.h"
 #include "src/settings.h"
+#include "src/wait.h"
 #include "worker/streamer.h"
 
 #define RETRY_MS 500
@@ -134,7 +136,7 @@ difs_outlets_wait(long timeout_ms)
 	if (wait_set_stale || fds_changed())
 		build_wait_set();
 	update_wait_set();
-	count = WaitEventSetWait(wait_set, timeout_ms, happened, lengthof(happened), PG_WAIT_EXTENSION);
+	count = WaitEventSetWait(wait_set, timeout_ms, happened, lengthof(happened), difs_wait_event(DIFS_WAIT_STREAMER_MAIN));
 	ResetLatch(MyLatch);
 	return count > 0;
 }
@@ -219,6 +221,7 @@ lose(DifsOutlet *outlet, const char *why)
 
 	snprintf(outlet->problem, sizeof(outlet->problem), "%s: %s", difs_conn_label(outlet->conn), why);
 	ereport(LOG, (errmsg("difs streamer: lost chunk server %s", outlet->problem)));
+	difs_counters_io_failed(DIFS_IO_PUT, outlet->server, outlet->outstanding);
 	difs_dispatch_outlet_lost(outlet);
 	difs_conn_destroy(outlet->conn);
 	outlet->conn = NULL;
