@@ -155,6 +155,7 @@ typedef struct DifsDutyState
 	uint64		ended_round;	/* the last round that has ended, well or not */
 	TimestampTz started;		/* of the round that runs or ran last */
 	TimestampTz ended;
+	int			again_ms;		/* not 0: the round that ended last has left work, for a round so long afterwards */
 	char		phase[DIFS_PHASE_SIZE];	/* what the round that runs is at; empty: it says nothing about that */
 	int64		done;			/* progress: work done and to be done in this phase, in units of the duty's own */
 	int64		total;

@@ -126,7 +126,7 @@ difs_duty_due(DifsDutyKind kind, const DifsDutyState *state)
 	if (state->wanted)
 		due = state->ended;
 	else if (interval_ms > 0)
-		due = TimestampTzPlusMilliseconds(state->ended, interval_ms);
+		due = TimestampTzPlusMilliseconds(state->ended, state->again_ms > 0 ? Min(state->again_ms, interval_ms) : interval_ms);
 	if (state->problem[0] != '\0')
 		due = Max(due, TimestampTzPlusMilliseconds(state->ended, FAILED_PAUSE_MS));
 	return due;
@@ -172,6 +172,7 @@ start(DifsDutyKind kind)
 	state->round++;
 	state->started = GetCurrentTimestamp();
 	state->done = state->total = 0;
+	state->again_ms = 0;
 	memset(state->so_far, 0, sizeof(state->so_far));
 	LWLockRelease(&difs_shared->lock);
 

@@ -53,6 +53,7 @@ extern bool difs_duty_asked(void);	/* somebody has asked for this round */
 extern void difs_duty_phase(const char *phase);	/* begins: up to 31 bytes, words of the documentation */
 extern void difs_duty_progress(int64 done, int64 total);
 extern void difs_duty_result(int index, int64 value);
+extern void difs_duty_again(int again_ms);	/* there will be work left: the next round comes so soon, unless rounds are only asked for */
 
 /* Backend: asks for a round now. */
 extern void difs_duty_want(DifsDatabase *database, DifsDutyKind kind);

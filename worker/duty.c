@@ -158,6 +158,14 @@ difs_duty_result(int index, int64 value)
 	LWLockRelease(&difs_shared->lock);
 }
 
+void
+difs_duty_again(int again_ms)
+{
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	state->again_ms = again_ms;
+	LWLockRelease(&difs_shared->lock);
+}
+
 static void
 attach(int index, int kind)
 {
