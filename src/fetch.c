@@ -26,7 +26,8 @@
 
 typedef struct Fetch
 {
-	const char *path;
+	const DifsFetchRange *ranges;	/* behind that of the plan */
+	const DifsFetchRange *ranges_end;
 	DifsPlan	plan;
 	bool		planned;		/* no piece is left to be begun */
 	bool		held;			/* next_piece waits for room in the window */
@@ -36,9 +37,11 @@ typedef struct Fetch
 	DifsLane	lanes[MAX_LANES];
 } Fetch;
 
-static pg_noinline void fetch_planned(const DifsPlan *plan, const DifsPiece *first);
+static bool first_piece(const DifsFetchRange *range, DifsPlan *plan, DifsPiece *piece);
+static pg_noinline void fetch_planned(const DifsPlan *plan, const DifsPiece *first, const DifsFetchRange *ranges, int count);
 static void run(Fetch *fetch);
 static void begin_pieces(Fetch *fetch);
+static bool next_piece(Fetch *fetch);
 static void begin_piece(Fetch *fetch, DifsLane *lane);
 static bool fits_window(const Fetch *fetch);
 static void move_lanes(Fetch *fetch);
@@ -59,28 +62,48 @@ static void give_up_silent(Fetch *fetch);
 void
 difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int64 length, DifsCaching caching, char *out)
 {
+	DifsFetchRange range = {path, version, offset, length, caching, out};
+
+	difs_fetch_ranges(&range, 1);
+}
+
+void
+difs_fetch_ranges(const DifsFetchRange *ranges, int count)
+{
 	DifsPlan	plan;
 	DifsPiece	piece;
 
-	if (difs_version_is_inline(version))
-	{
-		difs_inline_read(path, version, offset, length, out);
-		return;
-	}
-	difs_plan_begin(&plan, path, version, offset, length, caching, out);
-	if (difs_plan_next(&plan, &piece))
-		fetch_planned(&plan, &piece);
+	for (int i = 0; i < count; i++)
+		if (first_piece(&ranges[i], &plan, &piece))
+		{
+			fetch_planned(&plan, &piece, &ranges[i + 1], count - i - 1);
+			return;
+		}
 }
 
-/* From the first piece on that is not in the cache. */
+/* False: all of the range is there already. */
+static bool
+first_piece(const DifsFetchRange *range, DifsPlan *plan, DifsPiece *piece)
+{
+	if (difs_version_is_inline(range->version))
+	{
+		difs_inline_read(range->path, range->version, range->offset, range->length, range->out);
+		return false;
+	}
+	difs_plan_begin(plan, range->path, range->version, range->offset, range->length, range->caching, range->out);
+	return difs_plan_next(plan, piece);
+}
+
+/* From the first piece on that is not in the cache, then the ranges behind it. */
 static pg_noinline void
-fetch_planned(const DifsPlan *plan, const DifsPiece *first)
+fetch_planned(const DifsPlan *plan, const DifsPiece *first, const DifsFetchRange *ranges, int count)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs fetch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Fetch	   *fetch = palloc(sizeof(Fetch));
 
-	fetch->path = plan->path;
+	fetch->ranges = ranges;
+	fetch->ranges_end = ranges + count;
 	fetch->plan = *plan;
 	fetch->planned = false;
 	fetch->held = true;
@@ -138,7 +161,7 @@ begin_pieces(Fetch *fetch)
 			continue;
 		if (!fetch->held && !fetch->planned)
 		{
-			fetch->held = difs_plan_next(&fetch->plan, &fetch->next_piece);
+			fetch->held = next_piece(fetch);
 			fetch->planned = !fetch->held;
 		}
 		if (!fetch->held || !fits_window(fetch))
@@ -147,13 +170,24 @@ begin_pieces(Fetch *fetch)
 	}
 }
 
+/* Of this range, or of the next one that has one. The piece that is held is always the plan's. */
+static bool
+next_piece(Fetch *fetch)
+{
+	bool		found = difs_plan_next(&fetch->plan, &fetch->next_piece);
+
+	while (!found && fetch->ranges < fetch->ranges_end)
+		found = first_piece(fetch->ranges++, &fetch->plan, &fetch->next_piece);
+	return found;
+}
+
 static void
 begin_piece(Fetch *fetch, DifsLane *lane)
 {
 	fetch->held = false;
 	fetch->busy++;
 	fetch->busy_bytes += fetch->next_piece.get_length;
-	difs_lane_begin(lane, &fetch->next_piece, fetch->path);
+	difs_lane_begin(lane, &fetch->next_piece, fetch->plan.path);
 	lane->try_ms = difs_server_timeout + fetch->busy_bytes / DIFS_SLOWEST_BYTES_PER_MS;
 	if (lane->piece.chunked && difs_lane_begin_chunks(lane))
 		lane_done(fetch, lane);
