@@ -18,6 +18,7 @@ my $difs = DifsCommand->new($cluster);
 my $dir = $cluster->dir;
 $cluster->sql(q{SELECT difs_volume_create('two', replicas => 2, compression => 'zstd', compression_level => 1)},
 	q{SELECT difs_volume_create('small', replicas => 2, segment_size => 4096)},
+	q{SELECT difs_volume_create('medium', segment_size => 16777216, compression => 'none')},
 	q{SELECT difs_volume_create('large', segment_size => 67108864, compression => 'none')});
 my $random = $cluster->write_file('random', DifsCluster::random_bytes(40_000_003, 'random'));
 my $text = $cluster->write_file('text', DifsCluster::text_bytes(40_000_003, 'text'));
@@ -48,6 +49,20 @@ is($cluster->sql(q{SELECT count(*) FROM difs_fsck(deep => true, digests => true)
 my $before = DifsCommand::digest($random);
 $difs->done('--no-direct', 'put', $random, '/indirect');
 is($cluster->sql(q{SELECT size FROM difs_stat('/indirect')}), -s $random, '--no-direct');
+
+# What chunk servers have received into is kept for what comes next, and given back when nothing does.
+sub given_back
+{
+	my $bytes = 0;
+	foreach my $server ($cluster->servers)
+	{
+		my %kib = slurp_file('/proc/' . $server->pid . '/status') =~ /^(VmHWM|VmRSS):\s+(\d+) kB/mg;
+		$bytes += ($kib{VmHWM} - $kib{VmRSS}) * 1024;
+	}
+	return $bytes;
+}
+$difs->done('put', $random, 'medium:/random');
+ok(DifsCluster::poll_until(sub { given_back() >= 16 << 20 }), 'chunk servers give memory back');
 
 # a server is killed while a file is put, and while it is got
 foreach my $round (1 .. 2)
