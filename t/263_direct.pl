@@ -23,6 +23,20 @@ $cluster->sql(q{SELECT difs_volume_create('two', replicas => 2, compression => '
 my $random = $cluster->write_file('random', DifsCluster::random_bytes(40_000_003, 'random'));
 my $text = $cluster->write_file('text', DifsCluster::text_bytes(40_000_003, 'text'));
 
+# What chunk servers have received into is kept for what comes next, and given back when nothing does.
+sub given_back
+{
+	my $bytes = 0;
+	foreach my $server ($cluster->servers)
+	{
+		my %kib = slurp_file('/proc/' . $server->pid . '/status') =~ /^(VmHWM|VmRSS):\s+(\d+) kB/mg;
+		$bytes += ($kib{VmHWM} - $kib{VmRSS}) * 1024;
+	}
+	return $bytes;
+}
+$difs->done('put', $random, 'medium:/random');
+ok(DifsCluster::poll_until(sub { given_back() >= 16 << 20 }), 'chunk servers give memory back');
+
 foreach my $volume (qw(main two small large))
 {
 	foreach my $file ($random, $text)
@@ -49,20 +63,6 @@ is($cluster->sql(q{SELECT count(*) FROM difs_fsck(deep => true, digests => true)
 my $before = DifsCommand::digest($random);
 $difs->done('--no-direct', 'put', $random, '/indirect');
 is($cluster->sql(q{SELECT size FROM difs_stat('/indirect')}), -s $random, '--no-direct');
-
-# What chunk servers have received into is kept for what comes next, and given back when nothing does.
-sub given_back
-{
-	my $bytes = 0;
-	foreach my $server ($cluster->servers)
-	{
-		my %kib = slurp_file('/proc/' . $server->pid . '/status') =~ /^(VmHWM|VmRSS):\s+(\d+) kB/mg;
-		$bytes += ($kib{VmHWM} - $kib{VmRSS}) * 1024;
-	}
-	return $bytes;
-}
-$difs->done('put', $random, 'medium:/random');
-ok(DifsCluster::poll_until(sub { given_back() >= 16 << 20 }), 'chunk servers give memory back');
 
 # a server is killed while a file is put, and while it is got
 foreach my $round (1 .. 2)
