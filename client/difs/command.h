@@ -6,7 +6,7 @@
  *	output.c     sizes, times and names for people; tables and JSON out of results
  *	progress.c   the bar
  *	local.c      local names and files
- *	plan.c       what is to be moved: a list that put, get and their relatives fill and work off
+ *	plan.c       what is to be moved: a list that put, get and their relatives fill and work off; put_plan.c puts it
  *
  * Every command is a function that returns an exit code, in a file of its own or with its relatives.
  */
@@ -117,6 +117,16 @@ extern int	summary_end(const Summary *summary);	/* exit code */
 extern double seconds_now(void);
 
 /* plan.c */
+
+/* The last argument, where the others go: a directory to put them into, or the name itself. */
+typedef struct Target
+{
+	char	   *path;
+	bool		into;
+} Target;
+extern bool target_argument(int argc, char **argv, bool exact, Target *target);	/* in the database, connected first; exact: -T. False: complained */
+extern char *target_name(const Target *target, const char *source);	/* of one of the others. The caller's */
+
 typedef struct Item
 {
 	char	   *from;

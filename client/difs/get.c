@@ -49,6 +49,7 @@ static void get_link(const Item *item, Summary *summary);
 int
 run_get(int argc, char **argv)
 {
+	static char here[] = ".";
 	Transfer	transfer = {.keep_attributes = true};
 	DifsGetOptions options = {0};
 	Plan		plan = {0};
@@ -57,8 +58,7 @@ run_get(int argc, char **argv)
 	bool		exact = false;
 	bool		dry_run = false;
 	bool		part = false;
-	bool		into;
-	const char *target;
+	Target		target;
 	int			sources;
 	int			letter;
 	int			exit_code;
@@ -78,39 +78,35 @@ run_get(int argc, char **argv)
 		}
 	if (argc == optind)
 		return complain_usage("what is to be fetched?");
-	target = argc - optind > 1 ? argv[argc - 1] : ".";
+	target.path = argc - optind > 1 ? argv[argc - 1] : here;
 	sources = argc - optind > 1 ? argc - optind - 1 : 1;
-	into = !exact && (is_local_directory(target) || target[strlen(target) - 1] == '/');
-	if (sources > 1 && !into)
-		return complain_text("\"%s\" is not a directory, and there are several sources", target);
+	target.into = !exact && (is_local_directory(target.path) || target.path[strlen(target.path) - 1] == '/');
+	if (sources > 1 && !target.into)
+		return complain_text("\"%s\" is not a directory, and there are several sources", target.path);
 	if ((options.version != 0 || part) && (sources > 1 || recursive))
 		return complain_usage("--version and --range are for one file");
 	connect_database();
 
 	summary_begin(&summary, "got");
-	if (strcmp(target, "-") == 0 || options.version != 0 || part)
+	if (strcmp(target.path, "-") == 0 || options.version != 0 || part)
 	{
-		char	   *base = path_base(argv[optind]);
-		char	   *local = into ? path_join(target, base) : need_copy(target);
+		char	   *local = target_name(&target, argv[optind]);
 
 		options.keep_attributes = transfer.keep_attributes;
 		options.no_replace = transfer.no_replace;
 		options.sync = transfer.sync;
 		exit_code = get_single(argv[optind], local, &options, &summary);
-		free(base);
 		free(local);
 		return exit_code;
 	}
 	for (int i = 0; i < sources; i++)
 	{
 		char	   *path = argv[optind + i];
-		char	   *base = path_base(path);
 		char	   *local;
 
 		path_strip(path);
-		local = into && base[0] != '\0' ? path_join(target, base) : need_copy(target);
+		local = target_name(&target, path);
 		plan_remote(&plan, path, local, recursive);
-		free(base);
 		free(local);
 	}
 	summary.failed += plan.failed;
