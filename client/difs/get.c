@@ -36,6 +36,7 @@ typedef struct Getting
 	const Plan *plan;
 	const Transfer *transfer;
 	Summary    *summary;
+	Writer	   *writer;
 } Getting;
 
 static void range_argument(const char *text, DifsGetOptions *options);
@@ -43,6 +44,7 @@ static int	get_single(const char *path, const char *local, DifsGetOptions *optio
 static bool make_directory(const Item *item, Summary *summary);
 static size_t get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summary);
 static bool got(void *context, int64_t tag, const void *data, size_t length, const DifsFailure *failure);
+static void written(void *context, const Item *item, size_t length, int error);
 static void get_large(const Item *item, const Transfer *transfer, Summary *summary);
 static void get_link(const Item *item, Summary *summary);
 
@@ -234,8 +236,9 @@ make_directory(const Item *item, Summary *summary)
 static size_t
 get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summary)
 {
-	Getting		getting = {plan, transfer, summary};
+	Getting		getting = {plan, transfer, summary, NULL};
 	DifsBatch  *batch = difs_batch_get_begin(client, got, &getting);
+	bool		done;
 	size_t		i;
 
 	if (batch == NULL)
@@ -244,6 +247,7 @@ get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summ
 		summary->failed++;
 		return plan->count;
 	}
+	getting.writer = writer_begin(transfer, written, &getting);
 	for (i = from; i < plan->count; i++)
 	{
 		const Item *item = &plan->items[i];
@@ -258,13 +262,11 @@ get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summ
 			break;
 		}
 	}
-	if (!difs_batch_end(batch, NULL))
-	{
-		if (!was_cancelled())
-			complain();
-		return plan->count;
-	}
-	return i;
+	done = difs_batch_end(batch, NULL);
+	writer_end(getting.writer, was_cancelled());
+	if (!done && !was_cancelled())
+		complain();
+	return done ? i : plan->count;
 }
 
 static bool
@@ -273,27 +275,37 @@ got(void *context, int64_t tag, const void *data, size_t length, const DifsFailu
 	Getting    *getting = context;
 	const Item *item = &getting->plan->items[tag];
 
-	if (failure != NULL)
+	if (failure == NULL)
+		writer_give(getting->writer, item, data, length);
+	else
 	{
 		if (!was_cancelled())
 			complain_failure(item->from, failure);
 		getting->summary->failed++;
+		progress_done(item->size);
 	}
-	else if (write_small(item->to, data, length, getting->transfer->keep_attributes ? item : NULL, getting->transfer->no_replace))
+	return !was_cancelled();
+}
+
+static void
+written(void *context, const Item *item, size_t length, int error)
+{
+	Getting    *getting = context;
+
+	if (error == 0)
 	{
 		if (settings.verbose && !settings.json)
 			printf("%s -> %s\n", item->from, item->to);
 		getting->summary->files++;
 		getting->summary->bytes += (int64_t) length;
 	}
-	else if (!(errno == EEXIST && getting->transfer->no_replace))
+	else if (!(error == EEXIST && getting->transfer->no_replace))
 	{
-		complain_text("could not write \"%s\": %s", item->to, strerror(errno));
+		complain_text("could not write \"%s\": %s", item->to, strerror(error));
 		getting->summary->failed++;
 	}
 	progress_file(item->from);
 	progress_done(item->size);
-	return !was_cancelled();
 }
 
 static void
