@@ -18,7 +18,7 @@ typedef enum ItemKind
 } ItemKind;
 
 /* Files that are asked for by one statement. */
-#define GETS_FILES	64
+#define GETS_FILES	128
 typedef struct Gets
 {
 	struct Gets *next;			/* in batch->again */

@@ -1,7 +1,8 @@
 /*
  * fetch.c - segments from chunk servers, verified, into memory (fetch.h).
  *
- * Up to MAX_LANES requests are in flight at once, over all servers, but no more
+ * Up to MIN_LANES requests are in flight at once, over all servers, or as many as
+ * there are files to be read, but at most MAX_LANES, and no more
  * than WINDOW_BYTES of replies (or one reply, if that is larger), so memory stays
  * within the result plus that window.  Replies come in any order, and each goes
  * straight to its place.
@@ -21,7 +22,8 @@
 #include "src/inline.h"
 #include "src/settings.h"
 
-#define MAX_LANES		16
+#define MIN_LANES		16
+#define MAX_LANES		128
 #define WINDOW_BYTES	(16 * 1024 * 1024)
 
 typedef struct Fetch
@@ -34,7 +36,8 @@ typedef struct Fetch
 	DifsPiece	next_piece;
 	int			busy;			/* lanes in use */
 	uint64		busy_bytes;
-	DifsLane	lanes[MAX_LANES];
+	int			lane_count;
+	DifsLane	lanes[FLEXIBLE_ARRAY_MEMBER];
 } Fetch;
 
 static bool first_piece(const DifsFetchRange *range, DifsPlan *plan, DifsPiece *piece);
@@ -100,7 +103,8 @@ fetch_planned(const DifsPlan *plan, const DifsPiece *first, const DifsFetchRange
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs fetch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
-	Fetch	   *fetch = palloc(sizeof(Fetch));
+	int			lane_count = Min(Max(MIN_LANES, count + 1), MAX_LANES);
+	Fetch	   *fetch = palloc(offsetof(Fetch, lanes) + sizeof(DifsLane) * lane_count);
 
 	fetch->ranges = ranges;
 	fetch->ranges_end = ranges + count;
@@ -110,9 +114,10 @@ fetch_planned(const DifsPlan *plan, const DifsPiece *first, const DifsFetchRange
 	fetch->next_piece = *first;
 	fetch->busy = 0;
 	fetch->busy_bytes = 0;
-	for (int i = 0; i < MAX_LANES; i++)
+	fetch->lane_count = lane_count;
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
-		/* begin_piece() fills in the rest: most reads need one lane, and all of them are 15 kB */
+		/* begin_piece() fills in the rest: most reads need one lane, and all of them are 15 kB or more */
 		fetch->lanes[i].state = DIFS_LANE_FREE;
 		fetch->lanes[i].inflate = NULL;
 	}
@@ -124,7 +129,7 @@ fetch_planned(const DifsPlan *plan, const DifsPiece *first, const DifsFetchRange
 	PG_CATCH();
 	{
 		difs_link_close_busy();
-		for (int i = 0; i < MAX_LANES; i++)
+		for (int i = 0; i < fetch->lane_count; i++)
 			difs_inflate_drop(fetch->lanes[i].inflate);
 		PG_RE_THROW();
 	}
@@ -153,7 +158,7 @@ run(Fetch *fetch)
 static void
 begin_pieces(Fetch *fetch)
 {
-	for (int i = 0; i < MAX_LANES; i++)
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 
@@ -210,7 +215,7 @@ fits_window(const Fetch *fetch)
 static void
 move_lanes(Fetch *fetch)
 {
-	for (int i = 0; i < MAX_LANES; i++)
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 
@@ -292,7 +297,7 @@ take_head(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
 	int			member;
 	DifsError	error;
 
-	if (difs_lanes_find(fetch->lanes, MAX_LANES, link, frame->request, &lane, &member))
+	if (difs_lanes_find(fetch->lanes, fetch->lane_count, link, frame->request, &lane, &member))
 	{
 		difs_try_note_pace(&lane->tries[member]);
 		if (!difs_lane_take_head(lane, member, frame, difs_conn_control(link->conn), &payload_into, &error))
@@ -314,7 +319,7 @@ take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
 
 	link->proven = true;
 	link->suspect_until_ms = 0;
-	if (!difs_lanes_find(fetch->lanes, MAX_LANES, link, frame->request, &lane, &member))
+	if (!difs_lanes_find(fetch->lanes, fetch->lane_count, link, frame->request, &lane, &member))
 	{
 		link->in_flight--;
 		return;
@@ -374,7 +379,7 @@ lane_done(Fetch *fetch, DifsLane *lane)
 static void
 link_lost(Fetch *fetch, DifsLink *link, const DifsError *error, bool again)
 {
-	for (int i = 0; i < MAX_LANES; i++)
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 
@@ -404,7 +409,7 @@ wait_for_links(Fetch *fetch)
 	int64		now_ms = difs_link_clock_ms();
 	int64		deadline_ms = PG_INT64_MAX;
 
-	for (int i = 0; i < MAX_LANES; i++)
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 
@@ -437,7 +442,7 @@ give_up_silent(Fetch *fetch)
 {
 	int64		now_ms = difs_link_clock_ms();
 
-	for (int i = 0; i < MAX_LANES; i++)
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 		DifsError	error;
