@@ -2269,6 +2269,19 @@ COMMENT ON VIEW difs.collection_progress IS
 GRANT SELECT ON difs.collection_progress TO pg_monitor;
 
 --
+-- Many small files at once (src/get_many.c).
+--
+
+CREATE FUNCTION difs_get_many(paths text[], OUT path text, OUT data bytea)
+RETURNS SETOF record
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
+AS 'MODULE_PATHNAME', 'difs_get_many';
+COMMENT ON FUNCTION difs_get_many(text[]) IS
+'reads many files, one row each in the order of the paths, all of one snapshot; for small ones much faster than difs_get() one by one';
+REVOKE ALL ON FUNCTION difs_get_many(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs_get_many(text[]) TO PUBLIC;
+
+--
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
 -- pristine ones make way.
 --

@@ -84,6 +84,13 @@ difs_pwritev(int fd, struct iovec *vector, int count, uint64_t offset)
 	return true;
 }
 
+/* Whether it fails is for the sync to say, which comes behind it. */
+void
+difs_write_back(int fd, uint64_t offset, uint64_t size)
+{
+	(void) sync_file_range(fd, (off_t) offset, (off_t) size, SYNC_FILE_RANGE_WRITE);
+}
+
 bool
 difs_pwrite(int fd, const void *buffer, size_t size, uint64_t offset)
 {

@@ -10,6 +10,7 @@
 
 #include "directory.h"
 #include "log.h"
+#include "memory.h"
 #include "options.h"
 #include "register.h"
 #include "server.h"
@@ -55,6 +56,8 @@ prepare_process(void)
 {
 	struct rlimit limit;
 	int			fd;
+
+	difs_memory_prepare();
 
 	/* Descriptors 0 to 2 must not become those of group files. */
 	do

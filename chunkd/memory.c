@@ -11,19 +11,45 @@
  */
 #include "memory.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "connection.h"
 #include "log.h"
 
+#define MAPPED_FROM		(32 * 1024 * 1024)	/* the most that malloc knows */
+#define TRIM_FROM		(4 * 1024 * 1024)
+#define QUIET_MS		5000
+
 static bool charge(DifsBudget *budget, DifsRequest *request, size_t bytes);
+
+void
+difs_memory_prepare(void)
+{
+	mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
+	mallopt(M_TRIM_THRESHOLD, DIFS_BUDGET_BYTES);
+}
+
+void
+difs_memory_tick(DifsBudget *budget, uint64_t now_ms)
+{
+	if (budget->charged != budget->charged_before || budget->used > 0)
+	{
+		budget->charged_before = budget->charged;
+		budget->quiet_ms = now_ms;
+	}
+	else if (budget->charged >= TRIM_FROM && now_ms - budget->quiet_ms >= QUIET_MS)
+	{
+		malloc_trim(0);
+		budget->charged = budget->charged_before = 0;
+	}
+}
 
 void
 difs_budget_init(DifsBudget *budget)
 {
-	budget->used = 0;
-	budget->overdraft = NULL;
+	*budget = (DifsBudget) {0};
 	TAILQ_INIT(&budget->waiting);
 }
 
@@ -103,6 +129,7 @@ charge(DifsBudget *budget, DifsRequest *request, size_t bytes)
 		budget->overdraft = request;
 	}
 	budget->used += bytes;
+	budget->charged += bytes;
 	request->charged_bytes += bytes;
 	return true;
 }

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/queue.h>
 
 #define DIFS_BUDGET_BYTES (256 * 1024 * 1024)
@@ -28,7 +29,16 @@ typedef struct DifsBudget
 	size_t		used;
 	const struct DifsRequest *overdraft;	/* the one request that may go over the budget, or NULL */
 	DifsBudgetQueue waiting;	/* connections that have stopped to read, in order */
+	size_t		charged;		/* since memory was last given back to the system */
+	size_t		charged_before; /* the same, as it was at quiet_ms */
+	uint64_t	quiet_ms;
 } DifsBudget;
+
+/* At start: what is freed is kept for the next request, as pages that come fresh from the system for each of them cost as much as receiving into them. */
+extern void difs_memory_prepare(void);
+
+/* Now and then: gives it back to the system when there has been no request for a while. */
+extern void difs_memory_tick(DifsBudget *budget, uint64_t now_ms);
 
 extern void difs_budget_init(DifsBudget *budget);
 

@@ -328,6 +328,7 @@ on_tick(uv_timer_t *timer)
 			difs_connection_tick(connection, now_ms);
 	}
 	difs_pulls_tick(server);
+	difs_memory_tick(&server->budget, now_ms);
 	if (!server->stopping && !server->measuring && now_ms / TICK_MS % MEASURE_TICKS == 0)
 	{
 		Measure    *measure = difs_alloc(sizeof(*measure));

@@ -5,70 +5,22 @@
  * bytes are on their way; then the oldest ones are waited for.  The connection does not block, so that answers are taken while
  * statements still leave: a server that waits until its answers are read is read from.
  *
- * Changes are one transaction: after the first error the server ignores what follows, up to the end.  Gets have a Sync behind every
- * SYNC_EVERY of them, since each costs a system call; what the server ignored after an error of one is asked for again, by itself,
- * at the end.
+ * Changes (batch_change.c) are one transaction: after the first error the server ignores what follows, up to the end.  Gets
+ * (batch_get.c) have a Sync behind each statement.
  */
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "client.h"
+#include "batch.h"
 
-#define WINDOW_ITEMS	512			/* a power of two */
 #define WINDOW_BYTES	((size_t) 16 << 20)
 #define FLUSH_EVERY		32			/* statements after which the server is asked for its answers */
-#define SYNC_EVERY		16			/* gets */
+#define MOVE_EVERY		16			/* changes after which answers are taken */
 
-typedef enum ItemKind
-{
-	ITEM_STATEMENT,
-	ITEM_GET,
-	ITEM_SYNC
-} ItemKind;
-
-typedef struct Item
-{
-	ItemKind	kind;
-	int64_t		tag;
-	size_t		bytes;
-	bool		answered;			/* the result is there, the NULL behind it is not */
-	char	   *path;				/* of a get */
-} Item;
-
-/* A get that the server ignored. */
-typedef struct Ignored
-{
-	struct Ignored *next;
-	int64_t		tag;
-	char	   *path;
-} Ignored;
-
-struct DifsBatch
-{
-	DifsClient *client;
-	DifsGotCallback got;
-	void	   *context;
-	bool		own;				/* transaction */
-	bool		failed;
-	int64_t		failed_tag;
-	size_t		window;				/* bytes that may be on their way */
-	size_t		bytes;				/* that are */
-	unsigned	first;				/* of the ring; both grow for ever */
-	unsigned	next;
-	unsigned	unasked;			/* statements since the last request for answers */
-	unsigned	unsynced;			/* gets since the last Sync */
-	Ignored    *ignored;
-	Item		ring[WINDOW_ITEMS];
-};
-
-static DifsBatch *begin(DifsClient *client);
-static bool sync_gets(DifsBatch *batch);
-static void ask_again(DifsBatch *batch);
-static bool send_statement(DifsBatch *batch, ItemKind kind, Statement statement, int count, const Parameter *parameters, size_t bytes, int64_t tag);
-static void note(DifsBatch *batch, ItemKind kind, size_t bytes, int64_t tag);
+static bool sync_statement(DifsBatch *batch);
+static void note(DifsBatch *batch, ItemKind kind, size_t bytes, int64_t tag, Gets *gets);
 static bool move(DifsBatch *batch, unsigned items, size_t bytes);
 static void take_result(DifsBatch *batch);
 static void answer(DifsBatch *batch, Item *item, const PGresult *result);
@@ -81,39 +33,23 @@ difs_batch_begin(DifsClient *client)
 
 	if (!client_ready(client))
 		return NULL;
-	for (Statement statement = 0; statement < STATEMENT_GET; statement++)
+	for (Statement statement = 0; statement < STATEMENT_GET_MANY; statement++)
 		if (!client_prepare(client, statement))
 			return NULL;
-	batch = begin(client);
+	batch = batch_begin(client);
 	if (batch != NULL && PQtransactionStatus(client->conn) == PQTRANS_IDLE)
 	{
 		batch->own = true;
 		if (!PQsendQueryParams(client->conn, "BEGIN", 0, NULL, NULL, NULL, NULL, 0))
 			broken(batch);
 		else
-			note(batch, ITEM_STATEMENT, 0, -1);
+			note(batch, ITEM_STATEMENT, 0, -1, NULL);
 	}
 	return batch;
 }
 
 DifsBatch *
-difs_batch_get_begin(DifsClient *client, DifsGotCallback callback, void *context)
-{
-	DifsBatch  *batch;
-
-	if (!client_ready(client) || !client_prepare(client, STATEMENT_GET))
-		return NULL;
-	batch = begin(client);
-	if (batch != NULL)
-	{
-		batch->got = callback;
-		batch->context = context;
-	}
-	return batch;
-}
-
-static DifsBatch *
-begin(DifsClient *client)
+batch_begin(DifsClient *client)
 {
 	DifsBatch  *batch = calloc(1, sizeof(*batch));
 
@@ -136,91 +72,7 @@ begin(DifsClient *client)
 }
 
 bool
-difs_batch_put(DifsBatch *batch, const char *path, const void *data, size_t length, const DifsPutOptions *options, int64_t tag)
-{
-	static const DifsPutOptions none;
-	const DifsPutOptions *with = options != NULL ? options : &none;
-	char		octal[16];
-	Parameter	parameters[7] = {
-		TEXT(path), BYTES(data != NULL ? data : "", length),
-		with->create_only ? TEXT("0") : with->if_version != 0 ? NUMBER(with->if_version) : TEXT(NULL),
-		BOOLEAN(with->parents),
-		TEXT(with->media_type), TEXT(NULL), with->mtime_us != NULL ? NUMBER(*with->mtime_us) : TEXT(NULL)
-	};
-	bool		attributes = with->media_type != NULL || with->mode != NULL || with->mtime_us != NULL;
-
-	if (length > MAX_VALUE)
-		return client_fail(batch->client, DIFS_STATUS_ARGUMENT, "\"%s\" is too large for a batch", path);
-	if (with->mode != NULL)
-	{
-		snprintf(octal, sizeof(octal), "%04o", *with->mode & 07777);
-		parameters[5] = TEXT(octal);
-	}
-	return send_statement(batch, ITEM_STATEMENT, attributes ? STATEMENT_PUT_ATTRIBUTES : STATEMENT_PUT, attributes ? 7 : 4, parameters,
-						  length + strlen(path), tag);
-}
-
-bool
-difs_batch_mkdir(DifsBatch *batch, const char *path, bool parents, const uint32_t *mode, int64_t tag)
-{
-	char		octal[16];
-
-	if (mode == NULL)
-		return send_statement(batch, ITEM_STATEMENT, STATEMENT_MKDIR, 2, (Parameter[]) {TEXT(path), BOOLEAN(parents)}, strlen(path), tag);
-	snprintf(octal, sizeof(octal), "%04o", *mode & 07777);
-	return send_statement(batch, ITEM_STATEMENT, STATEMENT_MKDIR_MODE, 3, (Parameter[]) {TEXT(path), BOOLEAN(parents), TEXT(octal)},
-						  strlen(path), tag);
-}
-
-bool
-difs_batch_symlink(DifsBatch *batch, const char *target, const char *path, int64_t tag)
-{
-	return send_statement(batch, ITEM_STATEMENT, STATEMENT_SYMLINK, 2, (Parameter[]) {TEXT(target), TEXT(path)}, strlen(path), tag);
-}
-
-bool
-difs_batch_chmod(DifsBatch *batch, const char *path, uint32_t mode, int64_t tag)
-{
-	char		octal[16];
-
-	snprintf(octal, sizeof(octal), "%04o", mode & 07777);
-	return send_statement(batch, ITEM_STATEMENT, STATEMENT_CHMOD, 2, (Parameter[]) {TEXT(path), TEXT(octal)}, strlen(path), tag);
-}
-
-bool
-difs_batch_touch(DifsBatch *batch, const char *path, const int64_t *mtime_us, int64_t tag)
-{
-	return send_statement(batch, ITEM_STATEMENT, STATEMENT_TOUCH, 2, (Parameter[]) {TEXT(path), NUMBER(*mtime_us)}, strlen(path), tag);
-}
-
-bool
-difs_batch_copy(DifsBatch *batch, const char *from_path, const char *to_path, int64_t tag)
-{
-	return send_statement(batch, ITEM_STATEMENT, STATEMENT_COPY, 2, (Parameter[]) {TEXT(from_path), TEXT(to_path)}, strlen(from_path), tag);
-}
-
-bool
-difs_batch_get(DifsBatch *batch, const char *path, int64_t size, int64_t tag)
-{
-	if (!send_statement(batch, ITEM_GET, STATEMENT_GET, 1, (Parameter[]) {TEXT(path)}, (size_t) size, tag))
-		return false;
-	batch->ring[(batch->next - 1) % WINDOW_ITEMS].path = strdup(path);
-	return ++batch->unsynced < SYNC_EVERY || sync_gets(batch);
-}
-
-static bool
-sync_gets(DifsBatch *batch)
-{
-	if (!PQpipelineSync(batch->client->conn))
-		return broken(batch);
-	note(batch, ITEM_SYNC, 0, -1);
-	batch->unsynced = 0;
-	return true;
-}
-
-/* Waits until there is room, sends, and takes what answers there are. */
-static bool
-send_statement(DifsBatch *batch, ItemKind kind, Statement statement, int count, const Parameter *parameters, size_t bytes, int64_t tag)
+batch_send(DifsBatch *batch, Statement statement, int count, const Parameter *parameters, size_t bytes, int64_t tag, Gets *gets)
 {
 	DifsClient *client = batch->client;
 	const char *values[7];
@@ -228,32 +80,41 @@ send_statement(DifsBatch *batch, ItemKind kind, Statement statement, int count, 
 	int			formats[7];
 
 	if (atomic_load(&client->cancel_asked) && !batch->failed)
-	{
-		batch->failed = true;
-		client_fail(client, DIFS_STATUS_CANCELLED, "cancelled");
-	}
-	/* not for each statement, which would leave by itself then */
-	if (!batch->failed && (batch->next % SYNC_EVERY == 0 || batch->bytes + bytes > batch->window) &&
-		!move(batch, WINDOW_ITEMS - 2 * SYNC_EVERY - 4, bytes < batch->window ? batch->window - bytes : 0))
-		return false;
-	if (batch->failed)
-		return false;
+		batch_fail(batch, DIFS_STATUS_CANCELLED, "cancelled");
+	/* not for each change, which would leave by itself then */
+	if (!batch->failed && (gets != NULL || batch->next % MOVE_EVERY == 0 || batch->bytes + bytes > batch->window))
+		move(batch, WINDOW_ITEMS - 2 * MOVE_EVERY - 4, bytes < batch->window ? batch->window - bytes : 0);
 	for (int i = 0; i < count; i++)
 	{
 		values[i] = parameters[i].value;
 		lengths[i] = parameters[i].length;
 		formats[i] = parameters[i].binary;
 	}
-	if (!PQsendQueryPrepared(client->conn, client_statement_name(statement), count, values, lengths, formats, 1))
+	if (!batch->failed && !PQsendQueryPrepared(client->conn, client_statement_name(statement), count, values, lengths, formats, 1))
+		broken(batch);
+	if (batch->failed)
+	{
+		batch_free_gets(gets);
+		return false;
+	}
+	note(batch, gets != NULL ? ITEM_GETS : ITEM_STATEMENT, bytes, tag, gets);
+	return gets == NULL || sync_statement(batch);
+}
+
+static bool
+sync_statement(DifsBatch *batch)
+{
+	if (!PQpipelineSync(batch->client->conn))
 		return broken(batch);
-	note(batch, kind, bytes, tag);
+	note(batch, ITEM_SYNC, 0, -1, NULL);
+	batch->unasked = 0;
 	return true;
 }
 
 static void
-note(DifsBatch *batch, ItemKind kind, size_t bytes, int64_t tag)
+note(DifsBatch *batch, ItemKind kind, size_t bytes, int64_t tag, Gets *gets)
 {
-	batch->ring[batch->next++ % WINDOW_ITEMS] = (Item) {kind, tag, bytes, false, NULL};
+	batch->ring[batch->next++ % WINDOW_ITEMS] = (Item) {kind, tag, bytes, false, gets};
 	batch->bytes += bytes;
 	if (++batch->unasked >= FLUSH_EVERY && kind == ITEM_STATEMENT && PQsendFlushRequest(batch->client->conn))
 		batch->unasked = 0;
@@ -279,12 +140,6 @@ move(DifsBatch *batch, unsigned items, size_t bytes)
 		if (PQstatus(conn) != CONNECTION_OK)
 			return broken(batch);
 		/* what nobody has asked the answers of yet may be all that there is */
-		if (batch->unsynced > 0)
-		{
-			if (!sync_gets(batch))
-				return false;
-			continue;
-		}
 		if (batch->unasked > 0 && batch->got == NULL && PQsendFlushRequest(conn))
 		{
 			batch->unasked = 0;
@@ -306,7 +161,7 @@ take_result(DifsBatch *batch)
 		/* the end of an answer; with a broken connection also in place of one */
 		if (!item->answered)
 			broken(batch);
-		free(item->path);
+		batch_free_gets(item->gets);
 		batch->bytes -= item->bytes;
 		batch->first++;
 		return;
@@ -329,34 +184,10 @@ answer(DifsBatch *batch, Item *item, const PGresult *result)
 {
 	ExecStatusType status = PQresultStatus(result);
 	bool		good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
-	DifsFailure failure;
 
-	if (item->kind == ITEM_GET && status == PGRES_PIPELINE_ABORTED)
+	if (item->kind == ITEM_GETS)
 	{
-		Ignored    *ignored = malloc(sizeof(*ignored));
-
-		if (ignored == NULL)
-		{
-			batch->failed = true;
-			client_fail(batch->client, DIFS_STATUS_MEMORY, "out of memory");
-			return;
-		}
-		*ignored = (Ignored) {batch->ignored, item->tag, item->path};
-		item->path = NULL;
-		batch->ignored = ignored;
-		return;
-	}
-	if (item->kind == ITEM_GET && PQstatus(batch->client->conn) == CONNECTION_OK)
-	{
-		if (!good)
-			client_read_failure(batch->client, result, &failure);
-		if (!batch->failed &&
-			!batch->got(batch->context, item->tag, good ? PQgetvalue(result, 0, 0) : NULL, good ? (size_t) PQgetlength(result, 0, 0) : 0,
-						good ? NULL : &failure))
-		{
-			batch->failed = true;
-			client_fail(batch->client, DIFS_STATUS_CANCELLED, "cancelled");
-		}
+		batch_got(batch, item, result);
 		return;
 	}
 	if (good || batch->failed || status == PGRES_PIPELINE_ABORTED)
@@ -364,6 +195,13 @@ answer(DifsBatch *batch, Item *item, const PGresult *result)
 	batch->failed = true;
 	batch->failed_tag = item->tag;
 	client_fail_result(batch->client, result);
+}
+
+bool
+batch_fail(DifsBatch *batch, DifsStatus status, const char *message)
+{
+	batch->failed = true;
+	return client_fail(batch->client, status, "%s", message);
 }
 
 static bool
@@ -381,25 +219,23 @@ difs_batch_end(DifsBatch *batch, int64_t *failed_tag)
 	bool		failed;
 	DifsFailure failure;
 
+	batch_send_gathered(batch);
 	if (batch->own && !batch->failed && move(batch, WINDOW_ITEMS - 4, batch->window))
 	{
 		if (PQsendQueryParams(conn, "COMMIT", 0, NULL, NULL, NULL, NULL, 0))
-			note(batch, ITEM_STATEMENT, 0, -1);
+			note(batch, ITEM_STATEMENT, 0, -1, NULL);
 		else
 			broken(batch);
 	}
-	if (PQstatus(conn) == CONNECTION_OK && PQpipelineSync(conn))
-	{
-		note(batch, ITEM_SYNC, 0, -1);
-		batch->unasked = 0;
+	if (PQstatus(conn) == CONNECTION_OK && sync_statement(batch))
 		move(batch, 0, 0);
-	}
 	for (; batch->first != batch->next; batch->first++)
-		free(batch->ring[batch->first % WINDOW_ITEMS].path);	/* of a connection that is lost */
+		batch_free_gets(batch->ring[batch->first % WINDOW_ITEMS].gets);	/* of a connection that is lost */
+	batch_free_gets(batch->gathering);
 	client->in_batch = false;
 	PQexitPipelineMode(conn);
 	PQsetnonblocking(conn, 0);
-	ask_again(batch);
+	batch_ask_again(batch);
 	failed = batch->failed;
 	if (batch->own && difs_in_transaction(client))
 	{
@@ -413,40 +249,4 @@ difs_batch_end(DifsBatch *batch, int64_t *failed_tag)
 		*failed_tag = batch->failed_tag;
 	free(batch);
 	return !failed;
-}
-
-/* One by one, what the server ignored. */
-static void
-ask_again(DifsBatch *batch)
-{
-	DifsClient *client = batch->client;
-
-	while (batch->ignored != NULL)
-	{
-		Ignored    *ignored = batch->ignored;
-		PGresult   *result = NULL;
-		DifsFailure failure = {0};
-
-		if (!batch->failed && ignored->path != NULL)
-		{
-			result = client_query(client, true, "SELECT difs_get($1::text)", 1, (Parameter[]) {TEXT(ignored->path)});
-			failure = client->failure;
-			client_clear(client);
-			if (failure.status == DIFS_STATUS_CONNECTION || failure.status == DIFS_STATUS_CANCELLED)
-			{
-				client->failure = failure;
-				batch->failed = true;
-			}
-			else if (!batch->got(batch->context, ignored->tag, result != NULL ? PQgetvalue(result, 0, 0) : NULL,
-								 result != NULL ? (size_t) PQgetlength(result, 0, 0) : 0, result != NULL ? NULL : &failure))
-			{
-				batch->failed = true;
-				client_fail(client, DIFS_STATUS_CANCELLED, "cancelled");
-			}
-		}
-		PQclear(result);
-		batch->ignored = ignored->next;
-		free(ignored->path);
-		free(ignored);
-	}
 }

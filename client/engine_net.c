@@ -1,66 +1,25 @@
 /*
  * engine_net.c - the network thread: all connections to chunk servers in one poll() loop.
  *
- * A server that cannot be reached, falls silent for ENGINE_PATIENCE_MS while it owes an answer, or breaks its connection fails all that it
- * had; the next task that names it makes a new connection.  What a reply says is checked before any byte is taken: a GET's
- * header must be that of the segment which was asked for.
+ * The connections themselves are in engine_link.c.  What a reply says is checked before any byte is taken: a GET's header must be that of
+ * the segment which was asked for.
  */
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/bytes.h"
-#include "common/conn.h"
-#include "engine.h"
-
-#define MAX_LINKS		64
-#define MAX_REQUESTS	512
-
-/* A request that has no answer yet. */
-typedef struct Request
-{
-	Task	   *task;			/* NULL: free */
-	int			member;
-	int			link;
-	bool		sent;			/* false: the connection is not READY yet */
-} Request;
-
-typedef struct Link
-{
-	char		server[ENGINE_SERVER_SIZE]; /* "": free */
-	DifsConn   *conn;
-	int			owed;			/* requests */
-	uint64_t	moved;			/* when it was last looked at, and at what time */
-	int64_t		moved_ms;
-} Link;
-
-typedef struct Network
-{
-	Engine	   *engine;
-	Link		links[MAX_LINKS];
-	Request		requests[MAX_REQUESTS];
-	Task	   *waiting;		/* for room among the requests */
-	bool		stopping;		/* what fails now is not asked of another member */
-	uint8_t		control[DIFS_WIRE_MAX_CONTROL];
-} Network;
+#include "engine_net.h"
 
 static void take_tasks(Network *network);
 static bool has_room(const Network *network, int count);
 static void start_task(Network *network, Task *task);
 static void ask(Network *network, Task *task, int member);
-static int	find_link(Network *network, const char *server, const uint8_t *token);
-static bool parse_server(const char *server, DifsPeer *peer);
 static void send_request(Network *network, int number);
 static void advance(Network *network, int number);
 static void take_head(Network *network, Link *link, const DifsFrame *frame);
 static void take_frame(Network *network, Link *link, const DifsFrame *frame);
 static bool check_get(const Network *network, const Task *task, Link *link, const DifsFrame *frame, DifsError *error);
-static void answered(Network *network, Request *request, bool good, const DifsError *error);
-static void break_link(Network *network, int number, const DifsError *error);
-static void look_for_silence(Network *network);
-static int64_t now_ms(void);
 
 void *
 engine_network(void *argument)
@@ -94,7 +53,7 @@ engine_network(void *argument)
 			}
 			for (int i = 0; i < MAX_LINKS; i++)
 				if (network->links[i].conn != NULL && network->links[i].owed > 0)
-					break_link(network, i, &error);
+					engine_break_link(network, i, &error);
 			network->stopping = false;
 		}
 		take_tasks(network);
@@ -114,7 +73,7 @@ engine_network(void *argument)
 			busy = busy || link->owed > 0;
 		}
 		poll(sockets, (nfds_t) count, busy ? 500 : -1);
-		look_for_silence(network);
+		engine_look_for_silence(network);
 	}
 	for (int i = 0; i < MAX_LINKS; i++)
 		difs_conn_destroy(network->links[i].conn);
@@ -170,54 +129,19 @@ ask(Network *network, Task *task, int member)
 
 	while (request->task != NULL)
 		request++;
-	*request = (Request) {.task = task, .member = member, .link = find_link(network, task->servers[member], task->token)};
+	*request = (Request) {.task = task, .member = member, .link = engine_find_link(network, task->servers[member], task->token)};
 	if (request->link < 0)
 	{
 		DifsError	error;
 
 		difs_error_set(&error, DIFS_ERROR_ARGUMENT, "\"%s\" is not the address of a chunk server", task->servers[member]);
-		answered(network, request, false, &error);
+		engine_answered(network, request, false, &error);
 		return;
 	}
 	if (network->links[request->link].owed++ == 0)
-		network->links[request->link].moved_ms = now_ms();
+		network->links[request->link].moved_ms = engine_now_ms();
 	if (difs_conn_state(network->links[request->link].conn) == DIFS_CONN_READY)
 		send_request(network, (int) (request - network->requests));
-}
-
-/* The connection to a server, made if there is none. -1: it cannot be. */
-static int
-find_link(Network *network, const char *server, const uint8_t *token)
-{
-	int			unused = -1;
-	DifsPeer	peer = {.token = token, .tls = engine_tls(network->engine)};
-
-	for (int i = 0; i < MAX_LINKS; i++)
-	{
-		if (network->links[i].conn != NULL && strcmp(network->links[i].server, server) == 0)
-			return i;
-		if (network->links[i].conn == NULL && unused < 0)
-			unused = i;
-	}
-	if (unused < 0 || !parse_server(server, &peer))
-		return -1;
-	network->links[unused] = (Link) {.conn = difs_conn_create(&peer), .moved_ms = now_ms()};
-	snprintf(network->links[unused].server, ENGINE_SERVER_SIZE, "%s", server);
-	return network->links[unused].conn != NULL ? unused : -1;
-}
-
-static bool
-parse_server(const char *server, DifsPeer *peer)
-{
-	const char *equals = strchr(server, '=');
-	const char *colon = strrchr(server, ':');
-
-	if (equals == NULL || colon == NULL || colon < equals || equals - server >= DIFS_NAME_SIZE || colon - equals > (ptrdiff_t) sizeof(peer->host))
-		return false;
-	memcpy(peer->name, server, (size_t) (equals - server));
-	memcpy(peer->host, equals + 1, (size_t) (colon - equals - 1));
-	peer->port = (uint16_t) atoi(colon + 1);
-	return true;
 }
 
 /* Over a connection that is READY, since a token is used in its session. */
@@ -274,7 +198,7 @@ advance(Network *network, int number)
 				take_frame(network, link, &frame);
 				break;
 			case DIFS_EVENT_BROKEN:
-				break_link(network, number, difs_conn_error(link->conn));
+				engine_break_link(network, number, difs_conn_error(link->conn));
 				return;
 		}
 }
@@ -319,7 +243,7 @@ take_frame(Network *network, Link *link, const DifsFrame *frame)
 	}
 	else
 		good = difs_error_set(&error, DIFS_ERROR_PROTOCOL, "%s: its receipt is too long", difs_conn_label(link->conn));
-	answered(network, request, good, &error);
+	engine_answered(network, request, good, &error);
 }
 
 static bool
@@ -341,9 +265,8 @@ check_get(const Network *network, const Task *task, Link *link, const DifsFrame 
 	return true;
 }
 
-/* One answer of a task; the last one sends it on. */
-static void
-answered(Network *network, Request *request, bool good, const DifsError *error)
+void
+engine_answered(Network *network, Request *request, bool good, const DifsError *error)
 {
 	Task	   *task = request->task;
 
@@ -362,56 +285,4 @@ answered(Network *network, Request *request, bool good, const DifsError *error)
 		return;
 	}
 	engine_from_network(network->engine, task);
-}
-
-/* The payloads of its requests are not needed any more once the connection is gone. */
-static void
-break_link(Network *network, int number, const DifsError *error)
-{
-	Link	   *link = &network->links[number];
-	DifsError	reason = *error;
-
-	difs_conn_destroy(link->conn);
-	memset(link, 0, sizeof(*link));
-	/* a task that is asked of another member may get this very place among the links: the old requests are marked first */
-	for (int i = 0; i < MAX_REQUESTS; i++)
-		if (network->requests[i].task != NULL && network->requests[i].link == number)
-			network->requests[i].link = -1;
-	for (int i = 0; i < MAX_REQUESTS; i++)
-		if (network->requests[i].task != NULL && network->requests[i].link == -1)
-			answered(network, &network->requests[i], false, &reason);
-}
-
-static void
-look_for_silence(Network *network)
-{
-	int64_t		now = now_ms();
-
-	for (int i = 0; i < MAX_LINKS; i++)
-	{
-		Link	   *link = &network->links[i];
-		DifsError	error;
-
-		if (link->conn == NULL || link->owed == 0)
-			continue;
-		if (difs_conn_moved(link->conn) != link->moved)
-		{
-			link->moved = difs_conn_moved(link->conn);
-			link->moved_ms = now;
-		}
-		else if (now - link->moved_ms > (difs_conn_state(link->conn) == DIFS_CONN_READY ? ENGINE_PATIENCE_MS : ENGINE_CONNECT_MS))
-		{
-			difs_error_set(&error, DIFS_ERROR_NETWORK, "%s: does not answer", difs_conn_label(link->conn));
-			break_link(network, i, &error);
-		}
-	}
-}
-
-static int64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }

@@ -37,7 +37,7 @@ static const struct
 	[STATEMENT_CHMOD] = {"difs_chmod", "SELECT difs_chmod($1::text, $2::text)"},
 	[STATEMENT_TOUCH] = {"difs_touch", "SELECT difs_touch($1::text, mtime => pg_catalog.to_timestamp(0) + $2::bigint * interval '1 microsecond')"},
 	[STATEMENT_COPY] = {"difs_copy", "SELECT difs_copy($1::text, $2::text)"},
-	[STATEMENT_GET] = {"difs_get", "SELECT difs_get($1::text)"},
+	[STATEMENT_GET_MANY] = {"difs_get_many", "SELECT (file).data FROM (SELECT difs_get_many($1::text[]) AS file) AS files"},
 };
 
 static void fill(Arguments *arguments, int count, const Parameter *parameters);

@@ -2,65 +2,14 @@
  * upload.c - large files to chunk servers directly: the database says where, the servers say that they have it, the database believes
  * them by their receipts.
  *
- * This thread reads, asks for places and hands in receipts; the engine encodes and sends.  A segment that one of its servers did not take is
- * placed anew, somewhere else.  Without resume, all of it is one transaction, so an upload that breaks off leaves no row behind.  With it, begin and
+ * This thread reads, asks for places and hands in receipts (upload_place.c); the engine encodes and sends.  Without resume, all of it is one transaction, so an upload that breaks off leaves no row behind.  With it, begin and
  * receipts are committed as they go, and only the end is a transaction with the file.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "client.h"
-#include "engine.h"
-
-#define PLACES			32			/* asked for at once */
-#define RECEIPTS		64			/* segments whose receipts are handed in at once */
-#define MAX_TRIES		12			/* of one segment */
-#define FALL_BACK_TRIES	2			/* places that cannot be reached, before anything has been stored, mean that none can be */
-#define MAX_AVOIDED		8
-#define RECEIPT_TEXT	(2 * DIFS_RECEIPT_MAX_SIZE + 8)
-
-/* Numbers [from, to) that are stored already. */
-typedef struct Range
-{
-	int64_t		from;
-	int64_t		to;
-} Range;
-
-typedef struct Upload
-{
-	DifsClient *client;
-	const char *path;
-	const DifsPutOptions *options;
-	int64_t		id;
-	uint32_t	segment_size;
-	int			level;
-
-	DifsReader	reader;
-	void	   *reader_context;
-	const char *begun;				/* read before */
-	size_t		begun_length;
-	int64_t		size;				/* -1: not known */
-	int64_t		total;				/* read */
-	int64_t		confirmed;			/* bytes of segments that are stored */
-	int64_t		sent;				/* segments that are, by this call */
-	bool		fall_back;			/* no chunk server can be reached from here */
-
-	PGresult   *places;				/* of numbers from first_place on; NULL: none */
-	int64_t		first_place;
-	int64_t		avoid[MAX_AVOIDED];	/* block groups that have failed */
-	int			avoided;
-
-	char	   *receipts;			/* a bytea[] in the making */
-	size_t		receipts_length;
-	size_t		receipts_room;
-	int			receipt_segments;
-
-	Range	   *done;
-	int			done_count;
-	int			tries[64];			/* of the segment in a task */
-} Upload;
+#include "upload.h"
 
 /* What was read, and not stored, and the rest. */
 typedef struct Replay
@@ -76,11 +25,6 @@ static void read_done(Upload *up, const char *text);
 static bool transfer(Upload *up);
 static bool next_segment(Upload *up, Task *task, bool *ended);
 static bool is_done(const Upload *up, int64_t number);
-static bool place(Upload *up, Task *task, bool anew);
-static bool ask_places(Upload *up, int64_t first, int count);
-static Task *take_back(Upload *up, Task *task, bool *good);
-static bool hand_in(Upload *up);
-static bool add_receipts(Upload *up, const Task *task);
 static bool commit(Upload *up, int64_t *version);
 static ssize_t replay(void *context, void *buffer, size_t length);
 
@@ -96,7 +40,7 @@ upload(DifsClient *client, const char *path, DifsReader reader, void *reader_con
 	bool		done;
 
 	if (resumable)
-		done = resume(&up, &found) && (found || begin(&up)) && transfer(&up) && hand_in(&up) && client_enter(client, &own) && commit(&up, version);
+		done = resume(&up, &found) && (found || begin(&up)) && transfer(&up) && upload_hand_in(&up) && client_enter(client, &own) && commit(&up, version);
 	else
 		done = client_enter(client, &own) && begin(&up) && transfer(&up) && commit(&up, version);
 	direct_stop(client);
@@ -215,7 +159,7 @@ transfer(Upload *up)
 		if (task == NULL && fresh < client->task_count)
 			task = &client->tasks[fresh++];
 		while (good && task == NULL)
-			task = take_back(up, engine_wait(client->engine, 200), &good);
+			task = upload_take_back(up, engine_wait(client->engine, 200), &good);
 		if (!good)
 			break;
 		task->number = number;
@@ -229,10 +173,10 @@ transfer(Upload *up)
 			continue;				/* with the same task */
 		}
 		up->tries[task - client->tasks] = 0;
-		good = place(up, task, false);
+		good = upload_place(up, task, false);
 		if (good)
 			engine_submit(client->engine, task);
-		task = good ? take_back(up, engine_wait(client->engine, 0), &good) : NULL;
+		task = good ? upload_take_back(up, engine_wait(client->engine, 0), &good) : NULL;
 	}
 	while (good)
 	{
@@ -240,7 +184,7 @@ transfer(Upload *up)
 
 		if (back == NULL && up->confirmed == up->total)
 			break;
-		take_back(up, back, &good);
+		upload_take_back(up, back, &good);
 	}
 	if (good && up->size >= 0 && up->total != up->size)
 		return client_fail(client, DIFS_STATUS_CHANGED, "\"%s\": %lld bytes came instead of %lld", up->path, (long long) up->total, (long long) up->size);
@@ -288,154 +232,13 @@ is_done(const Upload *up, int64_t number)
 	return false;
 }
 
-/* anew: it had one that failed. */
-static bool
-place(Upload *up, Task *task, bool anew)
-{
-	int64_t		row = task->number - up->first_place;
-
-	if (anew || up->places == NULL || row < 0 || row >= PQntuples(up->places))
-	{
-		int64_t		left = up->size >= 0 && !anew ? (up->size - task->number * (int64_t) up->segment_size + up->segment_size - 1) / up->segment_size : PLACES;
-		int			count = anew ? 1 : left < 1 ? 1 : left > PLACES ? PLACES : (int) left;
-
-		/* of a stream nobody knows how long it will be: the first places are few */
-		if (up->size < 0 && task->number < PLACES)
-			count = anew ? 1 : 4;
-		if (!ask_places(up, task->number, count))
-			return false;
-		row = 0;
-	}
-	if (row >= PQntuples(up->places) || binary_int8(up->places, (int) row, 0) != task->number ||
-		!direct_place(task, PQgetvalue(up->places, (int) row, 3), PQgetvalue(up->places, (int) row, 4), (size_t) PQgetlength(up->places, (int) row, 4),
-					  (uint64_t) binary_int8(up->places, (int) row, 1), (uint64_t) binary_int8(up->places, (int) row, 2)))
-		return client_fail(up->client, DIFS_STATUS_SERVER, "\"%s\": the database server named no place for segment %lld", up->path, (long long) task->number);
-	if (anew)
-	{
-		PQclear(up->places);
-		up->places = NULL;
-	}
-	return true;
-}
-
-static bool
-ask_places(Upload *up, int64_t first, int count)
-{
-	char		avoid[MAX_AVOIDED * 22 + 3] = "{";
-
-	for (int i = 0; i < up->avoided && i < MAX_AVOIDED; i++)
-		sprintf(avoid + strlen(avoid), "%s%lld", i > 0 ? "," : "", (long long) up->avoid[i]);
-	strcat(avoid, "}");
-	PQclear(up->places);
-	up->first_place = first;
-	up->places = client_query(up->client, true,
-							  "SELECT number, segment, block_group, pg_catalog.array_to_string(servers, E'\\n'), token"
-							  " FROM difs_upload_place($1::bigint, $2::bigint, $3::integer, $4::bigint[]) ORDER BY number", 4,
-							  (Parameter[]) {NUMBER(up->id), NUMBER(first), NUMBER(count), up->avoided > 0 ? TEXT(avoid) : TEXT(NULL)});
-	return up->places != NULL;
-}
-
-/* What became of a task (NULL: nothing, it took too long). Returns the task if it is free again. */
-static Task *
-take_back(Upload *up, Task *task, bool *good)
-{
-	DifsClient *client = up->client;
-	int		   *tries;
-
-	*good = client_tell(client, up->options->progress, up->options->context, up->confirmed, up->size, false);
-	if (*good && atomic_exchange(&client->cancel_asked, false))
-		*good = client_fail(client, DIFS_STATUS_CANCELLED, "cancelled");
-	if (task == NULL || !*good)
-		return NULL;
-	tries = &up->tries[task - client->tasks];
-	if (task->result == TASK_DONE)
-	{
-		client->direct = DIRECT_YES;
-		up->confirmed += task->raw_length;
-		up->sent++;
-		*good = add_receipts(up, task) && (up->receipt_segments < RECEIPTS || hand_in(up));
-		return task;
-	}
-	if (task->result == TASK_BROKEN)
-		*good = direct_fail(client, task, up->path);
-	else if (++*tries > FALL_BACK_TRIES && task->error.code == DIFS_ERROR_NETWORK && client->direct == DIRECT_MAYBE && up->sent == 0 && up->done_count == 0)
-	{
-		/* not one of several servers: it is the way to them */
-		up->fall_back = true;
-		*good = direct_fail(client, task, up->path);
-	}
-	else if (*tries > MAX_TRIES)
-		*good = direct_fail(client, task, up->path);
-	else
-	{
-		/* a server that is just starting again gets a moment */
-		if (*tries > 3)
-			nanosleep(&(struct timespec) {.tv_nsec = 200000000}, NULL);
-		up->avoid[up->avoided++ % MAX_AVOIDED] = (int64_t) task->group;
-		if (up->avoided == 2 * MAX_AVOIDED)
-			up->avoided = MAX_AVOIDED;
-		*good = place(up, task, true);
-		if (*good)
-			engine_submit(client->engine, task);
-	}
-	return NULL;
-}
-
-/* Of all members, as an element of an array each. */
-static bool
-add_receipts(Upload *up, const Task *task)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (int member = 0; member < task->server_count; member++)
-	{
-		char	   *to;
-
-		if (up->receipts_room - up->receipts_length < RECEIPT_TEXT + 2)
-		{
-			size_t		room = up->receipts_room > 0 ? 2 * up->receipts_room : 65536;
-			char	   *more = realloc(up->receipts, room);
-
-			if (more == NULL)
-				return client_fail(up->client, DIFS_STATUS_MEMORY, "out of memory");
-			up->receipts = more;
-			up->receipts_room = room;
-		}
-		to = up->receipts + up->receipts_length;
-		to += sprintf(to, "%s\"\\\\x", up->receipts_length == 0 ? "{" : ",");
-		for (size_t i = 0; i < task->receipt_length[member]; i++)
-		{
-			*to++ = digits[task->receipt[member][i] >> 4];
-			*to++ = digits[task->receipt[member][i] & 15];
-		}
-		*to++ = '"';
-		up->receipts_length = (size_t) (to - up->receipts);
-	}
-	up->receipt_segments++;
-	return true;
-}
-
-static bool
-hand_in(Upload *up)
-{
-	bool		done;
-
-	if (up->receipt_segments == 0)
-		return true;
-	strcpy(up->receipts + up->receipts_length, "}");
-	done = client_command(up->client, "SELECT difs_upload_receipts($1::bigint, $2::bytea[])", 2, (Parameter[]) {NUMBER(up->id), TEXT(up->receipts)});
-	up->receipts_length = 0;
-	up->receipt_segments = 0;
-	return done;
-}
-
 static bool
 commit(Upload *up, int64_t *version)
 {
 	DifsPutOptions rest = *up->options;
 	PGresult   *result;
 
-	if (!hand_in(up))
+	if (!upload_hand_in(up))
 		return false;
 	result = client_query(up->client, true, "SELECT difs_upload_commit($1::bigint, NULL, $2::bigint)", 2, (Parameter[]) {NUMBER(up->id), NUMBER(up->total)});
 	if (result == NULL)

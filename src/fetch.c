@@ -1,7 +1,8 @@
 /*
  * fetch.c - segments from chunk servers, verified, into memory (fetch.h).
  *
- * Up to MAX_LANES requests are in flight at once, over all servers, but no more
+ * Up to MIN_LANES requests are in flight at once, over all servers, or as many as
+ * there are files to be read, but at most MAX_LANES, and no more
  * than WINDOW_BYTES of replies (or one reply, if that is larger), so memory stays
  * within the result plus that window.  Replies come in any order, and each goes
  * straight to its place.
@@ -24,24 +25,29 @@
 #include "src/settings.h"
 #include "src/slow.h"
 
-#define MAX_LANES		16
+#define MIN_LANES		16
+#define MAX_LANES		128
 #define WINDOW_BYTES	(16 * 1024 * 1024)
 
 typedef struct Fetch
 {
-	const char *path;
+	const DifsFetchRange *ranges;	/* behind that of the plan */
+	const DifsFetchRange *ranges_end;
 	DifsPlan	plan;
 	bool		planned;		/* no piece is left to be begun */
 	bool		held;			/* next_piece waits for room in the window */
 	DifsPiece	next_piece;
 	int			busy;			/* lanes in use */
 	uint64		busy_bytes;
-	DifsLane	lanes[MAX_LANES];
+	int			lane_count;
+	DifsLane	lanes[FLEXIBLE_ARRAY_MEMBER];
 } Fetch;
 
-static pg_noinline void fetch_planned(const DifsPlan *plan, const DifsPiece *first);
+static bool first_piece(const DifsFetchRange *range, DifsPlan *plan, DifsPiece *piece);
+static pg_noinline void fetch_planned(const DifsPlan *plan, const DifsPiece *first, const DifsFetchRange *ranges, int count);
 static void run(Fetch *fetch);
 static void begin_pieces(Fetch *fetch);
+static bool next_piece(Fetch *fetch);
 static void begin_piece(Fetch *fetch, DifsLane *lane);
 static bool fits_window(const Fetch *fetch);
 static void move_lanes(Fetch *fetch);
@@ -62,38 +68,60 @@ static void give_up_silent(Fetch *fetch);
 void
 difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int64 length, DifsCaching caching, char *out)
 {
+	DifsFetchRange range = {path, version, offset, length, caching, out};
+
+	difs_fetch_ranges(&range, 1);
+}
+
+void
+difs_fetch_ranges(const DifsFetchRange *ranges, int count)
+{
 	DifsPlan	plan;
 	DifsPiece	piece;
 
-	difs_slow_read_bytes += length;
-	if (difs_version_is_inline(version))
-	{
-		difs_inline_read(path, version, offset, length, out);
-		return;
-	}
-	difs_plan_begin(&plan, path, version, offset, length, caching, out);
-	if (difs_plan_next(&plan, &piece))
-		fetch_planned(&plan, &piece);
+	for (int i = 0; i < count; i++)
+		if (first_piece(&ranges[i], &plan, &piece))
+		{
+			fetch_planned(&plan, &piece, &ranges[i + 1], count - i - 1);
+			return;
+		}
 }
 
-/* From the first piece on that is not in the cache. */
+/* False: all of the range is there already. */
+static bool
+first_piece(const DifsFetchRange *range, DifsPlan *plan, DifsPiece *piece)
+{
+	difs_slow_read_bytes += range->length;
+	if (difs_version_is_inline(range->version))
+	{
+		difs_inline_read(range->path, range->version, range->offset, range->length, range->out);
+		return false;
+	}
+	difs_plan_begin(plan, range->path, range->version, range->offset, range->length, range->caching, range->out);
+	return difs_plan_next(plan, piece);
+}
+
+/* From the first piece on that is not in the cache, then the ranges behind it. */
 static pg_noinline void
-fetch_planned(const DifsPlan *plan, const DifsPiece *first)
+fetch_planned(const DifsPlan *plan, const DifsPiece *first, const DifsFetchRange *ranges, int count)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs fetch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
-	Fetch	   *fetch = palloc(sizeof(Fetch));
+	int			lane_count = Min(Max(MIN_LANES, count + 1), MAX_LANES);
+	Fetch	   *fetch = palloc(offsetof(Fetch, lanes) + sizeof(DifsLane) * lane_count);
 
-	fetch->path = plan->path;
+	fetch->ranges = ranges;
+	fetch->ranges_end = ranges + count;
 	fetch->plan = *plan;
 	fetch->planned = false;
 	fetch->held = true;
 	fetch->next_piece = *first;
 	fetch->busy = 0;
 	fetch->busy_bytes = 0;
-	for (int i = 0; i < MAX_LANES; i++)
+	fetch->lane_count = lane_count;
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
-		/* begin_piece() fills in the rest: most reads need one lane, and all of them are 15 kB */
+		/* begin_piece() fills in the rest: most reads need one lane, and all of them are 15 kB or more */
 		fetch->lanes[i].state = DIFS_LANE_FREE;
 		fetch->lanes[i].inflate = NULL;
 	}
@@ -105,7 +133,7 @@ fetch_planned(const DifsPlan *plan, const DifsPiece *first)
 	PG_CATCH();
 	{
 		difs_link_close_busy();
-		for (int i = 0; i < MAX_LANES; i++)
+		for (int i = 0; i < fetch->lane_count; i++)
 			difs_inflate_drop(fetch->lanes[i].inflate);
 		PG_RE_THROW();
 	}
@@ -134,7 +162,7 @@ run(Fetch *fetch)
 static void
 begin_pieces(Fetch *fetch)
 {
-	for (int i = 0; i < MAX_LANES; i++)
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 
@@ -142,7 +170,7 @@ begin_pieces(Fetch *fetch)
 			continue;
 		if (!fetch->held && !fetch->planned)
 		{
-			fetch->held = difs_plan_next(&fetch->plan, &fetch->next_piece);
+			fetch->held = next_piece(fetch);
 			fetch->planned = !fetch->held;
 		}
 		if (!fetch->held || !fits_window(fetch))
@@ -151,13 +179,24 @@ begin_pieces(Fetch *fetch)
 	}
 }
 
+/* Of this range, or of the next one that has one. The piece that is held is always the plan's. */
+static bool
+next_piece(Fetch *fetch)
+{
+	bool		found = difs_plan_next(&fetch->plan, &fetch->next_piece);
+
+	while (!found && fetch->ranges < fetch->ranges_end)
+		found = first_piece(fetch->ranges++, &fetch->plan, &fetch->next_piece);
+	return found;
+}
+
 static void
 begin_piece(Fetch *fetch, DifsLane *lane)
 {
 	fetch->held = false;
 	fetch->busy++;
 	fetch->busy_bytes += fetch->next_piece.get_length;
-	difs_lane_begin(lane, &fetch->next_piece, fetch->path);
+	difs_lane_begin(lane, &fetch->next_piece, fetch->plan.path);
 	lane->try_ms = difs_server_timeout + fetch->busy_bytes / DIFS_SLOWEST_BYTES_PER_MS;
 	if (lane->piece.chunked && difs_lane_begin_chunks(lane))
 		lane_done(fetch, lane);
@@ -180,7 +219,7 @@ fits_window(const Fetch *fetch)
 static void
 move_lanes(Fetch *fetch)
 {
-	for (int i = 0; i < MAX_LANES; i++)
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 
@@ -264,7 +303,7 @@ take_head(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
 	int			member;
 	DifsError	error;
 
-	if (difs_lanes_find(fetch->lanes, MAX_LANES, link, frame->request, &lane, &member))
+	if (difs_lanes_find(fetch->lanes, fetch->lane_count, link, frame->request, &lane, &member))
 	{
 		difs_try_note_pace(&lane->tries[member]);
 		if (!difs_lane_take_head(lane, member, frame, difs_conn_control(link->conn), &payload_into, &error))
@@ -288,7 +327,7 @@ take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame, int64 now_us)
 
 	link->proven = true;
 	link->suspect_until_ms = 0;
-	if (!difs_lanes_find(fetch->lanes, MAX_LANES, link, frame->request, &lane, &member))
+	if (!difs_lanes_find(fetch->lanes, fetch->lane_count, link, frame->request, &lane, &member))
 	{
 		link->in_flight--;
 		return;
@@ -351,7 +390,7 @@ lane_done(Fetch *fetch, DifsLane *lane)
 static void
 link_lost(Fetch *fetch, DifsLink *link, const DifsError *error, bool again)
 {
-	for (int i = 0; i < MAX_LANES; i++)
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 
@@ -381,7 +420,7 @@ wait_for_links(Fetch *fetch)
 	int64		now_ms = difs_link_clock_ms();
 	int64		deadline_ms = PG_INT64_MAX;
 
-	for (int i = 0; i < MAX_LANES; i++)
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 
@@ -414,7 +453,7 @@ give_up_silent(Fetch *fetch)
 {
 	int64		now_ms = difs_link_clock_ms();
 
-	for (int i = 0; i < MAX_LANES; i++)
+	for (int i = 0; i < fetch->lane_count; i++)
 	{
 		DifsLane   *lane = &fetch->lanes[i];
 		DifsError	error;

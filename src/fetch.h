@@ -18,4 +18,18 @@
 extern void difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int64 length,
 							 DifsCaching caching, char *out);
 
+/* A range of a version to be read with others. */
+typedef struct DifsFetchRange
+{
+	const char *path;
+	const DifsVersion *version;
+	int64		offset;
+	int64		length;
+	DifsCaching caching;
+	char	   *out;
+} DifsFetchRange;
+
+/* The same for many, whose segments are in flight together. Out of an error nobody learns which of the others were read. */
+extern void difs_fetch_ranges(const DifsFetchRange *ranges, int count);
+
 #endif

@@ -46,6 +46,7 @@ typedef struct Reading
 	ExprContext *expression;
 } Reading;
 
+static void open_version(DifsWalk *walk, int32 number, char **path, DifsVersion *version);
 static void clip_range(FunctionCallInfo fcinfo, int64 size, int64 *offset, int64 *length);
 static bytea *fetch_bytes(const char *path, const DifsVersion *version, int64 offset, int64 length, DifsCaching caching);
 static Reading *begin_reading(FunctionCallInfo fcinfo);
@@ -56,26 +57,48 @@ static Datum next_piece(Reading *reading, TupleDesc desc);
 void
 difs_get_open(FunctionCallInfo fcinfo, int path_argument, int version_argument, char **path, DifsVersion *version)
 {
-	DifsWalk	walk;
-	int32		number;
-	bool		found;
+	text	   *path_text = PG_GETARG_TEXT_PP(path_argument);
 
 	if (PG_ARGISNULL(version_argument))
-		difs_path_find_file(PG_GETARG_TEXT_PP(path_argument), &walk);
+		difs_get_current(path_text, path, version);
 	else
-		difs_marker_path_find(PG_GETARG_TEXT_PP(path_argument), &walk);
-	difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
-	number = PG_ARGISNULL(version_argument) ? walk.inode.version : PG_GETARG_INT32(version_argument);
-	found = number == walk.inode.version ? difs_version_of_inode(&walk.inode, version)
-		: difs_version_find(walk.inode.ino, number, version);
+		difs_get_numbered(path_text, PG_GETARG_INT32(version_argument), path, version);
+}
+
+void
+difs_get_current(text *path_text, char **path, DifsVersion *version)
+{
+	DifsWalk	walk;
+
+	difs_path_find_file(path_text, &walk);
+	open_version(&walk, walk.inode.version, path, version);
+}
+
+void
+difs_get_numbered(text *path_text, int32 number, char **path, DifsVersion *version)
+{
+	DifsWalk	walk;
+
+	difs_marker_path_find(path_text, &walk);
+	open_version(&walk, number, path, version);
+}
+
+static void
+open_version(DifsWalk *walk, int32 number, char **path, DifsVersion *version)
+{
+	bool		found;
+
+	difs_perm_require(&walk->inode, DIFS_MAY_READ, walk->path->text);
+	found = number == walk->inode.version ? difs_version_of_inode(&walk->inode, version)
+		: difs_version_find(walk->inode.ino, number, version);
 	if (!found || version->deleted)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_NO_FILE),
-				 errmsg("version %d of file \"%s\" does not exist", number, walk.path->text),
+				 errmsg("version %d of file \"%s\" does not exist", number, walk->path->text),
 				 errhint("difs_versions() lists the versions of a file.")));
 	difs_pending_settle(version->map_ino);
-	difs_atime_note(&walk.inode);
-	*path = pstrdup(walk.path->text);
+	difs_atime_note(&walk->inode);
+	*path = pstrdup(walk->path->text);
 }
 
 /* Arguments 2 and 3 are offset and length (null: to the end); what lies behind the end of the file is cut off. */
@@ -96,12 +119,26 @@ clip_range(FunctionCallInfo fcinfo, int64 size, int64 *offset, int64 *length)
 	*length = Min(*length, size - *offset);
 }
 
+bytea *
+difs_get_room(const char *path, int64 length)
+{
+	bytea	   *bytes;
+
+	if (length > (int64) (MaxAllocSize - VARHDRSZ))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%lld bytes of file \"%s\" do not fit into one value", (long long) length, path),
+				 errhint("Use difs_read() or difs_export(), or ask for a shorter range with \"offset\" and length.")));
+	bytes = palloc(VARHDRSZ + length);
+	SET_VARSIZE(bytes, VARHDRSZ + length);
+	return bytes;
+}
+
 static bytea *
 fetch_bytes(const char *path, const DifsVersion *version, int64 offset, int64 length, DifsCaching caching)
 {
-	bytea	   *bytes = palloc(VARHDRSZ + length);
+	bytea	   *bytes = difs_get_room(path, length);
 
-	SET_VARSIZE(bytes, VARHDRSZ + length);
 	if (length > 0)
 		difs_fetch_range(path, version, offset, length, caching, VARDATA(bytes));
 	return bytes;
@@ -197,11 +234,6 @@ difs_get(PG_FUNCTION_ARGS)
 	difs_read_begin();
 	difs_get_open(fcinfo, 0, 1, &path, &version);
 	clip_range(fcinfo, version.size, &offset, &length);
-	if (length > (int64) (MaxAllocSize - VARHDRSZ))
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%lld bytes of file \"%s\" do not fit into one value", (long long) length, path),
-				 errhint("Use difs_read() or difs_export(), or ask for a shorter range with \"offset\" and length.")));
 	bytes = fetch_bytes(path, &version, offset, length, difs_cache_for(length));
 	difs_read_end();
 	PG_RETURN_BYTEA_P(bytes);

@@ -16,4 +16,11 @@
 extern void difs_get_open(FunctionCallInfo fcinfo, int path_argument, int version_argument,
 						  char **path, DifsVersion *version);
 
+/* The same for the current version, or for the one of that number. */
+extern void difs_get_current(text *path_text, char **path, DifsVersion *version);
+extern void difs_get_numbered(text *path_text, int32 number, char **path, DifsVersion *version);
+
+/* A value of length bytes, to be filled. Errors out if no value can have as many; path is for the message. */
+extern bytea *difs_get_room(const char *path, int64 length);
+
 #endif

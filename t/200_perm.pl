@@ -95,6 +95,7 @@ my @matrix = (
 	[ difs_exists => q{'/m/d/none'}, d => 'x' ],
 	[ difs_get => q{'/m/d/f'}, d => 'x', f => 'r' ],
 	[ difs_get => q{'/m/d/f', 1}, d => 'x', f => 'r' ],
+	[ difs_get_many => q{'{/m/d/f}'}, d => 'x', f => 'r' ],
 	[ difs_read => q{'/m/d/f'}, d => 'x', f => 'r' ],
 	[ difs_export => qq{'/m/d/f', '$export'}, d => 'x', f => 'r' ],
 	[ difs_versions => q{'/m/d/f'}, d => 'x', f => 'r' ],

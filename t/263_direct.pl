@@ -18,9 +18,24 @@ my $difs = DifsCommand->new($cluster);
 my $dir = $cluster->dir;
 $cluster->sql(q{SELECT difs_volume_create('two', replicas => 2, compression => 'zstd', compression_level => 1)},
 	q{SELECT difs_volume_create('small', replicas => 2, segment_size => 4096)},
+	q{SELECT difs_volume_create('medium', segment_size => 16777216, compression => 'none')},
 	q{SELECT difs_volume_create('large', segment_size => 67108864, compression => 'none')});
 my $random = $cluster->write_file('random', DifsCluster::random_bytes(40_000_003, 'random'));
 my $text = $cluster->write_file('text', DifsCluster::text_bytes(40_000_003, 'text'));
+
+# What chunk servers have received into is kept for what comes next, and given back when nothing does.
+sub given_back
+{
+	my $bytes = 0;
+	foreach my $server ($cluster->servers)
+	{
+		my %kib = slurp_file('/proc/' . $server->pid . '/status') =~ /^(VmHWM|VmRSS):\s+(\d+) kB/mg;
+		$bytes += ($kib{VmHWM} - $kib{VmRSS}) * 1024;
+	}
+	return $bytes;
+}
+$difs->done('put', $random, 'medium:/random');
+ok(DifsCluster::poll_until(sub { given_back() >= 16 << 20 }), 'chunk servers give memory back');
 
 foreach my $volume (qw(main two small large))
 {

@@ -6,7 +6,8 @@
  *	output.c     sizes, times and names for people; tables and JSON out of results
  *	progress.c   the bar
  *	local.c      local names and files
- *	plan.c       what is to be moved: a list that put, get and their relatives fill and work off
+ *	writer.c     small local files, by a thread
+ *	plan.c       what is to be moved: a list that put, get and their relatives fill and work off; put_plan.c puts it
  *
  * Every command is a function that returns an exit code, in a file of its own or with its relatives.
  */
@@ -117,6 +118,16 @@ extern int	summary_end(const Summary *summary);	/* exit code */
 extern double seconds_now(void);
 
 /* plan.c */
+
+/* The last argument, where the others go: a directory to put them into, or the name itself. */
+typedef struct Target
+{
+	char	   *path;
+	bool		into;
+} Target;
+extern bool target_argument(int argc, char **argv, bool exact, Target *target);	/* in the database, connected first; exact: -T. False: complained */
+extern char *target_name(const Target *target, const char *source);	/* of one of the others. The caller's */
+
 typedef struct Item
 {
 	char	   *from;
@@ -151,6 +162,7 @@ extern void path_strip(char *path);	/* slashes at the end */
 extern void plan_local(Plan *plan, const char *name, const char *to, bool recursive, bool dereference);
 extern char *read_small(const char *name, int64_t size, size_t *length);	/* NULL: errno; ESTALE if it changed */
 extern bool write_small(const char *name, const void *data, size_t length, const Item *attributes, bool no_replace);	/* errno */
+extern unsigned creation_mask(void);	/* umask */
 extern bool set_attributes(const Item *item);	/* mode and mtime of a local directory or file */
 extern bool is_local_directory(const char *name);
 extern bool is_directory(const char *path);	/* in the database */
@@ -171,6 +183,13 @@ typedef struct Transfer
 } Transfer;
 extern void put_plan(const Plan *plan, const Transfer *transfer, Summary *summary);
 extern void get_plan(const Plan *plan, const Transfer *transfer, Summary *summary);
+
+/* writer.c: small files that a thread of its own writes. written is called by writer_give() and writer_end(), error being errno or 0. */
+typedef struct Writer Writer;
+typedef void (*Written) (void *context, const Item *item, size_t length, int error);
+extern Writer *writer_begin(const Transfer *transfer, Written written, void *context);
+extern void writer_give(Writer *writer, const Item *item, const void *data, size_t length);	/* item must last */
+extern void writer_end(Writer *writer, bool give_up);	/* give_up: of what waits, nothing is written and nobody told */
 
 /* the commands */
 extern const Option put_options[], get_options[], cat_options[], ls_options[], tree_options[], cp_options[], mv_options[], rm_options[], mkdir_options[],

@@ -36,6 +36,7 @@ typedef struct Getting
 	const Plan *plan;
 	const Transfer *transfer;
 	Summary    *summary;
+	Writer	   *writer;
 } Getting;
 
 static void range_argument(const char *text, DifsGetOptions *options);
@@ -43,12 +44,14 @@ static int	get_single(const char *path, const char *local, DifsGetOptions *optio
 static bool make_directory(const Item *item, Summary *summary);
 static size_t get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summary);
 static bool got(void *context, int64_t tag, const void *data, size_t length, const DifsFailure *failure);
+static void written(void *context, const Item *item, size_t length, int error);
 static void get_large(const Item *item, const Transfer *transfer, Summary *summary);
 static void get_link(const Item *item, Summary *summary);
 
 int
 run_get(int argc, char **argv)
 {
+	static char here[] = ".";
 	Transfer	transfer = {.keep_attributes = true};
 	DifsGetOptions options = {0};
 	Plan		plan = {0};
@@ -57,8 +60,7 @@ run_get(int argc, char **argv)
 	bool		exact = false;
 	bool		dry_run = false;
 	bool		part = false;
-	bool		into;
-	const char *target;
+	Target		target;
 	int			sources;
 	int			letter;
 	int			exit_code;
@@ -78,39 +80,35 @@ run_get(int argc, char **argv)
 		}
 	if (argc == optind)
 		return complain_usage("what is to be fetched?");
-	target = argc - optind > 1 ? argv[argc - 1] : ".";
+	target.path = argc - optind > 1 ? argv[argc - 1] : here;
 	sources = argc - optind > 1 ? argc - optind - 1 : 1;
-	into = !exact && (is_local_directory(target) || target[strlen(target) - 1] == '/');
-	if (sources > 1 && !into)
-		return complain_text("\"%s\" is not a directory, and there are several sources", target);
+	target.into = !exact && (is_local_directory(target.path) || target.path[strlen(target.path) - 1] == '/');
+	if (sources > 1 && !target.into)
+		return complain_text("\"%s\" is not a directory, and there are several sources", target.path);
 	if ((options.version != 0 || part) && (sources > 1 || recursive))
 		return complain_usage("--version and --range are for one file");
 	connect_database();
 
 	summary_begin(&summary, "got");
-	if (strcmp(target, "-") == 0 || options.version != 0 || part)
+	if (strcmp(target.path, "-") == 0 || options.version != 0 || part)
 	{
-		char	   *base = path_base(argv[optind]);
-		char	   *local = into ? path_join(target, base) : need_copy(target);
+		char	   *local = target_name(&target, argv[optind]);
 
 		options.keep_attributes = transfer.keep_attributes;
 		options.no_replace = transfer.no_replace;
 		options.sync = transfer.sync;
 		exit_code = get_single(argv[optind], local, &options, &summary);
-		free(base);
 		free(local);
 		return exit_code;
 	}
 	for (int i = 0; i < sources; i++)
 	{
 		char	   *path = argv[optind + i];
-		char	   *base = path_base(path);
 		char	   *local;
 
 		path_strip(path);
-		local = into && base[0] != '\0' ? path_join(target, base) : need_copy(target);
+		local = target_name(&target, path);
 		plan_remote(&plan, path, local, recursive);
-		free(base);
 		free(local);
 	}
 	summary.failed += plan.failed;
@@ -238,8 +236,9 @@ make_directory(const Item *item, Summary *summary)
 static size_t
 get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summary)
 {
-	Getting		getting = {plan, transfer, summary};
+	Getting		getting = {plan, transfer, summary, NULL};
 	DifsBatch  *batch = difs_batch_get_begin(client, got, &getting);
+	bool		done;
 	size_t		i;
 
 	if (batch == NULL)
@@ -248,6 +247,7 @@ get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summ
 		summary->failed++;
 		return plan->count;
 	}
+	getting.writer = writer_begin(transfer, written, &getting);
 	for (i = from; i < plan->count; i++)
 	{
 		const Item *item = &plan->items[i];
@@ -262,13 +262,11 @@ get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summ
 			break;
 		}
 	}
-	if (!difs_batch_end(batch, NULL))
-	{
-		if (!was_cancelled())
-			complain();
-		return plan->count;
-	}
-	return i;
+	done = difs_batch_end(batch, NULL);
+	writer_end(getting.writer, was_cancelled());
+	if (!done && !was_cancelled())
+		complain();
+	return done ? i : plan->count;
 }
 
 static bool
@@ -277,27 +275,37 @@ got(void *context, int64_t tag, const void *data, size_t length, const DifsFailu
 	Getting    *getting = context;
 	const Item *item = &getting->plan->items[tag];
 
-	if (failure != NULL)
+	if (failure == NULL)
+		writer_give(getting->writer, item, data, length);
+	else
 	{
 		if (!was_cancelled())
 			complain_failure(item->from, failure);
 		getting->summary->failed++;
+		progress_done(item->size);
 	}
-	else if (write_small(item->to, data, length, getting->transfer->keep_attributes ? item : NULL, getting->transfer->no_replace))
+	return !was_cancelled();
+}
+
+static void
+written(void *context, const Item *item, size_t length, int error)
+{
+	Getting    *getting = context;
+
+	if (error == 0)
 	{
 		if (settings.verbose && !settings.json)
 			printf("%s -> %s\n", item->from, item->to);
 		getting->summary->files++;
 		getting->summary->bytes += (int64_t) length;
 	}
-	else if (!(errno == EEXIST && getting->transfer->no_replace))
+	else if (!(error == EEXIST && getting->transfer->no_replace))
 	{
-		complain_text("could not write \"%s\": %s", item->to, strerror(errno));
+		complain_text("could not write \"%s\": %s", item->to, strerror(error));
 		getting->summary->failed++;
 	}
 	progress_file(item->from);
 	progress_done(item->size);
-	return !was_cancelled();
 }
 
 static void

@@ -250,6 +250,17 @@ read_small(const char *name, int64_t size, size_t *length)
 	return NULL;
 }
 
+/* Asked for once: for a moment there is none. */
+unsigned
+creation_mask(void)
+{
+	static mode_t mask = UNKNOWN_MASK;
+
+	if (mask == UNKNOWN_MASK)
+		umask(mask = umask(0));
+	return mask;
+}
+
 /* Under another name first: there is never half a file under its own. */
 bool
 write_small(const char *name, const void *data, size_t length, const Item *attributes, bool no_replace)
@@ -259,7 +270,6 @@ write_small(const char *name, const void *data, size_t length, const Item *attri
 	int			directory = slash != NULL ? (int) (slash - name + 1) : 0;
 	static unsigned counter;
 	static pid_t process;
-	static mode_t mask = UNKNOWN_MASK;
 	mode_t		mode = 0666;
 	size_t		written = 0;
 	int			fd;
@@ -269,9 +279,7 @@ write_small(const char *name, const void *data, size_t length, const Item *attri
 	if (process == 0)
 		process = getpid();
 	/* what umask leaves of the mode needs no second call */
-	if (mask == UNKNOWN_MASK)
-		umask(mask = umask(0));
-	if (attributes != NULL && (attributes->mode & ~0777u) == 0 && (attributes->mode & mask) == 0)
+	if (attributes != NULL && (attributes->mode & ~0777u) == 0 && (attributes->mode & creation_mask()) == 0)
 		mode = attributes->mode;
 	if (snprintf(temporary, sizeof(temporary), "%.*s.difs-get-%ld-%u", directory, name, (long) process, counter++) >= (int) sizeof(temporary))
 	{

@@ -48,6 +48,7 @@ typedef struct Drawn
 	bool		directory;
 } Drawn;
 
+static char **path_arguments(int argc, char **argv, int *count);
 static bool print_entry(void *context, const DifsEntry *entry);
 static bool keep_entry(void *context, const DifsEntry *entry);
 static void draw_tree(const Listing *listing);
@@ -55,8 +56,6 @@ static void draw_tree(const Listing *listing);
 int
 run_ls(int argc, char **argv)
 {
-	static char root[] = "/";
-	static char *only_root[] = {root};
 	Listing		listing = {.first = true};
 	bool		recursive = false;
 	bool		itself = false;
@@ -72,8 +71,7 @@ run_ls(int argc, char **argv)
 			case 'R': recursive = true; break;
 			case 'd': itself = true; break;
 		}
-	paths = argc > optind ? argv + optind : only_root;
-	count = argc > optind ? argc - optind : 1;
+	paths = path_arguments(argc, argv, &count);
 	connect_database();
 	if (settings.json)
 		putchar('[');
@@ -97,6 +95,18 @@ run_ls(int argc, char **argv)
 	if (settings.json)
 		printf("%s]\n", listing.first ? "" : "\n");
 	return exit_code;
+}
+
+/* Those that were given, or the root. */
+static char **
+path_arguments(int argc, char **argv, int *count)
+{
+	static char root[] = "/";
+	static char *only_root[] = {root};
+	bool		given = argc > optind;
+
+	*count = given ? argc - optind : 1;
+	return given ? argv + optind : only_root;
 }
 
 /* One at a time, so that a directory of any size can be listed. */
@@ -130,8 +140,6 @@ print_entry(void *context, const DifsEntry *entry)
 int
 run_tree(int argc, char **argv)
 {
-	static char root[] = "/";
-	static char *only_root[] = {root};
 	Listing		listing = {.first = true, .levels = MAX_DEPTH};
 	char	  **paths;
 	int			count;
@@ -146,8 +154,7 @@ run_tree(int argc, char **argv)
 			case 'd': listing.directories_only = true; break;
 			case 'l': listing.levels = number_argument("--levels", optarg); break;
 		}
-	paths = argc > optind ? argv + optind : only_root;
-	count = argc > optind ? argc - optind : 1;
+	paths = path_arguments(argc, argv, &count);
 	connect_database();
 	if (settings.json)
 		putchar('[');
@@ -231,8 +238,6 @@ draw_tree(const Listing *listing)
 int
 run_du(int argc, char **argv)
 {
-	static char root[] = "/";
-	static char *only_root[] = {root};
 	bool		sum = false;
 	char	  **paths;
 	int			count;
@@ -241,8 +246,7 @@ run_du(int argc, char **argv)
 
 	while ((letter = next_option(argc, argv)) != -1)
 		sum |= letter == 's';
-	paths = argc > optind ? argv + optind : only_root;
-	count = argc > optind ? argc - optind : 1;
+	paths = path_arguments(argc, argv, &count);
 	connect_database();
 	for (int i = 0; i < count && !was_cancelled(); i++)
 	{

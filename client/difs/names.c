@@ -42,7 +42,6 @@ const Option stat_options[] = {
 	{0}
 };
 
-static char *name_in(const char *path, const char *target, bool into);
 static bool copy_plan(const Plan *plan, bool no_replace, Summary *summary);
 static void print_status(const DifsEntry *entry);
 
@@ -53,11 +52,10 @@ run_cp(int argc, char **argv)
 	bool		no_replace = false;
 	bool		exact = false;
 	bool		dry_run = false;
-	bool		into;
 	int64_t		version = 0;
 	Plan		plan = {0};
 	Summary		summary;
-	char	   *target;
+	Target		target;
 	int			letter;
 	int			exit_code;
 
@@ -73,16 +71,12 @@ run_cp(int argc, char **argv)
 		}
 	if (argc - optind < 2)
 		return complain_usage("copying needs two paths");
-	target = argv[argc - 1];
-	connect_database();
-	into = !exact && (target[strlen(target) - 1] == '/' || is_directory(target));
-	if (argc - optind > 2 && !into)
-		return complain_text("\"%s\" is not a directory, and there are several sources", target);
-	path_strip(target);
+	if (!target_argument(argc, argv, exact, &target))
+		return EXIT_FAILED;
 	summary_begin(&summary, "copied");
 	for (int i = optind; i < argc - 1; i++)
 	{
-		char	   *to = name_in(argv[i], target, into);
+		char	   *to = target_name(&target, argv[i]);
 
 		if (version != 0)
 		{
@@ -116,17 +110,6 @@ run_cp(int argc, char **argv)
 	settings.quiet |= !settings.verbose;	/* as cp */
 	exit_code = summary_end(&summary);
 	return PQstatus(sql()) == CONNECTION_OK ? exit_code : EXIT_CONNECTION;
-}
-
-/* Where a path comes to lie: below a directory with its own last component, or just there. */
-static char *
-name_in(const char *path, const char *target, bool into)
-{
-	char	   *base = path_base(path);
-	char	   *name = into && base[0] != '\0' ? path_join(target, base) : need_copy(target);
-
-	free(base);
-	return name;
 }
 
 /* One transaction: the copy of a tree is there as a whole or not at all. */
@@ -191,9 +174,8 @@ run_mv(int argc, char **argv)
 {
 	bool		no_replace = false;
 	bool		exact = false;
-	bool		into;
 	int			exit_code = EXIT_DONE;
-	char	   *target;
+	Target		target;
 	int			letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
@@ -204,18 +186,14 @@ run_mv(int argc, char **argv)
 		}
 	if (argc - optind < 2)
 		return complain_usage("moving needs two paths");
-	target = argv[argc - 1];
-	connect_database();
-	into = !exact && (target[strlen(target) - 1] == '/' || is_directory(target));
-	if (argc - optind > 2 && !into)
-		return complain_text("\"%s\" is not a directory, and there are several sources", target);
-	path_strip(target);
+	if (!target_argument(argc, argv, exact, &target))
+		return EXIT_FAILED;
 	for (int i = optind; i < argc - 1 && !was_cancelled(); i++)
 	{
 		char	   *to;
 
 		path_strip(argv[i]);
-		to = name_in(argv[i], target, into);
+		to = target_name(&target, argv[i]);
 		if (difs_rename(client, argv[i], to, no_replace))
 		{
 			if (settings.verbose)

@@ -25,6 +25,33 @@ static int	exclude_count;
 static bool add_entry(void *context, const DifsEntry *entry);
 static bool safe_name(const char *name);
 
+bool
+target_argument(int argc, char **argv, bool exact, Target *target)
+{
+	target->path = argv[argc - 1];
+	connect_database();
+	target->into = !exact && (target->path[strlen(target->path) - 1] == '/' || is_directory(target->path));
+	if (argc - optind > 2 && !target->into)
+	{
+		complain_text("\"%s\" is not a directory, and there are several sources", target->path);
+		return false;
+	}
+	path_strip(target->path);
+	return true;
+}
+
+/* Of ".", ".." and "/": their content. */
+char *
+target_name(const Target *target, const char *source)
+{
+	char	   *base = path_base(source);
+	bool		named = base[0] != '\0' && strcmp(base, ".") != 0 && strcmp(base, "..") != 0;
+	char	   *name = target->into && named ? path_join(target->path, base) : need_copy(target->path);
+
+	free(base);
+	return name;
+}
+
 Item *
 plan_add(Plan *plan, const char *from, const char *to, DifsKind kind, uint32_t mode, int64_t size, int64_t mtime_us)
 {
