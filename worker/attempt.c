@@ -9,10 +9,12 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "common/segment.h"
+#include "src/settings.h"
 #include "src/staging.h"
 #include "worker/streamer.h"
 
@@ -124,6 +126,27 @@ difs_attempt_give_up(int number)
 			make_straggler(number, i);
 	}
 	attempt->unanswered = 0;
+}
+
+void
+difs_attempt_log_slow(int number)
+{
+	DifsAttempt *attempt = &attempts[number];
+	DifsSlot   *slot = difs_stream_slot(number);
+	StringInfoData servers;
+
+	if (difs_log_min_duration < 0 || difs_streamer_now - slot->queued_at < difs_log_min_duration * INT64CONST(1000))
+		return;
+	initStringInfo(&servers);
+	for (int i = 0; i < attempt->members; i++)
+		appendStringInfo(&servers, "%s%s", i == 0 ? "" : ", ", attempt->outlet[i]->name);
+	ereport(LOG,
+			(errmsg("difs streamer: slow segment " UINT64_FORMAT " of %u bytes: %.3f ms", slot->segment, slot->stored_length,
+					(difs_streamer_now - slot->queued_at) / 1000.0),
+			 errdetail("It waited %.3f ms for a block group and for its turn, in %d tries; then %s took %.3f ms.",
+					   (attempt->sent_at - slot->queued_at) / 1000.0, attempt->tries, servers.data,
+					   (difs_streamer_now - attempt->sent_at) / 1000.0)));
+	pfree(servers.data);
 }
 
 void

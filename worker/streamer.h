@@ -103,6 +103,8 @@ extern void difs_attempt_send(int slot, int group, DifsOutlet **outlets);	/* seg
 extern bool difs_attempt_awaits(const DifsAttempt *attempt, const DifsOutlet *outlet);	/* an answer from there */
 extern bool difs_attempt_answered(DifsAttempt *attempt, const DifsOutlet *outlet);	/* true if all have */
 extern void difs_attempt_give_up(int slot); /* nobody reads the slot's memory any more but stragglers */
+/* All members have it: logs what took longer than difs.log_min_duration. What its backend waited for, that one logs (src/slow.h). */
+extern void difs_attempt_log_slow(int slot);
 extern void difs_attempt_end(int slot, const DifsError *why);	/* stored (DIFS_OK) or failed */
 extern void difs_stragglers_look(void); /* have some left? */
 extern void difs_stragglers_outlet_lost(const DifsOutlet *outlet);
