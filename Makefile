@@ -58,7 +58,7 @@ PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-miss
 ifdef FAULTS
 PG_CPPFLAGS += -DDIFS_FAULTS
 endif
-SHLIB_LINK = $(COMMON) -lzstd -lssl -lcrypto -lisal -lxxhash -lcurl
+SHLIB_LINK = $(COMMON) -lzstd -lssl -lcrypto -lisal -lxxhash -lcurl -lmicrohttpd
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))

@@ -12,9 +12,11 @@
 #include <uv.h>
 
 #include "../common/auth.h"
+#include "counts.h"
 #include "group.h"
 #include "job.h"
 #include "memory.h"
+#include "metrics.h"
 #include "options.h"
 #include "store.h"
 
@@ -68,6 +70,8 @@ typedef struct DifsServer
 	uint64_t	puts;
 	uint64_t	gets;
 	uint64_t	syncs;
+	DifsCounts	counts;
+	DifsMetrics metrics;
 } DifsServer;
 
 /* Starts a server: tenants are loaded, then it listens, then the address is written.  False with *error. */
