@@ -42,10 +42,12 @@ CREATE TABLE difs.volume (
     versioning        boolean NOT NULL DEFAULT false,
     keep_versions     integer CHECK (keep_versions >= 1),
     keep_for          interval CHECK (keep_for >= '0'),
-    trash_for         interval CHECK (trash_for >= '0')
+    trash_for         interval CHECK (trash_for >= '0'),
+    before_put        text COLLATE "C"
 );
 COMMENT ON COLUMN difs.volume.accounting IS 'quota roots: 0 none, 1 the volume''s root only, 2 directories below';
 COMMENT ON COLUMN difs.volume.journal_keep IS 'seconds; 0 is for ever';
+COMMENT ON COLUMN difs.volume.before_put IS 'qualified name of a function that is asked about each new version; by name, so that dumps and upgrades carry it';
 COMMENT ON TABLE difs.volume IS 'file trees with their policy; compression_level 0 stores segments raw, 1 to 19 is zstd''s level';
 
 CREATE SEQUENCE difs.ino AS bigint START WITH 16 CACHE 32;
@@ -209,13 +211,14 @@ CREATE FUNCTION difs_volume_create(
     versioning        boolean DEFAULT false,
     keep_versions     integer DEFAULT NULL,
     keep_for          interval DEFAULT NULL,
-    trash_for         interval DEFAULT NULL)
+    trash_for         interval DEFAULT NULL,
+    before_put        regprocedure DEFAULT NULL)
 RETURNS integer
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_volume_create';
-COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval)
-IS 'makes a file tree with a policy of its own, and a quota if one is given; returns its id. versioning: deleted files leave a marker; keep_versions, keep_for: which old versions stay; trash_for: how long what is deleted stays in the trash';
-REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval) FROM PUBLIC;
+COMMENT ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval, regprocedure)
+IS 'makes a file tree with a policy of its own, and a quota if one is given; returns its id. versioning: deleted files leave a marker; keep_versions, keep_for: which old versions stay; trash_for: how long what is deleted stays in the trash; before_put: a function (path text, ino bigint, version integer, size bigint, media_type text, owner regrole) that is asked about each new version and may refuse it';
+REVOKE ALL ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval, regprocedure) FROM PUBLIC;
 
 CREATE FUNCTION difs_volume_changed()
 RETURNS trigger
@@ -250,7 +253,8 @@ SELECT name,
        versioning,
        keep_versions,
        keep_for,
-       trash_for
+       trash_for,
+       before_put
 FROM difs.volume
 WHERE difs.volume_visible(id, root);
 COMMENT ON VIEW difs.volumes IS 'file trees and their policy: those in whose root the user may do something';
@@ -466,6 +470,7 @@ CREATE FUNCTION difs.server_health(
     OUT puts           bigint,
     OUT gets           bigint,
     OUT syncs          bigint,
+    OUT sync_ms        double precision,
     OUT problem        text)
 RETURNS SETOF record
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10
@@ -491,6 +496,7 @@ SELECT server.name,
        health.puts,
        health.gets,
        health.syncs,
+       health.sync_ms,
        health.problem
 FROM difs.server
 LEFT JOIN difs.server_health() AS health ON health.id OPERATOR(pg_catalog.=) server.id;
@@ -1076,6 +1082,140 @@ COMMENT ON VIEW difs.stat_cache IS
 GRANT SELECT ON difs.stat_cache TO pg_monitor;
 
 --
+-- What was done, counted (src/counters.h).
+--
+
+CREATE FUNCTION difs.io_counters(
+    OUT server     integer,
+    OUT operation  text,
+    OUT operations bigint,
+    OUT errors     bigint,
+    OUT bytes      bigint,
+    OUT time_ms    double precision,
+    OUT p50_ms     double precision,
+    OUT p99_ms     double precision,
+    OUT histogram  bigint[],
+    OUT since      timestamptz)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10
+AS 'MODULE_PATHNAME', 'difs_io_counters';
+COMMENT ON FUNCTION difs.io_counters() IS 'what the view difs.stat_io shows, by number of the server';
+REVOKE ALL ON FUNCTION difs.io_counters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.io_counters() TO pg_monitor;
+
+CREATE VIEW difs.stat_io AS
+SELECT coalesce(server.name, counters.server::pg_catalog.text) AS server,
+       counters.operation,
+       counters.operations,
+       counters.errors,
+       counters.bytes,
+       counters.time_ms,
+       counters.p50_ms,
+       counters.p99_ms,
+       counters.histogram,
+       counters.since
+FROM difs.io_counters() AS counters
+LEFT JOIN difs.server ON server.id OPERATOR(pg_catalog.=) counters.server;
+COMMENT ON VIEW difs.stat_io IS
+'requests to each chunk server that were answered (get: reads, put: segments stored, call: all others), and those that were not; bytes of content; the time from request to answer: its sum, what half of them and 99 of 100 stay below, and how many took less than 64 us, 128 us, 256 us and so on; since difs_stat_reset()';
+GRANT SELECT ON difs.stat_io TO pg_monitor;
+
+CREATE FUNCTION difs.streamer_state(
+    OUT running         boolean,
+    OUT queued          bigint,
+    OUT queued_bytes    bigint,
+    OUT in_flight       bigint,
+    OUT in_flight_bytes bigint,
+    OUT oldest          timestamptz,
+    OUT batches         bigint,
+    OUT sent            bigint,
+    OUT tried_again     bigint,
+    OUT stored          bigint,
+    OUT stored_bytes    bigint,
+    OUT failed          bigint,
+    OUT waited_ms       double precision,
+    OUT storing_ms      double precision,
+    OUT since           timestamptz)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1
+AS 'MODULE_PATHNAME', 'difs_streamer_state';
+COMMENT ON FUNCTION difs.streamer_state() IS 'what the view difs.stat_streamer shows';
+REVOKE ALL ON FUNCTION difs.streamer_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.streamer_state() TO pg_monitor;
+
+CREATE VIEW difs.stat_streamer AS
+SELECT running, queued, queued_bytes, in_flight, in_flight_bytes, oldest, batches, sent, tried_again, stored, stored_bytes, failed, waited_ms, storing_ms,
+       (SELECT sum(sync_ms) OPERATOR(pg_catalog./) nullif(sum(syncs), 0)::pg_catalog.float8 FROM difs.server_health()) AS sync_ms,
+       since
+FROM difs.streamer_state();
+COMMENT ON VIEW difs.stat_streamer IS
+'what is on its way to chunk servers now (oldest: since when the first of it has been), and since difs_stat_reset(): batches, tries, failed tries, segments stored and failed, how long those stored waited for their last try, and how long that took until all copies were durable; sync_ms: the mean time of a sync of its servers, since they started; nothing where no streamer runs';
+GRANT SELECT ON difs.stat_streamer TO pg_monitor;
+
+CREATE FUNCTION difs.keeper_state(
+    OUT duty    text,
+    OUT running boolean,
+    OUT wanted  boolean,
+    OUT rounds  bigint,
+    OUT started timestamptz,
+    OUT ended   timestamptz,
+    OUT took_ms double precision,
+    OUT outcome text,
+    OUT problem text,
+    OUT done    bigint,
+    OUT total   bigint,
+    OUT next    timestamptz)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 6
+AS 'MODULE_PATHNAME', 'difs_keeper_state';
+COMMENT ON FUNCTION difs.keeper_state() IS 'what the view difs.stat_keeper shows';
+REVOKE ALL ON FUNCTION difs.keeper_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.keeper_state() TO pg_monitor;
+
+CREATE VIEW difs.stat_keeper AS
+SELECT duty, running, wanted, rounds, started, ended, took_ms, outcome, problem, done, total, next FROM difs.keeper_state();
+COMMENT ON VIEW difs.stat_keeper IS
+'the duties of the keeper: rounds since it started; of the round that runs or ran last when it started, its time so far and its progress; when the last one ended, how (done or failed), and why it failed; when the next one is due, null while one runs and where it must be asked for';
+GRANT SELECT ON difs.stat_keeper TO pg_monitor;
+
+CREATE VIEW difs.stat_servers AS
+SELECT servers.name,
+       servers.state,
+       servers.alive,
+       servers.last_seen,
+       io.reads,
+       io.read_bytes,
+       io.read_ms,
+       io.writes,
+       io.written_bytes,
+       io.write_ms,
+       io.errors,
+       servers.puts,
+       servers.gets,
+       servers.syncs,
+       servers.sync_ms
+FROM difs.servers AS servers
+LEFT JOIN (SELECT server,
+                  coalesce(sum(operations) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'get'), 0)::pg_catalog.int8 AS reads,
+                  coalesce(sum(bytes) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'get'), 0)::pg_catalog.int8 AS read_bytes,
+                  sum(time_ms OPERATOR(pg_catalog./) nullif(operations, 0)) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'get') AS read_ms,
+                  coalesce(sum(operations) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'put'), 0)::pg_catalog.int8 AS writes,
+                  coalesce(sum(bytes) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'put'), 0)::pg_catalog.int8 AS written_bytes,
+                  sum(time_ms OPERATOR(pg_catalog./) nullif(operations, 0)) FILTER (WHERE operation OPERATOR(pg_catalog.=) 'put') AS write_ms,
+                  sum(errors)::pg_catalog.int8 AS errors
+           FROM difs.stat_io GROUP BY server) AS io ON io.server OPERATOR(pg_catalog.=) servers.name;
+COMMENT ON VIEW difs.stat_servers IS
+'chunk servers and what this database has done with them since difs_stat_reset(): reads, writes, the mean time of one, requests that were not answered; and what a server has done for all its databases since it started: puts, gets, syncs of its disk, and what these took in all';
+GRANT SELECT ON difs.stat_servers TO pg_monitor;
+
+CREATE FUNCTION difs_stat_reset()
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'difs_stat_reset';
+COMMENT ON FUNCTION difs_stat_reset() IS 'sets the numbers of difs.stat_io and difs.stat_streamer to zero, in this database';
+REVOKE ALL ON FUNCTION difs_stat_reset() FROM PUBLIC;
+
+--
 -- Links, numbers, attributes, times and totals (src/hardlink.c, src/symlink.c, src/ino.c, src/unlink_trigger.c, src/attrs.c, src/touch.c,
 -- src/name_hash.c, src/du.c).
 --
@@ -1570,13 +1710,14 @@ CREATE FUNCTION difs_volume_alter(
     keep_versions     integer DEFAULT NULL,
     keep_for          interval DEFAULT NULL,
     trash_for         interval DEFAULT NULL,
-    unset             text[] DEFAULT '{}')
+    unset             text[] DEFAULT '{}',
+    before_put        regprocedure DEFAULT NULL)
 RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_volume_alter';
-COMMENT ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[])
-IS 'changes the policy of a volume, for what is written from now on, or its name; what is null stays as it is. unset: names among keep_versions, keep_for, trash_for that are not to hold any more';
-REVOKE ALL ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[], regprocedure)
+IS 'changes the policy of a volume, for what is written from now on, or its name; what is null stays as it is. unset: names among keep_versions, keep_for, trash_for, before_put that are not to hold any more';
+REVOKE ALL ON FUNCTION difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[], regprocedure) FROM PUBLIC;
 
 -- Directories of dropped volumes that the keeper has yet to empty: their inodes are gone, their entries are not.
 CREATE TABLE difs.dropped (
@@ -1754,7 +1895,7 @@ GRANT EXECUTE ON FUNCTION
     difs_quota_set(text, bigint, bigint, boolean),
     difs_quota_drop(text),
     difs_changes(text, text, integer),
-    difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[]),
+    difs_volume_alter(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, text, boolean, integer, interval, interval, text[], regprocedure),
     difs_volume_drop(text, boolean)
 TO PUBLIC;
 

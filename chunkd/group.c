@@ -184,6 +184,16 @@ difs_group_fail_queued(DifsGroup *group, const DifsError *error)
 	fail_queue(&group->seals, error);
 }
 
+bool
+difs_group_sync(DifsStore *store, int fd, uint64_t *took_us, DifsError *error)
+{
+	uint64_t	began_ns = uv_hrtime();
+	bool		done = store->sync(store, fd, error);
+
+	*took_us += (uv_hrtime() - began_ns) / 1000;
+	return done;
+}
+
 void
 difs_group_note_failure(const DifsGroup *group, DifsServer *server)
 {

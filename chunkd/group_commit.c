@@ -42,6 +42,7 @@ typedef struct Commit
 	uint64_t	start;			/* durable length before */
 	uint64_t	end;			/* and after */
 	uint64_t	allocated_bytes;
+	uint64_t	sync_us;
 	DifsErrorCode outcome;		/* of the job as a whole: DIFS_OK, DIFS_ERROR_FULL, or the group has failed */
 	DifsError	error;
 } Commit;
@@ -162,7 +163,7 @@ commit_run(DifsJob *job)
 	else
 	{
 		DIFS_FAULT("chunkd.put.written");
-		if (commit->end > commit->start && !store->sync(store, commit->file->fd, &commit->error))
+		if (commit->end > commit->start && !difs_group_sync(store, commit->file->fd, &commit->sync_us, &commit->error))
 			commit->outcome = DIFS_ERROR_IO;
 		DIFS_FAULT("chunkd.put.synced");
 	}
@@ -245,7 +246,10 @@ commit_done(DifsJob *job)
 	{
 		group->file_bytes = commit->end;
 		if (commit->end > commit->start && commit->server->options->tier == DIFS_TIER_DISK)
+		{
 			commit->server->syncs++;
+			commit->server->sync_us += commit->sync_us;
+		}
 	}
 	difs_group_set_allocated(group, commit->allocated_bytes);
 	while ((request = STAILQ_FIRST(&commit->puts)) != NULL)

@@ -47,6 +47,7 @@ typedef struct Delete
 	DifsIndexHeader header;		/* of the index, as it shall be */
 	uint64_t	punched_bytes;
 	uint64_t	allocated_bytes;
+	uint64_t	sync_us;
 	bool		ok;
 	DifsError	error;
 } Delete;
@@ -193,10 +194,10 @@ mark_run(DifsJob *job)
 		deletion->ok = mark_record(deletion, &deletion->targets[i], &deletion->error);
 	DIFS_FAULT("chunkd.delete.marked");
 	if (deletion->ok && deletion->count > 0)
-		deletion->ok = store->sync(store, file->fd, &deletion->error);
+		deletion->ok = difs_group_sync(store, file->fd, &deletion->sync_us, &deletion->error);
 	DIFS_FAULT("chunkd.delete.synced");
 	if (deletion->ok && deletion->count > 0 && file->map.fd >= 0)
-		deletion->ok = mark_index(deletion, &deletion->error) && store->sync(store, file->map.fd, &deletion->error);
+		deletion->ok = mark_index(deletion, &deletion->error) && difs_group_sync(store, file->map.fd, &deletion->sync_us, &deletion->error);
 	DIFS_FAULT("chunkd.delete.durable");
 	if (!deletion->ok)
 		difs_group_note_failure(deletion->group, deletion->server);
@@ -288,7 +289,10 @@ apply_targets(Delete *deletion)
 			difs_index_find(&group->index, target->segment)->flags |= DIFS_LIST_DEAD;
 	}
 	if (deletion->count > 0)
+	{
 		deletion->server->syncs++;
+		deletion->server->sync_us += deletion->sync_us;
+	}
 }
 
 /* A file system that cannot punch holes gets its space back by compaction. */

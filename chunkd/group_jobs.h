@@ -60,6 +60,9 @@ extern bool difs_group_check_record(const DifsGroupFile *file, const DifsListEnt
 extern bool difs_group_check_header(const DifsGroupFile *file, DifsError *error);
 extern bool difs_group_check_index(const DifsGroupFile *file, DifsError *error);
 
+/* store->sync(), and adds the time that it took to *took_us. */
+extern bool difs_group_sync(DifsStore *store, int fd, uint64_t *took_us, DifsError *error);
+
 /* group_recover.c: finds out, in a job, what a group file holds by walking its records. */
 typedef struct DifsRecovery
 {

@@ -70,6 +70,7 @@ typedef struct DifsServer
 	uint64_t	puts;
 	uint64_t	gets;
 	uint64_t	syncs;
+	uint64_t	sync_us;		/* what they took */
 	DifsCounts	counts;
 	DifsMetrics metrics;
 } DifsServer;

@@ -194,6 +194,7 @@ difs_tenant_status(const DifsTenant *tenant, DifsServerStatus *status)
 		.puts = server->puts,
 		.gets = server->gets,
 		.syncs = server->syncs,
+		.sync_us = server->sync_us,
 		.tier = server->options->tier
 	};
 	memcpy(status->claim, tenant->claim, DIFS_CLAIM_SIZE);

@@ -185,7 +185,7 @@ typedef struct DifsChallenge
 	char		name[DIFS_NAME_SIZE];	/* the server's storage name */
 } DifsChallenge;
 
-typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8 tier, u8[16] claim, u8[16] storage */
+typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8 tier, u8[16] claim, u8[16] storage, u64 sync_us */
 {
 	uint64_t	epoch;			/* highest seen for this cluster */
 	uint64_t	capacity_bytes; /* 0 = what the file system has */
@@ -200,6 +200,7 @@ typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8
 	uint8_t		tier;			/* 0 disk, 1 memory */
 	uint8_t		claim[DIFS_CLAIM_SIZE]; /* that holds the epoch; all zeros: nobody has claimed yet */
 	uint8_t		storage[DIFS_UUID_SIZE];	/* of the data directory, made with it; all zeros: memory without one */
+	uint64_t	sync_us;		/* what those fdatasync calls took; 0 from a server that does not say so */
 } DifsServerStatus;
 
 typedef struct DifsCreateGroup
@@ -296,6 +297,7 @@ extern size_t difs_hello_token_pack(const DifsHelloToken *hello, uint8_t *out);
 extern bool difs_hello_token_unpack(const uint8_t *in, size_t length, DifsHelloToken *hello, DifsError *error);
 extern size_t difs_challenge_pack(const DifsChallenge *challenge, uint8_t *out);
 extern bool difs_challenge_unpack(const uint8_t *in, size_t length, DifsChallenge *challenge, DifsError *error);
+/* A status grows at its end, in whole fields: what an older peer does not say is 0, and what a newer one says beyond our last field is ignored. */
 extern size_t difs_status_pack(const DifsServerStatus *status, uint8_t *out);
 extern bool difs_status_unpack(const uint8_t *in, size_t length, DifsServerStatus *status, DifsError *error);
 extern size_t difs_create_group_pack(const DifsCreateGroup *create, uint8_t *out);

@@ -12,7 +12,8 @@
 #define HELLO_FIXED_SIZE		(2 + DIFS_KEY_ID_SIZE + DIFS_UUID_SIZE + 8 + DIFS_CLAIM_SIZE + DIFS_NONCE_SIZE)
 #define HELLO_TOKEN_FIXED_SIZE	(2 + DIFS_NONCE_SIZE + DIFS_WIRE_TOKEN_SIZE)
 #define CHALLENGE_FIXED_SIZE	(2 + DIFS_NONCE_SIZE + DIFS_PROOF_SIZE + 2)
-#define STATUS_SIZE				(10 * 8 + 1 + DIFS_CLAIM_SIZE + DIFS_UUID_SIZE)
+#define STATUS_FIRST_SIZE		(10 * 8 + 1 + DIFS_CLAIM_SIZE + DIFS_UUID_SIZE)	/* of the first servers */
+#define STATUS_SIZE				(STATUS_FIRST_SIZE + 8)
 #define CREATE_GROUP_SIZE		24
 #define GET_SIZE				24
 #define PULL_FIXED_SIZE			34
@@ -126,13 +127,14 @@ difs_status_pack(const DifsServerStatus *status, uint8_t *out)
 	out[80] = status->tier;
 	memcpy(out + 81, status->claim, DIFS_CLAIM_SIZE);
 	memcpy(out + 97, status->storage, DIFS_UUID_SIZE);
+	difs_put64(out + STATUS_FIRST_SIZE, status->sync_us);
 	return STATUS_SIZE;
 }
 
 bool
 difs_status_unpack(const uint8_t *in, size_t length, DifsServerStatus *status, DifsError *error)
 {
-	if (length != STATUS_SIZE)
+	if (length < STATUS_SIZE && length != STATUS_FIRST_SIZE)
 		return wrong_length("server status", length, error);
 	status->epoch = difs_get64(in);
 	status->capacity_bytes = difs_get64(in + 8);
@@ -147,6 +149,7 @@ difs_status_unpack(const uint8_t *in, size_t length, DifsServerStatus *status, D
 	status->tier = in[80];
 	memcpy(status->claim, in + 81, DIFS_CLAIM_SIZE);
 	memcpy(status->storage, in + 97, DIFS_UUID_SIZE);
+	status->sync_us = length >= STATUS_SIZE ? difs_get64(in + STATUS_FIRST_SIZE) : 0;
 	if (status->tier > 1)
 		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "server status has the unknown tier %u", status->tier);
 	return true;

@@ -4,7 +4,7 @@ CREATE ROLE versions_ann;
 CREATE ROLE versions_ben;
 CREATE ROLE versions_eve;
 CREATE ROLE versions_owner;
-GRANT EXECUTE ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval) TO versions_owner;
+GRANT EXECUTE ON FUNCTION difs_volume_create(text, integer, integer, text, integer, text, text, integer, boolean, interval, boolean, bigint, bigint, boolean, boolean, integer, interval, interval, regprocedure) TO versions_owner;
 SET ROLE versions_owner;
 SELECT difs_volume_create('pt', digest => 'none', trash_for => '1 day') > 0 AS made, difs_volume_create('ph', digest => 'none', versioning => true) > 0 AS made;
 SELECT difs_chmod('pt:/', '0777'), difs_chmod('ph:/', '0777');

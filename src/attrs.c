@@ -143,6 +143,21 @@ difs_media_type_set(const text *path, const text *type)
 }
 
 /* type/subtype in printable ASCII, perhaps with parameters: fit to stand in a header of HTTP. */
+text *
+difs_media_type_of(int64 ino)
+{
+	ScanKeyData key;
+	HeapTuple	row;
+	JsonbValue *type;
+
+	DIFS_KEY(&key, DIFS_INODE_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
+	row = difs_row_find(DIFS_REL_INODE, DIFS_REL_INODE_PKEY, 1, &key);
+	if (row == NULL)
+		return NULL;
+	type = getKeyJsonValueFromContainer(&attrs_of_row(row)->root, MEDIA_TYPE, strlen(MEDIA_TYPE), NULL);
+	return type != NULL && type->type == jbvString ? cstring_to_text_with_len(type->val.string.val, type->val.string.len) : NULL;
+}
+
 static bool
 is_media_type(const char *text, int length)
 {

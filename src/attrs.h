@@ -12,4 +12,7 @@ extern void difs_media_type_check(const char *path, const text *type);
 /* Sets the media type of a file. Between difs_write_begin() and _end(). */
 extern void difs_media_type_set(const text *path, const text *type);
 
+/* The media type of an inode under the active snapshot, palloc'd; NULL if it has none. */
+extern text *difs_media_type_of(int64 ino);
+
 #endif

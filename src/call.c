@@ -9,7 +9,9 @@
 #include "access/xact.h"
 
 #include "src/call.h"
+#include "src/counters.h"
 #include "src/link.h"
+#include "src/pace.h"
 
 static pg_noinline DifsLink *open_link(int32 server, DifsError *error);
 static bool converse(DifsLink *link, const DifsFrame *request, int timeout_ms, DifsReply *reply, DifsError *error);
@@ -30,10 +32,14 @@ difs_call(int32 server, DifsMessage message, const void *control, uint32 control
 	DifsReply	unwanted;
 	DifsLink   *link;
 	bool		done = false;
+	int64		began_us = difs_pace_clock_us();
 
 	link = open_link(server, error);
 	if (link == NULL)
+	{
+		difs_counters_io_failed(DIFS_IO_CALL, server, 1);
 		return false;
+	}
 	PG_TRY();
 	{
 		link->in_flight++;
@@ -46,6 +52,11 @@ difs_call(int32 server, DifsMessage message, const void *control, uint32 control
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	if (done)
+		difs_counters_io(DIFS_IO_CALL, server, (uint64) payload_length + (reply != NULL ? reply->payload_length : 0),
+						 difs_pace_clock_us() - began_us);
+	else
+		difs_counters_io_failed(DIFS_IO_CALL, server, 1);
 	return done;
 }
 

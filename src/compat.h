@@ -11,6 +11,7 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
 
@@ -74,6 +75,13 @@ typedef bool TU_UpdateIndexes;
 #define difs_owns_database(database, role) pg_database_ownercheck((database), (role))
 #else
 #define difs_owns_database(database, role) object_ownercheck(DatabaseRelationId, (database), (role))
+#endif
+
+/* 16: and one asks for rights on it */
+#if PG_VERSION_NUM < 160000
+#define difs_may_execute(function, role) (pg_proc_aclcheck((function), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define difs_may_execute(function, role) (object_aclcheck(ProcedureRelationId, (function), (role), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
 /* 16: being a member of a role, and being allowed to become it, are two things */

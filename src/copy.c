@@ -24,6 +24,7 @@
 #include "src/create.h"
 #include "src/dentry.h"
 #include "src/history.h"
+#include "src/hook.h"
 #include "src/marker.h"
 #include "src/perm.h"
 #include "src/report.h"
@@ -70,6 +71,7 @@ copy(const text *from, const text *to, int32 number, int32 if_version)
 	inode.ctime = version.mtime;
 	difs_retain_after_put(&target.volume, &inode);
 	difs_inode_store_content(&inode);
+	difs_hook_before_put(&inode, version.version, version.size);
 	return version.version;
 }
 

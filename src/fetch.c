@@ -16,9 +16,11 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "src/counters.h"
 #include "src/fetch.h"
 #include "src/fetch_lane.h"
 #include "src/inline.h"
+#include "src/pace.h"
 #include "src/settings.h"
 
 #define MAX_LANES		16
@@ -47,7 +49,7 @@ static void drop_debtors(Fetch *fetch);
 static bool advance_links(Fetch *fetch);
 static void take_event(Fetch *fetch, DifsLink *link, DifsEvent event, const DifsFrame *frame);
 static void take_head(Fetch *fetch, DifsLink *link, const DifsFrame *frame);
-static void take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame);
+static void take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame, int64 now_us);
 static bool take_payload(DifsLane *lane, int member, bool *done, DifsError *error);
 static void link_lost(Fetch *fetch, DifsLink *link, const DifsError *error, bool again);
 static void lane_done(Fetch *fetch, DifsLane *lane);
@@ -236,11 +238,13 @@ advance_links(Fetch *fetch)
 static void
 take_event(Fetch *fetch, DifsLink *link, DifsEvent event, const DifsFrame *frame)
 {
-	link->heard_ms = difs_link_clock_ms();
+	int64		now_us = difs_pace_clock_us();
+
+	link->heard_ms = now_us / 1000;
 	if (event == DIFS_EVENT_HEAD)
 		take_head(fetch, link, frame);
 	else if (event == DIFS_EVENT_FRAME)
-		take_frame(fetch, link, frame);
+		take_frame(fetch, link, frame, now_us);
 	else if (event == DIFS_EVENT_BROKEN)
 	{
 		DifsError	error = *difs_conn_error(link->conn);
@@ -271,10 +275,12 @@ take_head(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
 }
 
 static void
-take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
+take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame, int64 now_us)
 {
 	DifsLane   *lane;
 	int			member;
+	uint32		length;
+	int64		sent_us;
 	DifsError	error;
 	bool		done;
 
@@ -285,6 +291,8 @@ take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
 		link->in_flight--;
 		return;
 	}
+	length = lane->piece.get_length;	/* before the lane goes on to another chunk */
+	sent_us = lane->tries[member].sent_us;
 	if (frame->status != DIFS_OK)
 		difs_conn_reply_error(link->conn, frame, &error);
 	else if (lane->tries[member].packed == NULL)
@@ -295,6 +303,7 @@ take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
 	else if (take_payload(lane, member, &done, &error))
 	{
 		difs_lane_drop_try(lane, member, true);
+		difs_counters_io(DIFS_IO_GET, link->server, length, now_us - sent_us);
 		if (done)
 			lane_done(fetch, lane);
 		else

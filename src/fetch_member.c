@@ -22,6 +22,7 @@
 #include "port/pg_bitutils.h"
 
 #include "src/compat.h"
+#include "src/counters.h"
 #include "src/fetch_lane.h"
 #include "src/pace.h"
 #include "src/report.h"
@@ -83,6 +84,7 @@ difs_lane_note_failure(DifsLane *lane, int member, const DifsError *error)
 		lane->why = palloc0(sizeof(DifsError) * DIFS_MAX_REPLICAS);
 	lane->why[member] = *error;
 	lane->tried |= 1u << member;
+	difs_counters_io_failed(DIFS_IO_GET, lane->members.server[member], 1);
 	if (error->code != DIFS_ERROR_CORRUPT && error->code != DIFS_ERROR_NO_SEGMENT && error->code != DIFS_ERROR_NO_GROUP)
 		return;
 	lane->bad |= 1u << member;

@@ -22,6 +22,7 @@
 #include "src/compat.h"
 #include "src/create.h"
 #include "src/dentry.h"
+#include "src/hook.h"
 #include "src/put.h"
 #include "src/report.h"
 #include "src/table.h"
@@ -50,6 +51,7 @@ difs_write_finish(DifsWrite *write)
 
 	difs_content_end(write->content, &version);
 	difs_file_store(&write->walk.volume, &write->number, &write->inode, &version);
+	difs_hook_before_put(&write->inode, version.version, version.size);
 	return version.version;
 }
 

@@ -55,6 +55,7 @@ enum HealthColumn
 	HEALTH_PUTS,
 	HEALTH_GETS,
 	HEALTH_SYNCS,
+	HEALTH_SYNC,
 	HEALTH_PROBLEM,
 	HEALTH_COLUMNS
 };
@@ -355,9 +356,10 @@ put_health(ReturnSetInfo *result, const DifsSharedServer *server)
 	values[HEALTH_PUTS] = Int64GetDatum((int64) server->puts);
 	values[HEALTH_GETS] = Int64GetDatum((int64) server->gets);
 	values[HEALTH_SYNCS] = Int64GetDatum((int64) server->syncs);
+	values[HEALTH_SYNC] = Float8GetDatum(server->sync_us / 1000.0);
 	values[HEALTH_PROBLEM] = CStringGetTextDatum(server->problem);
 	nulls[HEALTH_LAST_SEEN] = nulls[HEALTH_USED_BYTES] = nulls[HEALTH_FREE_BYTES] = unseen;
-	nulls[HEALTH_PUTS] = nulls[HEALTH_GETS] = nulls[HEALTH_SYNCS] = unseen;
+	nulls[HEALTH_PUTS] = nulls[HEALTH_GETS] = nulls[HEALTH_SYNCS] = nulls[HEALTH_SYNC] = unseen;
 	nulls[HEALTH_CAPACITY_BYTES] = server->capacity_bytes == 0;
 	nulls[HEALTH_PROBLEM] = server->problem[0] == '\0';
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

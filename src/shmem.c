@@ -12,6 +12,7 @@
 
 #include "src/cache.h"
 #include "src/compat.h"
+#include "src/counters.h"
 #include "src/pool.h"
 #include "src/settings.h"
 #include "src/shmem.h"
@@ -174,6 +175,7 @@ request(void)
 		previous_request_hook();
 	RequestAddinShmemSpace(add_size(shared_size(), add_size(difs_stream_shmem_size(), difs_pool_shmem_size())));
 	RequestAddinShmemSpace(difs_cache_shmem_size());
+	RequestAddinShmemSpace(difs_counters_shmem_size());
 }
 
 static void
@@ -194,6 +196,8 @@ startup(void)
 	difs_stream_shmem_init(area, found);
 	area = ShmemInitStruct("difs pool", difs_pool_shmem_size(), &found);
 	difs_pool_shmem_init(area, found);
+	area = ShmemInitStruct("difs counters", difs_counters_shmem_size(), &found);
+	difs_counters_shmem_init(area, found);
 	if (difs_cache_shmem_size() > 0)
 	{
 		area = ShmemInitStruct("difs cache", difs_cache_shmem_size(), &found);

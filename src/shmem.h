@@ -13,11 +13,12 @@
  *	  |- local[]		embedded chunk servers                      written by the launcher
  *	  |- slots[]		segments on their way (stream.h)
  *	  |- pool			their bytes (pool.h)
- *	  '- cache			blocks of segments that are read often (cache.h)
+ *	  |- cache			blocks of segments that are read often (cache.h)
+ *	  '- counters		what was done, counted (counters.h)
  *
- * Locks.  "lock" (an LWLock) guards all but slots, pool and cache; it is held for a
- * few instructions, never over I/O.  Those three have rules of their own in
- * stream.h, pool.h and cache.h.  What carries a "generation" may be recycled while
+ * Locks.  "lock" (an LWLock) guards all but slots, pool, cache and counters; it is held
+ * for a few instructions, never over I/O.  Those four have rules of their own in
+ * stream.h, pool.h, cache.h and counters.h.  What carries a "generation" may be recycled while
  * somebody remembers its index: compare before believing.
  *
  * Who dies, who cleans up: a backend's slots and pool pages are returned by its
@@ -76,6 +77,7 @@ typedef struct DifsSharedServer
 	uint64		puts;			/* segments written, read, and syncs, since it started */
 	uint64		gets;
 	uint64		syncs;
+	uint64		sync_us;		/* what these took */
 	uint8		storage[DIFS_UUID_SIZE];	/* identity of its data directory, by its row; all zeros: not known */
 	uint8		seen_storage[DIFS_UUID_SIZE];	/* the same as it says itself */
 	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why it is not alive, or what its disk does; for messages */

@@ -11,6 +11,7 @@
 
 #include "src/content.h"
 #include "src/fetch.h"
+#include "src/hook.h"
 #include "src/inline.h"
 #include "src/pending.h"
 #include "src/report.h"
@@ -302,6 +303,7 @@ difs_splice_end(DifsSplice *splice)
 	difs_retain_after_put(splice->volume, inode);
 	difs_inode_store_content(inode);
 	note_fragmented(splice);
+	difs_hook_before_put(inode, made->version, made->size);
 	return made->version;
 }
 

@@ -16,6 +16,7 @@
 #include "common/fault.h"
 #include "src/attrs.h"
 #include "src/create.h"
+#include "src/hook.h"
 #include "src/path.h"
 #include "src/report.h"
 #include "src/table.h"
@@ -57,6 +58,7 @@ difs_upload_commit(PG_FUNCTION_ARGS)
 	if (upload.media_type != NULL)
 		difs_media_type_set(upload.path, upload.media_type);
 	difs_upload_remove(&upload);
+	difs_hook_before_put(&inode, version.version, version.size);
 	DIFS_FAULT("backend.upload.committed");
 	difs_write_end();
 	PG_RETURN_INT32(version.version);

@@ -255,6 +255,9 @@ decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume)
 	volume->has_trash = !nulls[DIFS_VOLUME_TRASH_FOR - 1];
 	if (volume->has_trash)
 		volume->trash_for = *DatumGetIntervalP(values[DIFS_VOLUME_TRASH_FOR - 1]);
+	volume->before_put[0] = '\0';
+	if (!nulls[DIFS_VOLUME_BEFORE_PUT - 1])
+		text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_BEFORE_PUT - 1]), volume->before_put, sizeof(volume->before_put));
 }
 
 static DifsDigest
@@ -353,6 +356,8 @@ set_columns(const DifsVolume *volume, Datum *values, bool *nulls)
 	nulls[DIFS_VOLUME_KEEP_FOR - 1] = !volume->retention.has_keep_for;
 	values[DIFS_VOLUME_TRASH_FOR - 1] = IntervalPGetDatum(&volume->trash_for);
 	nulls[DIFS_VOLUME_TRASH_FOR - 1] = !volume->has_trash;
+	values[DIFS_VOLUME_BEFORE_PUT - 1] = CStringGetTextDatum(volume->before_put);
+	nulls[DIFS_VOLUME_BEFORE_PUT - 1] = volume->before_put[0] == '\0';
 }
 
 /* Fills in id and root. */
@@ -501,7 +506,7 @@ seconds_of(const Interval *interval)
 }
 
 /* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit, journal, journal_keep,
- * notify, quota_bytes, quota_files, quota_exact, versioning, keep_versions, keep_for, trash_for) -> id */
+ * notify, quota_bytes, quota_files, quota_exact, versioning, keep_versions, keep_for, trash_for, before_put) -> id */
 PG_FUNCTION_INFO_V1(difs_volume_create);
 Datum
 difs_volume_create(PG_FUNCTION_ARGS)
@@ -520,6 +525,8 @@ difs_volume_create(PG_FUNCTION_ARGS)
 
 	difs_volume_policy(fcinfo, &volume);
 	difs_volume_keeping(fcinfo, 14, &volume);
+	if (!PG_ARGISNULL(18))
+		difs_hook_argument(fcinfo, 18, volume.before_put);
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	difs_volume_check_name(&volume, name);
 	strlcpy(volume.name, name, sizeof(volume.name));

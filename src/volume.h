@@ -15,6 +15,7 @@
 #include "datatype/timestamp.h"
 
 #include "src/compat.h"
+#include "src/hook.h"
 #include "src/shmem.h"
 
 typedef enum DifsDigest
@@ -58,6 +59,7 @@ typedef struct DifsVolume
 	DifsRetention retention;
 	bool		has_trash;		/* what is deleted goes to the trash (trash.h) */
 	Interval	trash_for;
+	char		before_put[DIFS_HOOK_NAME_SIZE];	/* qualified name of a function; empty: none */
 } DifsVolume;
 
 /* Finds one by name, as it is now rather than at the active snapshot; 58P01 with the hint to create it if there is

@@ -43,7 +43,7 @@ static bool is_referenced(void);
 static void leave_to_keeper(const DifsVolume *volume);
 
 /* difs_volume_alter(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit, journal, journal_keep, notify, new_name,
- * versioning, keep_versions, keep_for, trash_for, unset) */
+ * versioning, keep_versions, keep_for, trash_for, unset, before_put) */
 PG_FUNCTION_INFO_V1(difs_volume_alter);
 Datum
 difs_volume_alter(PG_FUNCTION_ARGS)
@@ -59,6 +59,8 @@ difs_volume_alter(PG_FUNCTION_ARGS)
 	difs_volume_policy(fcinfo, &volume);
 	unset(PG_GETARG_ARRAYTYPE_P(16), &volume);
 	difs_volume_keeping(fcinfo, 12, &volume);
+	if (!PG_ARGISNULL(17))
+		difs_hook_argument(fcinfo, 17, volume.before_put);
 	if (!PG_ARGISNULL(13) || !PG_ARGISNULL(14) || ARR_NDIM(PG_GETARG_ARRAYTYPE_P(16)) > 0)
 		difs_retain_volume(&volume);
 	if (!PG_ARGISNULL(11))
@@ -111,11 +113,13 @@ unset(ArrayType *names, DifsVolume *volume)
 			volume->retention.has_keep_for = false;
 		else if (strcmp(what, "trash_for") == 0)
 			volume->has_trash = false;
+		else if (strcmp(what, "before_put") == 0)
+			volume->before_put[0] = '\0';
 		else
 			ereport(ERROR,
 					errcode(DIFS_ERRCODE_ARGUMENT),
 					errmsg("\"%s\" cannot be unset", what),
-					errhint("keep_versions, keep_for and trash_for can."));
+					errhint("keep_versions, keep_for, trash_for and before_put can."));
 	}
 }
 

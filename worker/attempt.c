@@ -73,6 +73,7 @@ difs_attempt_send(int number, int group, DifsOutlet **outlets)
 	};
 
 	attempt->group = group;
+	attempt->sent_at = difs_streamer_now;
 	attempt->members = slot->class.replicas;
 	attempt->unanswered = (1U << attempt->members) - 1;
 	memcpy(control + DIFS_SEGMENT_HEADER_SIZE, packed + DIFS_SEGMENT_HEADER_SIZE,

@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "common/fault.h"
+#include "src/counters.h"
 #include "src/settings.h"
 #include "src/staging.h"
 #include "worker/streamer.h"
@@ -35,6 +36,7 @@
 static dlist_head waiting = DLIST_STATIC_INIT(waiting);
 static dlist_head active = DLIST_STATIC_INIT(active);
 static uint64 to_be_stored_bytes = 0;	/* of all slots in the two lists */
+static int	sent = 0;				/* tries begun in this turn */
 static bool hurry = false;		/* something came back to waiting since the list was last gone through */
 
 static void take(int number);
@@ -88,6 +90,12 @@ difs_dispatch_queue(void)
 		else if (!difs_class_equal(&slot->class, &stuck) && !start(number))
 			stuck = slot->class;
 	}
+	if (sent > 0)
+	{
+		difs_counters_streamer(DIFS_STREAMER_BATCHES, 1);
+		difs_counters_streamer(DIFS_STREAMER_SENT, sent);
+		sent = 0;
+	}
 }
 
 void
@@ -104,10 +112,13 @@ difs_dispatch_reply(DifsOutlet *outlet, const DifsFrame *frame)
 		return;					/* of a try that was given up */
 	if (frame->status == DIFS_OK)
 	{
+		difs_counters_io(DIFS_IO_PUT, outlet->server, difs_stream_slot(number)->stored_length,
+						 difs_streamer_now - attempt->sent_at);
 		if (difs_attempt_answered(attempt, outlet))
 			finish(number);
 		return;
 	}
+	difs_counters_io_failed(DIFS_IO_PUT, outlet->server, 1);
 	difs_conn_reply_error(outlet->conn, frame, &error);
 	if (frame->status == DIFS_ERROR_FENCED)
 		fail(number, &error);
@@ -269,6 +280,7 @@ start(int number)
 	slot->segment = segment;
 	slot->group = group.id;
 	attempt->tries++;
+	sent++;
 	dlist_delete(&attempt->node);
 	dlist_push_tail(&active, &attempt->node);
 	pg_atomic_write_u32(&slot->state, DIFS_SLOT_SENT);
@@ -315,6 +327,7 @@ try_again(int number, const DifsError *why)
 		fail(number, why);
 		return;
 	}
+	difs_counters_streamer(DIFS_STREAMER_TRIED_AGAIN, 1);
 	leave_try(number);
 	put_back(number);
 }
@@ -346,6 +359,10 @@ finish(int number)
 	DifsAttempt *attempt = difs_attempt(number);
 
 	DIFS_FAULT("streamer.segment.acknowledged");
+	difs_counters_streamer(DIFS_STREAMER_STORED, 1);
+	difs_counters_streamer(DIFS_STREAMER_BYTES, difs_stream_slot(number)->stored_length);
+	difs_counters_streamer(DIFS_STREAMER_WAITED_US, attempt->sent_at - difs_stream_slot(number)->queued_at);
+	difs_counters_streamer(DIFS_STREAMER_STORING_US, difs_streamer_now - attempt->sent_at);
 	difs_choice_release(attempt->group, difs_stream_slot(number));
 	dlist_delete(&attempt->node);
 	end(number, &none);
@@ -358,6 +375,8 @@ fail(int number, const DifsError *why)
 {
 	DifsAttempt *attempt = difs_attempt(number);
 
+	if (!pg_atomic_read_u32(&difs_stream_slot(number)->abandoned))
+		difs_counters_streamer(DIFS_STREAMER_FAILED, 1);
 	if (attempt->unanswered != 0)
 		leave_try(number);
 	else

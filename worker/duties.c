@@ -41,7 +41,6 @@ const DifsDuty difs_duties[DIFS_DUTIES] = {
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];
-static TimestampTz not_before[DIFS_DUTIES];
 
 static bool is_due(DifsDutyKind kind, TimestampTz *next);
 static void start(DifsDutyKind kind);
@@ -115,22 +114,31 @@ difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
 				 errdetail("%s", stopped ? "The workers of this database have stopped." : state->problem)));
 }
 
+TimestampTz
+difs_duty_due(DifsDutyKind kind, const DifsDutyState *state)
+{
+	int			interval_ms = *difs_duties[kind].interval_ms;
+	TimestampTz due = DT_NOEND;
+
+	if (state->wanted)
+		due = state->ended;
+	else if (interval_ms > 0)
+		due = TimestampTzPlusMilliseconds(state->ended, interval_ms);
+	if (state->problem[0] != '\0')
+		due = Max(due, TimestampTzPlusMilliseconds(state->ended, FAILED_PAUSE_MS));
+	return due;
+}
+
 static bool
 is_due(DifsDutyKind kind, TimestampTz *next)
 {
 	DifsDutyState *state = &difs_keeper_database->duties[kind];
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz due = DT_NOEND;
-	int			interval_ms = *difs_duties[kind].interval_ms;
+	TimestampTz due;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
-	if (state->wanted)
-		due = now;
-	else if (interval_ms > 0)
-		due = TimestampTzPlusMilliseconds(state->ended, interval_ms);
+	due = difs_duty_due(kind, state);
 	LWLockRelease(&difs_shared->lock);
-	if (due < not_before[kind])
-		due = not_before[kind];
 	difs_process_by(next, due);
 	return due <= now;
 }
@@ -196,8 +204,6 @@ has_ended(DifsDutyKind kind)
 		state->ended = GetCurrentTimestamp();
 		strlcpy(state->problem, "its process could not be started, or died", sizeof(state->problem));
 	}
-	if (state->problem[0] != '\0')
-		not_before[kind] = difs_process_in(FAILED_PAUSE_MS);
 	LWLockRelease(&difs_shared->lock);
 	ConditionVariableBroadcast(&difs_shared->changed);
 	return true;

@@ -28,6 +28,7 @@
 DifsDatabase *difs_duty_database = NULL;
 
 static DifsDutyState *state = NULL;
+static const char *name = NULL;	/* of the duty */
 static MemoryContext round_context;
 static int64 results[DIFS_DUTY_RESULTS];
 static char problem[DIFS_ERROR_TEXT_SIZE] = "it was stopped";
@@ -154,6 +155,7 @@ attach(int index, int kind)
 
 	difs_duty_database = &difs_shared->databases[index];
 	state = &difs_duty_database->duties[kind];
+	name = difs_duties[kind].name;
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	mine = difs_duty_database->database == MyDatabaseId && difs_duty_database->state == DIFS_DATABASE_RUNNING &&
 		state->proc == -1;
@@ -168,15 +170,24 @@ attach(int index, int kind)
 static void
 leave(int code, Datum arg)
 {
+	bool		failed_before;
+
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	state->proc = -1;
 	state->ended = GetCurrentTimestamp();
 	state->ended_round = state->round;
+	failed_before = state->problem[0] != '\0';
 	memcpy(state->result, results, sizeof(results));
 	strlcpy(state->problem, problem, sizeof(state->problem));
 	LWLockRelease(&difs_shared->lock);
 	ConditionVariableBroadcast(&difs_shared->changed);
 	difs_wake(difs_duty_database->keeper);
+	if (failed_before && problem[0] == '\0')
+		ereport(LOG,
+				(errmsg("difs keeper: a round of \"%s\" has ended well again", name)));
+	else if (!failed_before && problem[0] != '\0')
+		ereport(LOG,
+				(errmsg("difs keeper: a round of \"%s\" has failed: %s", name, problem)));
 }
 
 static void

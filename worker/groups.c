@@ -236,7 +236,11 @@ conclude_create(DifsJob *job)
 	job->group.reserved_bytes = FILE_HEADER_BYTES;
 	DIFS_FAULT("keeper.group.created");
 	if (made && publish(&job->group))
+	{
+		ereport(LOG,
+				(errmsg("difs: block group " UINT64_FORMAT " is open", job->group.id)));
 		job->task = DIFS_TASK_NONE;
+	}
 	else
 		difs_job_begin(job, DIFS_TASK_DROP);
 	DIFS_FAULT("keeper.group.published");
@@ -302,6 +306,8 @@ conclude_seal(DifsJob *job)
 	difs_group_rows_seal(job->group.id, known, segments, bytes);
 	difs_keeper_commit();
 	DIFS_FAULT("keeper.seal.committed");
+	ereport(LOG,
+			(errmsg("difs: block group " UINT64_FORMAT " is sealed", job->group.id)));
 	if (job->entry != -1)
 	{
 		LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);

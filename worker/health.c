@@ -485,6 +485,7 @@ say_up(DifsHealthLink *link, const DifsServerStatus *status)
 		entry->puts = status->puts;
 		entry->gets = status->gets;
 		entry->syncs = status->syncs;
+		entry->sync_us = status->sync_us;
 		describe_disk(link, status, entry->problem);
 	}
 	LWLockRelease(&difs_shared->lock);

@@ -18,6 +18,7 @@
 #include "src/claim.h"
 #include "src/compat.h"
 #include "src/connect.h"
+#include "src/counters.h"
 #include "src/servers.h"
 #include "src/settings.h"
 #include "worker/streamer.h"
@@ -217,6 +218,7 @@ lose(DifsOutlet *outlet, const char *why)
 
 	snprintf(outlet->problem, sizeof(outlet->problem), "%s: %s", difs_conn_label(outlet->conn), why);
 	ereport(LOG, (errmsg("difs streamer: lost chunk server %s", outlet->problem)));
+	difs_counters_io_failed(DIFS_IO_PUT, outlet->server, outlet->outstanding);
 	difs_dispatch_outlet_lost(outlet);
 	difs_conn_destroy(outlet->conn);
 	outlet->conn = NULL;

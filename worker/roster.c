@@ -81,7 +81,10 @@ difs_roster_announce(void)
 bool
 difs_roster_publish(void)
 {
+	static bool published = false;	/* at its start, the keeper knows of no changes */
 	DifsSharedServer *rows;
+	DifsSharedServer *before;
+	int			before_count;
 	bool		changed = false;
 	int			count;
 
@@ -96,6 +99,7 @@ difs_roster_publish(void)
 	rows = palloc0(Max(count, 1) * sizeof(DifsSharedServer));
 	for (int i = 0; i < count; i++)
 		read_row(i, &rows[i]);
+	before = difs_roster_copy(&before_count);
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	changed = withdraw_others(rows, count);
@@ -106,6 +110,9 @@ difs_roster_publish(void)
 	LWLockRelease(&difs_shared->lock);
 	if (changed)
 		difs_wake(difs_keeper_database->streamer);
+	if (changed && published)
+		difs_roster_log(before, before_count, rows, count);
+	published = true;
 	return changed;
 }
 

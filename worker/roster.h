@@ -20,6 +20,9 @@ extern void difs_roster_announce(void);
 /* Publishes the servers of this database. True if one came, went or changed. */
 extern bool difs_roster_publish(void);
 
+/* roster_log.c: says in the server log which servers have come, gone, moved, or been drained. */
+extern void difs_roster_log(const DifsSharedServer *before, int before_count, const DifsSharedServer *after, int after_count);
+
 /* Without a transaction: a copy of the servers in use, in the current memory context. */
 extern DifsSharedServer *difs_roster_copy(int *count);
 

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "src/compat.h"
+#include "src/counters.h"
 #include "worker/streamer.h"
 
 /* How often time-outs are looked at while something is on its way or waits. */
@@ -26,6 +27,7 @@
 #define IDLE_TICK_MS	10000
 
 DifsDatabase *difs_streamer_database = NULL;
+TimestampTz difs_streamer_now = 0;
 
 static void attach(int index);
 static void detach(int code, Datum arg);
@@ -47,23 +49,21 @@ difs_streamer_main(Datum arg)
 
 	while (!ShutdownRequestPending && difs_streamer_database->state == DIFS_DATABASE_RUNNING)
 	{
-		TimestampTz now;
-
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
+		difs_streamer_now = GetCurrentTimestamp();
 		difs_outlets_advance();
 		difs_dispatch_queue();
 		difs_outlets_flush();
-		now = GetCurrentTimestamp();
-		if (now >= next_tick)
+		if (difs_streamer_now >= next_tick)
 		{
-			difs_outlets_tick(now);
-			difs_dispatch_tick(now);
+			difs_outlets_tick(difs_streamer_now);
+			difs_dispatch_tick(difs_streamer_now);
 			difs_stream_revoke_kept(difs_streamer_database);
-			next_tick = TimestampTzPlusMilliseconds(now, TICK_MS);
+			next_tick = TimestampTzPlusMilliseconds(difs_streamer_now, TICK_MS);
 		}
 		rest();
 		MemoryContextReset(context);
@@ -82,6 +82,7 @@ attach(int index)
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	difs_streamer_database->streamer = DIFS_MY_PROC_NUMBER;
 	LWLockRelease(&difs_shared->lock);
+	difs_counters_begin(difs_streamer_database->database, difs_streamer_database->cluster);
 	ereport(DEBUG1, (errmsg_internal("difs streamer of database %u started", difs_streamer_database->database)));
 }
 

@@ -59,11 +59,13 @@ typedef struct DifsAttempt
 	uint64		number[DIFS_MAX_REPLICAS];	/* difs_conn_send()'s */
 	int			stragglers;		/* sends of earlier tries that still read the slot's memory */
 	bool		ended;			/* stored or failed; only stragglers are waited for */
+	TimestampTz sent_at;		/* the turn in which the last try began */
 	DifsError	problem;		/* why the last try failed */
 	TimestampTz failed_at;		/* and when */
 } DifsAttempt;
 
 extern DifsDatabase *difs_streamer_database;	/* ours */
+extern TimestampTz difs_streamer_now;	/* when this turn of the loop began: for statistics and time-outs, which need no better clock */
 
 extern PGDLLEXPORT void difs_streamer_main(Datum arg);
 

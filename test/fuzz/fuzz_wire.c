@@ -76,8 +76,8 @@ try_greeting(uint8_t message, const uint8_t *in, size_t length)
 	if (message == REPLY(DIFS_MESSAGE_HELLO) && difs_challenge_unpack(in, length, &challenge, &error))
 		require_same(in, length, out, difs_challenge_pack(&challenge, out));
 	if ((message == REPLY(DIFS_MESSAGE_PROOF) || message == REPLY(DIFS_MESSAGE_STAT)) &&
-		difs_status_unpack(in, length, &status, &error))
-		require_same(in, length, out, difs_status_pack(&status, out));
+		difs_status_unpack(in, length, &status, &error) && difs_status_pack(&status, out) == length)
+		require_same(in, length, out, length);
 }
 
 static void

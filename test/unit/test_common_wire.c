@@ -234,14 +234,23 @@ status_round_trips(void **state)
 	status.puts = 8;
 	status.gets = 9;
 	status.syncs = UINT64_MAX;
+	status.sync_us = 10;
 	status.tier = 1;
 	memset(status.claim, 11, sizeof(status.claim));
 	memset(status.storage, 12, sizeof(status.storage));
 	size = difs_status_pack(&status, out);
-	assert_int_equal(size, 113);
+	assert_int_equal(size, 121);
 	assert_true(difs_status_unpack(out, size, &again, &problem));
 	assert_memory_equal(&status, &again, sizeof(status));
-	assert_other_lengths_refused(out, size, 140, difs_status_unpack(in, length, &again, &error));
+	assert_other_lengths_refused(out, 113, size - 1, difs_status_unpack(in, length, &again, &error));
+
+	/* of an older server, and of a newer one */
+	assert_true(difs_status_unpack(out, 113, &again, &problem));
+	assert_int_equal(again.syncs, UINT64_MAX);
+	assert_int_equal(again.sync_us, 0);
+	memset(out + size, 0xff, 8);
+	assert_true(difs_status_unpack(out, size + 8, &again, &problem));
+	assert_memory_equal(&status, &again, sizeof(status));
 	out[80] = 2;
 	assert_false(difs_status_unpack(out, size, &again, &problem));
 	assert_int_equal(problem.code, DIFS_ERROR_PROTOCOL);
