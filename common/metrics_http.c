@@ -21,6 +21,7 @@
 #define IDLE_SECONDS		10
 #define PAGE_MS				1000
 #define BACKLOG				16
+#define MAX_TURNS			100		/* so that nobody keeps whoever uses this from his own work */
 
 struct DifsMetricsHttp
 {
@@ -101,8 +102,12 @@ difs_metrics_http_descriptor(const DifsMetricsHttp *http)
 void
 difs_metrics_http_run(DifsMetricsHttp *http)
 {
-	/* it fails only of what the next call may find mended */
-	(void) MHD_run(http->daemon);
+	int			turns = MAX_TURNS;
+
+	/* What has come and was not taken at once does not make the descriptor readable again. A call fails only of what the next may find mended. */
+	do
+		(void) MHD_run(http->daemon);
+	while (difs_metrics_http_timeout_ms(http) == 0 && --turns > 0);
 }
 
 int
