@@ -54,6 +54,8 @@ PGFILEDESC = "difs - files inside transactions"
 
 COMMON = common/libdifs_common.a
 PG_CPPFLAGS = -I$(CURDIR)
+DIFS_VERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" difs.control)
+PG_CPPFLAGS += -DDIFS_VERSION='"$(DIFS_VERSION)"'
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 ifdef FAULTS
 PG_CPPFLAGS += -DDIFS_FAULTS

@@ -13,6 +13,7 @@
  *	scrub.c      reads everything again, and mends it
  *	unstage.c    staged segments, to chunk servers
  *	compact.c    files that were written in many small parts, into whole segments
+ *	sample.c     how all is going, noted
  *	…            one file each; the table is in duties.c
  */
 #ifndef DIFS_DUTIES_H
