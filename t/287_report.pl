@@ -18,17 +18,17 @@ my $cluster = DifsCluster->new('report', servers => 3,
 	conf => "difs.sample_interval = '200ms'\ndifs.repair_interval = '300ms'\ndifs.repair_delay = '1h'\ndifs.unstage_interval = '500ms'\ndifs.collect_interval = '2s'\n");
 my $difs = DifsCommand->new($cluster);
 my $page = $cluster->dir . '/report.html';
-$cluster->sql("SELECT difs_volume_create('two', replicas => 2)", q{CREATE DATABASE "a<b>&'c"});
+$cluster->sql("SELECT difs_volume_create('two', replicas => 2)", "SELECT difs_volume_create('all', replicas => 3)", "SELECT difs_put('all:/x', 'x')", q{CREATE DATABASE "a<b>&'c"});
 
 $cluster->node->safe_psql(q{a<b>&'c}, 'CREATE EXTENSION difs');
 
 # Something happens: puts and gets, a server that dies and comes back, files that go.
-for my $round (1 .. 40)
+for my $round (1 .. 30)
 {
 	my $size = 20000 + 15000 * abs(($round % 20) - 10);
-	$cluster->sql(map {; "SELECT difs_put('two:/f$_', convert_to(repeat(md5('$round $_'), $size / 32), 'UTF8'))", "SELECT length(difs_get('two:/f$_'))" } 1 .. 5);
-	$cluster->server(2)->kill if $round == 15;
-	$cluster->server(2)->start if $round == 28;
+	$cluster->sql(map {; "SELECT difs_put('two:/f$_', convert_to((SELECT string_agg(md5(g || '$round $_'), '') FROM generate_series(1, $size / 32) g), 'UTF8'))", "SELECT length(difs_get('two:/f$_'))" } 1 .. 5);
+	$cluster->server(2)->kill if $round == 10;
+	$cluster->server(2)->start if $round == 20;
 	$cluster->sql("SELECT difs_put('two:/gone$_', 'x'), difs_delete('two:/gone$_')") foreach $round % 10 == 0 ? (1 .. 5) : ();
 	usleep(100_000);
 }

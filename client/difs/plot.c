@@ -20,6 +20,7 @@
 #define Y_TICKS		4
 #define X_TICKS		6
 
+static bool has_values(const Plot *plot);
 static double highest(const Plot *plot);
 static double round_up(double value, bool binary);
 static void write_legend(FILE *to, const Plot *plot);
@@ -48,6 +49,8 @@ plot_write(FILE *to, const Plot *plot)
 	write_times(to, plot);
 	for (int i = 0; i < plot->count; i++)
 		write_curve(to, plot, i, top, plot->count <= 2);
+	if (!has_values(plot))
+		fprintf(to, "<text class=\"x\" x=\"%d\" y=\"%d\">there was nothing to measure</text>", (LEFT + WIDTH - RIGHT) / 2, HEIGHT / 2);
 	fprintf(to, "<line class=\"cursor\" y1=\"%d\" y2=\"%d\"/></svg>", TOP, HEIGHT - BOTTOM);
 	write_numbers(to, plot);
 	fputs("</figure>\n", to);
@@ -69,7 +72,7 @@ plot_text(char buffer[32], PlotUnit unit, double value)
 	else if (bytes)
 		snprintf(buffer, 32, "%.4g %s%s", value, binary[step], unit == PLOT_BYTES_A_SECOND ? "/s" : "");
 	else
-		snprintf(buffer, 32, value < 10000 ? "%.4g%s" : "%.0f%s", value, unit == PLOT_MS ? " ms" : unit == PLOT_A_SECOND ? "/s" : "");
+		snprintf(buffer, 32, value < 10000 ? "%.4g%s" : "%.0f%s", value, unit == PLOT_MS ? " ms" : unit == PLOT_A_SECOND ? "/s" : unit == PLOT_PERCENT ? " %" : "");
 	return buffer;
 }
 
@@ -95,6 +98,16 @@ html_text(FILE *to, const char *text)
 	}
 }
 
+static bool
+has_values(const Plot *plot)
+{
+	for (int i = 0; i < plot->count; i++)
+		for (size_t j = 0; j < plot->points; j++)
+			if (isfinite(plot->series[i].values[j]))
+				return true;
+	return false;
+}
+
 /* A round number that no value is above. */
 static double
 highest(const Plot *plot)
@@ -105,6 +118,10 @@ highest(const Plot *plot)
 		for (size_t j = 0; j < plot->points; j++)
 			if (isfinite(plot->series[i].values[j]) && plot->series[i].values[j] > top)
 				top = plot->series[i].values[j];
+	if (plot->unit == PLOT_PERCENT)
+		return 100;
+	if (plot->unit == PLOT_COUNT && top <= 100)
+		return top <= 0 ? Y_TICKS : ceil(top / Y_TICKS) * Y_TICKS;
 	return round_up(top, plot->unit == PLOT_BYTES || plot->unit == PLOT_BYTES_A_SECOND);
 }
 
@@ -166,7 +183,7 @@ write_axes(FILE *to, const Plot *plot, double top)
 static void
 write_times(FILE *to, const Plot *plot)
 {
-	static const int spans[] = {10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000};
+	static const int spans[] = {1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000};
 	double		span = plot->times[plot->points - 1] - plot->times[0];
 	size_t		i = 0;
 	time_t		at = (time_t) plot->times[0];

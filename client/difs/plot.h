@@ -15,6 +15,7 @@ typedef enum PlotUnit
 	PLOT_BYTES_A_SECOND,
 	PLOT_A_SECOND,
 	PLOT_MS,
+	PLOT_PERCENT,
 	PLOT_COUNT
 } PlotUnit;
 

@@ -278,7 +278,7 @@ write_totals(FILE *to, const Samples *samples)
 	add_series(&plot, samples, NULL, "half", median, "write_histogram");
 	add_series(&plot, samples, NULL, "99 %", slowest, "write_histogram");
 	end_plot(to, &plot);
-	plot = begin_plot(samples, "Shared cache", PLOT_COUNT, "Per cent of blocks that were found in it, so that no chunk server was asked.");
+	plot = begin_plot(samples, "Shared cache", PLOT_PERCENT, "Share of blocks that were found in it, so that no chunk server was asked.");
 	add_series(&plot, samples, NULL, "found", hit_share, "");
 	end_plot(to, &plot);
 	plot = begin_plot(samples, "Queue", PLOT_COUNT, "Segments that waited for the streamer, or for an acknowledgement, when the sample was taken.");

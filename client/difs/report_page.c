@@ -18,7 +18,7 @@ const char report_style[] =
 ".card{padding:12px 16px}.card span{color:var(--soft);font-size:13px;display:block}.card b{font-size:21px;font-weight:600;font-variant-numeric:tabular-nums}\n"
 ".card.bad b,.bad{color:var(--bad)}.good{color:var(--good)}\n"
 ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));gap:16px}\n"
-".plot{margin:0;padding:16px 16px 8px;position:relative}svg{display:block;width:100%;height:auto;margin-top:6px;overflow:visible}\n"
+".plot{margin:0;padding:16px 16px 8px;display:flex;flex-direction:column}svg{display:block;width:100%;height:auto;margin-top:auto;padding-top:6px;overflow:visible}\n"
 ".legend{list-style:none;display:flex;flex-wrap:wrap;gap:2px 16px;margin:8px 0 0;padding:0;font-size:13px;color:var(--soft)}\n"
 ".legend i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:6px;background:var(--c)}.legend b{color:var(--ink);font-weight:600;font-variant-numeric:tabular-nums}\n"
 ".s0{--c:var(--s0)}.s1{--c:var(--s1)}.s2{--c:var(--s2)}.s3{--c:var(--s3)}.s4{--c:var(--s4)}.s5{--c:var(--s5)}.s6{--c:var(--s6)}.s7{--c:var(--s7)}\n"
