@@ -138,7 +138,7 @@ write_syncs(DifsMetricsPage *page)
 	DifsSyncCounts syncs;
 
 	difs_count_syncs(&syncs);
-	difs_metrics_family(page, "histogram", "difsd_sync_duration_seconds", "Time that the disk took to make data durable, of each fsync or fdatasync.");
+	difs_metrics_family(page, "histogram", "difsd_sync_duration_seconds", "Time that the disk took to make the data of a file durable, each time.");
 	difs_metrics_histogram(page, DIFS_NO_LABELS, syncs.took, syncs.took_us);
 	difs_metrics_value(page, "counter", "difsd_sync_errors_total", "Syncs that failed: each makes a block group read-only.", (double) syncs.errors);
 }
