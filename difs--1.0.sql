@@ -43,11 +43,15 @@ CREATE TABLE difs.volume (
     keep_versions     integer CHECK (keep_versions >= 1),
     keep_for          interval CHECK (keep_for >= '0'),
     trash_for         interval CHECK (trash_for >= '0'),
-    before_put        text COLLATE "C"
+    before_put        text COLLATE "C",
+    placement         text COLLATE "C",
+    placement_changes integer NOT NULL DEFAULT 0
 );
 COMMENT ON COLUMN difs.volume.accounting IS 'quota roots: 0 none, 1 the volume''s root only, 2 directories below';
 COMMENT ON COLUMN difs.volume.journal_keep IS 'seconds; 0 is for ever';
 COMMENT ON COLUMN difs.volume.before_put IS 'qualified name of a function that is asked about each new version; by name, so that dumps and upgrades carry it';
+COMMENT ON COLUMN difs.volume.placement IS 'qualified name of a function that chooses the servers of new block groups';
+COMMENT ON COLUMN difs.volume.placement_changes IS 'how often that was set: block groups of one setting do not serve another';
 COMMENT ON TABLE difs.volume IS 'file trees with their policy; compression_level 0 stores segments raw, 1 to 19 is zstd''s level';
 
 CREATE SEQUENCE difs.ino AS bigint START WITH 16 CACHE 32;
@@ -147,10 +151,12 @@ CREATE TABLE difs.block_group (
     bytes     bigint,
     created   timestamptz NOT NULL,
     sealed    timestamptz,
-    generation bigint NOT NULL DEFAULT 0
+    generation bigint NOT NULL DEFAULT 0,
+    placement bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX block_group_open ON difs.block_group (id) WHERE state <> 'sealed';
 COMMENT ON TABLE difs.block_group IS 'containers of segments and the servers that hold them; segments and bytes are filled in when a group is sealed';
+COMMENT ON COLUMN difs.block_group.placement IS '0, or for which volume (in the upper 32 bits) and under which setting of its placement function it was made';
 COMMENT ON COLUMN difs.block_group.epoch IS 'epoch of the claim under which the group was made, and of the copies that were made then';
 COMMENT ON COLUMN difs.block_group.generation IS 'raised before each copy that is made anew; that copy carries epoch + generation, which has the epoch of the claim in its upper bits, so no two are the same';
 
@@ -254,7 +260,8 @@ SELECT name,
        keep_versions,
        keep_for,
        trash_for,
-       before_put
+       before_put,
+       placement
 FROM difs.volume
 WHERE difs.volume_visible(id, root);
 COMMENT ON VIEW difs.volumes IS 'file trees and their policy: those in whose root the user may do something';
@@ -516,9 +523,10 @@ SELECT id,
        segments,
        bytes,
        created,
-       sealed
+       sealed,
+       (SELECT volume.name FROM difs.volume WHERE volume.id OPERATOR(pg_catalog.=) (block_group.placement OPERATOR(pg_catalog.>>) 32)) AS placed_for
 FROM difs.block_group;
-COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of the chunk servers that hold them';
+COMMENT ON VIEW difs.block_groups IS 'containers of segments, and the names of the chunk servers that hold them; placed_for: the volume whose placement function has chosen these';
 GRANT SELECT ON difs.block_groups TO pg_monitor;
 
 --
@@ -614,6 +622,28 @@ COMMENT ON FUNCTION difs_rebalance() IS
 'moves copies of block groups from fuller chunk servers to emptier ones until all of a tier are within a tenth; waits for that, and returns how many moved; who cancels it does not stop it';
 REVOKE ALL ON FUNCTION difs_rebalance() FROM PUBLIC;
 
+CREATE FUNCTION difs.keeper_state(
+    OUT duty    text,
+    OUT running boolean,
+    OUT phase   text,
+    OUT wanted  boolean,
+    OUT rounds  bigint,
+    OUT started timestamptz,
+    OUT ended   timestamptz,
+    OUT took_ms double precision,
+    OUT outcome text,
+    OUT problem text,
+    OUT done    bigint,
+    OUT total   bigint,
+    OUT next    timestamptz,
+    OUT results bigint[])
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 7
+AS 'MODULE_PATHNAME', 'difs_keeper_state';
+COMMENT ON FUNCTION difs.keeper_state() IS 'what the view difs.stat_keeper shows';
+REVOKE ALL ON FUNCTION difs.keeper_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION difs.keeper_state() TO pg_monitor;
+
 CREATE FUNCTION difs.repair_state(
     OUT running boolean,
     OUT started timestamptz,
@@ -650,6 +680,7 @@ SELECT counts.groups_missing,
        counts.copies_to_move,
        counts.bytes_to_move,
        state.running,
+       duty.phase,
        state.done,
        state.total,
        state.started,
@@ -663,9 +694,10 @@ FROM (SELECT count(DISTINCT block_group) FILTER (WHERE reason OPERATOR(pg_catalo
              count(*) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining') AS copies_to_move,
              coalesce(sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining'), 0) AS bytes_to_move
       FROM difs.missing_copies) AS counts
-LEFT JOIN difs.repair_state() AS state ON true;
+LEFT JOIN difs.repair_state() AS state ON true
+LEFT JOIN difs.keeper_state() AS duty ON duty.duty OPERATOR(pg_catalog.=) 'repair';
 COMMENT ON VIEW difs.repair_progress IS
-'what repair and draining have to do, and the round that runs or ran last: groups looked at or worked on (done of total), copies made and dropped';
+'what repair and draining have to do, and the round that runs or ran last: its phase, groups looked at or worked on in it (done of total), copies made and dropped';
 GRANT SELECT ON difs.repair_progress TO pg_monitor;
 
 CREATE FUNCTION difs_files_to_repair()
@@ -1027,7 +1059,8 @@ CREATE TABLE difs.staging (
     crc            integer NOT NULL,
     staged         timestamptz NOT NULL,
     packed         bytea NOT NULL,
-    bytes          bytea NOT NULL
+    bytes          bytea NOT NULL,
+    placement      bigint NOT NULL DEFAULT 0
 );
 ALTER TABLE difs.staging ALTER COLUMN packed SET STORAGE EXTERNAL, ALTER COLUMN bytes SET STORAGE EXTERNAL;
 COMMENT ON TABLE difs.staging IS
@@ -1152,30 +1185,10 @@ COMMENT ON VIEW difs.stat_streamer IS
 'what is on its way to chunk servers now (oldest: since when the first of it has been), and since difs_stat_reset(): batches, tries, failed tries, segments stored and failed, how long those stored waited for their last try, and how long that took until all copies were durable; sync_ms: the mean time of a sync of its servers, since they started; nothing where no streamer runs';
 GRANT SELECT ON difs.stat_streamer TO pg_monitor;
 
-CREATE FUNCTION difs.keeper_state(
-    OUT duty    text,
-    OUT running boolean,
-    OUT wanted  boolean,
-    OUT rounds  bigint,
-    OUT started timestamptz,
-    OUT ended   timestamptz,
-    OUT took_ms double precision,
-    OUT outcome text,
-    OUT problem text,
-    OUT done    bigint,
-    OUT total   bigint,
-    OUT next    timestamptz)
-RETURNS SETOF record
-LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 6
-AS 'MODULE_PATHNAME', 'difs_keeper_state';
-COMMENT ON FUNCTION difs.keeper_state() IS 'what the view difs.stat_keeper shows';
-REVOKE ALL ON FUNCTION difs.keeper_state() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION difs.keeper_state() TO pg_monitor;
-
 CREATE VIEW difs.stat_keeper AS
-SELECT duty, running, wanted, rounds, started, ended, took_ms, outcome, problem, done, total, next FROM difs.keeper_state();
+SELECT duty, running, phase, wanted, rounds, started, ended, took_ms, outcome, problem, done, total, next FROM difs.keeper_state();
 COMMENT ON VIEW difs.stat_keeper IS
-'the duties of the keeper: rounds since it started; of the round that runs or ran last when it started, its time so far and its progress; when the last one ended, how (done or failed), and why it failed; when the next one is due, null while one runs and where it must be asked for';
+'the duties of the keeper: rounds since it started; of the round that runs or ran last when it started, its time so far, the phase it is in and how far it is there; when the last one ended, how (done or failed), and why it failed; when the next one is due, null while one runs and where it must be asked for';
 GRANT SELECT ON difs.stat_keeper TO pg_monitor;
 
 CREATE VIEW difs.stat_servers AS
@@ -1490,7 +1503,8 @@ SELECT difs.path_of(p.ino) AS path,
        p.keep_versions,
        p.keep_for,
        p.held_until,
-       p.write_once_until
+       p.write_once_until,
+       p.ino
 FROM difs.file_policy p;
 COMMENT ON VIEW difs.file_policies IS 'files with a retention of their own, or that are held or write-once until a time';
 
@@ -1965,7 +1979,8 @@ CREATE TABLE difs.upload (
     tier         text COLLATE "C" NOT NULL,
     segment_size integer NOT NULL,
     created      timestamptz NOT NULL,
-    expires      timestamptz NOT NULL
+    expires      timestamptz NOT NULL,
+    placement    bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX upload_xid ON difs.upload (xid);
 COMMENT ON TABLE difs.upload IS 'uploads that have begun; one that is not resumable is seen by its own transaction only';
@@ -2182,6 +2197,76 @@ AS 'MODULE_PATHNAME', 'difs_server_register';
 COMMENT ON FUNCTION difs_server_register(text, text, integer, text, text, integer)
 IS 'for difsd --register: adds a chunk server as difs_server_add() does, or changes the address of the one that has the same name and data; returns added, moved or known';
 REVOKE ALL ON FUNCTION difs_server_register(text, text, integer, text, text, integer) FROM PUBLIC;
+
+--
+-- Placement functions (src/placement_function.h): which chunk servers a volume's block groups go to.
+--
+
+CREATE TYPE difs.candidate AS (
+    server      text,
+    zone        text,
+    tier        text,
+    weight      integer,
+    free_bytes  bigint,
+    open_groups integer,
+    member      boolean
+);
+COMMENT ON TYPE difs.candidate IS
+'a chunk server that a placement function may choose: it is alive and has room; free_bytes beside what open block groups may still take; member: it has a copy of the block group already, and keeps it';
+
+CREATE FUNCTION difs_placement_set(volume text, function regprocedure)
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'difs_placement_set';
+COMMENT ON FUNCTION difs_placement_set(text, regprocedure)
+IS 'has a function (volume text, replicas integer, candidates difs.candidate[]) returning text[] choose the chunk servers of new block groups of a volume, and of new copies of them; null: the built-in rules';
+REVOKE ALL ON FUNCTION difs_placement_set(text, regprocedure) FROM PUBLIC;
+
+--
+-- Progress of slow work (worker/duties.h), beside difs.repair_progress, difs.scrub_progress and difs.inserts.
+--
+
+CREATE VIEW difs.drain_progress AS
+SELECT server.name AS server,
+       left_over.copies,
+       left_over.bytes,
+       missing.waiting,
+       missing.problem,
+       coalesce(duty.running, false) AS running,
+       duty.phase,
+       duty.done,
+       duty.total,
+       duty.started
+FROM difs.server
+CROSS JOIN LATERAL (SELECT count(*) AS copies, coalesce(sum(g.bytes), 0)::pg_catalog.int8 AS bytes
+                    FROM difs.block_group g WHERE server.id OPERATOR(pg_catalog.=) ANY (g.members)) AS left_over
+CROSS JOIN LATERAL (SELECT count(*) AS waiting, min(m.problem) AS problem
+                    FROM difs.missing m WHERE m.server OPERATOR(pg_catalog.=) server.id) AS missing
+LEFT JOIN difs.keeper_state() AS duty ON duty.duty OPERATOR(pg_catalog.=) 'repair'
+WHERE server.state OPERATOR(pg_catalog.=) 'draining';
+COMMENT ON VIEW difs.drain_progress IS
+'chunk servers that are being emptied: copies still there and their bytes, how many of these repair has on its list (waiting), one of the reasons why it could not move some, and its round';
+GRANT SELECT ON difs.drain_progress TO pg_monitor;
+
+CREATE VIEW difs.collection_progress AS
+SELECT running,
+       phase,
+       done,
+       total,
+       started,
+       ended,
+       outcome,
+       problem,
+       results[1] AS doomed,
+       results[2] AS segments,
+       results[3] AS orphans,
+       results[4] AS groups,
+       results[5] AS bytes
+FROM difs.keeper_state()
+WHERE duty OPERATOR(pg_catalog.=) 'collect';
+COMMENT ON VIEW difs.collection_progress IS
+'the round of collection that runs or ran last: its phase and how far it is there; files and versions that it has collected so far (doomed) with their segments, orphans, block groups, and bytes of all these';
+GRANT SELECT ON difs.collection_progress TO pg_monitor;
 
 --
 -- Samples: how this database and its chunk servers were doing, from minute to minute (worker/sample.c).

@@ -86,7 +86,7 @@ SELECT array_agg(version) FROM difs_versions('/d/e/f');
 SELECT pg_temp.refused($$SELECT difs_put('/d/e/f', 'ONE', version => 1)$$);
 SELECT difs_rename('/d/e/f', '/d/f');
 SELECT difs_hold_until('/d/f', '2102-01-01');
-SELECT * FROM difs.file_policies WHERE split_part(path, ':', 1) IN ('three', 'hour', 'holds');
+SELECT path, keep_versions, keep_for, held_until, write_once_until FROM difs.file_policies WHERE split_part(path, ':', 1) IN ('three', 'hour', 'holds');
 SELECT pg_temp.refused($$SELECT difs_delete('/d/f')$$);
 
 -- write-once

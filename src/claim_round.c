@@ -25,6 +25,7 @@
 #include "src/report.h"
 #include "src/servers.h"
 #include "src/settings.h"
+#include "src/wait.h"
 
 #define MAX_EPOCH ((UINT64CONST(1) << (63 - DIFS_ID_EPOCH_SHIFT)) - 1)
 
@@ -155,7 +156,7 @@ wait_for_all(DifsClaimTry *try)
 				AddWaitEventToSet(set, WL_SOCKET_READABLE | (difs_conn_wants_write(conn) ? WL_SOCKET_WRITEABLE : 0),
 								  difs_conn_fd(conn), NULL, NULL);
 		}
-		(void) WaitEventSetWait(set, left_ms, &event, 1, PG_WAIT_EXTENSION);
+		(void) WaitEventSetWait(set, left_ms, &event, 1, difs_wait_event(DIFS_WAIT_SERVER));
 		FreeWaitEventSet(set);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();

@@ -14,6 +14,7 @@
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
+#include "utils/wait_event.h"
 
 /* 16: what postgres.h said about varlena is in a header of its own */
 #if PG_VERSION_NUM >= 160000
@@ -92,6 +93,13 @@ typedef bool TU_UpdateIndexes;
 /* 16: the record that tells standbys of rows that nobody may see any more says of which table they are */
 #if PG_VERSION_NUM < 160000
 #define gistXLogPageReuse(index, table, block, xid) (gistXLogPageReuse) ((index), (block), (xid))
+#endif
+
+/* 17: wait events of extensions have names */
+#if PG_VERSION_NUM < 170000
+#define difs_wait_event_new(name)	((void) (name), PG_WAIT_EXTENSION)
+#else
+#define difs_wait_event_new(name)	WaitEventExtensionNew(name)
 #endif
 
 /* 18: a tuple that does not count as a conflict */

@@ -32,6 +32,7 @@
 #include "src/stat.h"
 #include "src/table.h"
 
+static const char *placement_of(const DifsVolume *volume);
 static int32 copy(const text *from, const text *to, int32 number, int32 if_version);
 static int64 range_argument(FunctionCallInfo fcinfo, int argument, const char *name, int64 otherwise);
 
@@ -109,19 +110,25 @@ difs_copy_check_gone(const text *path, const DifsWalk *target, const DifsInode *
 				 errmsg("file or directory \"%s\" does not exist", source->text)));
 }
 
+static const char *
+placement_of(const DifsVolume *volume)
+{
+	return volume->placement[0] != '\0' ? psprintf("placement %s", volume->placement) : "no placement function";
+}
+
 void
 difs_copy_check_classes(const DifsWalk *from, const DifsWalk *to)
 {
 	const DifsClass *source = &from->volume.class;
 	const DifsClass *target = &to->volume.class;
 
-	if (source->replicas != target->replicas || strcmp(source->tier, target->tier) != 0)
+	if (!difs_class_equal(source, target))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot copy \"%s\" to \"%s\" without moving bytes", from->path->text, to->path->text),
-				 errdetail("Volume \"%s\" has replicas %d and tier \"%s\", volume \"%s\" replicas %d and tier \"%s\".",
-						   from->volume.name, source->replicas, source->tier,
-						   to->volume.name, target->replicas, target->tier),
+				 errdetail("Volume \"%s\" has replicas %d, tier \"%s\" and %s, volume \"%s\" replicas %d, tier \"%s\" and %s.",
+						   from->volume.name, source->replicas, source->tier, placement_of(&from->volume),
+						   to->volume.name, target->replicas, target->tier, placement_of(&to->volume)),
 				 errhint("Store the content anew with difs_put().")));
 }
 

@@ -158,6 +158,8 @@ difs_counters_streamer(DifsStreamerCount count, int64 amount)
 static DifsCounters *
 own(void)
 {
+	if (!difs_track)
+		return NULL;
 	if (unlikely(!sought))
 		difs_counters_begin(MyDatabaseId, NULL);
 	return mine != NULL && mine->database == counted ? mine : NULL;

@@ -35,6 +35,7 @@
 #include "src/compat.h"
 #include "src/ddl.h"
 #include "src/shmem.h"
+#include "src/wait.h"
 #include "worker/legacy.h"
 
 #define STOP_TIMEOUT_MS 10000	/* for workers to exit; then PostgreSQL says who is in the way */
@@ -188,7 +189,7 @@ clear_database(const char *name, bool drops)
 
 		if (left_ms <= 0)
 			break;
-		ConditionVariableTimedSleep(&difs_shared->changed, left_ms, PG_WAIT_EXTENSION);
+		ConditionVariableTimedSleep(&difs_shared->changed, left_ms, difs_wait_event(DIFS_WAIT_WORKERS));
 	}
 	ConditionVariableCancelSleep();
 }

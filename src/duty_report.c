@@ -1,13 +1,15 @@
 /*
- * duty_report.c - the keeper's duties as SQL sees them: the function behind difs.stat_keeper.
+ * duty_report.c - the keeper's duties as SQL sees them: the function behind difs.stat_keeper and the views of progress.
  *
  * What it tells stands in DifsDutyState (shmem.h), which keeper and duties write.  No state here.
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -19,6 +21,7 @@ enum KeeperColumn
 {
 	KEEPER_DUTY,
 	KEEPER_RUNNING,
+	KEEPER_PHASE,
 	KEEPER_WANTED,
 	KEEPER_ROUNDS,
 	KEEPER_STARTED,
@@ -29,9 +32,11 @@ enum KeeperColumn
 	KEEPER_DONE,
 	KEEPER_TOTAL,
 	KEEPER_NEXT,
+	KEEPER_RESULTS,
 	KEEPER_COLUMNS
 };
 
+static Datum results_of(const DifsDutyState *state);
 static void put_duty(ReturnSetInfo *result, DifsDutyKind kind, const DifsDutyState *state, TimestampTz now);
 
 PG_FUNCTION_INFO_V1(difs_keeper_state);
@@ -64,6 +69,8 @@ put_duty(ReturnSetInfo *result, DifsDutyKind kind, const DifsDutyState *state, T
 
 	values[KEEPER_DUTY] = CStringGetTextDatum(difs_duties[kind].name);
 	values[KEEPER_RUNNING] = BoolGetDatum(running);
+	values[KEEPER_PHASE] = CStringGetTextDatum(state->phase);
+	nulls[KEEPER_PHASE] = state->phase[0] == '\0';
 	values[KEEPER_WANTED] = BoolGetDatum(state->wanted);
 	values[KEEPER_ROUNDS] = Int64GetDatum((int64) state->round);
 	values[KEEPER_STARTED] = TimestampTzGetDatum(state->started);
@@ -78,5 +85,16 @@ put_duty(ReturnSetInfo *result, DifsDutyKind kind, const DifsDutyState *state, T
 	nulls[KEEPER_ENDED] = nulls[KEEPER_OUTCOME] = state->ended_round == 0;
 	nulls[KEEPER_PROBLEM] = state->problem[0] == '\0';
 	nulls[KEEPER_NEXT] = running || next == DT_NOEND;
+	values[KEEPER_RESULTS] = results_of(state);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+static Datum
+results_of(const DifsDutyState *state)
+{
+	Datum		elements[DIFS_DUTY_RESULTS];
+
+	for (int i = 0; i < DIFS_DUTY_RESULTS; i++)
+		elements[i] = Int64GetDatum(state->so_far[i]);
+	return PointerGetDatum(construct_array(elements, DIFS_DUTY_RESULTS, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }

@@ -26,6 +26,7 @@
 #include "src/get.h"
 #include "src/report.h"
 #include "src/table.h"
+#include "src/wait.h"
 
 #define BUFFER_BYTES	(16 * 1024 * 1024)
 
@@ -121,7 +122,7 @@ write_all(int file, const char *name, const char *bytes, int64 length)
 
 		CHECK_FOR_INTERRUPTS();
 		errno = 0;
-		pgstat_report_wait_start(PG_WAIT_EXTENSION);
+		pgstat_report_wait_start(difs_wait_event(DIFS_WAIT_EXPORT));
 		written = write(file, bytes, length);
 		pgstat_report_wait_end();
 		if (written < 0 && errno == EINTR)

@@ -22,6 +22,7 @@
 #include "src/inline.h"
 #include "src/pace.h"
 #include "src/settings.h"
+#include "src/slow.h"
 
 #define MAX_LANES		16
 #define WINDOW_BYTES	(16 * 1024 * 1024)
@@ -64,6 +65,7 @@ difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int
 	DifsPlan	plan;
 	DifsPiece	piece;
 
+	difs_slow_read_bytes += length;
 	if (difs_version_is_inline(version))
 	{
 		difs_inline_read(path, version, offset, length, out);

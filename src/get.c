@@ -25,6 +25,7 @@
 #include "src/pending.h"
 #include "src/perm.h"
 #include "src/report.h"
+#include "src/slow.h"
 #include "src/table.h"
 
 #define MIN_PIECE	4096
@@ -161,12 +162,15 @@ next_piece(Reading *reading, TupleDesc desc)
 	MemoryContext caller = MemoryContextSwitchTo(reading->piece_context);
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
+	DifsSlowMark mark;
 	HeapTuple	tuple;
 
+	difs_slow_mark(&mark);
 	PushActiveSnapshot(reading->snapshot);
 	values[0] = Int64GetDatum(reading->at);
 	values[1] = PointerGetDatum(fetch_bytes(reading->path, &reading->version, reading->at, length, reading->caching));
 	PopActiveSnapshot();
+	difs_slow_report(&mark, "read of a piece", reading->path);
 	reading->at += length;
 
 	MemoryContextSwitchTo(caller);

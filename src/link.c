@@ -21,6 +21,7 @@
 #include "src/connect.h"
 #include "src/link.h"
 #include "src/servers.h"
+#include "src/wait.h"
 
 #define MAX_LINKS		DIFS_MAX_SERVERS
 #define MAX_EVENTS		16
@@ -165,10 +166,13 @@ void
 difs_link_wait(int64 timeout_ms)
 {
 	WaitEvent	events[MAX_EVENTS];
+	int64		began_us;
 	int			count;
 
 	prepare_wait_set();
-	count = WaitEventSetWait(wait_set, Max(timeout_ms, 0), events, MAX_EVENTS, PG_WAIT_EXTENSION);
+	began_us = difs_wait_begin();
+	count = WaitEventSetWait(wait_set, Max(timeout_ms, 0), events, MAX_EVENTS, difs_wait_event(DIFS_WAIT_SERVER));
+	difs_wait_end(DIFS_WAIT_SERVER, began_us);
 	note_events(events, count);
 	note_moves();
 	CHECK_FOR_INTERRUPTS();
@@ -184,12 +188,15 @@ difs_link_wait_ready(DifsConn *conn, int64 timeout_ms)
 		DifsFrame	frame;
 		DifsEvent	event = difs_conn_advance(conn, &frame);
 		int64		left_ms = deadline_ms - difs_link_clock_ms();
+		int64		began_us;
 		int			ready;
 
 		if (event != DIFS_EVENT_NONE || left_ms <= 0)
 			return;
+		began_us = difs_wait_begin();
 		ready = WaitLatchOrSocket(MyLatch, wanted_events(conn) | WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_TIMEOUT,
-								  difs_conn_fd(conn), left_ms, PG_WAIT_EXTENSION);
+								  difs_conn_fd(conn), left_ms, difs_wait_event(DIFS_WAIT_SERVER));
+		difs_wait_end(DIFS_WAIT_SERVER, began_us);
 		if (ready & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();

@@ -24,6 +24,7 @@
 #include "src/report.h"
 #include "src/servers.h"
 #include "src/table.h"
+#include "src/wait.h"
 
 #define POLL_MS				100		/* between two looks at the rows of owners, whose end nobody tells */
 #define MAX_OWNER_BYTES		255
@@ -244,6 +245,7 @@ wait_for_owner(const Request *request, TimestampTz until)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	long		wait_ms = TimestampDifferenceMilliseconds(now, Min(until, request->deadline));
+	int64		began_us;
 
 	if (request->deadline <= now)
 		ereport(ERROR,
@@ -251,7 +253,9 @@ wait_for_owner(const Request *request, TimestampTz until)
 				errmsg("\"%s\" is locked by somebody else", request->path),
 				errdetail("The lock of an owner lasts until %s.", timestamptz_to_str(until)),
 				errhint("The view difs.locks says whose it is."));
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(wait_ms + 1, POLL_MS), PG_WAIT_EXTENSION);
+	began_us = difs_wait_begin();
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(wait_ms + 1, POLL_MS), difs_wait_event(DIFS_WAIT_LOCK));
+	difs_wait_end(DIFS_WAIT_LOCK, began_us);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }

@@ -22,6 +22,7 @@
 #include "src/perm.h"
 #include "src/report.h"
 #include "src/settings.h"
+#include "src/slow.h"
 #include "src/table.h"
 
 /* A component as a value of type text, without palloc. */
@@ -84,6 +85,7 @@ difs_path_parse(const text *path)
 
 	parsed->text = text;
 	take_components(parsed, take_volume(parsed, copy));
+	difs_slow_path(text);
 
 	return parsed;
 }

@@ -21,6 +21,7 @@
 
 #include "common/fault.h"
 #include "src/pending.h"
+#include "src/slow.h"
 #include "src/staging.h"
 #include "src/stream.h"
 #include "src/table.h"
@@ -161,10 +162,16 @@ static void
 settle_all(void)
 {
 	bool		resumed = resume_statement_timeout();
+	int			count = entry_count;
+	DifsSlowMark mark;
+	char		what[48];
 
+	difs_slow_mark(&mark);
 	difs_write_begin(NULL);
 	settle(0);
 	difs_write_end();
+	snprintf(what, sizeof(what), "end of a transaction with %d segments", count);
+	difs_slow_report(&mark, what, "");
 	if (resumed)
 		disable_timeout(STATEMENT_TIMEOUT, false);
 }

@@ -16,6 +16,7 @@
 #include "src/compat.h"
 #include "src/pool.h"
 #include "src/settings.h"
+#include "src/wait.h"
 
 #define PATIENCE_MS 100
 
@@ -85,11 +86,15 @@ difs_pool_take(Size bytes, void (*meanwhile) (void))
 	ConditionVariablePrepareToSleep(&pool->room);
 	while (!try_take(count, &run))
 	{
+		int64		began_us;
+
 		/* room for many small waiters may never be room for a large one: after a while it goes first */
 		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), PATIENCE_MS))
 			become_patient();
 		meanwhile();
-		ConditionVariableTimedSleep(&pool->room, PATIENCE_MS, PG_WAIT_EXTENSION);
+		began_us = difs_wait_begin();
+		ConditionVariableTimedSleep(&pool->room, PATIENCE_MS, difs_wait_event(DIFS_WAIT_POOL));
+		difs_wait_end(DIFS_WAIT_POOL, began_us);
 	}
 	ConditionVariableCancelSleep();
 	difs_pool_give_up();

@@ -55,8 +55,8 @@ put_state(ReturnSetInfo *result, const DifsDutyState *state)
 	values[STATE_ENDED] = TimestampTzGetDatum(state->ended);
 	values[STATE_DONE] = Int64GetDatum(state->done);
 	values[STATE_TOTAL] = Int64GetDatum(state->total);
-	values[STATE_COPIED] = Int64GetDatum(state->result[DIFS_REPAIR_COPIED]);
-	values[STATE_DROPPED] = Int64GetDatum(state->result[DIFS_REPAIR_DROPPED]);
+	values[STATE_COPIED] = Int64GetDatum(state->so_far[DIFS_REPAIR_COPIED]);
+	values[STATE_DROPPED] = Int64GetDatum(state->so_far[DIFS_REPAIR_DROPPED]);
 	values[STATE_PROBLEM] = CStringGetTextDatum(state->problem);
 	nulls[STATE_STARTED] = state->round == 0;
 	nulls[STATE_ENDED] = state->ended_round == 0;

@@ -43,6 +43,8 @@ int			difs_unstage_interval = 30 * 1000;
 int			difs_token_lifetime = 300;
 int			difs_upload_expire = 24 * 3600;
 int			difs_compact_interval = 5 * 60 * 1000;
+int			difs_log_min_duration = -1;
+bool		difs_track = true;
 int			difs_sample_interval = 60 * 1000;
 int			difs_sample_keep = 7 * 24 * 3600;
 int			difs_metrics_port = 0;
@@ -372,6 +374,16 @@ define_of_session(void)
 							 "\"relatime\": if it is not newer than mtime and ctime, or a day old.",
 							 &difs_atime, DIFS_ATIME_OFF, atime_modes,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.log_min_duration",
+							"Time above which operations on files are logged, with what they waited for.",
+							"0 logs all of them, -1 none.",
+							&difs_log_min_duration, -1, -1, INT_MAX,
+							PGC_SUSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomBoolVariable("difs.track",
+							 "Whether requests to chunk servers and segments are counted, for the views difs.stat_io and difs.stat_streamer.",
+							 NULL,
+							 &difs_track, true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("difs.umask",
 							"Permission bits that new files (0666) and directories (0777) do not get.",
 							"An octal number begins with 0.",

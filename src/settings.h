@@ -63,6 +63,8 @@ extern int	difs_server_timeout;		/* difs.server_timeout, in ms */
 extern int	difs_hedge_delay;			/* difs.hedge_delay, in ms; -1 = off */
 extern int	difs_staging;				/* difs.staging: DifsStagingMode */
 extern int	difs_atime;					/* difs.atime: DifsAtimeMode */
+extern int	difs_log_min_duration;		/* difs.log_min_duration, in ms; -1 = never (slow.h) */
+extern bool difs_track;				/* difs.track: requests and segments are counted (counters.h) */
 extern int	difs_umask;					/* difs.umask: bits that new files and directories do not get */
 
 /* Defines them all; reserves the prefix. preloading: also those that are fixed at server start. */

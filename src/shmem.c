@@ -17,6 +17,7 @@
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "src/stream.h"
+#include "src/wait.h"
 
 DifsShared *difs_shared = NULL;
 
@@ -84,10 +85,13 @@ difs_database_require(void)
 	while ((database = difs_database_find(MyDatabaseId)) == NULL)
 	{
 		long		left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		int64		began_us;
 
 		if (left_ms <= 0)
 			break;
-		ConditionVariableTimedSleep(&difs_shared->changed, left_ms, PG_WAIT_EXTENSION);
+		began_us = difs_wait_begin();
+		ConditionVariableTimedSleep(&difs_shared->changed, left_ms, difs_wait_event(DIFS_WAIT_WORKERS));
+		difs_wait_end(DIFS_WAIT_WORKERS, began_us);
 	}
 	ConditionVariableCancelSleep();
 	if (database == NULL)

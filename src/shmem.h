@@ -56,6 +56,7 @@ typedef struct DifsClass
 {
 	int			replicas;		/* 1 .. DIFS_MAX_REPLICAS */
 	char		tier[DIFS_TIER_SIZE];
+	int64		placement;		/* whose function chooses the servers (placement_function.h); 0 = nobody's */
 } DifsClass;
 
 typedef struct DifsSharedServer
@@ -107,12 +108,25 @@ typedef struct DifsOpenGroup
 	bool		avoided;		/* a member is not alive: nothing new goes there; set by the keeper */
 } DifsOpenGroup;
 
+/* What a placement function says about the next group of a class: the keeper asks, a round of DIFS_DUTY_PLACE answers, the keeper takes it. */
+typedef enum DifsPlacementState
+{
+	DIFS_PLACEMENT_NONE = 0,
+	DIFS_PLACEMENT_ASKED,
+	DIFS_PLACEMENT_CHOSEN,
+	DIFS_PLACEMENT_REFUSED
+} DifsPlacementState;
+
 /* A class that somebody waits for. The streamer adds it and sets wanted; the keeper opens groups and clears it. */
 typedef struct DifsWantedClass
 {
 	DifsClass	class;			/* replicas 0 = entry not in use */
 	bool		wanted;
+	TimestampTz wanted_at;		/* when it last was; the entry of one that is not may be given to another class */
 	DifsError	problem;		/* why the keeper cannot open a group (code FULL if for want of space); DIFS_OK if it can */
+	DifsPlacementState placing;	/* for a class with a placement function */
+	int32		chosen[DIFS_MAX_REPLICAS];
+	DifsError	refusal;
 } DifsWantedClass;
 
 /* Slow duties of the keeper: worker/duties.c has the table of what each does. */
@@ -124,11 +138,13 @@ typedef enum DifsDutyKind
 	DIFS_DUTY_UNSTAGE,			/* moves staged segments to chunk servers */
 	DIFS_DUTY_CLAIM,			/* takes the claim, with difs.auto_claim */
 	DIFS_DUTY_COMPACT,			/* puts together files that were written in many small parts */
+	DIFS_DUTY_PLACE,			/* asks placement functions where new block groups are to be */
 	DIFS_DUTY_SAMPLE,			/* notes how all is going */
 	DIFS_DUTIES
 } DifsDutyKind;
 
 #define DIFS_DUTY_RESULTS	8
+#define DIFS_PHASE_SIZE		32
 
 /* How a duty is doing. The duty's process writes it, but for wanted. */
 typedef struct DifsDutyState
@@ -140,9 +156,11 @@ typedef struct DifsDutyState
 	uint64		ended_round;	/* the last round that has ended, well or not */
 	TimestampTz started;		/* of the round that runs or ran last */
 	TimestampTz ended;
-	int64		done;			/* progress: work done and to be done, in units of the duty's own */
+	char		phase[DIFS_PHASE_SIZE];	/* what the round that runs is at; empty: it says nothing about that */
+	int64		done;			/* progress: work done and to be done in this phase, in units of the duty's own */
 	int64		total;
-	int64		result[DIFS_DUTY_RESULTS];	/* of the last round that ended; what they are is the duty's own */
+	int64		so_far[DIFS_DUTY_RESULTS];	/* results of the round that runs or ran last; what they are is the duty's own */
+	int64		result[DIFS_DUTY_RESULTS];	/* the same of the last round that ended */
 	char		problem[DIFS_ERROR_TEXT_SIZE];	/* why the last round did not end well; empty if it did */
 } DifsDutyState;
 
@@ -257,7 +275,7 @@ typedef struct DifsShared
 static inline bool
 difs_class_equal(const DifsClass *a, const DifsClass *b)
 {
-	return a->replicas == b->replicas && strcmp(a->tier, b->tier) == 0;
+	return a->replicas == b->replicas && a->placement == b->placement && strcmp(a->tier, b->tier) == 0;
 }
 
 extern DifsShared *difs_shared;	/* NULL: not in shared_preload_libraries */

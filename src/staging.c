@@ -113,6 +113,7 @@ difs_staging_insert(const DifsStaged *staged, const DifsStored *stored)
 	values[DIFS_STAGING_STAGED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[DIFS_STAGING_PACKED - 1] = PointerGetDatum(staged->packed);
 	values[DIFS_STAGING_BYTES - 1] = staged->bytes;
+	values[DIFS_STAGING_PLACEMENT - 1] = Int64GetDatum(staged->class.placement);
 	difs_row_insert(DIFS_REL_STAGING, values, NULL);
 	pfree(DatumGetPointer(values[DIFS_STAGING_TIER - 1]));
 }
@@ -150,6 +151,7 @@ difs_staging_find(uint64 segment)
 	staged->segment = segment;
 	staged->class.replicas = DatumGetInt16(values[DIFS_STAGING_REPLICAS - 1]);
 	strlcpy(staged->class.tier, TextDatumGetCString(values[DIFS_STAGING_TIER - 1]), sizeof(staged->class.tier));
+	staged->class.placement = DatumGetInt64(values[DIFS_STAGING_PLACEMENT - 1]);
 	staged->packed = DatumGetByteaPCopy(values[DIFS_STAGING_PACKED - 1]);
 	staged->bytes = values[DIFS_STAGING_BYTES - 1];
 	return staged;

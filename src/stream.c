@@ -23,8 +23,10 @@
 #include "src/ids.h"
 #include "src/report.h"
 #include "src/settings.h"
+#include "src/slow.h"
 #include "src/staging.h"
 #include "src/stream.h"
+#include "src/wait.h"
 
 /* It is for the streamer to end a slot in time; its message is better than ours, and it may let us stage the segment. */
 #define STREAMER_GRACE_MS 1000
@@ -134,6 +136,7 @@ difs_stream_finish(int number, uint32 raw_length, uint32 stored_length, DifsCode
 	segment.segment = 1;		/* the streamer sets segment and group each time it sends */
 	difs_segment_pack(&segment, block_crc, packed);
 
+	difs_slow_written_bytes += raw_length;
 	slot->queued_at = GetCurrentTimestamp();
 	difs_stream_allow(slot, 0);
 	filling = -1;
@@ -319,6 +322,7 @@ difs_stream_revoke_kept(DifsDatabase *database)
 static int
 take_slot(void)
 {
+	int64		began_us;
 	int			slot;
 
 	while (!try_take_slot(&slot))
@@ -329,10 +333,12 @@ take_slot(void)
 			continue;
 		}
 		/* all are on their way for backends that no longer want them, or taken by guaranteed shares: they come back */
+		began_us = difs_wait_begin();
 		ConditionVariablePrepareToSleep(&stream->freed);
 		if (try_take_slot(&slot))
 			break;
-		ConditionVariableSleep(&stream->freed, PG_WAIT_EXTENSION);
+		ConditionVariableSleep(&stream->freed, difs_wait_event(DIFS_WAIT_POOL));
+		difs_wait_end(DIFS_WAIT_POOL, began_us);
 	}
 	ConditionVariableCancelSleep();
 	pg_atomic_write_u32(&stream->slots[slot].abandoned, 0);
@@ -431,6 +437,7 @@ wait_for_end(DifsSlot *slot)
 	{
 		TimestampTz now;
 		TimestampTz limit;
+		int64		began_us;
 
 		pg_atomic_write_u32(&slot->wake, 1);
 		pg_memory_barrier();
@@ -444,8 +451,10 @@ wait_for_end(DifsSlot *slot)
 		limit = TimestampTzPlusMilliseconds(limit, STREAMER_GRACE_MS);
 		if (now >= limit)
 			report_late(database, slot);
+		began_us = difs_wait_begin();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, limit) + 1, PG_WAIT_EXTENSION);
+						 TimestampDifferenceMilliseconds(now, limit) + 1, difs_wait_event(DIFS_WAIT_STREAMER));
+		difs_wait_end(DIFS_WAIT_STREAMER, began_us);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -27,6 +27,7 @@
 
 #include "src/claim.h"
 #include "src/compat.h"
+#include "src/slow.h"
 #include "src/table.h"
 
 /* Name of a relation in schema difs; number of columns of a table. */
@@ -163,11 +164,14 @@ difs_admin_begin(const char *function)
 	AcceptInvalidationMessages();
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	if (function != NULL)
+		difs_slow_begin(function);
 }
 
 void
 difs_write_end(void)
 {
+	difs_slow_end();
 	PopActiveSnapshot();
 }
 
@@ -180,11 +184,13 @@ difs_read_begin(void)
 		PushCopiedSnapshot(GetActiveSnapshot());
 	else
 		PushActiveSnapshot(GetTransactionSnapshot());
+	difs_slow_begin("read");
 }
 
 void
 difs_read_end(void)
 {
+	difs_slow_end();
 	PopActiveSnapshot();
 }
 

@@ -114,6 +114,7 @@ insert(const DifsUpload *upload)
 	values[DIFS_UPLOAD_SEGMENT_SIZE - 1] = Int32GetDatum(upload->segment_size);
 	values[DIFS_UPLOAD_CREATED - 1] = TimestampTzGetDatum(upload->created);
 	values[DIFS_UPLOAD_EXPIRES - 1] = TimestampTzGetDatum(upload->expires);
+	values[DIFS_UPLOAD_PLACEMENT - 1] = Int64GetDatum(upload->class.placement);
 	difs_row_insert(DIFS_REL_UPLOAD, values, nulls);
 }
 
@@ -140,6 +141,7 @@ decode(HeapTuple row, DifsUpload *upload)
 	memset(&upload->class, 0, sizeof(upload->class));
 	upload->class.replicas = DatumGetInt16(values[DIFS_UPLOAD_REPLICAS - 1]);
 	strlcpy(upload->class.tier, TextDatumGetCString(values[DIFS_UPLOAD_TIER - 1]), sizeof(upload->class.tier));
+	upload->class.placement = DatumGetInt64(values[DIFS_UPLOAD_PLACEMENT - 1]);
 	upload->segment_size = DatumGetInt32(values[DIFS_UPLOAD_SEGMENT_SIZE - 1]);
 	upload->created = DatumGetTimestampTz(values[DIFS_UPLOAD_CREATED - 1]);
 	upload->expires = DatumGetTimestampTz(values[DIFS_UPLOAD_EXPIRES - 1]);

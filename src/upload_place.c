@@ -27,6 +27,7 @@
 #include "src/table.h"
 #include "src/token.h"
 #include "src/upload.h"
+#include "src/wait.h"
 #include "worker/lease.h"
 
 #define MAX_PLACES			1024	/* in one call */
@@ -180,6 +181,7 @@ wait_for_group(const Placing *placing)
 	const DifsClass *class = &placing->upload->class;
 	DifsError	why = difs_class_problem(placing->database, class);
 	int			limit_ms = why.code == DIFS_ERROR_FULL ? Min(difs_server_timeout, FULL_TIMEOUT_MS) : difs_server_timeout;
+	int64		began_us;
 
 	difs_claim_require();
 	if (TimestampDifferenceExceeds(placing->began, GetCurrentTimestamp(), limit_ms))
@@ -189,7 +191,9 @@ wait_for_group(const Placing *placing)
 				errdetail("%s.", why.code == DIFS_OK ? "None could be opened in time" : why.text),
 				errhint("The view difs.servers shows which chunk servers can be reached."));
 	difs_class_want(placing->database, class);
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_AGAIN_MS, PG_WAIT_EXTENSION);
+	began_us = difs_wait_begin();
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_AGAIN_MS, difs_wait_event(DIFS_WAIT_GROUP));
+	difs_wait_end(DIFS_WAIT_GROUP, began_us);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }

@@ -28,6 +28,7 @@
 #include "src/inline.h"
 #include "src/inode.h"
 #include "src/journal.h"
+#include "src/placement_function.h"
 #include "src/quota.h"
 #include "src/report.h"
 #include "src/retain.h"
@@ -258,6 +259,11 @@ decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume)
 	volume->before_put[0] = '\0';
 	if (!nulls[DIFS_VOLUME_BEFORE_PUT - 1])
 		text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_BEFORE_PUT - 1]), volume->before_put, sizeof(volume->before_put));
+	volume->placement[0] = '\0';
+	if (!nulls[DIFS_VOLUME_PLACEMENT - 1])
+		text_to_cstring_buffer(DatumGetTextPP(values[DIFS_VOLUME_PLACEMENT - 1]), volume->placement, sizeof(volume->placement));
+	volume->placement_changes = DatumGetInt32(values[DIFS_VOLUME_PLACEMENT_CHANGES - 1]);
+	volume->class.placement = difs_placement_key(volume);
 }
 
 static DifsDigest
@@ -358,6 +364,9 @@ set_columns(const DifsVolume *volume, Datum *values, bool *nulls)
 	nulls[DIFS_VOLUME_TRASH_FOR - 1] = !volume->has_trash;
 	values[DIFS_VOLUME_BEFORE_PUT - 1] = CStringGetTextDatum(volume->before_put);
 	nulls[DIFS_VOLUME_BEFORE_PUT - 1] = volume->before_put[0] == '\0';
+	values[DIFS_VOLUME_PLACEMENT - 1] = CStringGetTextDatum(volume->placement);
+	nulls[DIFS_VOLUME_PLACEMENT - 1] = volume->placement[0] == '\0';
+	values[DIFS_VOLUME_PLACEMENT_CHANGES - 1] = Int32GetDatum(volume->placement_changes);
 }
 
 /* Fills in id and root. */

@@ -60,6 +60,8 @@ typedef struct DifsVolume
 	bool		has_trash;		/* what is deleted goes to the trash (trash.h) */
 	Interval	trash_for;
 	char		before_put[DIFS_HOOK_NAME_SIZE];	/* qualified name of a function; empty: none */
+	char		placement[DIFS_HOOK_NAME_SIZE];	/* the same (placement_function.h) */
+	int32		placement_changes;	/* how often that was set */
 } DifsVolume;
 
 /* Finds one by name, as it is now rather than at the active snapshot; 58P01 with the hint to create it if there is

@@ -45,7 +45,7 @@ $written += $_->{per_second}{writes} foreach values %{ $look->{servers} };
 cmp_ok($written, '>', 1, "writes a second: $written");
 is($look->{database}, 'postgres', 'database');
 ok($look->{claim}{held}, 'claim');
-is(join(' ', sort { $a cmp $b } (map { $_->{duty} } @{ $look->{duties} })), 'claim collect compact repair sample scrub unstage', 'duties');
+is(join(' ', sort { $a cmp $b } (map { $_->{duty} } @{ $look->{duties} })), 'claim collect compact place repair sample scrub unstage', 'duties');
 usleep(1_500_000);
 $look = $difs->json('top', '--once');
 $written = 0;

@@ -151,7 +151,7 @@ sub wrong_settings
 		$said =~ s/`//g;
 		$default = sprintf '%04o', $default if $name eq 'difs.umask';
 		push @wrong, "$name: the default is $default $unit, not $said" if $default ne '' && plain($default, $unit) ne plain($said, $unit);
-		my $scope = $text =~ /Restart$/ ? 'postmaster' : $text =~ /Session$/ ? 'user' : 'sighup';
+		my $scope = $text =~ /Restart$/ ? 'postmaster' : $text =~ /Session$/ ? 'user' : $text =~ /Superuser$/ ? 'superuser' : 'sighup';
 		push @wrong, "$name is of $context, not $scope" if $scope ne $context;
 	}
 	return (differences([ keys %documented ], [ map { $_->[0] } @settings ]), @wrong);

@@ -5,7 +5,7 @@
  * The keeper opens and seals groups; the streamer chooses among the open ones (and backends, for clients: lease.c),
  * keeps count of what is on its way to each, and says when one is full or has
  * failed.  Beside it only the keeper takes a group from OPEN to FULL, when a
- * member is to be drained or has been gone for long.  The keeper does not touch the rest of it before nothing is on its way any more, so an index
+ * member is to be drained or has been gone for long, or the entry is needed.  The keeper does not touch the rest of it before nothing is on its way any more, so an index
  * into groups[] stays good for as long as a try uses it.
  */
 #include "postgres.h"

@@ -27,10 +27,25 @@ static bool answers(int32 server);
 void
 difs_collect_round(void)
 {
-	if (!difs_collect_dropped() || !difs_collect_expired() || !difs_collect_outdated())
-		return;
-	if (!difs_collect_doomed() || !difs_collect_orphans() || !difs_collect_groups())
-		return;
+	static const struct
+	{
+		const char *phase;
+		bool		(*collect) (void);
+	}			parts[] = {
+		{"dropped volumes", difs_collect_dropped},
+		{"expired rows", difs_collect_expired},
+		{"old versions and trash", difs_collect_outdated},
+		{"deleted content", difs_collect_doomed},
+		{"orphans", difs_collect_orphans},
+		{"empty block groups", difs_collect_groups},
+	};
+
+	for (int i = 0; i < lengthof(parts); i++)
+	{
+		difs_duty_phase(parts[i].phase);
+		if (!parts[i].collect())
+			return;
+	}
 	if (results[DIFS_COLLECTED_DOOMED] + results[DIFS_COLLECTED_ORPHANS] + results[DIFS_COLLECTED_GROUPS] > 0)
 		ereport(LOG,
 				(errmsg("difs: collected " INT64_FORMAT " files or versions with " INT64_FORMAT " segments, "

@@ -28,6 +28,7 @@
 #include "common/fault.h"
 #include "src/ids.h"
 #include "src/settings.h"
+#include "src/wait.h"
 #include "worker/collect.h"
 #include "worker/duties.h"
 #include "worker/process.h"
@@ -128,7 +129,7 @@ wait_for_seals(void)
 	{
 		while (is_open(rewrites[i].group) && GetCurrentTimestamp() < deadline)
 		{
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, difs_wait_event(DIFS_WAIT_SERVER));
 			ResetLatch(MyLatch);
 			CHECK_FOR_INTERRUPTS();
 		}

@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "utils/timestamp.h"
 
 #include "common/fault.h"
@@ -47,6 +48,7 @@ static void leave_try(int number);
 static void try_again(int number, const DifsError *why);
 static void fail_group(int index, DifsErrorCode code, const char *why);
 static void finish(int number);
+static void report_slow(int number);
 static void fail(int number, const DifsError *why);
 static void end(int number, const DifsError *why);
 static bool has_waited(int number, int limit_ms, TimestampTz now);
@@ -363,10 +365,33 @@ finish(int number)
 	difs_counters_streamer(DIFS_STREAMER_BYTES, difs_stream_slot(number)->stored_length);
 	difs_counters_streamer(DIFS_STREAMER_WAITED_US, attempt->sent_at - difs_stream_slot(number)->queued_at);
 	difs_counters_streamer(DIFS_STREAMER_STORING_US, difs_streamer_now - attempt->sent_at);
+	report_slow(number);
 	difs_choice_release(attempt->group, difs_stream_slot(number));
 	dlist_delete(&attempt->node);
 	end(number, &none);
 	DIFS_FAULT("streamer.segment.stored");
+}
+
+/* Where the time went between here and the chunk servers; what the backend waited for is its own to log (src/slow.h). */
+static void
+report_slow(int number)
+{
+	DifsAttempt *attempt = difs_attempt(number);
+	DifsSlot   *slot = difs_stream_slot(number);
+	StringInfoData servers;
+
+	if (difs_log_min_duration < 0 || difs_streamer_now - slot->queued_at < difs_log_min_duration * INT64CONST(1000))
+		return;
+	initStringInfo(&servers);
+	for (int i = 0; i < attempt->members; i++)
+		appendStringInfo(&servers, "%s%s", i == 0 ? "" : ", ", attempt->outlet[i]->name);
+	ereport(LOG,
+			(errmsg("difs streamer: slow segment " UINT64_FORMAT " of %u bytes: %.3f ms", slot->segment, slot->stored_length,
+					(difs_streamer_now - slot->queued_at) / 1000.0),
+			 errdetail("It waited %.3f ms for a block group and for its turn, in %d tries; then %s took %.3f ms.",
+					   (attempt->sent_at - slot->queued_at) / 1000.0, attempt->tries, servers.data,
+					   (difs_streamer_now - attempt->sent_at) / 1000.0)));
+	pfree(servers.data);
 }
 
 /* The slot fails, or is no longer wanted: waiting or active. */

@@ -17,11 +17,13 @@
 #include "src/claim.h"
 #include "src/report.h"
 #include "src/settings.h"
+#include "src/wait.h"
 #include "worker/claim_watch.h"
 #include "worker/collect.h"
 #include "worker/compact.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
+#include "worker/place.h"
 #include "worker/process.h"
 #include "worker/repair.h"
 #include "worker/sample.h"
@@ -39,6 +41,7 @@ const DifsDuty difs_duties[DIFS_DUTIES] = {
 	[DIFS_DUTY_COLLECT] = {"collect", &difs_collect_interval, difs_collect_round},
 	[DIFS_DUTY_UNSTAGE] = {"unstage", &difs_unstage_interval, difs_unstage_round},
 	[DIFS_DUTY_COMPACT] = {"compact", &difs_compact_interval, difs_compact_round},
+	[DIFS_DUTY_PLACE] = {"place", &only_when_wanted, difs_place_round},
 	[DIFS_DUTY_SAMPLE] = {"sample", &difs_sample_interval, difs_sample_round},
 };
 
@@ -106,7 +109,7 @@ difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
 		LWLockRelease(&difs_shared->lock);
 		if (stopped || state->ended_round >= awaited)
 			break;
-		ConditionVariableSleep(&difs_shared->changed, PG_WAIT_EXTENSION);
+		ConditionVariableSleep(&difs_shared->changed, difs_wait_event(DIFS_WAIT_DUTY));
 	}
 	ConditionVariableCancelSleep();
 	if (stopped || state->problem[0] != '\0')
@@ -171,6 +174,7 @@ start(DifsDutyKind kind)
 	state->round++;
 	state->started = GetCurrentTimestamp();
 	state->done = state->total = 0;
+	memset(state->so_far, 0, sizeof(state->so_far));
 	LWLockRelease(&difs_shared->lock);
 
 	before = MemoryContextSwitchTo(TopMemoryContext);
@@ -204,6 +208,7 @@ has_ended(DifsDutyKind kind)
 	{
 		state->ended_round = state->round;
 		state->ended = GetCurrentTimestamp();
+		state->phase[0] = '\0';
 		strlcpy(state->problem, "its process could not be started, or died", sizeof(state->problem));
 	}
 	LWLockRelease(&difs_shared->lock);

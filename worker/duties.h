@@ -13,6 +13,7 @@
  *	scrub.c      reads everything again, and mends it
  *	unstage.c    staged segments, to chunk servers
  *	compact.c    files that were written in many small parts, into whole segments
+ *	place.c      what placement functions say about new block groups
  *	sample.c     how all is going, noted
  *	…            one file each; the table is in duties.c
  */
@@ -50,6 +51,7 @@ extern DifsDatabase *difs_duty_database;
 extern bool difs_duty_begin(void);
 extern void difs_duty_commit(void);
 extern bool difs_duty_asked(void);	/* somebody has asked for this round */
+extern void difs_duty_phase(const char *phase);	/* begins: up to 31 bytes, words of the documentation */
 extern void difs_duty_progress(int64 done, int64 total);
 extern void difs_duty_result(int index, int64 value);
 

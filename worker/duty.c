@@ -30,7 +30,6 @@ DifsDatabase *difs_duty_database = NULL;
 static DifsDutyState *state = NULL;
 static const char *name = NULL;	/* of the duty */
 static MemoryContext round_context;
-static int64 results[DIFS_DUTY_RESULTS];
 static char problem[DIFS_ERROR_TEXT_SIZE] = "it was stopped";
 
 static void attach(int index, int kind);
@@ -133,6 +132,15 @@ difs_duty_asked(void)
 }
 
 void
+difs_duty_phase(const char *phase)
+{
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	strlcpy(state->phase, phase, sizeof(state->phase));
+	state->done = state->total = 0;
+	LWLockRelease(&difs_shared->lock);
+}
+
+void
 difs_duty_progress(int64 done, int64 total)
 {
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
@@ -145,7 +153,9 @@ void
 difs_duty_result(int index, int64 value)
 {
 	Assert(index >= 0 && index < DIFS_DUTY_RESULTS);
-	results[index] = value;
+	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
+	state->so_far[index] = value;
+	LWLockRelease(&difs_shared->lock);
 }
 
 static void
@@ -177,7 +187,8 @@ leave(int code, Datum arg)
 	state->ended = GetCurrentTimestamp();
 	state->ended_round = state->round;
 	failed_before = state->problem[0] != '\0';
-	memcpy(state->result, results, sizeof(results));
+	state->phase[0] = '\0';
+	memcpy(state->result, state->so_far, sizeof(state->result));
 	strlcpy(state->problem, problem, sizeof(state->problem));
 	LWLockRelease(&difs_shared->lock);
 	ConditionVariableBroadcast(&difs_shared->changed);

@@ -21,8 +21,8 @@ static void read_members(Datum datum, DifsOpenGroup *group);
 void
 difs_group_rows_insert(DifsOpenGroup *group)
 {
-	Oid			types[] = {INT8OID, INT4OID, TEXTOID, INT4ARRAYOID, INT8OID, INT8OID};
-	Datum		values[6];
+	Oid			types[] = {INT8OID, INT4OID, TEXTOID, INT4ARRAYOID, INT8OID, INT8OID, INT8OID};
+	Datum		values[7];
 
 	group->id = difs_group_id_next(difs_keeper_database);
 	values[0] = Int64GetDatum((int64) group->id);
@@ -31,8 +31,9 @@ difs_group_rows_insert(DifsOpenGroup *group)
 	values[3] = members_datum(group);
 	values[4] = Int64GetDatum((int64) difs_keeper_database->epoch);
 	values[5] = Int64GetDatum((int64) group->capacity_bytes);
-	SPI_execute_with_args("INSERT INTO difs.block_group (id, state, replicas, tier, members, epoch, capacity, created) "
-						  "VALUES ($1, 'open', $2, $3, $4, $5, $6, pg_catalog.now())",
+	values[6] = Int64GetDatum(group->class.placement);
+	SPI_execute_with_args("INSERT INTO difs.block_group (id, state, replicas, tier, members, epoch, capacity, created, placement) "
+						  "VALUES ($1, 'open', $2, $3, $4, $5, $6, pg_catalog.now(), $7)",
 						  lengthof(types), types, values, NULL, false, 0);
 }
 
@@ -67,7 +68,7 @@ difs_group_rows_open(uint64 after, DifsOpenGroup *groups, uint64 *epochs, int li
 	Datum		values[] = {Int64GetDatum((int64) after), Int32GetDatum(limit)};
 	int			count;
 
-	if (SPI_execute_with_args("SELECT id, replicas::pg_catalog.int4, tier::pg_catalog.text, members, epoch, capacity "
+	if (SPI_execute_with_args("SELECT id, replicas::pg_catalog.int4, tier::pg_catalog.text, members, epoch, capacity, placement "
 							  "FROM difs.block_group WHERE state = 'open' AND id > $1 ORDER BY id LIMIT $2",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.block_group");
@@ -86,6 +87,7 @@ difs_group_rows_open(uint64 after, DifsOpenGroup *groups, uint64 *epochs, int li
 		read_members(SPI_getbinval(row, description, 4, &null), &groups[i]);
 		epochs[i] = (uint64) DatumGetInt64(SPI_getbinval(row, description, 5, &null));
 		groups[i].capacity_bytes = (uint64) DatumGetInt64(SPI_getbinval(row, description, 6, &null));
+		groups[i].class.placement = DatumGetInt64(SPI_getbinval(row, description, 7, &null));
 	}
 	return count;
 }

@@ -13,6 +13,7 @@
 
 #include "src/compat.h"
 #include "src/settings.h"
+#include "src/wait.h"
 #include "worker/http_request.h"
 #include "worker/inserts.h"
 #include "worker/source_address.h"
@@ -223,7 +224,7 @@ wait_for_events(WaitEvent *events, int count)
 		if (what != 0)
 			AddWaitEventToSet(set, what, watched[i].socket, NULL, NULL);
 	}
-	count = WaitEventSetWait(set, timeout_ms, events, count, PG_WAIT_EXTENSION);
+	count = WaitEventSetWait(set, timeout_ms, events, count, difs_wait_event(DIFS_WAIT_SOURCE));
 	FreeWaitEventSet(set);
 	return count;
 }

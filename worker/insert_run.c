@@ -24,6 +24,7 @@
 #include "src/report.h"
 #include "src/settings.h"
 #include "src/table.h"
+#include "src/wait.h"
 #include "worker/inserts.h"
 #include "worker/process.h"
 #include "worker/source.h"
@@ -130,7 +131,7 @@ pause_before(int tries)
 
 	while (GetCurrentTimestamp() < until)
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, FIRST_PAUSE_MS / 2, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, FIRST_PAUSE_MS / 2, difs_wait_event(DIFS_WAIT_SOURCE));
 		ResetLatch(MyLatch);
 		difs_insert_interrupts();
 	}

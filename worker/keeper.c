@@ -43,6 +43,7 @@
 
 #include "src/compat.h"
 #include "src/ids.h"
+#include "src/wait.h"
 #include "worker/claim_watch.h"
 #include "worker/duties.h"
 #include "worker/groups.h"
@@ -217,7 +218,7 @@ wait_for_embedded(void)
 	while (embedded_are_starting() && GetCurrentTimestamp() < deadline &&
 		   difs_keeper_database->state != DIFS_DATABASE_STOPPING && !difs_process_asked_to_stop())
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LISTEN_POLL_MS, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LISTEN_POLL_MS, difs_wait_event(DIFS_WAIT_KEEPER_MAIN));
 		ResetLatch(MyLatch);
 	}
 }
@@ -373,7 +374,7 @@ wait_for_events(TimestampTz next)
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	difs_health_wait_for(set);
-	WaitEventSetWait(set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
+	WaitEventSetWait(set, timeout_ms, &event, 1, difs_wait_event(DIFS_WAIT_KEEPER_MAIN));
 	FreeWaitEventSet(set);
 }
 

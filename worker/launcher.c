@@ -40,6 +40,7 @@
 #include "src/compat.h"
 #include "src/settings.h"
 #include "src/shmem.h"
+#include "src/wait.h"
 #include "worker/embedded.h"
 #include "worker/entries.h"
 #include "worker/launcher.h"
@@ -454,7 +455,7 @@ wait_for_events(TimestampTz next)
 	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	difs_embedded_wait_for(set);
 	difs_metrics_wait_for(set);
-	WaitEventSetWait(set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
+	WaitEventSetWait(set, timeout_ms, &event, 1, difs_wait_event(DIFS_WAIT_LAUNCHER_MAIN));
 	FreeWaitEventSet(set);
 	ResetLatch(MyLatch);
 }

@@ -11,7 +11,8 @@
 #define RECORD_ALIGN	64		/* of records in a group's file: chunkd/disk_format.h */
 #define SPARE_ENTRIES	(DIFS_MAX_OPEN_GROUPS / 4)
 
-static DifsWantedClass *find_class(DifsDatabase *database, const DifsClass *class, bool make);
+static DifsWantedClass *find_class(DifsDatabase *database, const DifsClass *class);
+static DifsWantedClass *make_class(DifsDatabase *database, const DifsClass *class);
 
 uint64
 difs_record_bytes(uint32 stored_length)
@@ -86,12 +87,14 @@ difs_class_want(DifsDatabase *database, const DifsClass *class)
 	bool		asked = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	entry = find_class(database, class, true);
+	entry = find_class(database, class);
+	if (entry == NULL)
+		entry = make_class(database, class);
 	if (entry != NULL)
 	{
-		entry->class = *class;
 		asked = !entry->wanted;
 		entry->wanted = true;
+		entry->wanted_at = GetCurrentTimestamp();
 	}
 	LWLockRelease(&difs_shared->lock);
 	if (asked)
@@ -105,27 +108,38 @@ difs_class_problem(DifsDatabase *database, const DifsClass *class)
 	DifsWantedClass *entry;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
-	entry = find_class(database, class, false);
+	entry = find_class(database, class);
 	if (entry != NULL)
 		problem = entry->problem;
 	LWLockRelease(&difs_shared->lock);
 	return problem;
 }
 
-/* make: if there is none, an entry that is not in use. */
 static DifsWantedClass *
-find_class(DifsDatabase *database, const DifsClass *class, bool make)
+find_class(DifsDatabase *database, const DifsClass *class)
 {
-	DifsWantedClass *unused = NULL;
+	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
+	{
+		if (difs_class_equal(&database->classes[i].class, class))
+			return &database->classes[i];
+	}
+	return NULL;
+}
+
+/* An entry that is not in use, or that of the class which has been wanted the longest ago: its open groups are used up, but it is not kept in stock. */
+static DifsWantedClass *
+make_class(DifsDatabase *database, const DifsClass *class)
+{
+	DifsWantedClass *chosen = NULL;
 
 	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
 	{
 		DifsWantedClass *entry = &database->classes[i];
 
-		if (difs_class_equal(&entry->class, class))
-			return entry;
-		if (unused == NULL && make && entry->class.replicas == 0)
-			unused = entry;
+		if (!entry->wanted && (chosen == NULL || entry->wanted_at < chosen->wanted_at))
+			chosen = entry;
 	}
-	return unused;
+	if (chosen != NULL)
+		*chosen = (DifsWantedClass) {.class = *class};
+	return chosen;
 }

@@ -21,6 +21,7 @@
 #include "src/counters.h"
 #include "src/servers.h"
 #include "src/settings.h"
+#include "src/wait.h"
 #include "worker/streamer.h"
 
 #define RETRY_MS 500
@@ -134,7 +135,7 @@ difs_outlets_wait(long timeout_ms)
 	if (wait_set_stale || fds_changed())
 		build_wait_set();
 	update_wait_set();
-	(void) WaitEventSetWait(wait_set, timeout_ms, happened, lengthof(happened), PG_WAIT_EXTENSION);
+	(void) WaitEventSetWait(wait_set, timeout_ms, happened, lengthof(happened), difs_wait_event(DIFS_WAIT_STREAMER_MAIN));
 	ResetLatch(MyLatch);
 }
 

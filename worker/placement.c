@@ -12,9 +12,6 @@
 
 #include "worker/placement.h"
 
-static bool is_usable(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *server,
-					  const DifsLoad *load);
-static uint64 room(const DifsSharedServer *server, const DifsLoad *load);
 static bool is_chosen(int32 server, const int32 *member, int chosen);
 static bool zone_is_taken(const char *zone, const DifsSharedServer *servers, int count, const int32 *member,
 						  int chosen);
@@ -49,7 +46,7 @@ difs_placement_choose_one(const DifsClass *class, uint64 capacity_bytes, const D
 	{
 		bool		near;
 
-		if (!is_usable(class, capacity_bytes, &servers[i], &load[i]) || is_chosen(servers[i].id, others, other_count))
+		if (!difs_placement_usable(class, capacity_bytes, &servers[i], &load[i]) || is_chosen(servers[i].id, others, other_count))
 			continue;
 		near = zone_is_taken(servers[i].zone, servers, count, others, other_count);
 		if (best == -1 || (best_is_near && !near) ||
@@ -81,18 +78,34 @@ difs_placement_servers(const DifsClass *class, const DifsSharedServer *servers, 
 	return fitting;
 }
 
-static bool
-is_usable(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *server,
-		  const DifsLoad *load)
+bool
+difs_placement_usable(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *server,
+					  const DifsLoad *load)
 {
 	return server->alive && server->accepts_groups && strcmp(server->tier, class->tier) == 0 &&
-		room(server, load) >= capacity_bytes;
+		difs_placement_room(server, load) >= capacity_bytes;
 }
 
-static uint64
-room(const DifsSharedServer *server, const DifsLoad *load)
+uint64
+difs_placement_room(const DifsSharedServer *server, const DifsLoad *load)
 {
 	return server->free_bytes > load->promised_bytes ? server->free_bytes - load->promised_bytes : 0;
+}
+
+void
+difs_load_add(DifsLoad *load, const DifsOpenGroup *group, const DifsSharedServer *servers, int count)
+{
+	for (int i = 0; i < group->class.replicas; i++)
+	{
+		for (int j = 0; j < count; j++)
+		{
+			if (servers[j].id != group->member[i])
+				continue;
+			load[j].groups++;
+			if (group->capacity_bytes > group->reserved_bytes)
+				load[j].promised_bytes += group->capacity_bytes - group->reserved_bytes;
+		}
+	}
 }
 
 static bool
@@ -120,7 +133,7 @@ zone_is_taken(const char *zone, const DifsSharedServer *servers, int count, cons
 static double
 burden(const DifsSharedServer *server, const DifsLoad *load)
 {
-	return (load->groups + 1.0) / ((double) server->weight * (double) room(server, load));
+	return (load->groups + 1.0) / ((double) server->weight * (double) difs_placement_room(server, load));
 }
 
 /* "2 replicas on tier disk are asked for, but only 1 of 2 servers is usable: /storage02 (10.0.0.2:7100): connection
@@ -141,9 +154,9 @@ describe(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *
 		appendStringInfo(&text, "only %d of %d servers %s usable", usable, count, usable == 1 ? "is" : "are");
 	for (int i = 0, told = 0; i < count; i++)
 	{
-		if (is_usable(class, capacity_bytes, &servers[i], &load[i]))
+		if (difs_placement_usable(class, capacity_bytes, &servers[i], &load[i]))
 			continue;
-		if (is_usable(class, 0, &servers[i], &load[i]))
+		if (difs_placement_usable(class, 0, &servers[i], &load[i]))
 			without_room++;
 		appendStringInfoString(&text, told++ == 0 ? ": " : "; ");
 		describe_server(&text, class, capacity_bytes, &servers[i], &load[i]);
@@ -167,5 +180,5 @@ describe_server(StringInfo text, const DifsClass *class, uint64 capacity_bytes, 
 		appendStringInfo(text, "tier %s", server->tier);
 	else
 		appendStringInfo(text, "disk full, " UINT64_FORMAT " MB free of " UINT64_FORMAT " MB for a block group",
-						 room(server, load) >> 20, capacity_bytes >> 20);
+						 difs_placement_room(server, load) >> 20, capacity_bytes >> 20);
 }

@@ -26,6 +26,13 @@ extern bool difs_placement_choose_one(const DifsClass *class, uint64 capacity_by
 									  const DifsLoad *load, int count, const int32 *others, int other_count,
 									  int32 *chosen, DifsError *problem);
 
+/* Is a server alive, does it take groups, is it of the tier, and has it room? How much room there is beside what open groups may still take. */
+extern bool difs_placement_usable(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *server, const DifsLoad *load);
+extern uint64 difs_placement_room(const DifsSharedServer *server, const DifsLoad *load);
+
+/* Adds an open group to what its servers carry. */
+extern void difs_load_add(DifsLoad *load, const DifsOpenGroup *group, const DifsSharedServer *servers, int count);
+
 /* Servers of the class's tier that take groups, usable now or not. */
 extern int	difs_placement_servers(const DifsClass *class, const DifsSharedServer *servers, int count);
 

@@ -3,7 +3,7 @@
  *
  * Within each tier, copies of sealed groups go from the fullest server to the emptiest one that may have
  * them, one at a time, until no two servers differ by more than a tenth of their mean, or no copy that would bring them nearer
- * is left.  A group whose size nobody knows stays where it is; the survey asks for sizes first.  How full a server is, is what the copies of this database take there, for its weight.
+ * is left.  A group whose size nobody knows stays where it is; the survey asks for sizes first; and so does one that a placement function has placed.  How full a server is, is what the copies of this database take there, for its weight.
  *
  * State: none that lasts: what a round that dies has moved has moved.
  */
@@ -190,7 +190,7 @@ find_candidates(const Load *from, const Load *to, double limit, uint64 *ids, dou
 	difs_repair_begin();
 	SPI_execute_with_args("SELECT id, bytes::pg_catalog.float8 FROM difs.block_group "
 						  "WHERE state = 'sealed' AND $1 = ANY (members) AND NOT $2 = ANY (members) "
-						  "AND bytes > 0 AND bytes <= $3 "
+						  "AND bytes > 0 AND bytes <= $3 AND placement = 0 "
 						  "AND NOT EXISTS (SELECT FROM difs.missing WHERE block_group = id) "
 						  "ORDER BY 2 DESC, 1", 3, types, values, NULL, true, CANDIDATES);
 	count = (int) SPI_processed;

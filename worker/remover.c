@@ -23,6 +23,7 @@
 #include "src/link.h"
 #include "src/servers.h"
 #include "src/settings.h"
+#include "src/wait.h"
 #include "worker/legacy.h"
 #include "worker/process.h"
 #include "worker/remover.h"
@@ -248,7 +249,7 @@ wait_for(DifsConn *conn, int64 timeout_ms)
 
 	if (difs_conn_wants_write(conn))
 		events |= WL_SOCKET_WRITEABLE;
-	if ((WaitLatchOrSocket(MyLatch, events, difs_conn_fd(conn), Max(timeout_ms, 0), PG_WAIT_EXTENSION) & WL_LATCH_SET) != 0)
+	if ((WaitLatchOrSocket(MyLatch, events, difs_conn_fd(conn), Max(timeout_ms, 0), difs_wait_event(DIFS_WAIT_SERVER)) & WL_LATCH_SET) != 0)
 		ResetLatch(MyLatch);
 	if (difs_process_asked_to_stop())
 		proc_exit(0);

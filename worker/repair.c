@@ -21,7 +21,7 @@
 
 #include "common/fault.h"
 #include "src/settings.h"
-#include "worker/placement.h"
+#include "worker/place.h"
 #include "worker/repair.h"
 
 static MemoryContext before_transaction;
@@ -36,10 +36,13 @@ static DifsSharedServer *with_good_disks(const DifsSharedServer *servers, int co
 void
 difs_repair_round(void)
 {
+	difs_duty_phase("looking at copies");
 	difs_duty_result(DIFS_REPAIR_DROPPED, difs_survey_run());
 	DIFS_FAULT("keeper.repair.surveyed");
+	difs_duty_phase("making copies");
 	difs_duty_result(DIFS_REPAIR_COPIED, difs_repair_work());
 	difs_drain_settle();
+	difs_duty_phase("rebalancing");
 	difs_duty_result(DIFS_REPAIR_MOVED, difs_rebalance_run());
 }
 
@@ -130,6 +133,7 @@ difs_repair_work(void)
 		difs_duty_progress(i, count);
 		MemoryContextSwitchTo(context);
 		copied += repair_group(groups[i]);
+		difs_duty_result(DIFS_REPAIR_COPIED, copied);
 		MemoryContextSwitchTo(before);
 		MemoryContextReset(context);
 	}
@@ -224,8 +228,8 @@ choose_target(const DifsSealedGroup *group, int place, const DifsJudgement *judg
 	others[group->members - 1] = group->member[place];
 	for (int i = 0; i < count; i++)
 		load[i].groups = (int) Min(servers[i].used_bytes / ((uint64) 16 * 1024 * 1024), 1000000);
-	if (difs_placement_choose_one(&group->class, judgement->file_bytes, with_good_disks(servers, count), load, count, others,
-								  usable ? group->members : group->members - 1, target, error))
+	if (difs_place_one(&group->class, judgement->file_bytes, with_good_disks(servers, count), load, count, others,
+					   usable ? group->members : group->members - 1, target, error))
 		return true;
 	*target = group->member[place];
 	return usable && (verdict == DIFS_COPY_FAILED || verdict == DIFS_COPY_ABSENT || verdict == DIFS_COPY_SHORT);

@@ -14,7 +14,7 @@
 #include "worker/repair.h"
 
 #define SELECT_GROUPS \
-	"SELECT id, replicas::pg_catalog.int4, tier::pg_catalog.text, members, epoch, generation, capacity, bytes IS NOT NULL " \
+	"SELECT id, replicas::pg_catalog.int4, tier::pg_catalog.text, members, epoch, generation, capacity, bytes IS NOT NULL, placement " \
 	"FROM difs.block_group WHERE state = 'sealed' AND "
 #define MAX_WORK	100000	/* groups of one round; the next round sees the others */
 
@@ -178,6 +178,7 @@ read_row(HeapTuple row, TupleDesc description, DifsSealedGroup *group)
 	group->generation = (uint64) DatumGetInt64(SPI_getbinval(row, description, 6, &null));
 	group->capacity_bytes = (uint64) DatumGetInt64(SPI_getbinval(row, description, 7, &null));
 	group->sizes_known = DatumGetBool(SPI_getbinval(row, description, 8, &null));
+	group->class.placement = DatumGetInt64(SPI_getbinval(row, description, 9, &null));
 }
 
 static Datum

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "src/settings.h"
+#include "src/wait.h"
 #include "worker/mend.h"
 #include "worker/scrub_copy.h"
 
@@ -83,7 +84,7 @@ difs_scrub_pace(int64 bytes)
 		if (difs_scrub_rate == 0 || next <= now)
 			return;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, next), PG_WAIT_EXTENSION);
+						 TimestampDifferenceMilliseconds(now, next), difs_wait_event(DIFS_WAIT_RATE));
 		ResetLatch(MyLatch);
 	} while (true);
 }

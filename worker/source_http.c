@@ -16,6 +16,7 @@
 #include "src/compat.h"
 #include "src/report.h"
 #include "src/settings.h"
+#include "src/wait.h"
 #include "worker/http_request.h"
 #include "worker/inserts.h"
 #include "worker/process.h"
@@ -183,7 +184,7 @@ break_off(CURLcode code)
 	difs_http_end();
 	for (TimestampTz until = difs_process_in(pause_ms); GetCurrentTimestamp() < until;)
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(pause_ms, TURN_MS), PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(pause_ms, TURN_MS), difs_wait_event(DIFS_WAIT_SOURCE));
 		ResetLatch(MyLatch);
 		difs_insert_interrupts();
 	}

@@ -103,7 +103,7 @@ read_classes(DifsClass **classes, int *count)
 	if (!difs_duty_begin())
 		return false;
 	difs_staging_count(difs_duty_database);
-	if (SPI_execute("SELECT replicas::int4, tier, pg_catalog.count(*) FROM difs.staging GROUP BY 1, 2", true, 0) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT replicas::int4, tier, pg_catalog.count(*), placement FROM difs.staging GROUP BY 1, 2, 4", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.staging");
 	found = MemoryContextAllocZero(TopMemoryContext, sizeof(DifsClass) * Max(SPI_processed, 1));
 	total = 0;
@@ -115,6 +115,7 @@ read_classes(DifsClass **classes, int *count)
 		found[i].replicas = atoi(SPI_getvalue(row, desc, 1));
 		strlcpy(found[i].tier, SPI_getvalue(row, desc, 2), sizeof(found[i].tier));
 		total += atoll(SPI_getvalue(row, desc, 3));
+		found[i].placement = atoll(SPI_getvalue(row, desc, 4));
 	}
 	*count = (int) SPI_processed;
 	*classes = found;
@@ -189,15 +190,15 @@ move_batch(const DifsClass *class)
 static void
 read_batch(const DifsClass *class, int64 after)
 {
-	Oid			types[] = {INT4OID, TEXTOID, INT8OID, INT4OID};
+	Oid			types[] = {INT4OID, TEXTOID, INT8OID, INT4OID, INT8OID};
 	Datum		values[] = {
 		Int32GetDatum(class->replicas), CStringGetTextDatum(class->tier), Int64GetDatum(after),
-		Int32GetDatum(BATCH_SEGMENTS)
+		Int32GetDatum(BATCH_SEGMENTS), Int64GetDatum(class->placement)
 	};
 	int64		bytes = 0;
 
 	if (SPI_execute_with_args("SELECT segment, stored_length FROM difs.staging "
-							  "WHERE replicas = $1 AND tier = $2 AND segment > $3 ORDER BY segment LIMIT $4",
+							  "WHERE replicas = $1 AND tier = $2 AND placement = $5 AND segment > $3 ORDER BY segment LIMIT $4",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.staging");
 	for (uint64 i = 0; i < SPI_processed; i++)
