@@ -10,7 +10,7 @@
 #include "worker/metrics.h"
 #include "worker/process.h"
 
-#define AGAIN_MS 10000			/* where the address could not be listened on */
+#define AGAIN_MS 5000			/* where the address could not be listened on */
 
 static DifsMetricsHttp *http = NULL;
 static int	port = 0;			/* that was tried last; 0 = none */
@@ -76,6 +76,6 @@ start(void)
 	else if (again_at == 0)
 		ereport(WARNING,
 				(errmsg("difs: metrics are not served: %s", error.text),
-				 errhint("Change difs.metrics_port or difs.metrics_address; until then it is tried again every ten seconds.")));
+				 errhint("Change difs.metrics_port or difs.metrics_address; until then it is tried again every five seconds.")));
 	again_at = difs_process_in(AGAIN_MS);
 }
