@@ -54,11 +54,13 @@ PGFILEDESC = "difs - files inside transactions"
 
 COMMON = common/libdifs_common.a
 PG_CPPFLAGS = -I$(CURDIR)
+DIFS_VERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" difs.control)
+PG_CPPFLAGS += -DDIFS_VERSION='"$(DIFS_VERSION)"'
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 ifdef FAULTS
 PG_CPPFLAGS += -DDIFS_FAULTS
 endif
-SHLIB_LINK = $(COMMON) -lzstd -lssl -lcrypto -lisal -lxxhash -lcurl
+SHLIB_LINK = $(COMMON) -lzstd -lssl -lcrypto -lisal -lxxhash -lcurl -lmicrohttpd
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))

@@ -2282,6 +2282,139 @@ REVOKE ALL ON FUNCTION difs_get_many(text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION difs_get_many(text[]) TO PUBLIC;
 
 --
+-- Samples: how this database and its chunk servers were doing, from minute to minute (worker/sample.c).
+--
+
+CREATE TABLE difs.sample (
+    taken           timestamptz PRIMARY KEY,
+    reads           bigint NOT NULL,
+    read_bytes      bigint NOT NULL,
+    read_histogram  bigint[] NOT NULL,
+    writes          bigint NOT NULL,
+    written_bytes   bigint NOT NULL,
+    write_histogram bigint[] NOT NULL,
+    errors          bigint NOT NULL,
+    queued          bigint,
+    queued_bytes    bigint,
+    in_flight       bigint,
+    staged_bytes    bigint NOT NULL,
+    cache_hits      bigint NOT NULL,
+    cache_misses    bigint NOT NULL,
+    groups_open     bigint NOT NULL,
+    groups_sealed   bigint NOT NULL,
+    groups_repairing bigint NOT NULL,
+    copies_missing  bigint NOT NULL,
+    copies_to_move  bigint NOT NULL,
+    files_to_repair bigint NOT NULL,
+    lost_segments   bigint NOT NULL,
+    bad_copies      bigint NOT NULL,
+    mended_copies   bigint NOT NULL,
+    doomed          bigint NOT NULL,
+    doomed_since    timestamptz
+);
+COMMENT ON TABLE difs.sample IS 'how this database was doing, from time to time; counts are those of difs.stat_io at that moment. Not dumped';
+COMMENT ON COLUMN difs.sample.files_to_repair IS 'of the first million of their pieces';
+COMMENT ON COLUMN difs.sample.doomed_since IS 'the oldest deleted content that difs.retain does not keep any more and that has not been collected';
+
+CREATE TABLE difs.server_sample (
+    taken         timestamptz NOT NULL,
+    server        text COLLATE "C" NOT NULL,
+    alive         boolean,
+    capacity_bytes bigint,
+    used_bytes    bigint,
+    free_bytes    bigint,
+    reads         bigint NOT NULL,
+    read_bytes    bigint NOT NULL,
+    read_ms       double precision NOT NULL,
+    writes        bigint NOT NULL,
+    written_bytes bigint NOT NULL,
+    write_ms      double precision NOT NULL,
+    syncs         bigint,
+    sync_ms       double precision,
+    PRIMARY KEY (taken, server)
+);
+COMMENT ON TABLE difs.server_sample IS 'how each chunk server was doing then; read_ms, write_ms and sync_ms are sums. Not dumped';
+REVOKE ALL ON TABLE difs.sample, difs.server_sample FROM PUBLIC;
+
+CREATE VIEW difs.stat_samples AS
+SELECT taken, reads, read_bytes, read_histogram, writes, written_bytes, write_histogram, errors, queued, queued_bytes, in_flight, staged_bytes,
+       cache_hits, cache_misses, groups_open, groups_sealed, groups_repairing, copies_missing, copies_to_move, files_to_repair, lost_segments,
+       bad_copies, mended_copies, doomed, doomed_since
+FROM difs.sample;
+COMMENT ON VIEW difs.stat_samples IS
+'how this database was doing, every difs.sample_interval for difs.sample_keep: counts of difs.stat_io and the cache at that moment, what was queued and staged, block groups by state, what was to be repaired and collected, and what scrubs have found';
+CREATE VIEW difs.stat_server_samples AS
+SELECT taken, server, alive, capacity_bytes, used_bytes, free_bytes, reads, read_bytes, read_ms, writes, written_bytes, write_ms, syncs, sync_ms
+FROM difs.server_sample;
+COMMENT ON VIEW difs.stat_server_samples IS 'the same of each chunk server; read_ms, write_ms and sync_ms are sums of all requests and syncs so far';
+GRANT SELECT ON difs.stat_samples, difs.stat_server_samples TO pg_monitor;
+
+CREATE FUNCTION difs.io_histogram(kind text)
+RETURNS bigint[]
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(array_agg(count ORDER BY bucket), '{}')
+    FROM (SELECT bucket, sum(took)::bigint AS count FROM difs.io_counters() AS io, unnest(io.histogram) WITH ORDINALITY AS h(took, bucket)
+          WHERE io.operation = kind GROUP BY bucket) AS buckets
+$$;
+COMMENT ON FUNCTION difs.io_histogram(text) IS 'the histogram of difs.stat_io, of all chunk servers together';
+REVOKE ALL ON FUNCTION difs.io_histogram(text) FROM PUBLIC;
+
+CREATE FUNCTION difs.take_sample(keep interval, retain interval)
+RETURNS difs.sample
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    result difs.sample;
+BEGIN
+    INSERT INTO difs.server_sample
+    SELECT moment, servers.name, servers.alive, servers.capacity_bytes, servers.used_bytes, servers.free_bytes,
+           coalesce(io.reads, 0), coalesce(io.read_bytes, 0), coalesce(io.read_ms, 0),
+           coalesce(io.writes, 0), coalesce(io.written_bytes, 0), coalesce(io.write_ms, 0), servers.syncs, servers.sync_ms
+    FROM difs.servers
+    LEFT JOIN (SELECT server, sum(operations) FILTER (WHERE operation = 'get') AS reads, sum(bytes) FILTER (WHERE operation = 'get') AS read_bytes,
+                      sum(time_ms) FILTER (WHERE operation = 'get') AS read_ms,
+                      sum(operations) FILTER (WHERE operation = 'put') AS writes, sum(bytes) FILTER (WHERE operation = 'put') AS written_bytes,
+                      sum(time_ms) FILTER (WHERE operation = 'put') AS write_ms
+               FROM difs.stat_io GROUP BY server) AS io ON io.server = servers.name;
+
+    INSERT INTO difs.sample
+    SELECT moment, io.reads, io.read_bytes, difs.io_histogram('get'), io.writes, io.written_bytes, difs.io_histogram('put'), io.errors,
+           streamer.queued, streamer.queued_bytes, streamer.in_flight,
+           (SELECT bytes FROM difs.staged), cache.hits, cache.misses, groups.open, groups.sealed, groups.repairing,
+           copies.missing, copies.to_move,
+           CASE WHEN copies.missing > 0 THEN
+               (SELECT count(DISTINCT ino)
+                FROM (SELECT manifest.ino FROM difs.manifest
+                      WHERE block_group IN (SELECT missing.block_group FROM difs.missing WHERE reason <> 'draining') LIMIT 1000000) AS pieces)
+           ELSE 0 END,
+           (SELECT count(*) FROM difs.lost_segment), rot.bad, rot.mended, doomed.items, doomed.since
+    FROM (SELECT coalesce(sum(operations) FILTER (WHERE operation = 'get'), 0) AS reads, coalesce(sum(bytes) FILTER (WHERE operation = 'get'), 0) AS read_bytes,
+                 coalesce(sum(operations) FILTER (WHERE operation = 'put'), 0) AS writes, coalesce(sum(bytes) FILTER (WHERE operation = 'put'), 0) AS written_bytes,
+                 coalesce(sum(io.errors), 0) AS errors
+          FROM difs.io_counters() AS io) AS io
+    CROSS JOIN difs.stat_cache AS cache
+    CROSS JOIN (SELECT count(*) FILTER (WHERE state = 'open') AS open, count(*) FILTER (WHERE state = 'sealed') AS sealed,
+                       count(*) FILTER (WHERE state = 'repairing') AS repairing FROM difs.block_group) AS groups
+    CROSS JOIN (SELECT count(*) FILTER (WHERE reason <> 'draining') AS missing, count(*) FILTER (WHERE reason = 'draining') AS to_move
+                FROM difs.missing) AS copies
+    CROSS JOIN (SELECT coalesce(sum(bad), 0) AS bad, coalesce(sum(mended), 0) AS mended FROM difs.scrub) AS rot
+    CROSS JOIN (SELECT count(*) AS items, min(doomed) FILTER (WHERE settled AND doomed < moment - retain) AS since FROM difs.doomed) AS doomed
+    LEFT JOIN difs.stat_streamer AS streamer ON true
+    RETURNING * INTO result;
+
+    DELETE FROM difs.sample WHERE taken < moment - keep;
+    DELETE FROM difs.server_sample WHERE taken < moment - keep;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION difs.take_sample(interval, interval) IS 'adds a row to difs.sample, and one for each chunk server to difs.server_sample; removes those that are older than keep';
+REVOKE ALL ON FUNCTION difs.take_sample(interval, interval) FROM PUBLIC;
+
+--
 -- Dump and restore.  All data is dumped.  Rows that this script has made itself, or the keeper since, come back from a dump as well: the
 -- pristine ones make way.
 --

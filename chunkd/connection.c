@@ -45,9 +45,11 @@ difs_connection_accept(DifsServer *server, uv_stream_t *listener)
 		return;
 	}
 	name_connection(connection);
+	server->counts.accepted++;
 	connection->surplus = server->connection_count > server->options->max_connections;
 	if (server->connection_count > server->options->max_connections + DIFS_SURPLUS_CONNECTIONS)
 	{
+		difs_count_refusal(&server->counts, DIFS_ERROR_FULL);
 		difs_connection_close(connection, "refused, far too many connections");
 		return;
 	}

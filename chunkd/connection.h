@@ -41,6 +41,7 @@ struct DifsRequest
 	DifsFrame	frame;
 	uint8_t    *control;
 	uint8_t    *payload;
+	uint64_t	began_ns;		/* when it had come, by uv_hrtime() */
 	size_t		charged_bytes;	/* to the server's budget (memory.c) */
 	uint32_t	reserved_bytes; /* of output that the reply is going to need */
 	bool		writes;			/* changes something: its tenant counts it until it is answered */

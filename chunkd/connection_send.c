@@ -139,6 +139,7 @@ answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t
 	reply->charged_bytes = reply->head_length + piece_length;
 	STAILQ_INSERT_TAIL(&connection->replies, reply, next);
 
+	difs_count_request(&connection->server->counts, request, &frame);
 	connection->outgoing_bytes += reply->charged_bytes;
 	connection->outgoing_bytes -= request->reserved_bytes;
 	connection->in_flight--;

@@ -227,6 +227,7 @@ refuse(DifsRequest *request, DifsErrorCode code, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	difs_log(DIFS_LOG_WARNING, "connection %s refused: %s", connection->label, text);
+	difs_count_refusal(&connection->server->counts, code);
 	connection->close_when_sent = true;
 	difs_request_refuse(request, code, "%s", text);
 }

@@ -48,6 +48,8 @@ static const char usage[] =
 "  --advertise HOST:PORT  where the database finds this server, if that is not what --listen says; with port 0\n"
 "                         the one that is listened on\n"
 "  --zone ZONE            what may fail together, such as a rack; said when registering\n"
+"  --metrics [HOST:]PORT  serve metrics for Prometheus by HTTP, to everybody who reaches that address (default host\n"
+"                         127.0.0.1); with port 0 the system picks one\n"
 "  --address-file FILE    write the address that is listened on to this file\n"
 "  --exit-with-stdin      end when standard input is closed\n"
 "  --max-connections N    most connections at a time (default 1200)\n"
@@ -69,6 +71,7 @@ enum
 	OPTION_REGISTER,
 	OPTION_ADVERTISE,
 	OPTION_ZONE,
+	OPTION_METRICS,
 	OPTION_ADDRESS_FILE,
 	OPTION_EXIT_WITH_STDIN,
 	OPTION_MAX_CONNECTIONS,
@@ -90,6 +93,7 @@ static const struct option long_options[] = {
 	{"register", required_argument, NULL, OPTION_REGISTER},
 	{"advertise", required_argument, NULL, OPTION_ADVERTISE},
 	{"zone", required_argument, NULL, OPTION_ZONE},
+	{"metrics", required_argument, NULL, OPTION_METRICS},
 	{"address-file", required_argument, NULL, OPTION_ADDRESS_FILE},
 	{"exit-with-stdin", no_argument, NULL, OPTION_EXIT_WITH_STDIN},
 	{"max-connections", required_argument, NULL, OPTION_MAX_CONNECTIONS},
@@ -104,6 +108,7 @@ static bool check_tls(DifsOptions *options);
 static bool parse_tls(const char *text, DifsOptions *options);
 static bool check_register(DifsOptions *options);
 static bool parse_address(const char *text, char *host, char *port);
+static bool parse_metrics(const char *text, DifsOptions *options);
 static bool parse_size(const char *text, uint64_t *size);
 static bool parse_count(const char *text, int *count);
 static bool complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -174,6 +179,8 @@ take_option(int option, const char *value, DifsOptions *options)
 		case OPTION_ZONE:
 			options->zone = value;
 			return true;
+		case OPTION_METRICS:
+			return parse_metrics(value, options) || complain("\"%s\" is not of the form [HOST:]PORT", value);
 		case OPTION_ADDRESS_FILE:
 			options->address_file = value;
 			return true;
@@ -290,6 +297,18 @@ parse_address(const char *text, char *host, char *port)
 	host[length] = '\0';
 	snprintf(port, PORT_SIZE, "%lu", number);
 	return true;
+}
+
+/* Of this machine alone, unless a host is said. */
+static bool
+parse_metrics(const char *text, DifsOptions *options)
+{
+	char		address[HOST_SIZE + PORT_SIZE];
+
+	if (strchr(text, ':') != NULL)
+		return parse_address(text, options->metrics_host, options->metrics_port);
+	return (size_t) snprintf(address, sizeof(address), "127.0.0.1:%s", text) < sizeof(address) &&
+		parse_address(address, options->metrics_host, options->metrics_port);
 }
 
 /* A number and an optional unit: kB, MB, GB, TB, of 1024 each as everywhere in PostgreSQL. */

@@ -32,6 +32,8 @@ typedef struct DifsOptions
 	DifsTlsFiles tls_files;		/* without a certificate there is no TLS */
 	DifsTlsPolicy tls;
 	const char *address_file;	/* NULL: none */
+	char		metrics_host[256];	/* where metrics are served; empty: nowhere */
+	char		metrics_port[8];
 	uint8_t		tier;
 	uint64_t	capacity_bytes; /* 0: what the file system has */
 	uint8_t		storage[DIFS_UUID_SIZE];	/* not an option: the data directory's identity, zeros for the memory tier */

@@ -80,6 +80,7 @@ difs_server_start(DifsServer *server, uv_loop_t *loop, const DifsOptions *option
 		!load_tls(server, error) ||
 		!store->free_space(store, &server->free_bytes, error) ||
 		!difs_tenant_load_all(server, error) ||
+		!difs_metrics_start(&server->metrics, server, error) ||
 		!listen_on(server, error) ||
 		!write_address(server, error) ||
 		!watch_stdin(server, error))
@@ -102,6 +103,7 @@ difs_server_stop(DifsServer *server, const char *why)
 	atomic_store(&server->stopping, true);
 	server->stop_ms = uv_now(server->loop);
 	uv_close((uv_handle_t *) &server->listener, NULL);
+	difs_metrics_stop(&server->metrics);
 	/* They go on, but do not keep uv_run(). */
 	uv_unref((uv_handle_t *) &server->timer);
 	uv_unref((uv_handle_t *) &server->terminate);
@@ -329,6 +331,7 @@ on_tick(uv_timer_t *timer)
 	}
 	difs_pulls_tick(server);
 	difs_memory_tick(&server->budget, now_ms);
+	difs_metrics_tick(&server->metrics);
 	if (!server->stopping && !server->measuring && now_ms / TICK_MS % MEASURE_TICKS == 0)
 	{
 		Measure    *measure = difs_alloc(sizeof(*measure));

@@ -12,10 +12,12 @@
 #include <uv.h>
 
 #include "../common/auth.h"
+#include "counts.h"
 #include "gather.h"
 #include "group.h"
 #include "job.h"
 #include "memory.h"
+#include "metrics.h"
 #include "options.h"
 #include "store.h"
 
@@ -71,6 +73,8 @@ typedef struct DifsServer
 	uint64_t	gets;
 	uint64_t	syncs;
 	uint64_t	sync_us;		/* what they took */
+	DifsCounts	counts;
+	DifsMetrics metrics;
 } DifsServer;
 
 /* Starts a server: tenants are loaded, then it listens, then the address is written.  False with *error. */

@@ -16,7 +16,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <uv.h>
+
 #include "../common/fault.h"
+#include "counts.h"
 #include "file_io.h"
 #include "memory.h"
 
@@ -99,7 +102,11 @@ disk_create(DifsStore *store, const char *path, DifsError *error)
 static bool
 disk_publish(DifsStore *store, int fd, const char *from, const char *to, DifsError *error)
 {
-	if (!DIFS_FAULT_SKIP("chunkd.sync.file") && fsync(fd) != 0)
+	uint64_t	began_ns = uv_hrtime();
+	bool		synced = DIFS_FAULT_SKIP("chunkd.sync.file") || fsync(fd) == 0;
+
+	difs_count_sync(began_ns, synced);
+	if (!synced)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not sync file \"%s\"", from);
 	DIFS_FAULT("chunkd.publish.synced");
 	if (renameat(directory_of(store), from, directory_of(store), to) != 0)
@@ -126,10 +133,13 @@ disk_remove(DifsStore *store, const char *const *paths, DifsError *error)
 static bool
 disk_sync(DifsStore *store, int fd, DifsError *error)
 {
+	uint64_t	began_ns = uv_hrtime();
+	bool		ok = DIFS_FAULT_SKIP("chunkd.sync.data") || fdatasync(fd) == 0 || DIFS_FAULT_SKIP("chunkd.sync.result") ||
+		difs_error_set(error, DIFS_ERROR_IO, "could not sync file");
+
 	(void) store;
-	if (!DIFS_FAULT_SKIP("chunkd.sync.data") && fdatasync(fd) != 0 && !DIFS_FAULT_SKIP("chunkd.sync.result"))
-		return difs_error_set(error, DIFS_ERROR_IO, "could not sync file");
-	return true;
+	difs_count_sync(began_ns, ok);
+	return ok;
 }
 
 static bool

@@ -234,41 +234,45 @@ keep_block(const DifsCacheKey *key, const char *raw, uint32 length, bool ahead)
 		last_hash = hash;
 }
 
-/* difs.cache_state(): one row, sums over all partitions. */
-PG_FUNCTION_INFO_V1(difs_cache_state);
-
-Datum
-difs_cache_state(PG_FUNCTION_ARGS)
+/* Sums over all partitions. */
+void
+difs_cache_totals(uint64 totals[DIFS_CACHE_TOTALS])
 {
-	enum
-	{
-		SIZE, USED, HOT, BLOCKS, HITS, HIT_BYTES, MISSES, KEPT, EVICTED, COLUMNS
-	};
-	uint64		sum[COLUMNS] = {0};
-	Datum		values[COLUMNS];
-	bool		nulls[COLUMNS] = {0};
-	TupleDesc	desc;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "difs.cache_state must return a row");
+	memset(totals, 0, DIFS_CACHE_TOTALS * sizeof(uint64));
 	for (uint32 i = 0; area != NULL && i < layout.partitions; i++)
 	{
 		DifsCacheView view;
 
 		view_partition(i, &view);
 		LWLockAcquire(&view.partition->lock, LW_SHARED);
-		sum[SIZE] += (uint64) layout.pages * DIFS_CACHE_PAGE;
-		sum[USED] += (uint64) view.partition->used_pages * DIFS_CACHE_PAGE;
-		sum[HOT] += (uint64) view.partition->main.pages * DIFS_CACHE_PAGE;
-		sum[BLOCKS] += view.partition->blocks;
-		sum[HITS] += pg_atomic_read_u64(&view.partition->hits);
-		sum[HIT_BYTES] += pg_atomic_read_u64(&view.partition->hit_bytes);
-		sum[MISSES] += pg_atomic_read_u64(&view.partition->misses);
-		sum[KEPT] += view.partition->kept;
-		sum[EVICTED] += view.partition->evicted;
+		totals[DIFS_CACHE_SIZE] += (uint64) layout.pages * DIFS_CACHE_PAGE;
+		totals[DIFS_CACHE_USED] += (uint64) view.partition->used_pages * DIFS_CACHE_PAGE;
+		totals[DIFS_CACHE_HOT] += (uint64) view.partition->main.pages * DIFS_CACHE_PAGE;
+		totals[DIFS_CACHE_BLOCKS] += view.partition->blocks;
+		totals[DIFS_CACHE_HITS] += pg_atomic_read_u64(&view.partition->hits);
+		totals[DIFS_CACHE_HIT_BYTES] += pg_atomic_read_u64(&view.partition->hit_bytes);
+		totals[DIFS_CACHE_MISSES] += pg_atomic_read_u64(&view.partition->misses);
+		totals[DIFS_CACHE_KEPT] += view.partition->kept;
+		totals[DIFS_CACHE_EVICTED] += view.partition->evicted;
 		LWLockRelease(&view.partition->lock);
 	}
-	for (int i = 0; i < COLUMNS; i++)
-		values[i] = Int64GetDatum((int64) sum[i]);
+}
+
+/* difs.cache_state(): one row. */
+PG_FUNCTION_INFO_V1(difs_cache_state);
+
+Datum
+difs_cache_state(PG_FUNCTION_ARGS)
+{
+	uint64		totals[DIFS_CACHE_TOTALS];
+	Datum		values[DIFS_CACHE_TOTALS];
+	bool		nulls[DIFS_CACHE_TOTALS] = {0};
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "difs.cache_state must return a row");
+	difs_cache_totals(totals);
+	for (int i = 0; i < DIFS_CACHE_TOTALS; i++)
+		values[i] = Int64GetDatum((int64) totals[i]);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -47,6 +47,23 @@ typedef enum DifsCaching
 	DIFS_CACHING_KEEP			/* the same, and puts into it what was not */
 } DifsCaching;
 
+/* What difs.stat_cache shows, in the order of its columns. */
+typedef enum DifsCacheTotal
+{
+	DIFS_CACHE_SIZE,
+	DIFS_CACHE_USED,
+	DIFS_CACHE_HOT,
+	DIFS_CACHE_BLOCKS,
+	DIFS_CACHE_HITS,
+	DIFS_CACHE_HIT_BYTES,
+	DIFS_CACHE_MISSES,
+	DIFS_CACHE_KEPT,
+	DIFS_CACHE_EVICTED,
+	DIFS_CACHE_TOTALS
+} DifsCacheTotal;
+
+extern void difs_cache_totals(uint64 totals[DIFS_CACHE_TOTALS]);
+
 extern Size difs_cache_shmem_size(void);
 extern void difs_cache_shmem_init(void *area, bool found);
 

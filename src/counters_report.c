@@ -161,27 +161,14 @@ quantile_ms(const int64 *histogram, int64 total, float8 share)
 static void
 put_queue(DifsDatabase *database, Datum *values, bool *nulls)
 {
-	int64		number[2] = {0};	/* queued, sent */
-	int64		bytes[2] = {0};
-	TimestampTz oldest = DT_NOEND;
+	DifsStreamCount count;
 
-	for (int i = 0; i < difs_stream_slot_count(); i++)
-	{
-		DifsSlot   *slot = difs_stream_slot(i);
-		uint32		state = pg_atomic_read_u32(&slot->state);
-		bool		is_sent = state == DIFS_SLOT_SENT;
-
-		if ((state != DIFS_SLOT_QUEUED && !is_sent) || slot->database != database - difs_shared->databases)
-			continue;
-		number[is_sent]++;
-		bytes[is_sent] += slot->stored_length;
-		oldest = Min(oldest, slot->queued_at);
-	}
+	difs_stream_count(database - difs_shared->databases, &count);
 	values[STREAMER_RUNNING] = BoolGetDatum(database->streamer != -1);
-	values[STREAMER_QUEUED] = Int64GetDatum(number[0]);
-	values[STREAMER_QUEUED_BYTES] = Int64GetDatum(bytes[0]);
-	values[STREAMER_IN_FLIGHT] = Int64GetDatum(number[1]);
-	values[STREAMER_IN_FLIGHT_BYTES] = Int64GetDatum(bytes[1]);
-	values[STREAMER_OLDEST] = TimestampTzGetDatum(oldest);
-	nulls[STREAMER_OLDEST] = number[0] + number[1] == 0;
+	values[STREAMER_QUEUED] = Int64GetDatum(count.queued);
+	values[STREAMER_QUEUED_BYTES] = Int64GetDatum(count.queued_bytes);
+	values[STREAMER_IN_FLIGHT] = Int64GetDatum(count.in_flight);
+	values[STREAMER_IN_FLIGHT_BYTES] = Int64GetDatum(count.in_flight_bytes);
+	values[STREAMER_OLDEST] = TimestampTzGetDatum(count.oldest);
+	nulls[STREAMER_OLDEST] = count.oldest == DT_NOEND;
 }

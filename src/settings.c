@@ -45,6 +45,10 @@ int			difs_upload_expire = 24 * 3600;
 int			difs_compact_interval = 5 * 60 * 1000;
 int			difs_log_min_duration = -1;
 bool		difs_track = true;
+int			difs_sample_interval = 60 * 1000;
+int			difs_sample_keep = 7 * 24 * 3600;
+int			difs_metrics_port = 0;
+char	   *difs_metrics_address = "127.0.0.1";
 int			difs_umask = 0022;
 int			difs_max_inserts = 2;
 int			difs_insert_queue = 1000;
@@ -79,6 +83,7 @@ static const struct config_enum_entry atime_modes[] = {
 
 static void define_fixed_at_start(void);
 static void define_on_reload(void);
+static void define_monitoring(void);
 static void define_tls(void);
 static void define_inserts(void);
 static void define_of_session(void);
@@ -91,6 +96,7 @@ difs_settings_define(bool preloading)
 	if (preloading)
 		define_fixed_at_start();
 	define_on_reload();
+	define_monitoring();
 	define_tls();
 	define_inserts();
 	define_of_session();
@@ -238,6 +244,31 @@ define_on_reload(void)
 							"0 means that only difs_compact() runs one.",
 							&difs_compact_interval, 5 * 60 * 1000, 0, 24 * 3600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+static void
+define_monitoring(void)
+{
+	DefineCustomIntVariable("difs.sample_interval",
+							"Time between two notes of how a database and its chunk servers are doing.",
+							"They are in difs.stat_samples and difs.stat_server_samples. 0 takes none.",
+							&difs_sample_interval, 60 * 1000, 0, 24 * 3600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.sample_keep",
+							"Time for which these notes are kept.",
+							NULL,
+							&difs_sample_keep, 7 * 24 * 3600, 60, 10 * 365 * 24 * 3600,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("difs.metrics_port",
+							"Port on which metrics for Prometheus are served by HTTP.",
+							"Everybody who reaches it may read them. 0 serves none.",
+							&difs_metrics_port, 0, 0, 65535,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("difs.metrics_address",
+							   "Address on which metrics for Prometheus are served.",
+							   NULL,
+							   &difs_metrics_address, "127.0.0.1",
+							   PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 static void

@@ -41,6 +41,11 @@ extern int	difs_staging_limit;			/* difs.staging_limit, in MB */
 extern int	difs_unstage_interval;		/* difs.unstage_interval, in ms */
 extern int	difs_compact_interval;		/* difs.compact_interval, in ms; 0 = only when asked to */
 
+extern int	difs_sample_interval;		/* difs.sample_interval, in ms; 0 = no samples are taken */
+extern int	difs_sample_keep;			/* difs.sample_keep, in s */
+extern int	difs_metrics_port;			/* difs.metrics_port; 0 = metrics are not served */
+extern char *difs_metrics_address;		/* difs.metrics_address */
+
 /* re-read on reload: difs_insert() */
 extern int	difs_max_inserts;			/* difs.max_inserts: helpers of one database; 0 = none */
 extern int	difs_insert_queue;			/* difs.insert_queue: processes of one role that have not ended */

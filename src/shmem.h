@@ -139,6 +139,7 @@ typedef enum DifsDutyKind
 	DIFS_DUTY_CLAIM,			/* takes the claim, with difs.auto_claim */
 	DIFS_DUTY_COMPACT,			/* puts together files that were written in many small parts */
 	DIFS_DUTY_PLACE,			/* asks placement functions where new block groups are to be */
+	DIFS_DUTY_SAMPLE,			/* notes how all is going */
 	DIFS_DUTIES
 } DifsDutyKind;
 
@@ -174,6 +175,29 @@ typedef struct DifsInsertHelper
 	int64		total_bytes;	/* -1: not known */
 } DifsInsertHelper;
 
+/* What the last round of DIFS_DUTY_SAMPLE has counted in tables (worker/sample.c): columns of difs.sample. */
+typedef enum DifsSampled
+{
+	DIFS_SAMPLED_GROUPS_OPEN,
+	DIFS_SAMPLED_GROUPS_SEALED,
+	DIFS_SAMPLED_GROUPS_REPAIRING,
+	DIFS_SAMPLED_COPIES_MISSING,
+	DIFS_SAMPLED_COPIES_TO_MOVE,
+	DIFS_SAMPLED_FILES_TO_REPAIR,
+	DIFS_SAMPLED_LOST_SEGMENTS,
+	DIFS_SAMPLED_BAD_COPIES,
+	DIFS_SAMPLED_MENDED_COPIES,
+	DIFS_SAMPLED_DOOMED,
+	DIFS_SAMPLED_COUNTS
+} DifsSampled;
+
+typedef struct DifsSample
+{
+	TimestampTz taken;			/* 0: there is none */
+	int64		count[DIFS_SAMPLED_COUNTS];
+	TimestampTz doomed_since;	/* 0: nothing that has to wait */
+} DifsSample;
+
 typedef enum DifsDatabaseState
 {
 	DIFS_DATABASE_UNUSED = 0,
@@ -198,7 +222,9 @@ typedef struct DifsDatabase
 	DifsOpenGroup groups[DIFS_MAX_OPEN_GROUPS];
 	DifsWantedClass classes[DIFS_MAX_CLASSES];
 
+	char		name[NAMEDATALEN];	/* of the database; set by the keeper before RUNNING */
 	DifsDutyState duties[DIFS_DUTIES];
+	DifsSample	sample;
 	DifsInsertHelper inserts[DIFS_MAX_INSERTS];
 	bool		inserts_wanted;	/* difs_insert() has committed something; set by backends, cleared by the keeper */
 	bool		rebalance_wanted;	/* set by difs_rebalance(), taken by a round of DIFS_DUTY_REPAIR */

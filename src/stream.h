@@ -167,6 +167,17 @@ extern void difs_stream_allow(DifsSlot *slot, uint64 bytes_before);
 extern TimestampTz difs_stream_deadline(DifsSlot *slot);
 extern DifsSlot *difs_stream_slot(int slot);
 extern int	difs_stream_slot_count(void);
+/* stream_count.c: what is on its way for a database now, for statistics. */
+typedef struct DifsStreamCount
+{
+	int64		queued;
+	int64		queued_bytes;
+	int64		in_flight;
+	int64		in_flight_bytes;
+	TimestampTz oldest;			/* since when the oldest of them has been; DT_NOEND: there is none */
+} DifsStreamCount;
+
+extern void difs_stream_count(int database, DifsStreamCount *count);	/* index into databases[] */
 extern bool difs_stream_take_hurry(DifsDatabase *database);	/* somebody has called for the queue to be sent since this was asked last */
 extern int	difs_stream_pop(DifsDatabase *database);	/* oldest queued slot, or -1 */
 extern bool difs_stream_queue_empty(DifsDatabase *database);

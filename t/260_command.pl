@@ -159,7 +159,7 @@ is(($difs->run('-d', 'dbname=none', 'ls'))[0], 2, 'no database: 2');
 is(($difs->run('-h', 'no-such-host.invalid', 'ls'))[0], 2, 'no host: 2');
 like($difs->done('--help'), qr/^  import /m, 'help');
 like($difs->done('--version'), qr/^difs 1\.0$/, 'version');
-foreach my $command (qw(put get cat ls tree cp mv rm mkdir stat versions restore du df servers check scrub fsck top bench import export))
+foreach my $command (qw(put get cat ls tree cp mv rm mkdir stat versions restore du df servers check scrub fsck top report bench import export))
 {
 	like($difs->done($command, '--help'), qr/^Usage: difs $command .*--json/s, "help of $command");
 }

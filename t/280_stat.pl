@@ -114,7 +114,7 @@ ok($sync{sync_ms} > 0 && abs($sync{sync_ms} - $sync{expected}) <= $sync{expected
 
 # Duties: the round before and the next one.
 sub duty { my %row = row("SELECT *, next - ended AS pause FROM difs.stat_keeper WHERE duty = '$_[0]'"); return \%row; }
-is($cluster->sql("SELECT string_agg(duty, ' ' ORDER BY duty) FROM difs.stat_keeper"), 'claim collect compact place repair scrub unstage', 'all duties are there');
+is($cluster->sql("SELECT string_agg(duty, ' ' ORDER BY duty) FROM difs.stat_keeper"), 'claim collect compact place repair sample scrub unstage', 'all duties are there');
 my $collect = duty('collect');
 is("$collect->{rounds} $collect->{running} $collect->{outcome}", '1 false done', 'a round of collection has run');
 is($collect->{next}, '', '  with no interval, there is no next one');

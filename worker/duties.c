@@ -26,6 +26,7 @@
 #include "worker/place.h"
 #include "worker/process.h"
 #include "worker/repair.h"
+#include "worker/sample.h"
 #include "worker/scrub.h"
 #include "worker/unstage.h"
 
@@ -41,6 +42,7 @@ const DifsDuty difs_duties[DIFS_DUTIES] = {
 	[DIFS_DUTY_UNSTAGE] = {"unstage", &difs_unstage_interval, difs_unstage_round},
 	[DIFS_DUTY_COMPACT] = {"compact", &difs_compact_interval, difs_compact_round},
 	[DIFS_DUTY_PLACE] = {"place", &only_when_wanted, difs_place_round},
+	[DIFS_DUTY_SAMPLE] = {"sample", &difs_sample_interval, difs_sample_round},
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];

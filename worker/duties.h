@@ -14,6 +14,7 @@
  *	unstage.c    staged segments, to chunk servers
  *	compact.c    files that were written in many small parts, into whole segments
  *	place.c      what placement functions say about new block groups
+ *	sample.c     how all is going, noted
  *	…            one file each; the table is in duties.c
  */
 #ifndef DIFS_DUTIES_H

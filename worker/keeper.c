@@ -53,6 +53,7 @@
 #include "worker/legacy.h"
 #include "worker/process.h"
 #include "worker/roster.h"
+#include "worker/sample.h"
 
 #define ROSTER_MS			5000	/* between two looks at the rows */
 #define ROSTER_WOKEN_MS		100		/* the same while others set our latch */
@@ -264,6 +265,7 @@ begin_running(void)
 	copied = give_way();
 	if (!copied && difs_keeper_database->state != DIFS_DATABASE_STOPPING)
 	{
+		strlcpy(difs_keeper_database->name, database_name, NAMEDATALEN);
 		difs_keeper_database->state = DIFS_DATABASE_RUNNING;
 		running = true;
 	}
@@ -312,6 +314,7 @@ run(void)
 	bool		woken = false;
 
 	difs_groups_begin();
+	difs_sample_begin();
 	while (difs_keeper_database->state == DIFS_DATABASE_RUNNING)
 	{
 		TimestampTz next = difs_process_in(IDLE_TURN_MS);

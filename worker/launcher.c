@@ -44,6 +44,7 @@
 #include "worker/embedded.h"
 #include "worker/entries.h"
 #include "worker/launcher.h"
+#include "worker/metrics.h"
 #include "worker/process.h"
 #include "worker/remover.h"
 
@@ -130,6 +131,7 @@ difs_launcher_main(Datum arg)
 			tend_entry(i, &next);
 		difs_remover_turn(&next);
 		probe_next(&next);
+		difs_metrics_turn(&next);
 		wait_for_events(next);
 	}
 	proc_exit(1);				/* with 0 the postmaster would never start us again */
@@ -446,12 +448,13 @@ static void
 wait_for_events(TimestampTz next)
 {
 	WaitEvent	event;
-	WaitEventSet *set = DIFS_CREATE_WAIT_SET(2 + DIFS_MAX_LOCAL_SERVERS);
+	WaitEventSet *set = DIFS_CREATE_WAIT_SET(3 + DIFS_MAX_LOCAL_SERVERS);
 	long		timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	difs_embedded_wait_for(set);
+	difs_metrics_wait_for(set);
 	WaitEventSetWait(set, timeout_ms, &event, 1, difs_wait_event(DIFS_WAIT_LAUNCHER_MAIN));
 	FreeWaitEventSet(set);
 	ResetLatch(MyLatch);

@@ -193,10 +193,10 @@ extern void writer_end(Writer *writer, bool give_up);	/* give_up: of what waits,
 
 /* the commands */
 extern const Option put_options[], get_options[], cat_options[], ls_options[], tree_options[], cp_options[], mv_options[], rm_options[], mkdir_options[],
-			stat_options[], restore_options[], du_options[], df_options[], scrub_options[], fsck_options[], top_options[], bench_options[], import_options[], export_options[];
+			stat_options[], restore_options[], du_options[], df_options[], scrub_options[], fsck_options[], top_options[], report_options[], bench_options[], import_options[], export_options[];
 extern int	run_put(int, char **), run_get(int, char **), run_cat(int, char **), run_ls(int, char **), run_tree(int, char **), run_cp(int, char **),
 			run_mv(int, char **), run_rm(int, char **), run_mkdir(int, char **), run_stat(int, char **), run_versions(int, char **),
 			run_restore(int, char **), run_du(int, char **), run_df(int, char **), run_servers(int, char **), run_check(int, char **),
-			run_scrub(int, char **), run_fsck(int, char **), run_top(int, char **), run_bench(int, char **), run_import(int, char **), run_export(int, char **);
+			run_scrub(int, char **), run_fsck(int, char **), run_top(int, char **), run_report(int, char **), run_bench(int, char **), run_import(int, char **), run_export(int, char **);
 
 #endif

@@ -1,10 +1,8 @@
 /*
- * store.c - difs versions, restore, df, servers, check, scrub, fsck, top: what the store says of itself.  Statements whose rows are shown.
+ * store.c - difs versions, restore, df, servers, check, scrub, fsck: what the store says of itself.  Statements whose rows are shown.
  */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "command.h"
 
@@ -28,12 +26,6 @@ const Option scrub_options[] = {
 const Option fsck_options[] = {
 	{276, "deep", NULL, "also what every chunk server says it has"},
 	{277, "digests", NULL, "also read every version and compare its digest"},
-	{0}
-};
-
-const Option top_options[] = {
-	{'i', "interval", "SECONDS", "between two looks (2)"},
-	{'n', "count", "N", "so many looks, then end; the default on a terminal is for ever, elsewhere 1"},
 	{0}
 };
 
@@ -256,44 +248,4 @@ run_fsck(int argc, char **argv)
 	if (exit_code == EXIT_DONE && rows == 0 && !settings.quiet && !settings.json)
 		printf("nothing is wrong\n");
 	return exit_code != EXIT_DONE ? exit_code : rows > 0 ? EXIT_DAMAGE : EXIT_DONE;
-}
-
-int
-run_top(int argc, char **argv)
-{
-	static const char servers[] = "SELECT name AS server, state, alive, used_bytes AS used, free_bytes AS free, puts, gets, syncs, problem FROM difs.servers ORDER BY name";
-	static const char cache[] = "SELECT used_bytes AS used, blocks, hits, misses, CASE WHEN hits + misses > 0 THEN (100 * hits / (hits + misses))::integer END AS \"hit%\" FROM difs.stat_cache";
-	bool		terminal = isatty(STDOUT_FILENO);
-	int64_t		interval = 2;
-	int64_t		looks = terminal ? INT64_MAX : 1;
-	int			exit_code = EXIT_DONE;
-	int			letter;
-
-	while ((letter = next_option(argc, argv)) != -1)
-		switch (letter)
-		{
-			case 'i': interval = number_argument("--interval", optarg); break;
-			case 'n': looks = number_argument("--count", optarg); break;
-		}
-	if (interval < 1)
-		return complain_usage("--interval is at least 1");
-	connect_database();
-	settings.human |= terminal;
-	for (int64_t i = 0; i < looks && exit_code == EXIT_DONE && !was_cancelled(); i++)
-	{
-		if (i > 0)
-			nanosleep(&(struct timespec) {.tv_sec = interval}, NULL);
-		if (was_cancelled())
-			break;
-		if (terminal)
-			fputs("\033[H\033[J", stdout);
-		exit_code = show(servers, 0, NULL, NULL);
-		if (exit_code == EXIT_DONE && !settings.json)
-		{
-			putchar('\n');
-			exit_code = show(cache, 0, NULL, NULL);
-		}
-		fflush(stdout);
-	}
-	return exit_code;
 }

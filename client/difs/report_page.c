@@ -1,0 +1,55 @@
+/*
+ * report_page.c - see report.h.
+ */
+#include "report.h"
+
+const char report_style[] =
+":root{color-scheme:light dark;--page:#f6f7f9;--card:#fff;--ink:#1c2430;--soft:#5d6b7c;--line:#e3e7ec;--bad:#c8323f;--good:#13855c;"
+"--s0:#2a6fdb;--s1:#e07b39;--s2:#1a9c74;--s3:#a154b8;--s4:#b8901c;--s5:#cc4b5e;--s6:#4f8296;--s7:#6c66d9}\n"
+"@media(prefers-color-scheme:dark){:root{--page:#12161c;--card:#1a2028;--ink:#e6ebf1;--soft:#94a2b3;--line:#2b333e;--bad:#ff6b76;--good:#3fc795;"
+"--s0:#6aa5ff;--s1:#ffa566;--s2:#4fd0a4;--s3:#cf8be3;--s4:#e0bd55;--s5:#ff8595;--s6:#85b8cc;--s7:#a19bff}}\n"
+"*{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}\n"
+"main{max-width:1240px;margin:0 auto;padding:32px 24px 64px}\n"
+"header{display:flex;flex-wrap:wrap;align-items:baseline;gap:4px 16px;margin-bottom:20px}\n"
+"h1{font-size:26px;margin:0;letter-spacing:-.01em}h2{font-size:17px;margin:36px 0 12px}h3{font-size:15px;margin:0}\n"
+"header p,figcaption p,footer{color:var(--soft);margin:0}figcaption p{font-size:13px}footer{margin-top:32px;font-size:13px}\n"
+".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px}\n"
+".card,.plot,.table{background:var(--card);border:1px solid var(--line);border-radius:10px}\n"
+".card{padding:12px 16px}.card span{color:var(--soft);font-size:13px;display:block}.card b{font-size:21px;font-weight:600;font-variant-numeric:tabular-nums}\n"
+".card.bad b,.bad{color:var(--bad)}.good{color:var(--good)}\n"
+".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr));gap:16px}\n"
+".plot{margin:0;padding:16px 16px 8px;display:flex;flex-direction:column}svg{display:block;width:100%;height:auto;margin-top:auto;padding-top:6px;overflow:visible}\n"
+".legend{list-style:none;display:flex;flex-wrap:wrap;gap:2px 16px;margin:8px 0 0;padding:0;font-size:13px;color:var(--soft)}\n"
+".legend i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:6px;background:var(--c)}.legend b{color:var(--ink);font-weight:600;font-variant-numeric:tabular-nums}\n"
+".s0{--c:var(--s0)}.s1{--c:var(--s1)}.s2{--c:var(--s2)}.s3{--c:var(--s3)}.s4{--c:var(--s4)}.s5{--c:var(--s5)}.s6{--c:var(--s6)}.s7{--c:var(--s7)}\n"
+"path{fill:none;stroke:var(--c);stroke-width:1.6;stroke-linejoin:round}path.fill{fill:var(--c);fill-opacity:.1;stroke:none}circle{fill:var(--c)}\n"
+".grid{stroke:var(--line)}.base{stroke:var(--soft);stroke-opacity:.5}svg text{fill:var(--soft);font-size:10.5px}text.y{text-anchor:end}text.x{text-anchor:middle}\n"
+".cursor{stroke:var(--soft);stroke-dasharray:3 3;visibility:hidden}\n"
+".table{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:7px 16px;text-align:right;white-space:nowrap}\n"
+"th{color:var(--soft);font-weight:500;font-size:13px}tr+tr td,thead+tbody td{border-top:1px solid var(--line)}th:first-child,td:first-child,td.text,th.text{text-align:left}td.text{white-space:normal}\n"
+".none{color:var(--soft);padding:24px;text-align:center}\n"
+"@media print{body{background:#fff}.plot,.card{break-inside:avoid}}\n";
+
+/* The pointer over a plot shows the values of that moment. */
+const char report_script[] =
+"for (const plot of document.querySelectorAll('.plot')) {\n"
+"  const data = JSON.parse(plot.querySelector('script').textContent);\n"
+"  const svg = plot.querySelector('svg'), cursor = svg.querySelector('.cursor'), note = plot.querySelector('p');\n"
+"  const shown = [...plot.querySelectorAll('.legend b')], last = shown.map(b => b.textContent), text = note.textContent;\n"
+"  const first = data.times[0], span = data.times[data.times.length - 1] - first;\n"
+"  svg.addEventListener('pointermove', event => {\n"
+"    const x = (event.clientX - svg.getBoundingClientRect().left) * svg.viewBox.baseVal.width / svg.clientWidth;\n"
+"    const moment = first + (x - data.left) / (data.right - data.left) * span;\n"
+"    let at = 0;\n"
+"    data.times.forEach((time, i) => { if (Math.abs(time - moment) < Math.abs(data.times[at] - moment)) at = i; });\n"
+"    const place = data.left + (span > 0 ? (data.times[at] - first) / span : 0) * (data.right - data.left);\n"
+"    cursor.setAttribute('x1', place); cursor.setAttribute('x2', place); cursor.style.visibility = 'visible';\n"
+"    shown.forEach((b, i) => { b.textContent = data.values[i][at]; });\n"
+"    note.textContent = new Date(data.times[at] * 1000).toLocaleString();\n"
+"  });\n"
+"  svg.addEventListener('pointerleave', () => {\n"
+"    cursor.style.visibility = 'hidden'; note.textContent = text;\n"
+"    shown.forEach((b, i) => { b.textContent = last[i]; });\n"
+"  });\n"
+"}\n"
+"document.documentElement.dataset.ready = document.querySelectorAll('.plot').length;\n";
