@@ -167,6 +167,12 @@ extern void difs_stream_allow(DifsSlot *slot, uint64 bytes_before);
 extern TimestampTz difs_stream_deadline(DifsSlot *slot);
 extern DifsSlot *difs_stream_slot(int slot);
 extern int	difs_stream_slot_count(void);
+extern bool difs_stream_take_hurry(DifsDatabase *database);	/* somebody has called for the queue to be sent since this was asked last */
+extern int	difs_stream_pop(DifsDatabase *database);	/* oldest queued slot, or -1 */
+extern bool difs_stream_queue_empty(DifsDatabase *database);
+extern void difs_stream_end(int slot, DifsSlotState state);	/* gives the memory back (but for KEPT), publishes, wakes the owner or frees */
+extern void difs_stream_revoke_kept(DifsDatabase *database);	/* KEPT too long while others need the memory: FAILED */
+
 /* stream_count.c: what is on its way for a database now, for statistics. */
 typedef struct DifsStreamCount
 {
@@ -178,10 +184,5 @@ typedef struct DifsStreamCount
 } DifsStreamCount;
 
 extern void difs_stream_count(int database, DifsStreamCount *count);	/* index into databases[] */
-extern bool difs_stream_take_hurry(DifsDatabase *database);	/* somebody has called for the queue to be sent since this was asked last */
-extern int	difs_stream_pop(DifsDatabase *database);	/* oldest queued slot, or -1 */
-extern bool difs_stream_queue_empty(DifsDatabase *database);
-extern void difs_stream_end(int slot, DifsSlotState state);	/* gives the memory back (but for KEPT), publishes, wakes the owner or frees */
-extern void difs_stream_revoke_kept(DifsDatabase *database);	/* KEPT too long while others need the memory: FAILED */
 
 #endif

@@ -30,6 +30,7 @@
 #include "worker/scrub.h"
 #include "worker/unstage.h"
 
+#define MAX_UNASKED 2			/* processes at which no other is started that nobody has asked for: a server has few slots for workers */
 #define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
 
 static const int only_when_wanted = 0;
@@ -54,14 +55,20 @@ static bool has_ended(DifsDutyKind kind);
 void
 difs_duties_turn(TimestampTz *next)
 {
+	int			running = 0;
+
 	for (int kind = 0; kind < DIFS_DUTIES; kind++)
 	{
-		if (difs_duties[kind].round == NULL || (kind != DIFS_DUTY_CLAIM && !difs_keeper_database->claimed))
-			continue;
 		if (handles[kind] != NULL && !has_ended(kind))
-			continue;			/* its end sets our latch */
-		if (is_due(kind, next))
-			start(kind);
+			running++;			/* its end sets our latch */
+	}
+	for (int kind = 0; kind < DIFS_DUTIES; kind++)
+	{
+		if (difs_duties[kind].round == NULL || (kind != DIFS_DUTY_CLAIM && !difs_keeper_database->claimed) || handles[kind] != NULL ||
+			!is_due(kind, next) || (running >= MAX_UNASKED && !difs_keeper_database->duties[kind].wanted))
+			continue;
+		start(kind);
+		running++;
 	}
 }
 
