@@ -49,7 +49,7 @@ else
 MODULE_big = difs
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c worker/*.c)))
 EXTENSION = difs
-DATA = difs--1.0.sql
+DATA = $(sort $(wildcard difs--*.sql))
 PGFILEDESC = "difs - files inside transactions"
 
 COMMON = common/libdifs_common.a

@@ -41,7 +41,7 @@ extern void difs_duties_stop(void);
 /* The process of a round. */
 extern PGDLLEXPORT void difs_duty_main(Datum arg);
 
-/* In a round: the database's entry; transactions as in keeper.h (false: the extension is gone, end the round); and results. */
+/* In a round: the database's entry; transactions as in served.h, with SPI and a snapshot (false: end the round); and results. */
 extern DifsDatabase *difs_duty_database;
 extern bool difs_duty_begin(void);
 extern void difs_duty_commit(void);
