@@ -124,7 +124,7 @@ bool
 difs_token_read(const uint8_t *in, size_t length, DifsToken *token, DifsError *error)
 {
 	if (length != DIFS_TOKEN_SIZE || !unpack_token(in, token))
-		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "these %zu bytes are no token", length);
+		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "these %zu bytes are no token of version %d", length, VERSION);
 	return true;
 }
 
@@ -135,7 +135,7 @@ difs_receipt_read(const uint8_t *in, size_t length, DifsReceipt *receipt, DifsEr
 
 	if (length <= DIFS_RECEIPT_FIXED_SIZE + DIFS_MAC_SIZE || length > DIFS_RECEIPT_MAX_SIZE || in[0] != VERSION ||
 		in[1] != RECEIPT_MARK)
-		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "these %zu bytes are no receipt", length);
+		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "these %zu bytes are no receipt of version %d", length, VERSION);
 	name_length = length - DIFS_RECEIPT_FIXED_SIZE - DIFS_MAC_SIZE;
 	memset(receipt, 0, sizeof(*receipt));
 	memcpy(receipt->key_id, in + 2, DIFS_KEY_ID_SIZE);
