@@ -13,7 +13,8 @@
 #define RECEIPT_MARK	'R'
 
 _Static_assert(DIFS_TOKEN_BODY_SIZE == DIFS_WIRE_TOKEN_SIZE, "HELLO_TOKEN carries a token's body");
-_Static_assert(DIFS_MAC_SIZE == DIFS_KEY_SIZE && DIFS_MAC_SIZE == DIFS_PROOF_SIZE, "a MAC is used as a key");
+_Static_assert(DIFS_MAC_SIZE == DIFS_KEY_SIZE, "a MAC is used as a key");
+_Static_assert(DIFS_KEY_SIZE == DIFS_PROOF_SIZE, "a proof is as long as a MAC");
 _Static_assert(DIFS_MAX_PACKED_SIZE + DIFS_TOKEN_USE_SIZE <= DIFS_WIRE_MAX_CONTROL, "a PUT by token fits into a control");
 
 static bool mac_of(const uint8_t key[DIFS_KEY_SIZE], const char *kind, const uint8_t *body, size_t length,
