@@ -13,22 +13,25 @@
 #	make deps             installs the Debian packages that the rest needs
 #	make demo [TREE=dir]  everything once, on real files, in a private directory
 #	make check            all tests, in a private directory
+#	make coverage         which part of the lines a selection of the tests runs, by directory
 #	make check-long       the fault tests at full length (doc/faults.md): hours; as root
 #	make bench-quick      speed beside large objects, bytea and plain files: under 4 minutes
 #	make bench-scale      the same operations with 10 thousand, 1 million and 10 million files: up to 30 minutes, 25 GB
 #	make bench            the same at full length: under 25 minutes, 60 GB of disk while it runs
 #
-# The last nine work before anything is installed and do everything by themselves, also as root.
+# The last ten work before anything is installed and do everything by themselves, also as root.
 
-ifneq ($(filter deps demo check check-long bench bench-quick bench-scale deb dist package-test,$(MAKECMDGOALS)),)
+ifneq ($(filter deps demo check coverage check-long bench bench-quick bench-scale deb dist package-test,$(MAKECMDGOALS)),)
 
-.PHONY: deps demo check check-long bench bench-quick bench-scale deb dist package-test
+.PHONY: deps demo check coverage check-long bench bench-quick bench-scale deb dist package-test
 deps:
 	scripts/install-packages
 demo: deps
 	scripts/demo $(TREE)
 check: deps
 	scripts/check
+coverage: deps
+	scripts/coverage
 check-long: deps
 	scripts/check-long
 bench: deps
@@ -49,7 +52,7 @@ else
 MODULE_big = difs
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c worker/*.c)))
 EXTENSION = difs
-DATA = difs--1.0.sql
+DATA = $(sort $(wildcard difs--*.sql))
 PGFILEDESC = "difs - files inside transactions"
 
 COMMON = common/libdifs_common.a

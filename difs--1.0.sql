@@ -193,7 +193,7 @@ CREATE INDEX doomed_ino ON difs.doomed (ino);
 COMMENT ON TABLE difs.doomed IS 'content that a committed transaction let go of: one version, (version null) a whole inode, or (version -2147483648) manifest rows that no version has any more';
 COMMENT ON COLUMN difs.doomed.settled IS 'lsn and doomed are not those of the call, but lie behind the commit: the keeper has moved them there';
 
-INSERT INTO difs.cluster (uuid, epoch, created) VALUES (gen_random_uuid(), 1, now());
+INSERT INTO difs.cluster (uuid, epoch, created) VALUES (pg_catalog.gen_random_uuid(), 1, pg_catalog.now());
 
 --
 -- Volumes (src/volume.c).
@@ -688,11 +688,11 @@ SELECT counts.groups_missing,
        state.copied,
        state.dropped,
        state.problem
-FROM (SELECT count(DISTINCT block_group) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining') AS groups_missing,
-             count(*) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining') AS copies_missing,
-             coalesce(sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining'), 0) AS bytes_missing,
-             count(*) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining') AS copies_to_move,
-             coalesce(sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining'), 0) AS bytes_to_move
+FROM (SELECT pg_catalog.count(DISTINCT block_group) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining') AS groups_missing,
+             pg_catalog.count(*) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining') AS copies_missing,
+             coalesce(pg_catalog.sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.<>) 'draining'), 0) AS bytes_missing,
+             pg_catalog.count(*) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining') AS copies_to_move,
+             coalesce(pg_catalog.sum(bytes) FILTER (WHERE reason OPERATOR(pg_catalog.=) 'draining'), 0) AS bytes_to_move
       FROM difs.missing_copies) AS counts
 LEFT JOIN difs.repair_state() AS state ON true
 LEFT JOIN difs.keeper_state() AS duty ON duty.duty OPERATOR(pg_catalog.=) 'repair';

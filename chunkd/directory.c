@@ -107,15 +107,15 @@ check_identity(DifsOptions *options, int directory_fd, DifsError *error)
 	if (!difs_file_read(directory_fd, IDENTITY_FILE, found, sizeof(found), error) &&
 		(error->system_errno != ENOENT || !make_identity(options, directory_fd, found, sizeof(found), error)))
 		return false;
+	if (sscanf(found, "difs %d\n", &version) == 1 && version != DIFS_DISK_VERSION)
+		return difs_error_set(error, DIFS_ERROR_VERSION, "data directory \"%s\" is of format %d, not %d", options->data,
+							  version, DIFS_DISK_VERSION);
 	whole = sscanf(found, "difs %d\nname %255s\ntier %15s\nstorage %32[0-9a-f]\n", &version, name, tier, digits) == 4 &&
 		strlen(digits) == 2 * DIFS_UUID_SIZE;
 	for (int i = 0; i < DIFS_UUID_SIZE && whole; i++)
 		whole = sscanf(digits + 2 * i, "%2hhx", &storage[i]) == 1;
 	if (!whole)
 		return difs_error_set(error, DIFS_ERROR_CORRUPT, "file \"%s/" IDENTITY_FILE "\" is damaged", options->data);
-	if (version != DIFS_DISK_VERSION)
-		return difs_error_set(error, DIFS_ERROR_VERSION, "data directory \"%s\" is of format %d, not %d", options->data,
-							  version, DIFS_DISK_VERSION);
 	if (strcmp(name, options->name) != 0 || strcmp(tier, wanted_tier) != 0)
 		return difs_error_set(error, DIFS_ERROR_REFUSED, "data directory \"%s\" belongs to storage \"%s\" of tier %s",
 							  options->data, name, tier);

@@ -81,7 +81,7 @@ window(Download *down, int64_t end)
 	for (int row = 0; row < count; row++)
 		if (!PQgetisnull(down->rows, row, COLUMN_TOKEN) && binary_int8(down->rows, row, COLUMN_RAW_LENGTH) > largest)
 			largest = binary_int8(down->rows, row, COLUMN_RAW_LENGTH);
-	down->task_of = calloc((size_t) count + 1, sizeof(*down->task_of));
+	down->task_of = calloc((size_t) count + 1, sizeof(*down->task_of));	/* NOLINT(bugprone-sizeof-expression): pointers */
 	down->back = calloc((size_t) count + 1, sizeof(*down->back));
 	if (down->task_of == NULL || down->back == NULL)
 		good = client_fail(client, DIFS_STATUS_MEMORY, "out of memory");

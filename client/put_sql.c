@@ -31,7 +31,8 @@ put_pieces(DifsClient *client, const char *path, DifsReader reader, void *reader
 		free(piece);
 		return client_fail(client, DIFS_STATUS_MEMORY, "out of memory");
 	}
-	memcpy(piece, begun, begun_length);
+	if (begun_length > 0)
+		memcpy(piece, begun, begun_length);
 	if (client_enter(client, &own))
 	{
 		done = send_pieces(client, path, part, piece, reader, reader_context, size, options, begun_length) &&

@@ -24,7 +24,7 @@ enum
 	AT_CRC = 48,
 	AT_BLOCKS = 52,
 	AT_CODEC = 54,
-	AT_RESERVED8 = 55,
+	AT_FORMAT = 55,
 	AT_RESERVED64 = 56,
 	AT_BLOCK_CRC = DIFS_SEGMENT_HEADER_SIZE
 };
@@ -66,7 +66,7 @@ difs_segment_pack(const DifsSegment *segment, const uint32_t *block_crc, uint8_t
 	difs_put32(out + AT_CRC, segment->crc);
 	difs_put16(out + AT_BLOCKS, (uint16_t) blocks);
 	out[AT_CODEC] = segment->codec;
-	out[AT_RESERVED8] = 0;
+	out[AT_FORMAT] = 0;
 	difs_put64(out + AT_RESERVED64, 0);
 	if (block_crc != NULL)
 	{
@@ -108,6 +108,9 @@ difs_segment_unpack(const uint8_t *packed, size_t size, DifsSegment *segment, Di
 	if (difs_get32(packed + AT_HEADER_CRC) != difs_crc32c(0, packed + AT_SEGMENT, packed_size - AT_SEGMENT))
 		return difs_error_set(error, DIFS_ERROR_CORRUPT, "header of segment %" PRIu64 " does not match its checksum",
 							  segment->segment);
+	if (packed[AT_FORMAT] != DIFS_SEGMENT_FORMAT)
+		return difs_error_set(error, DIFS_ERROR_VERSION, "header of segment %" PRIu64 " is of format %u, not %u", segment->segment,
+							  packed[AT_FORMAT], DIFS_SEGMENT_FORMAT);
 	if (segment->crc != combined_crc(packed, segment->stored_length))
 		return difs_error_set(error, DIFS_ERROR_CORRUPT,
 							  "checksums of the blocks of segment %" PRIu64 " do not combine to that of the whole",
@@ -165,7 +168,7 @@ check_values(const uint8_t *packed, const DifsSegment *segment, DifsError *error
 		(segment->codec == DIFS_CODEC_RAW && segment->stored_length != segment->raw_length))
 		return difs_error_set(error, DIFS_ERROR_CORRUPT, "header of segment %" PRIu64 " has an impossible codec %u",
 							  segment->segment, segment->codec);
-	if (packed[AT_RESERVED8] != 0 || difs_get64(packed + AT_RESERVED64) != 0)
+	if (difs_get64(packed + AT_RESERVED64) != 0)
 		return difs_error_set(error, DIFS_ERROR_CORRUPT,
 							  "header of segment %" PRIu64 " has reserved bytes that are not 0", segment->segment);
 	return true;

@@ -18,7 +18,7 @@
  *	 48  u32  crc           CRC-32C of the whole stored form
  *	 52  u16  blocks        number of 64 KiB blocks of the stored form, the last one short
  *	 54  u8   codec         DifsCodec
- *	 55  u8   reserved, 0
+ *	 55  u8   DIFS_SEGMENT_FORMAT; whatever it is, magic, header_crc and the lengths are where they are here
  *	 56  u64  reserved, 0
  *	 64  u32  block_crc[blocks]   CRC-32C of each block of the stored form
  *
@@ -42,6 +42,7 @@
 
 #define DIFS_SEGMENT_MAGIC			0x47455344	/* "DSEG" */
 #define DIFS_SEGMENT_MAGIC_DEAD		0x44414544	/* "DEAD" */
+#define DIFS_SEGMENT_FORMAT			0
 #define DIFS_SEGMENT_HEADER_SIZE	64
 #define DIFS_BLOCK_SIZE				65536
 #define DIFS_MIN_SEGMENT_SIZE		4096

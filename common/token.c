@@ -13,7 +13,8 @@
 #define RECEIPT_MARK	'R'
 
 _Static_assert(DIFS_TOKEN_BODY_SIZE == DIFS_WIRE_TOKEN_SIZE, "HELLO_TOKEN carries a token's body");
-_Static_assert(DIFS_MAC_SIZE == DIFS_KEY_SIZE && DIFS_MAC_SIZE == DIFS_PROOF_SIZE, "a MAC is used as a key");
+_Static_assert(DIFS_MAC_SIZE == DIFS_KEY_SIZE, "a MAC is used as a key");
+_Static_assert(DIFS_KEY_SIZE == DIFS_PROOF_SIZE, "a proof is as long as a MAC");
 _Static_assert(DIFS_MAX_PACKED_SIZE + DIFS_TOKEN_USE_SIZE <= DIFS_WIRE_MAX_CONTROL, "a PUT by token fits into a control");
 
 static bool mac_of(const uint8_t key[DIFS_KEY_SIZE], const char *kind, const uint8_t *body, size_t length,
@@ -124,7 +125,7 @@ bool
 difs_token_read(const uint8_t *in, size_t length, DifsToken *token, DifsError *error)
 {
 	if (length != DIFS_TOKEN_SIZE || !unpack_token(in, token))
-		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "these %zu bytes are no token", length);
+		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "these %zu bytes are no token of version %d", length, VERSION);
 	return true;
 }
 
@@ -135,7 +136,7 @@ difs_receipt_read(const uint8_t *in, size_t length, DifsReceipt *receipt, DifsEr
 
 	if (length <= DIFS_RECEIPT_FIXED_SIZE + DIFS_MAC_SIZE || length > DIFS_RECEIPT_MAX_SIZE || in[0] != VERSION ||
 		in[1] != RECEIPT_MARK)
-		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "these %zu bytes are no receipt", length);
+		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "these %zu bytes are no receipt of version %d", length, VERSION);
 	name_length = length - DIFS_RECEIPT_FIXED_SIZE - DIFS_MAC_SIZE;
 	memset(receipt, 0, sizeof(*receipt));
 	memcpy(receipt->key_id, in + 2, DIFS_KEY_ID_SIZE);

@@ -37,7 +37,6 @@ static bool restart_at_commit = false;
 
 static bool read_claim(char *problem);
 static void refuse_copy(void);
-static void read_cluster(uint8 *cluster, uint64 *epoch);
 static void read_servers(DifsClaimTry *try);
 static void want_restart_at_commit(void);
 static void on_transaction(XactEvent event, void *arg);
@@ -109,7 +108,7 @@ read_claim(char *problem)
 	const char *why = "";
 	bool		held;
 
-	read_cluster(cluster, &epoch);
+	difs_cluster_read(cluster, &epoch);
 	held = difs_claim_read(cluster, epoch, &claim, &why) == DIFS_CLAIM_HELD;
 	strlcpy(problem, held ? "" : why, DIFS_ERROR_TEXT_SIZE);
 	return held;
@@ -159,7 +158,7 @@ difs_claim_prepare(MemoryContext context)
 {
 	DifsClaimTry *try = MemoryContextAllocZero(context, sizeof(DifsClaimTry));
 
-	read_cluster(try->cluster, &try->epoch);
+	difs_cluster_read(try->cluster, &try->epoch);
 	read_servers(try);
 	return try;
 }
@@ -173,7 +172,7 @@ difs_claim_record(DifsClaimTry *try)
 	uint64		epoch;
 
 	LockRelationOid(difs_relation(DIFS_REL_CLUSTER), ShareRowExclusiveLock);
-	read_cluster(cluster, &epoch);
+	difs_cluster_read(cluster, &epoch);
 	if (epoch != try->epoch || memcmp(cluster, try->cluster, DIFS_UUID_SIZE) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -190,9 +189,9 @@ difs_claim_record(DifsClaimTry *try)
 	return try->claim.epoch;
 }
 
-/* As it is now. Without SPI, because who writes to files may not read the table. */
-static void
-read_cluster(uint8 *cluster, uint64 *epoch)
+/* Without SPI, because who writes to files may not read the table. */
+void
+difs_cluster_read(uint8 *uuid, uint64 *epoch)
 {
 	ScanKeyData key;
 	DifsScan   *scan;
@@ -207,7 +206,7 @@ read_cluster(uint8 *cluster, uint64 *epoch)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_CORRUPT),
 				 errmsg("table difs.cluster is empty")));
-	memcpy(cluster, DatumGetUUIDP(heap_getattr(row, DIFS_CLUSTER_UUID, difs_scan_desc(scan), &null))->data, DIFS_UUID_SIZE);
+	memcpy(uuid, DatumGetUUIDP(heap_getattr(row, DIFS_CLUSTER_UUID, difs_scan_desc(scan), &null))->data, DIFS_UUID_SIZE);
 	*epoch = (uint64) DatumGetInt64(heap_getattr(row, DIFS_CLUSTER_EPOCH, difs_scan_desc(scan), &null));
 	difs_scan_end(scan);
 	PopActiveSnapshot();
@@ -301,7 +300,7 @@ refuse_copy(void)
 	uint64		epoch;
 	Oid			other = InvalidOid;
 
-	read_cluster(cluster, &epoch);
+	difs_cluster_read(cluster, &epoch);
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < difs_shared->database_count; i++)
 	{
@@ -333,7 +332,7 @@ difs_claim_first(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the first claim is made by CREATE EXTENSION"),
 				 errhint("Call difs_claim().")));
-	read_cluster(cluster, &claim.epoch);
+	difs_cluster_read(cluster, &claim.epoch);
 	if (!difs_random(claim.id, sizeof(claim.id), &error))
 		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR), errmsg("%s", error.text)));
 	difs_claim_file_write(cluster, &claim, DIFS_CLAIM_HELD);

@@ -44,6 +44,9 @@ typedef enum DifsClaimState		/* of the file */
 	DIFS_CLAIM_LOST				/* a server has told of a higher epoch */
 } DifsClaimState;
 
+/* Who this database is to chunk servers, and the epoch of its claim: the row of difs.cluster as it is now. */
+extern void difs_cluster_read(uint8 *uuid, uint64 *epoch);
+
 /* The file of this database in this data directory. *why is a sentence about every state but HELD; *claim is what the
  * file says, whatever its state, but for NONE. Not during recovery. */
 extern DifsClaimState difs_claim_file_read(const uint8 *cluster, DifsClaim *claim, const char **why);

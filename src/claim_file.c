@@ -37,6 +37,7 @@
 #include "src/report.h"
 
 #define CLAIM_DIRECTORY	"difs_claims"
+#define FORMAT			1
 #define TEXT_SIZE		(PATH_MAX + 1024)
 
 static char *file_name(const uint8 *cluster);
@@ -57,13 +58,19 @@ difs_claim_file_read(const uint8 *cluster, DifsClaim *claim, const char **why)
 	char		state_word[8];
 	unsigned long long epoch;
 	DifsClaimState state;
+	int			format;
 
 	if (!read_text(file, text))
 	{
 		*why = "No claim has been made in this data directory.";
 		return DIFS_CLAIM_NONE;
 	}
-	if (sscanf(text, "difs claim 1\nstate %7s\nepoch %llu\nclaim %32[0-9a-f]\n", state_word, &epoch, digits) != 3 ||
+	if (sscanf(text, "difs claim %d\n", &format) == 1 && format != FORMAT)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("file \"%s\" is of format %d, which this version of difs does not know", file, format),
+				 errhint("A newer difs has written it: install that version, or remove the file and call difs_claim().")));
+	if (sscanf(text, "difs claim %*d\nstate %7s\nepoch %llu\nclaim %32[0-9a-f]\n", state_word, &epoch, digits) != 3 ||
 		!unhex(digits, claim->id, DIFS_CLAIM_SIZE))
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_CORRUPT),
@@ -163,9 +170,9 @@ describe(const uint8 *cluster, const DifsClaim *claim, DifsClaimState state, con
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not resolve the path of the data directory: %m")));
-	return psprintf("difs claim 1\nstate %s\nepoch " UINT64_FORMAT "\nclaim %s\ncluster %s\ndatabase %u\n"
+	return psprintf("difs claim %d\nstate %s\nepoch " UINT64_FORMAT "\nclaim %s\ncluster %s\ndatabase %u\n"
 					"system " UINT64_FORMAT "\ntimeline %u\nfile %s\ndirectory %s\npath %s\n",
-					state == DIFS_CLAIM_LOST ? "lost" : "held", claim->epoch, claim_digits, cluster_digits, MyDatabaseId,
+					FORMAT, state == DIFS_CLAIM_LOST ? "lost" : "held", claim->epoch, claim_digits, cluster_digits, MyDatabaseId,
 					GetSystemIdentifier(), GetWALInsertionTimeLine(), birth(file), birth("PG_VERSION"), path);
 }
 

@@ -9,7 +9,8 @@
  * transaction, since the database's lock does too, and the launcher gets a hint to
  * look again.  Workers are only disturbed for who may run the statement.
  *
- * After CREATE EXTENSION the launcher has to look as soon as that is committed.
+ * After CREATE EXTENSION and ALTER EXTENSION UPDATE the launcher has to look as soon
+ * as that is committed.  Versions that this library does not know are refused.
  * Before a DROP that takes the extension or a database with it is committed, what
  * will be left on chunk servers is written down (worker/legacy.h); after a DROP of
  * the extension its workers are told to exit.
@@ -30,10 +31,12 @@
 #include "storage/ipc.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/inval.h"
 #include "utils/timestamp.h"
 
 #include "src/compat.h"
 #include "src/ddl.h"
+#include "src/extension.h"
 #include "src/shmem.h"
 #include "src/wait.h"
 #include "worker/legacy.h"
@@ -53,6 +56,7 @@ static void utility(PlannedStmt *statement, const char *query, bool read_only_tr
 					QueryCompletion *completion);
 static const char *database_to_clear(Node *statement);
 static const char *database_to_look_at(Node *statement);
+static bool may_change_version(Node *statement);
 static bool may_drop_extension(Node *statement);
 static const char *option_string(List *options, const char *name);
 static void clear_database(const char *name, bool drops);
@@ -79,6 +83,7 @@ utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessU
 	const char *to_clear = database_to_clear(node);
 	const char *new_database = database_to_look_at(node);
 	bool		creates = IsA(node, CreateExtensionStmt);
+	bool		changes_version = may_change_version(node);
 	bool		drops = may_drop_extension(node) && OidIsValid(get_extension_oid("difs", true));
 
 	/* the statement may be freed while it runs (a ROLLBACK, say): no look at it after that */
@@ -101,12 +106,18 @@ utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessU
 		if (drops)
 			difs_legacy_write(MyDatabaseId);
 	}
+	if (changes_version)
+	{
+		CommandCounterIncrement();
+		difs_extension_check();
+		CacheInvalidateRelcacheAll();	/* other processes look at the version again (table.c) */
+	}
 	if (new_database != NULL)
 	{
 		CommandCounterIncrement();
 		to_look_at = get_database_oid(new_database, true);
 	}
-	else if (creates)
+	else if (creates || changes_version)
 		to_look_at = MyDatabaseId;
 	dropped = dropped || drops;
 }
@@ -144,6 +155,14 @@ database_to_look_at(Node *statement)
 	if (IsA(statement, AlterDatabaseStmt))
 		return ((AlterDatabaseStmt *) statement)->dbname;
 	return NULL;
+}
+
+static bool
+may_change_version(Node *statement)
+{
+	if (IsA(statement, CreateExtensionStmt))
+		return strcmp(((CreateExtensionStmt *) statement)->extname, "difs") == 0 && !OidIsValid(get_extension_oid("difs", true));
+	return IsA(statement, AlterExtensionStmt) && strcmp(((AlterExtensionStmt *) statement)->extname, "difs") == 0;
 }
 
 /* DROP EXTENSION does, and so may anything that cascades to the extension from its schema or owner. */

@@ -16,6 +16,7 @@
 #include "utils/tuplestore.h"
 
 #include "src/fsck.h"
+#include "src/marker.h"
 #include "src/report.h"
 
 #define FETCH_ROWS	1000
@@ -55,7 +56,7 @@ static const DifsCheck checks[] = {
 	"Insert a row into difs.dentry that names it, or delete the inode and insert it into difs.doomed."},
 	{"unreachable inode",
 		"WITH RECURSIVE reached (ino) AS (SELECT root FROM difs.volume UNION SELECT ino FROM difs.dropped UNION SELECT ino FROM difs.discarded"
-		" UNION SELECT d.ino FROM reached CROSS JOIN (VALUES (1), (-1)) AS side (sign) JOIN difs.dentry d ON d.parent = reached.ino * side.sign)"
+		" UNION SELECT dentry.ino FROM reached" DIFS_JOIN_ENTRIES("reached") ")"
 		" SELECT 'inode ' || i.ino, 'no way leads from the root of a volume to it'"
 		" FROM difs.inode i WHERE NOT EXISTS (SELECT FROM reached WHERE reached.ino = i.ino)"
 		" AND EXISTS (SELECT FROM difs.dentry d WHERE d.ino = i.ino)",

@@ -23,6 +23,11 @@
 #include "src/path.h"
 #include "src/version.h"
 
+/* Behind a relation of directories' numbers in SQL: the rows of difs.dentry that are in them, histories included. By an equality, so that
+ * it can be hashed or looked up in the index. */
+#define DIFS_JOIN_ENTRIES(directories) \
+	" CROSS JOIN (VALUES (1), (-1)) AS side (sign) JOIN difs.dentry ON dentry.parent = " directories ".ino * side.sign"
+
 /* A deleted file in the history of a directory. */
 typedef struct DifsMarkerEntry
 {

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "src/marker.h"
 #include "src/path.h"
 #include "src/report.h"
 #include "src/settings.h"
@@ -49,7 +50,7 @@ static const char *const query =
 " SELECT $1::bigint, $2::text COLLATE \"C\""
 " UNION ALL"
 " SELECT dentry.ino, rtrim(tree.path, '/') || '/' || split_part(dentry.name, '/', 1)"
-" FROM tree CROSS JOIN (VALUES (1), (-1)) AS side (sign) JOIN difs.dentry ON dentry.parent = tree.ino * side.sign WHERE $3) "
+" FROM tree" DIFS_JOIN_ENTRIES("tree") " WHERE $3) "
 "SELECT found.path, found.version, found.segment, found.block_group, found.stored_length, found.crc, g.members,"
 " ARRAY(SELECT coalesce(server.name, member.id::text) FROM unnest(g.members) WITH ORDINALITY AS member (id, place)"
 "  LEFT JOIN difs.server ON server.id = member.id ORDER BY member.place) "

@@ -66,7 +66,6 @@ static void drop_caches(void);
 static HTAB *make_cache(const char *name, Size key_size, Size entry_size, int entries);
 static bool read_group(uint64 group, DifsMembers *members);
 static bool read_server(int32 server, CachedServer *entry);
-static void read_cluster(uint8 *uuid);
 static void forget_cluster(Datum unused, Oid changed);
 static bool read_row(DifsRelation table, DifsRelation index, ScanKey key, Datum *values, bool *nulls);
 
@@ -127,7 +126,9 @@ difs_server_address(int32 server, DifsPeer *peer)
 void
 difs_servers_identity(DifsPeer *peer)
 {
-	read_cluster(peer->cluster);
+	uint64		epoch;
+
+	difs_cluster_read(peer->cluster, &epoch);
 	difs_claim_introduce(difs_database_find(MyDatabaseId), peer);
 	memcpy(peer->key, difs_cluster_key(), DIFS_KEY_SIZE);
 }
@@ -146,9 +147,10 @@ difs_servers_cluster(void)
 	while (unlikely(!cluster_known))
 	{
 		uint64		before = cluster_changes;
+		uint64		epoch;
 
 		cluster_table = difs_relation(DIFS_REL_CLUSTER);
-		read_cluster(cluster);
+		difs_cluster_read(cluster, &epoch);
 		cluster_known = cluster_changes == before;
 	}
 	return cluster;
@@ -281,27 +283,6 @@ read_server(int32 server, CachedServer *entry)
 	strlcpy(entry->host, TextDatumGetCString(values[DIFS_SERVER_HOST - 1]), sizeof(entry->host));
 	entry->port = (uint16) DatumGetInt32(values[DIFS_SERVER_PORT - 1]);
 	return true;
-}
-
-/* Who this database is to its servers.  The table has one row. */
-static void
-read_cluster(uint8 *uuid)
-{
-	Relation	table = table_open(difs_relation(DIFS_REL_CLUSTER), AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *slot = table_slot_create(table, NULL);
-	TableScanDesc scan = table_beginscan(table, snapshot, 0, NULL);
-
-	if (!table_scan_getnextslot(scan, ForwardScanDirection, slot))
-		ereport(ERROR,
-				(errcode(DIFS_ERRCODE_CORRUPT),
-				 errmsg("table difs.cluster is empty")));
-	slot_getallattrs(slot);
-	memcpy(uuid, DatumGetUUIDP(slot->tts_values[DIFS_CLUSTER_UUID - 1])->data, DIFS_UUID_SIZE);
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	table_close(table, AccessShareLock);
 }
 
 /* A relation's entry in the relation cache is no longer right; InvalidOid means all of them. */

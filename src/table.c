@@ -3,7 +3,8 @@
  *
  * What finds rows is in scan.c, what changes them in row.c.
  *
- * The only state is a cache of OIDs, this process's own.  It is emptied when
+ * The only state is a cache of OIDs, this process's own, filled only if the
+ * extension is of a version that this library knows.  It is emptied when
  * PostgreSQL says that one of the relations has changed, which it does when they
  * are dropped, also when the transaction that created them is rolled back; so
  * DROP EXTENSION and CREATE EXTENSION in one session work.
@@ -17,6 +18,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/dbcommands.h"
+#include "commands/extension.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
@@ -27,6 +29,7 @@
 
 #include "src/claim.h"
 #include "src/compat.h"
+#include "src/extension.h"
 #include "src/slow.h"
 #include "src/table.h"
 
@@ -98,7 +101,9 @@ static const struct
 };
 
 static Oid	relation_oid[DIFS_RELATIONS];	/* InvalidOid: not looked up */
+static bool version_fits = false;	/* of the extension that they belong to */
 
+static void check_version(void);
 static Oid	look_up(DifsRelation relation);
 static void forget_relations(Datum unused, Oid changed);
 
@@ -162,6 +167,7 @@ difs_admin_begin(const char *function)
 	}
 
 	AcceptInvalidationMessages();
+	check_version();
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (function != NULL)
@@ -179,6 +185,7 @@ void
 difs_read_begin(void)
 {
 	AcceptInvalidationMessages();
+	check_version();
 	if (IsInParallelMode() ||
 		(ActiveSnapshotSet() && GetActiveSnapshot()->curcid == GetCurrentCommandId(false)))
 		PushCopiedSnapshot(GetActiveSnapshot());
@@ -213,22 +220,31 @@ difs_sequence_next(DifsRelation sequence)
 	return nextval_internal(difs_relation(sequence), false);
 }
 
+/* Once, until something changes. */
+static void
+check_version(void)
+{
+	static bool watching = false;
+
+	if (!watching)
+		CacheRegisterRelcacheCallback(forget_relations, (Datum) 0);
+	watching = true;
+	if (likely(version_fits))
+		return;
+	difs_extension_check();
+	version_fits = !creating_extension;
+}
+
 static Oid
 look_up(DifsRelation relation)
 {
-	static bool watching = false;
 	Oid			schema;
 	Oid			oid;
-
-	if (!watching)
-	{
-		CacheRegisterRelcacheCallback(forget_relations, (Datum) 0);
-		watching = true;
-	}
 
 	schema = get_namespace_oid("difs", true);
 	if (!OidIsValid(schema))
 		return InvalidOid;
+	check_version();
 
 	oid = get_relname_relid(relations[relation].name, schema);
 	relation_oid[relation] = oid;
@@ -242,6 +258,9 @@ forget_relations(Datum unused, Oid changed)
 	for (int i = 0; i < DIFS_RELATIONS; i++)
 	{
 		if (!OidIsValid(changed) || relation_oid[i] == changed)
+		{
 			relation_oid[i] = InvalidOid;
+			version_fits = false;
+		}
 	}
 }

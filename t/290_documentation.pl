@@ -240,6 +240,21 @@ foreach my $number (2, 3)
 
 # Runs the examples of a document; returns what failed.
 my $databases = 0;
+# --- the maps of the other folders
+
+sub unmapped
+{
+	my ($map, @files) = @_;
+	my %named = map { $_ => 1 } slurp_file("$tree/$map") =~ /\b([a-z][a-z0-9_]*\.c)\b/g;
+	return grep { !$named{ s{.*/}{}r } } @files;
+}
+my %maps = ('worker/README.md' => 'worker', 'chunkd/README.md' => 'chunkd', 'client/README.md' => 'client/difs');
+foreach my $map (sort keys %maps)
+{
+	is(join(' ', unmapped($map, in_tree("$maps{$map}/*.c"))), '', "$map names every file of $maps{$map}/");
+}
+is(join(' ', unmapped('worker/README.md', 'worker/keeper.c', 'worker/unheard_of.c')), 'worker/unheard_of.c', '  control: one that it does not name');
+
 sub failing_examples
 {
 	my ($document) = @_;

@@ -167,7 +167,7 @@ try_one(int64 number, void (*one) (int64))
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		ereport(LOG,
-				(errmsg("difs: what has expired stays for now: %s", error->message)));
+				(errmsg("difs: could not remove what has expired, and will try again: %s", error->message)));
 		FreeErrorData(error);
 	}
 	PG_END_TRY();

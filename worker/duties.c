@@ -15,6 +15,7 @@
 #include "utils/memutils.h"
 
 #include "src/claim.h"
+#include "src/extension.h"
 #include "src/report.h"
 #include "src/settings.h"
 #include "src/wait.h"
@@ -101,6 +102,7 @@ difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
 	uint64		awaited;
 	bool		stopped = false;
 
+	difs_extension_check();		/* a keeper that refuses the version runs no round */
 	difs_claim_require();
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	awaited = database->duties[kind].round + 1;

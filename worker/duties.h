@@ -46,7 +46,7 @@ extern PGDLLEXPORT void difs_duty_main(Datum arg);
 /* When the next round is to begin, as the settings of this process and the last round say, in the past too; DT_NOEND: when it is wanted. */
 extern TimestampTz difs_duty_due(DifsDutyKind kind, const DifsDutyState *state);
 
-/* In a round: the database's entry; transactions as in keeper.h (false: the extension is gone, end the round); and results. */
+/* In a round: the database's entry; transactions as in served.h, with SPI and a snapshot (false: end the round); and results. */
 extern DifsDatabase *difs_duty_database;
 extern bool difs_duty_begin(void);
 extern void difs_duty_commit(void);

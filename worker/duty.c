@@ -7,23 +7,20 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
-#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
-#include "utils/uuid.h"
 
 #include "src/compat.h"
 #include "worker/duties.h"
 #include "worker/keeper.h"
+#include "worker/served.h"
 
 DifsDatabase *difs_duty_database = NULL;
 
@@ -34,7 +31,6 @@ static char problem[DIFS_ERROR_TEXT_SIZE] = "it was stopped";
 
 static void attach(int index, int kind);
 static void leave(int code, Datum arg);
-static bool is_ours(void);
 static void remember_problem(void);
 
 void
@@ -70,44 +66,14 @@ difs_duty_main(Datum arg)
 bool
 difs_duty_begin(void)
 {
-	Oid			extension;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	extension = get_extension_oid("difs", true);
-	if (OidIsValid(extension))
+	if (!difs_served_begin(difs_duty_database))
 	{
-		/* as ALTER and DROP EXTENSION do, but shared; it may have gone while we waited */
-		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-		extension = get_extension_oid("difs", true);
-	}
-	if (!OidIsValid(extension) || difs_duty_database->state != DIFS_DATABASE_RUNNING)
-	{
-		AbortCurrentTransaction();
 		MemoryContextSwitchTo(round_context);
 		return false;
 	}
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (is_ours())
-		return true;
-	PopActiveSnapshot();
-	SPI_finish();
-	AbortCurrentTransaction();
-	MemoryContextSwitchTo(round_context);
-	return false;
-}
-
-/* A dump may just have been restored into the database: then what is in the tables is not what we have on the servers. */
-static bool
-is_ours(void)
-{
-	bool		null;
-
-	if (SPI_execute("SELECT uuid FROM difs.cluster", true, 1) != SPI_OK_SELECT || SPI_processed != 1)
-		return false;
-	return memcmp(DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)),
-				  difs_duty_database->cluster, DIFS_UUID_SIZE) == 0;
+	return true;
 }
 
 void

@@ -9,16 +9,13 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
-#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -32,6 +29,7 @@
 #include "src/settings.h"
 #include "worker/inserts.h"
 #include "worker/keeper.h"
+#include "worker/served.h"
 
 static DifsDatabase *served = NULL;
 static DifsInsertHelper *self = NULL;	/* our entry */
@@ -108,21 +106,10 @@ difs_insert_show_bytes(int64 bytes, int64 total_bytes)
 bool
 difs_insert_begin(void)
 {
-	Oid			extension;
+	bool		begun = difs_served_begin(served);
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	extension = get_extension_oid("difs", true);
-	if (OidIsValid(extension))
-	{
-		/* as ALTER and DROP EXTENSION do, but shared; it may have gone while we waited */
-		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-		extension = get_extension_oid("difs", true);
-	}
-	if (!OidIsValid(extension))
-		AbortCurrentTransaction();
 	MemoryContextSwitchTo(process_context);
-	return OidIsValid(extension);
+	return begun;
 }
 
 uint64

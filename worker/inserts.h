@@ -35,7 +35,7 @@ extern void difs_insert_interrupts(void);
 extern void difs_insert_show(int64 segments, int64 bytes, int64 total_bytes);
 extern void difs_insert_show_bytes(int64 bytes, int64 total_bytes);
 
-/* In a helper: a transaction; false if the extension is gone. A statement in it, with the rights of a superuser; returns the number of rows. */
+/* In a helper: a transaction (served.h). A statement in it, with the rights of a superuser; returns the number of rows. */
 extern bool difs_insert_begin(void);
 extern uint64 difs_insert_execute(const char *statement, int count, Oid *types, Datum *values, const char *nulls);
 

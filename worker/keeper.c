@@ -27,7 +27,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
@@ -36,12 +35,12 @@
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "src/compat.h"
+#include "src/extension.h"
 #include "src/ids.h"
 #include "src/wait.h"
 #include "worker/claim_watch.h"
@@ -112,13 +111,7 @@ difs_keeper_begin(void)
 	pgstat_report_activity(STATE_RUNNING, "updating tables of difs");
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	found = get_extension_oid("difs", true);
-	if (OidIsValid(found))
-	{
-		/* as ALTER and DROP EXTENSION do, but shared; it may have gone while we waited */
-		LockDatabaseObject(ExtensionRelationId, found, 0, AccessShareLock);
-		found = get_extension_oid("difs", true);
-	}
+	found = difs_extension_hold();
 	if (extension == InvalidOid)
 		extension = found;
 	if (!OidIsValid(found) || found != extension)

@@ -85,6 +85,7 @@ import_directory(char *local, char *path, bool dry_run)
 	Transfer	transfer = {.keep_attributes = true, .batch = 1000, .parents = true};
 	Plan		plan = {0};
 	Summary		summary;
+	int			exit_code;
 
 	path_strip(path);
 	summary_begin(&summary, "imported and compared");
@@ -93,10 +94,15 @@ import_directory(char *local, char *path, bool dry_run)
 	if (dry_run)
 	{
 		plan_print(&plan, "import");
-		return summary.failed > 0 ? EXIT_FAILED : EXIT_DONE;
+		exit_code = summary.failed > 0 ? EXIT_FAILED : EXIT_DONE;
 	}
-	put_plan(&plan, &transfer, &summary);
-	return verified(&plan, true, &summary);
+	else
+	{
+		put_plan(&plan, &transfer, &summary);
+		exit_code = verified(&plan, true, &summary);
+	}
+	plan_free(&plan);
+	return exit_code;
 }
 
 static int
@@ -240,6 +246,7 @@ run_export(int argc, char **argv)
 	Plan		plan = {0};
 	Summary		summary;
 	bool		dry_run = false;
+	int			exit_code;
 	int			letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
@@ -258,10 +265,15 @@ run_export(int argc, char **argv)
 	if (dry_run)
 	{
 		plan_print(&plan, "export");
-		return summary.failed > 0 ? EXIT_FAILED : EXIT_DONE;
+		exit_code = summary.failed > 0 ? EXIT_FAILED : EXIT_DONE;
 	}
-	get_plan(&plan, &transfer, &summary);
-	return verified(&plan, false, &summary);
+	else
+	{
+		get_plan(&plan, &transfer, &summary);
+		exit_code = verified(&plan, false, &summary);
+	}
+	plan_free(&plan);
+	return exit_code;
 }
 
 static int

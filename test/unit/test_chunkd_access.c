@@ -325,6 +325,27 @@ strangers_may_only_greet(void **state)
 	expect_unchanged();
 }
 
+/* The version comes first in both greetings, and is looked at before anything else. */
+static void
+newer_greetings_are_refused_as_such(void **state)
+{
+	static const uint8_t greetings[] = {DIFS_MESSAGE_HELLO, DIFS_MESSAGE_HELLO_TOKEN};
+
+	(void) state;
+	for (size_t i = 0; i < sizeof(greetings); i++)
+	{
+		int			fd = connect_raw();
+
+		make_body(greetings[i]);
+		difs_put16(body.control, DIFS_WIRE_VERSION + 1);
+		send_raw(fd, greetings[i]);
+		assert_int_equal(receive_raw(fd), DIFS_ERROR_VERSION);
+		expect_text(greetings[i], "version 2 of the protocol is not understood, only 1");
+		assert_int_equal(receive_raw(fd), -1);
+		close(fd);
+	}
+}
+
 /* A peer that has proved the key, and holds no claim, or not any more. */
 static void
 expect_read_only(const DifsPeer *peer, const char *why)
@@ -644,6 +665,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_table_is_complete),
 		cmocka_unit_test_setup_teardown(strangers_may_only_greet, set_up, server_tear_down),
+		cmocka_unit_test_setup_teardown(newer_greetings_are_refused_as_such, set_up, server_tear_down),
 		cmocka_unit_test_setup_teardown(readers_may_only_read, set_up, server_tear_down),
 		cmocka_unit_test_setup_teardown(another_claim_may_only_read, set_up, server_tear_down),
 		cmocka_unit_test_setup_teardown(an_old_epoch_may_only_read, set_up, server_tear_down),

@@ -244,8 +244,7 @@ every_bound_is_kept(void **state)
 		{52, 2, 0},				/* blocks */
 		{52, 2, 2},
 		{54, 1, 2},				/* codec */
-		{55, 1, 1},				/* reserved */
-		{56, 8, 1},
+		{56, 8, 1},				/* reserved */
 		{48, 4, 12345},			/* crc */
 		{64, 4, 12345},			/* block_crc */
 	};
@@ -264,6 +263,23 @@ every_bound_is_kept(void **state)
 		assert_refused(sample);
 		free_sample(sample);
 	}
+}
+
+/* As a newer difs would make it. */
+static void
+a_newer_format_is_refused_as_such(void **state)
+{
+	Sample	   *sample = make_sample(1000);
+	DifsSegment segment;
+	DifsError	error;
+
+	(void) state;
+	sample->packed[55] = DIFS_SEGMENT_FORMAT + 1;
+	reseal(sample);
+	assert_false(difs_segment_unpack(sample->packed, sample->packed_size, &segment, &error));
+	assert_int_equal(error.code, DIFS_ERROR_VERSION);
+	assert_non_null(strstr(error.text, "is of format 1, not 0"));
+	free_sample(sample);
 }
 
 static void
@@ -410,6 +426,7 @@ main(void)
 		cmocka_unit_test(every_truncation_is_found),
 		cmocka_unit_test(every_flipped_bit_is_found),
 		cmocka_unit_test(every_bound_is_kept),
+		cmocka_unit_test(a_newer_format_is_refused_as_such),
 		cmocka_unit_test(verifies_ranges),
 		cmocka_unit_test(codecs_round_trip),
 		cmocka_unit_test(decode_believes_nothing),
