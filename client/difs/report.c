@@ -105,7 +105,7 @@ read_samples(const char *since, Samples *samples)
 
 	if (result == NULL)
 		return false;
-	samples->rows = need_memory(((size_t) PQntuples(result) + 1) * sizeof(*samples->rows));
+	samples->rows = need_memory(((size_t) PQntuples(result) + 1) * sizeof(json_t *));
 	samples->times = need_memory(((size_t) PQntuples(result) + 1) * sizeof(*samples->times));
 	for (int i = 0; i < PQntuples(result); i++)
 	{
