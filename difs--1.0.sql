@@ -1178,7 +1178,8 @@ GRANT EXECUTE ON FUNCTION difs.streamer_state() TO pg_monitor;
 
 CREATE VIEW difs.stat_streamer AS
 SELECT running, queued, queued_bytes, in_flight, in_flight_bytes, oldest, batches, sent, tried_again, stored, stored_bytes, failed, waited_ms, storing_ms,
-       (SELECT sum(sync_ms) OPERATOR(pg_catalog./) nullif(sum(syncs), 0)::pg_catalog.float8 FROM difs.server_health()) AS sync_ms,
+       (SELECT CASE WHEN sum(syncs) OPERATOR(pg_catalog.>) 0::pg_catalog.numeric THEN sum(sync_ms) OPERATOR(pg_catalog./) sum(syncs)::pg_catalog.float8 END
+        FROM difs.server_health()) AS sync_ms,
        since
 FROM difs.streamer_state();
 COMMENT ON VIEW difs.stat_streamer IS

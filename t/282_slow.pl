@@ -91,6 +91,8 @@ cmp_ok(abs($took - $waited - $rest), '<', 5, '  and the parts add up');
 $cluster->sql("ALTER SYSTEM SET difs.log_min_duration = 300");
 $node->reload;
 ok(DifsCluster::poll_until(sub { $cluster->sql('SHOW difs.log_min_duration') eq '300ms' }, 20), 'for all, with the streamer');
+$cluster->wait_until_alive;		# after it was stopped, and its block groups were sealed
+$cluster->sql($put->('warm'));
 while_stopped($put->('e'), 'DifsStreamer');
 like(join('', @{ slow() }), qr/slow end of a transaction with 2 segments: .*\n.*It waited (?:[3-9]\d\d|\d{4,})\.\d{3} ms for segments to be stored/, 'a put that waited for a server');
 like(slurp_file($node->logfile), qr/LOG:  difs streamer: slow segment \d+ of 1048576 bytes: .*\n.*DETAIL:  It waited \S+ ms for a block group and for its turn, in \d+ tries; then \S+ took (?:[3-9]\d\d|\d{4,})\.\d{3} ms/,
