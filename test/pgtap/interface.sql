@@ -25,8 +25,8 @@ SELECT is_empty($$SELECT p.oid::regprocedure FROM own JOIN pg_proc p ON own.clas
 SELECT is_empty($$SELECT p.oid::regprocedure FROM own JOIN pg_proc p ON own.classid = 'pg_proc'::regclass AND p.oid = own.objid
                   WHERE p.proparallel = 's' AND p.provolatile = 'v'$$, 'no volatile function claims to be parallel safe');
 SELECT results_eq($$SELECT count(*) FROM own JOIN pg_class c ON own.classid = 'pg_class'::regclass AND c.oid = own.objid
-                    WHERE c.relkind = 'r' AND c.oid <> ALL ('{difs.missing, difs.inventory}'::regclass[]) AND c.oid <> ALL (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'difs')$$,
-                  ARRAY[0::bigint], 'every table is dumped, but for those that the keeper fills anew');
+                    WHERE c.relkind = 'r' AND c.oid <> ALL ('{difs.missing, difs.inventory, difs.sample, difs.server_sample}'::regclass[]) AND c.oid <> ALL (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'difs')$$,
+                  ARRAY[0::bigint], 'every table is dumped, but for those that the keeper fills');
 SELECT results_eq($$SELECT name::text COLLATE "default" FROM difs.volumes$$, ARRAY['main'], 'the default volume exists from the start');
 
 SELECT finish();
