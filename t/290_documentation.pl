@@ -270,7 +270,7 @@ sub failing_examples
 			$node->safe_psql($database, 'CREATE EXTENSION difs') unless $example->{new_database};
 		}
 		my $stderr = '';
-		my $status = $node->psql($database, DifsDocs::statements($example), stderr => \$stderr, timeout => 60,
+		my $status = $example->{language} eq 'sh' ? shell($database, $example, \$stderr) : $node->psql($database, DifsDocs::statements($example), stderr => \$stderr, timeout => 60,
 			extra_params => [ map { ('-v', "$_=$variables{$_}") } sort keys %variables ]);
 		push @failed, "$document->{name}, line $example->{line}: $stderr" if $status != 0;
 		$runs++;
@@ -279,11 +279,26 @@ sub failing_examples
 	return @failed;
 }
 
+# In a directory of its own, which is the home as well, with some pictures.
+sub shell
+{
+	my ($name, $example, $stderr) = @_;
+	my $home = PostgreSQL::Test::Utils::tempdir();
+	local %ENV = (%ENV, HOME => $home, PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => $name);
+	foreach my $directory ("$home/pictures", "$home/photos")
+	{
+		mkdir $directory;
+		PostgreSQL::Test::Utils::append_to_file("$directory/$_.jpg", $_ x 100_000) for 1 .. 3;
+	}
+	IPC::Run::run([ 'bash', '-e', '-c', "cd; " . DifsDocs::statements($example) ], '<', \undef, '>', \my $out, '2>', $stderr, IPC::Run::timeout(60));
+	return $? >> 8;
+}
+
 foreach my $document (grep { $_->{name} =~ m{^(README|doc/[\w-]+)\.md$} } @documents)
 {
 	is(join("\n", failing_examples($document)), '', "examples in $document->{name}") if DifsDocs::examples($document);
 }
-like(join("\n", failing_examples(document('doc/a.md', "Text\n\n```sql\nSELECT 1;\n```\n<!-- not run: never -->\n```sql\nSELECT 1/0;\n```\n\n```sql\nSELECT difs_dance();\n```\n"))),
-	qr/\Adoc\/a\.md, line 12: [^\n]*function difs_dance\(\) does not exist/, '  control: one that fails');
+like(join("\n", failing_examples(document('doc/a.md', "Text\n\n```sql\nSELECT 1;\n```\n<!-- not run: never -->\n```sql\nSELECT 1/0;\n```\n\n```sql\nSELECT difs_dance();\n```\n\n```sh\ndifs dance\n```\n"))),
+	qr/\Adoc\/a\.md, line 12: [^\n]*function difs_dance\(\) does not exist.*doc\/a\.md, line 16: difs: [^\n]*dance/s, '  control: some that fail');
 
 done_testing();

@@ -140,16 +140,16 @@ sub words
 	return join ' ', map { s/^\s+|\s+$|"|\[\]//gr } split /,/, $list;
 }
 
-# The examples of a document, in order: { line, sql, not_run, new_database, before => [statements], with => [[text, sql]] }.
+# The examples of a document, in order: { line, language => sql or sh, lines, not_run, new_database, before => [statements], with => [[text, sql]] }.
 sub examples
 {
 	my ($document) = @_;
 	my @examples;
 	my $text = $document->{text};
-	while ($text =~ /((?:^<!-- [^\n]* -->\n)*)^```sql\n(.*?)^```[ \t]*$/gms)
+	while ($text =~ /((?:^<!-- [^\n]* -->\n)*)^```(sql|sh)\n(.*?)^```[ \t]*$/gms)
 	{
-		my ($comments, $sql) = ($1, $2);
-		my %example = (line => 1 + (substr($text, 0, $-[2]) =~ tr/\n//), sql => $sql, before => [], with => []);
+		my ($comments, $language, $lines) = ($1, $2, $3);
+		my %example = (line => 1 + (substr($text, 0, $-[3]) =~ tr/\n//), language => $language, lines => $lines, before => [], with => []);
 		foreach my $comment ($comments =~ /^<!-- ([^\n]*) -->$/mg)
 		{
 			if ($comment =~ /^not run: \S/) { $example{not_run} = $comment; }
@@ -163,17 +163,17 @@ sub examples
 	return @examples;
 }
 
-# The statements that psql is given for an example.
+# What psql or the shell is given for an example.
 sub statements
 {
 	my ($example) = @_;
-	my $sql = $example->{sql};
+	my $lines = $example->{lines};
 	foreach my $with (@{ $example->{with} })
 	{
 		my ($text, $value) = @$with;
-		$sql =~ s/\Q$text\E/$value/g or die "an example in line $example->{line} does not have $text";
+		$lines =~ s/\Q$text\E/$value/g or die "an example in line $example->{line} does not have $text";
 	}
-	return join("\n", @{ $example->{before} }, $sql);
+	return join("\n", @{ $example->{before} }, $lines);
 }
 
 1;
