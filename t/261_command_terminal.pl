@@ -9,7 +9,6 @@ use lib "$FindBin::RealBin/lib";
 
 use DifsCluster;
 use DifsCommand;
-use IO::Pty;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -17,37 +16,11 @@ my $cluster = DifsCluster->new('terminal', servers => 1);
 my $difs = DifsCommand->new($cluster);
 my $file = $cluster->write_file('file', DifsCluster::random_bytes(64_000_000, 'file'));
 
-# Runs it on a terminal of 100 columns; ($exit_status, all that came). A signal is sent when the bar is seen.
+# On a terminal of 100 columns. A signal is sent when the bar is seen.
 sub on_terminal
 {
 	my ($signal, @arguments) = @_;
-	my $pty = IO::Pty->new;
-	my $slave = $pty->slave;
-	$pty->set_winsize(24, 100);
-	my $pid = fork // die "fork: $!";
-	if ($pid == 0)
-	{
-		$pty->make_slave_controlling_terminal;
-		open(STDIN, '<&', $slave);
-		open(STDOUT, '>&', $slave);
-		open(STDERR, '>&', $slave);
-		close $pty;
-		%ENV = (%ENV, $difs->environment);
-		exec(DifsCommand::program(), @arguments) or POSIX::_exit(127);
-	}
-	close $slave;
-	my $all = '';
-	while (sysread($pty, my $piece, 4096))
-	{
-		$all .= $piece;
-		if ($signal && $all =~ /MiB\/s/)
-		{
-			kill $signal, $pid;
-			$signal = undef;
-		}
-	}
-	waitpid($pid, 0);
-	return ($?, $all);
+	return $difs->on_terminal([ 24, 100 ], qr/MiB\/s/, $signal && sub { kill $signal, $_[0] }, @arguments);
 }
 
 my ($status, $all) = on_terminal(undef, '--no-direct', 'put', $file, $file, $file, $file, '/');

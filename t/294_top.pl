@@ -9,8 +9,6 @@ use lib "$FindBin::RealBin/lib";
 
 use DifsCluster;
 use DifsCommand;
-use IO::Pty;
-use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -59,45 +57,11 @@ like($text, qr/^\/storage0\d +active +\S+ +\S+ +\S+ ms +[1-9][\d.,]* +[\d.]+K? +
 like($text, qr/^repair +done +[\d.]+ s ago +[\d.]+ ms +[\d.]+ s/m, 'duties');
 unlike($text, qr/[\e\r]/, 'no control characters without a terminal');
 
-# On a terminal; a key, or a signal, when a pattern has been seen. ($status, all that came)
+# On a small terminal; a key, or a signal, when a pattern has been seen.
 sub on_terminal
 {
 	my ($pattern, $act, @arguments) = @_;
-	my $pty = IO::Pty->new;
-	my $slave = $pty->slave;
-	$pty->set_winsize(14, 60);
-	my $pid = fork // die "fork: $!";
-	if ($pid == 0)
-	{
-		$pty->make_slave_controlling_terminal;
-		open(STDIN, '<&', $slave);
-		open(STDOUT, '>&', $slave);
-		open(STDERR, '>&', $slave);
-		close $pty;
-		%ENV = (%ENV, $difs->environment);
-		exec(DifsCommand::program(), 'top', @arguments) or POSIX::_exit(127);
-	}
-	my $all = '';
-	while (1)
-	{
-		my $ready = '';
-		vec($ready, fileno($pty), 1) = 1;
-		if (select($ready, undef, undef, 0.2) > 0)
-		{
-			sysread($pty, my $piece, 4096) or last;
-			$all .= $piece;
-		}
-		if ($act && $all =~ $pattern)
-		{
-			$act->($pid, $pty);
-			$act = undef;
-		}
-		last if waitpid($pid, POSIX::WNOHANG()) == $pid;
-	}
-	my $status = $?;
-	my $termios = POSIX::Termios->new;
-	$termios->getattr(fileno($slave));
-	return ($status, $all, $termios->getlflag & POSIX::ECHO());
+	return $difs->on_terminal([ 14, 60 ], $pattern, $act, 'top', @arguments);
 }
 
 my ($status, $all, $echo) = on_terminal(undef, undef, '-n', 2, '-i', 1);

@@ -22,8 +22,10 @@ use Cwd qw(abs_path);
 use Digest::SHA;
 use File::Basename qw(dirname);
 use File::Find;
+use IO::Pty;
 use IPC::Run;
 use JSON;
+use POSIX ();
 use Test::More;
 
 # The program: the one in this tree, else the installed one.
@@ -85,6 +87,48 @@ sub start
 	local %ENV = (%ENV, $self->environment);
 	my ($out, $err) = ('', '');
 	return IPC::Run::start([ program(), @arguments ], '<', \'', '>', \$out, '2>', \$err);
+}
+
+# Runs it on a pseudo terminal of so many lines and columns; when the pattern is seen, act(pid, terminal) is called, once.
+# (wait status, all that came, whether the terminal echoes afterwards)
+sub on_terminal
+{
+	my ($self, $size, $pattern, $act, @arguments) = @_;
+	my $pty = IO::Pty->new;
+	my $slave = $pty->slave;
+	$pty->set_winsize(@$size);
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		$pty->make_slave_controlling_terminal;
+		open(STDIN, '<&', $slave);
+		open(STDOUT, '>&', $slave);
+		open(STDERR, '>&', $slave);
+		close $pty;
+		%ENV = (%ENV, $self->environment);
+		exec(program(), @arguments) or POSIX::_exit(127);
+	}
+	my $all = '';
+	my $status;
+	while (1)
+	{
+		my $ended = waitpid($pid, POSIX::WNOHANG()) == $pid;
+		$status = $? if $ended;
+		my $ready = '';
+		vec($ready, fileno($pty), 1) = 1;
+		while (select(my $now = $ready, undef, undef, $ended ? 0 : 0.2) > 0)
+		{
+			sysread($pty, my $piece, 4096) or last;
+			$all .= $piece;
+			next unless $act && $all =~ $pattern;
+			$act->($pid, $pty);
+			$act = undef;
+		}
+		last if $ended;
+	}
+	my $termios = POSIX::Termios->new;
+	$termios->getattr(fileno($slave));
+	return ($status, $all, ($termios->getlflag & POSIX::ECHO()) != 0);
 }
 
 # What a tree has in it: { name => "kind mode mtime digest-or-target" }.
