@@ -9,6 +9,7 @@ use lib "$FindBin::RealBin/lib";
 
 use DifsCluster;
 use DifsCommand;
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
