@@ -64,7 +64,7 @@ try_header(const uint8_t *data, size_t size)
 
 	if (!difs_segment_unpack(data, size, &segment, &error))
 	{
-		require(error.code == DIFS_ERROR_CORRUPT);
+		require(error.code == DIFS_ERROR_CORRUPT || (error.code == DIFS_ERROR_VERSION && data[55] != DIFS_SEGMENT_FORMAT));
 		return;
 	}
 	require(segment.segment != 0 && segment.raw_length >= 1 && segment.raw_length <= DIFS_MAX_SEGMENT_SIZE);
