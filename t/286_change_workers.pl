@@ -45,7 +45,8 @@ sub catch_up
 	ok(catch_up('scan'), 'and again');
 	is($cluster->sql(q{SELECT string_agg(path || ' ' || version, ', ' ORDER BY path, version) FROM work.scan WHERE path <> 'documents:/mark'}),
 		'documents:/clean 1, documents:/ill 1, documents:/ill 2', 'each version that was committed is queued');
-	my ($scanner) = map { $_->{sql} } grep { $_->{sql} =~ /what a scanner does/ } DifsDocs::examples(DifsDocs::document($tree, 'doc/hooks.md'));
+	my ($scanner) = map { $_->{lines} } grep { $_->{lines} =~ /what a scanner does/ } DifsDocs::examples(DifsDocs::document($tree, 'doc/hooks.md'));
+	die "doc/hooks.md does not say what a scanner does" unless defined $scanner;
 	$scanner =~ s/.*?-- what a scanner does/--/s;
 	$cluster->sql($scanner) for 1 .. 4;
 	is($cluster->sql(q{SELECT string_agg(version || ' ' || verdict, ', ' ORDER BY path, version) FROM work.scan WHERE path <> 'documents:/mark'}),
