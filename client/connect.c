@@ -23,7 +23,9 @@ difs_connect(const char *conninfo, const DifsOptions *options)
 	if (options != NULL)
 		client->options = *options;
 
+/* clang-format off */
 #define ADD(keyword, value) do { if ((value) != NULL) { keywords[count] = (keyword); values[count++] = (value); } } while (0)
+/* clang-format on */
 	/* the first, so that it may be a string, and the others win over what stands in it */
 	ADD("dbname", conninfo != NULL ? conninfo : "");
 	ADD("host", client->options.host);

@@ -19,6 +19,7 @@
 
 /* x^(2^n) mod P.  P is (x + 1) times an irreducible polynomial of degree 31, hence x^(2^31) = x: n counts modulo 31. */
 #define POWERS		31
+/* clang-format off */
 static const uint32_t power_of_x[POWERS] = {
 	0x40000000, 0x20000000, 0x08000000, 0x00800000, 0x00008000, 0x82f63b78,
 	0x6ea2d55c, 0x18b8ea18, 0x510ac59a, 0xb82be955, 0xb8fdb1e7, 0x88e56f72,
@@ -27,6 +28,7 @@ static const uint32_t power_of_x[POWERS] = {
 	0x734d5309, 0xbc1ac763, 0x7d0722cc, 0xd289cabe, 0xe94ca9bc, 0x05b74f3f,
 	0xa51e1f42
 };
+/* clang-format on */
 
 static uint32_t multiply(uint32_t a, uint32_t b);
 

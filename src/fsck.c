@@ -37,6 +37,7 @@
 /* Ids have an epoch in front (src/ids.h). */
 #define NUMBER_OF(id) "(" id " & ((1::bigint << 41) - 1))"
 
+/* clang-format off */
 static const DifsCheck checks[] = {
 	{"entry without inode",
 		"SELECT 'entry \"' || d.name || '\" of inode ' || d.parent, 'inode ' || d.ino || ' does not exist'"
@@ -272,6 +273,7 @@ static const DifsCheck checks[] = {
 		" WHERE i.ino IS NULL OR EXISTS (SELECT FROM difs.dentry d WHERE d.ino = t.ino)",
 	"Delete the row of difs.discarded."}
 };
+/* clang-format on */
 
 void
 difs_fsck_run(ReturnSetInfo *result, const DifsCheck *wanted, int count)

@@ -27,7 +27,9 @@ static void run_rename(Client *client, int64_t object);
 static void run_list(Client *client, int64_t object);
 static void run_delete(Client *client, int64_t object);
 
+/* clang-format off */
 #define FILES(name, access, run) {"files", name, access, files_open, run, NULL, NULL}
+/* clang-format on */
 
 const Operation file_operations[] = {
 	FILES("put", ACCESS_NEW, run_put),

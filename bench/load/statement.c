@@ -23,6 +23,7 @@
 static void statement_open(Client *client);
 static void statement_run(Client *client, int64_t object);
 
+/* clang-format off */
 #define STATEMENT(system, name, access, sql, parameters) {system, name, access, statement_open, statement_run, sql, parameters}
 
 const Operation statement_operations[] = {
@@ -59,6 +60,7 @@ const Operation statement_operations[] = {
 			  " DELETE FROM bench.inode USING gone WHERE inode.ino = gone.ino", "Pn"),
 	{0}
 };
+/* clang-format on */
 
 typedef struct Parameters
 {

@@ -32,6 +32,7 @@ typedef enum Operation
 
 static const char *const names[] = {"connect", "create", "put", "get", "verify", "delete", "seal", "compacted", "drop"};
 
+/* clang-format off */
 #define SMALL(group, id) {PUT, group, id, 3000, 0}
 
 /* Group 1: sizes that are checked in the loop and in a job.  2: compaction.  3: dropped.  4: open when the server restarts. */
@@ -49,6 +50,7 @@ static const Step steps[] = {
 	{DELETE, 1, 1, 0, 0}, {SEAL, 4, 0, 0, 0}, {PUT, 5, 41, 100, 0}, {DROP, 5, 0, 0, 0}, {CREATE, 6, 0, 0, 0},
 	SMALL(6, 51)
 };
+/* clang-format on */
 #define STEPS	(int) (sizeof(steps) / sizeof(steps[0]))
 #define BEFORE_RESTART 33
 

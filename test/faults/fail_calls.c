@@ -68,7 +68,7 @@ log_line(const char *format, ...)
 	if (fd >= 0 && REAL(write) (fd, line, (size_t) length) != length)
 		abort();
 	if (fd >= 0)
-		REAL(close) (fd);
+		(void) REAL(close)(fd);
 }
 
 static int
@@ -154,7 +154,7 @@ disk_fails(Effect effect)
 		return 0;
 	if (REAL(read) (fd, word, sizeof(word) - 1) < 0)
 		abort();
-	REAL(close) (fd);
+	(void) REAL(close)(fd);
 	errno = strncmp(word, "full", 4) == 0 && effect == GROWTH ? ENOSPC :
 		strncmp(word, "read-only", 9) == 0 && effect != SYNC ? EROFS :
 		strncmp(word, "failing", 7) == 0 && effect == SYNC ? EIO : 0;

@@ -44,6 +44,7 @@ static const char *const names[] = {
 };
 
 /* A group that the first attempt did not get is asked for again, as the keeper does. */
+/* clang-format off */
 static const Step steps[] = {
 	{PULL, 10, 0, 0, 0}, {GET, 10, 104, 300000, 0}, {PULL, 20, 0, 0, 0}, {GET, 20, 202, 70000, 0}, {PULL, 70, 0, 0, 0},
 	{PULL, 80, 0, 0, 0}, {PULL, 10, 0, 0, 0}, {PULL, 20, 0, 0, 0},
@@ -53,6 +54,7 @@ static const Step steps[] = {
 	{MEND, 50, 501, 5000, 0}, {MEND, 50, 502, 70000, 0}, {SEAL, 50, 0, 0, 0}, {GET, 50, 501, 5000, 0},
 	{SERVE, 60, 0, 0, 0}
 };
+/* clang-format on */
 #define STEPS	(int) (sizeof(steps) / sizeof(steps[0]))
 
 typedef enum Condition
@@ -72,6 +74,7 @@ typedef struct Held
 	Condition	condition;
 } Held;
 
+/* clang-format off */
 static const Held held[] = {
 	{true, 10, 101, 100, GOOD}, {true, 10, 102, 5000, GOOD}, {true, 10, 103, 9000, DEAD}, {true, 10, 104, 300000, GOOD},
 	{false, 20, 201, 5000, GOOD}, {false, 20, 202, 70000, WRONG}, {false, 20, 203, 3000, GOOD},
@@ -83,6 +86,7 @@ static const Held held[] = {
 	{false, 70, 701, 3000, GOOD}, {true, 70, 701, 3000, GOOD}, {true, 70, 702, 9000, GOOD},
 	{true, 80, 801, 5000, GOOD}, {true, 80, 802, 9000, WRONG}, {true, 80, 803, 70000, GOOD}
 };
+/* clang-format on */
 #define HELD	(int) (sizeof(held) / sizeof(held[0]))
 
 static const char *data;

@@ -474,6 +474,7 @@ tokens_allow_two_messages(void **state)
 	expect_unchanged();
 }
 
+/* clang-format off */
 static void expire(DifsToken *token) { token->expires = (uint64_t) time(NULL); }
 static void change_cluster(DifsToken *token) { token->cluster[0]++; }
 static void change_group(DifsToken *token) { token->group++; }
@@ -485,6 +486,7 @@ static void change_xid(DifsToken *token) { token->xid++; }
 static void shorten(DifsToken *token) { token->max_bytes--; }
 static void read_only(DifsToken *token) { token->operation = DIFS_OPERATION_READ; }
 static void write_only(DifsToken *token) { token->operation = DIFS_OPERATION_WRITE; }
+/* clang-format on */
 
 /* A use of a good connection, of a token that is not for this. */
 static void

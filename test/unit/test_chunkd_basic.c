@@ -549,8 +549,10 @@ wrong_options_are_explained(void **state)
 	assert_int_equal(server_start_fails(&server, version), 0);
 }
 
+/* clang-format off */
 #define ON_DISK(test)	{"disk: " #test, test, set_up, server_tear_down, NULL}
 #define IN_MEMORY(test)	{"memory: " #test, test, set_up, server_tear_down, (void *) (uintptr_t) memory_tier}
+/* clang-format on */
 
 int
 main(void)
