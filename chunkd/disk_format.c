@@ -12,11 +12,12 @@
 #define GROUP_AT	16			/* the group's description, in both headers */
 #define SYNCED_AT	72			/* behind it, in a group header */
 
-static const char group_magic[8] = "DIFSGRP1";
-static const char index_magic[8] = "DIFSIDX1";
+#define MAGIC_BYTES	8
+#define GROUP_MAGIC	"DIFSGRP1"
+#define INDEX_MAGIC	"DIFSIDX1"
 
 static uint32_t header_crc(const uint8_t *header, size_t size);
-static bool check_header(const uint8_t *in, size_t size, const char magic[8], const char *label, DifsError *error);
+static bool check_header(const uint8_t *in, size_t size, const char *magic, const char *label, DifsError *error);
 static void pack_group(const DifsGroupHeader *header, uint8_t *at);
 static void unpack_group(const uint8_t *at, DifsGroupHeader *header);
 
@@ -24,7 +25,7 @@ void
 difs_group_header_pack(const DifsGroupHeader *header, uint8_t out[DIFS_GROUP_HEADER_SIZE])
 {
 	memset(out, 0, DIFS_GROUP_HEADER_SIZE);
-	memcpy(out, group_magic, sizeof(group_magic));
+	memcpy(out, GROUP_MAGIC, MAGIC_BYTES);
 	difs_put32(out + 8, DIFS_DISK_VERSION);
 	pack_group(header, out + GROUP_AT);
 	difs_put64(out + SYNCED_AT, header->synced);
@@ -35,7 +36,7 @@ bool
 difs_group_header_unpack(const uint8_t in[DIFS_GROUP_HEADER_SIZE], const char *label, DifsGroupHeader *header,
 						 DifsError *error)
 {
-	if (!check_header(in, DIFS_GROUP_HEADER_SIZE, group_magic, label, error))
+	if (!check_header(in, DIFS_GROUP_HEADER_SIZE, GROUP_MAGIC, label, error))
 		return false;
 	unpack_group(in + GROUP_AT, header);
 	header->synced = difs_get64(in + SYNCED_AT);
@@ -46,7 +47,7 @@ void
 difs_index_header_pack(const DifsIndexHeader *header, uint8_t out[DIFS_INDEX_HEADER_SIZE])
 {
 	memset(out, 0, DIFS_INDEX_HEADER_SIZE);
-	memcpy(out, index_magic, sizeof(index_magic));
+	memcpy(out, INDEX_MAGIC, MAGIC_BYTES);
 	difs_put32(out + 8, DIFS_DISK_VERSION);
 	pack_group(&header->group, out + GROUP_AT);
 	difs_put64(out + 72, header->count);
@@ -63,7 +64,7 @@ bool
 difs_index_header_unpack(const uint8_t in[DIFS_INDEX_HEADER_SIZE], const char *label, DifsIndexHeader *header,
 						 DifsError *error)
 {
-	if (!check_header(in, DIFS_INDEX_HEADER_SIZE, index_magic, label, error))
+	if (!check_header(in, DIFS_INDEX_HEADER_SIZE, INDEX_MAGIC, label, error))
 		return false;
 	unpack_group(in + GROUP_AT, &header->group);
 	header->count = difs_get64(in + 72);
@@ -133,9 +134,9 @@ header_crc(const uint8_t *header, size_t size)
 }
 
 static bool
-check_header(const uint8_t *in, size_t size, const char magic[8], const char *label, DifsError *error)
+check_header(const uint8_t *in, size_t size, const char *magic, const char *label, DifsError *error)
 {
-	if (memcmp(in, magic, 8) != 0 || difs_get32(in + CRC_AT) != header_crc(in, size))
+	if (memcmp(in, magic, MAGIC_BYTES) != 0 || difs_get32(in + CRC_AT) != header_crc(in, size))
 		return difs_error_set(error, DIFS_ERROR_CORRUPT, "header of %s is damaged", label);
 	if (difs_get32(in + 8) != DIFS_DISK_VERSION)
 		return difs_error_set(error, DIFS_ERROR_VERSION, "%s is of version %u, not %u", label,

@@ -428,7 +428,7 @@ nothing_is_cut_when_reading_only(void **state)
 static void
 dead_records_are_recovered_as_dead(void **state)
 {
-	static const uint8_t dead[4] = "DEAD";
+	static const uint8_t dead[4] = {'D', 'E', 'A', 'D'};
 	DifsRecovery recovery;
 
 	(void) state;
