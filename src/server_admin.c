@@ -23,6 +23,7 @@
 
 #include "src/compat.h"
 #include "src/connect.h"
+#include "src/duty.h"
 #include "src/link.h"
 #include "src/report.h"
 #include "src/server_admin.h"
@@ -30,7 +31,6 @@
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "src/table.h"
-#include "worker/duties.h"
 
 /* The arguments of difs_server_add(). */
 typedef struct NewServer
