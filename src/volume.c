@@ -68,15 +68,6 @@ difs_volume_find_current(int32 id, DifsVolume *volume)
 	return read_and_keep(NULL, id, volume);
 }
 
-void
-difs_volume_report_missing(const char *name)
-{
-	ereport(ERROR,
-			errcode(DIFS_ERRCODE_NO_FILE),
-			errmsg("volume \"%s\" does not exist", name),
-			errhint("Create it with difs_volume_create(), or choose another one in the path or with difs.volume."));
-}
-
 bool
 difs_volume_find_id(int32 id, DifsVolume *volume)
 {

@@ -137,6 +137,15 @@ difs_volume_insert(DifsVolume *volume)
 	CacheInvalidateRelcacheByRelid(difs_relation(DIFS_REL_VOLUME));
 }
 
+void
+difs_volume_report_missing(const char *name)
+{
+	ereport(ERROR,
+			errcode(DIFS_ERRCODE_NO_FILE),
+			errmsg("volume \"%s\" does not exist", name),
+			errhint("Create it with difs_volume_create(), or choose another one in the path or with difs.volume."));
+}
+
 HeapTuple
 difs_volume_lock(const char *name, DifsVolume *volume)
 {

@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "utils/array.h"
 #include "utils/memutils.h"
 
 #include "worker/collect_doomed.h"
@@ -157,4 +158,14 @@ add_row(DifsDoomedBatch *batch, DifsDoomedItem *item, HeapTuple tuple, TupleDesc
 			difs_doomed_keep(batch, item, row->from_version, row->to_version, false);
 			break;
 	}
+}
+
+Datum
+difs_doomed_versions(const int32 *versions, int count)
+{
+	Datum	   *datums = palloc(sizeof(Datum) * (count + 1));
+
+	for (int i = 0; i < count; i++)
+		datums[i] = Int32GetDatum(versions[i]);
+	return PointerGetDatum(construct_array(datums, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }

@@ -165,13 +165,3 @@ difs_doomed_item_version(const DifsDoomedItem *item, char *null)
 		*null = 'n';
 	return Int32GetDatum(item->version);
 }
-
-Datum
-difs_doomed_versions(const int32 *versions, int count)
-{
-	Datum	   *datums = palloc(sizeof(Datum) * (count + 1));
-
-	for (int i = 0; i < count; i++)
-		datums[i] = Int32GetDatum(versions[i]);
-	return PointerGetDatum(construct_array(datums, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-}
