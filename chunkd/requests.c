@@ -40,6 +40,7 @@ static void handle_verify_group(DifsRequest *request);
 static void handle_mend(DifsRequest *request);
 static bool is_newer(const DifsGroup *group, uint64_t epoch);
 static bool unpack_stored(DifsRequest *request);
+static void with_group_of_pair(DifsRequest *request, void (*resume) (DifsRequest *request));
 static void with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *request));
 static void refuse_fenced(DifsRequest *request);
 static void protocol_error(DifsRequest *request, const DifsError *error);
@@ -224,14 +225,7 @@ handle_delete(DifsRequest *request)
 static void
 handle_list(DifsRequest *request)
 {
-	uint64_t	id;
-	uint64_t	cursor;
-	DifsError	error;
-
-	if (!difs_pair_unpack(request->control, request->frame.control_length, &id, &cursor, &error))
-		protocol_error(request, &error);
-	else
-		with_group(request, id, difs_group_list);
+	with_group_of_pair(request, difs_group_list);
 }
 
 static void
@@ -264,14 +258,7 @@ handle_stat(DifsRequest *request)
 static void
 handle_verify(DifsRequest *request)
 {
-	uint64_t	id;
-	uint64_t	segment;
-	DifsError	error;
-
-	if (!difs_pair_unpack(request->control, request->frame.control_length, &id, &segment, &error))
-		protocol_error(request, &error);
-	else
-		with_group(request, id, difs_group_verify);
+	with_group_of_pair(request, difs_group_verify);
 }
 
 static void
@@ -289,14 +276,7 @@ handle_pull(DifsRequest *request)
 static void
 handle_verify_group(DifsRequest *request)
 {
-	uint64_t	id;
-	uint64_t	cursor;
-	DifsError	error;
-
-	if (!difs_pair_unpack(request->control, request->frame.control_length, &id, &cursor, &error))
-		protocol_error(request, &error);
-	else
-		with_group(request, id, difs_group_verify_all);
+	with_group_of_pair(request, difs_group_verify_all);
 }
 
 /* Of a segment, or of the group's own header and index. */
@@ -310,6 +290,20 @@ handle_mend(DifsRequest *request)
 		with_group(request, id, difs_group_queue_mend);
 	else if (unpack_stored(request))
 		with_group(request, request->segment.group, difs_group_queue_mend);
+}
+
+/* Bodies that are a block group and another number, which the group's function reads. */
+static void
+with_group_of_pair(DifsRequest *request, void (*resume) (DifsRequest *request))
+{
+	uint64_t	id;
+	uint64_t	number;
+	DifsError	error;
+
+	if (!difs_pair_unpack(request->control, request->frame.control_length, &id, &number, &error))
+		protocol_error(request, &error);
+	else
+		with_group(request, id, resume);
 }
 
 static void

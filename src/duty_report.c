@@ -14,8 +14,8 @@
 #include "utils/timestamp.h"
 
 #include "src/compat.h"
+#include "src/duty.h"
 #include "src/shmem.h"
-#include "worker/duties.h"
 
 enum KeeperColumn
 {

@@ -20,13 +20,13 @@
 #include "utils/timeout.h"
 
 #include "common/fault.h"
+#include "src/duty.h"
 #include "src/pending.h"
 #include "src/slow.h"
 #include "src/staging.h"
 #include "src/stream.h"
 #include "src/table.h"
 #include "src/version.h"
-#include "worker/duties.h"
 
 /* Rows of segments that are stored are written early when this many have gathered. */
 #define WRITE_BATCH 256

@@ -13,10 +13,9 @@
 #include "utils/timestamp.h"
 
 #include "src/compat.h"
+#include "src/duty.h"
 #include "src/report.h"
 #include "src/shmem.h"
-#include "worker/duties.h"
-#include "worker/repair.h"
 
 enum StateColumn
 {

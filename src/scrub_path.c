@@ -17,15 +17,14 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "src/duty.h"
 #include "src/marker.h"
 #include "src/path.h"
 #include "src/report.h"
 #include "src/settings.h"
 #include "src/staging.h"
 #include "src/table.h"
-#include "worker/duties.h"
 #include "worker/mend.h"
-#include "worker/scrub.h"
 
 #define FETCH_ROWS	1000
 

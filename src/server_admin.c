@@ -1,6 +1,5 @@
 /*
- * server_admin.c - chunk servers as SQL sees them: difs_server_add(),
- * difs_server_register() and the function behind the view difs.servers.
+ * server_admin.c - chunk servers that come: difs_server_add() and difs_server_register().
  *
  * A server is only added after it has proved that it holds the cluster key and has
  * the storage name that it is said to have.  The row counts from COMMIT on, and so
@@ -13,16 +12,15 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "src/compat.h"
 #include "src/connect.h"
+#include "src/duty.h"
 #include "src/link.h"
 #include "src/report.h"
 #include "src/server_admin.h"
@@ -30,7 +28,6 @@
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "src/table.h"
-#include "worker/duties.h"
 
 /* The arguments of difs_server_add(). */
 typedef struct NewServer
@@ -43,22 +40,6 @@ typedef struct NewServer
 	int32		weight;
 	pg_uuid_t	storage;		/* identity of its data directory; all zeros: it has none */
 } NewServer;
-
-enum HealthColumn
-{
-	HEALTH_ID,
-	HEALTH_ALIVE,
-	HEALTH_LAST_SEEN,
-	HEALTH_CAPACITY_BYTES,
-	HEALTH_USED_BYTES,
-	HEALTH_FREE_BYTES,
-	HEALTH_PUTS,
-	HEALTH_GETS,
-	HEALTH_SYNCS,
-	HEALTH_SYNC,
-	HEALTH_PROBLEM,
-	HEALTH_COLUMNS
-};
 
 static bool wake_keeper = false;	/* at commit */
 static bool want_repair = false;
@@ -73,8 +54,6 @@ static void check_meeting(NewServer *server, const DifsConn *conn);
 pg_noreturn static void report_no_meeting(const NewServer *server, const DifsConn *conn);
 static int32 insert_server(const NewServer *server);
 static void on_transaction(XactEvent event, void *arg);
-static int	copy_servers(DifsSharedServer *copies);
-static void put_health(ReturnSetInfo *result, const DifsSharedServer *server);
 
 static void
 get_arguments(FunctionCallInfo fcinfo, NewServer *server)
@@ -322,52 +301,8 @@ on_transaction(XactEvent event, void *arg)
 	wake_keeper = want_repair = false;
 }
 
-/* Copies what the keeper knows into an array of DIFS_MAX_SERVERS; returns how many there are. */
-static int
-copy_servers(DifsSharedServer *copies)
-{
-	DifsDatabase *database = difs_database_find(MyDatabaseId);
-	int			count = 0;
-
-	if (database == NULL)
-		return 0;
-	LWLockAcquire(&difs_shared->lock, LW_SHARED);
-	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
-		if (database->servers[i].id != 0)
-			copies[count++] = database->servers[i];
-	LWLockRelease(&difs_shared->lock);
-	return count;
-}
-
-/* What was never heard of a server is null. */
-static void
-put_health(ReturnSetInfo *result, const DifsSharedServer *server)
-{
-	Datum		values[HEALTH_COLUMNS] = {0};
-	bool		nulls[HEALTH_COLUMNS] = {false};
-	bool		unseen = server->last_seen == 0;
-
-	values[HEALTH_ID] = Int32GetDatum(server->id);
-	values[HEALTH_ALIVE] = BoolGetDatum(server->alive);
-	values[HEALTH_LAST_SEEN] = TimestampTzGetDatum(server->last_seen);
-	values[HEALTH_CAPACITY_BYTES] = Int64GetDatum((int64) server->capacity_bytes);
-	values[HEALTH_USED_BYTES] = Int64GetDatum((int64) server->used_bytes);
-	values[HEALTH_FREE_BYTES] = Int64GetDatum((int64) server->free_bytes);
-	values[HEALTH_PUTS] = Int64GetDatum((int64) server->puts);
-	values[HEALTH_GETS] = Int64GetDatum((int64) server->gets);
-	values[HEALTH_SYNCS] = Int64GetDatum((int64) server->syncs);
-	values[HEALTH_SYNC] = Float8GetDatum(server->sync_us / 1000.0);
-	values[HEALTH_PROBLEM] = CStringGetTextDatum(server->problem);
-	nulls[HEALTH_LAST_SEEN] = nulls[HEALTH_USED_BYTES] = nulls[HEALTH_FREE_BYTES] = unseen;
-	nulls[HEALTH_PUTS] = nulls[HEALTH_GETS] = nulls[HEALTH_SYNCS] = nulls[HEALTH_SYNC] = unseen;
-	nulls[HEALTH_CAPACITY_BYTES] = server->capacity_bytes == 0;
-	nulls[HEALTH_PROBLEM] = server->problem[0] == '\0';
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-}
-
 PG_FUNCTION_INFO_V1(difs_server_add);
 PG_FUNCTION_INFO_V1(difs_server_register);
-PG_FUNCTION_INFO_V1(difs_server_health);
 
 Datum
 difs_server_add(PG_FUNCTION_ARGS)
@@ -414,18 +349,4 @@ difs_server_register(PG_FUNCTION_ARGS)
 	difs_write_end();
 	difs_wake_keeper_at_commit(false);
 	PG_RETURN_TEXT_P(cstring_to_text(outcome));
-}
-
-Datum
-difs_server_health(PG_FUNCTION_ARGS)
-{
-	DifsSharedServer *servers = palloc(sizeof(DifsSharedServer) * DIFS_MAX_SERVERS);
-	int			count;
-
-	InitMaterializedSRF(fcinfo, 0);
-	count = copy_servers(servers);
-	for (int i = 0; i < count; i++)
-		put_health((ReturnSetInfo *) fcinfo->resultinfo, &servers[i]);
-	pfree(servers);
-	return (Datum) 0;
 }

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/htup.h"
+#include "access/tupdesc.h"
 #include "fmgr.h"
 #include "datatype/timestamp.h"
 
@@ -87,6 +88,15 @@ extern bool difs_volume_find_current(int32 id, DifsVolume *volume);
 extern HeapTuple difs_volume_lock(const char *name, DifsVolume *volume);
 extern void difs_volume_store(HeapTuple row, const DifsVolume *volume);
 extern void difs_volume_remove(HeapTuple row);
+
+/* A new one, and its root, whose ids it fills in; 58P02 if there is one of its name. */
+extern void difs_volume_insert(DifsVolume *volume);
+
+/* Reads a row into *volume. */
+extern void difs_volume_decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume);
+
+/* "none", "xxh128" or "sha256". */
+extern DifsDigest difs_volume_digest(const char *name);
 
 /* Arguments 1 to 9 of difs_volume_create() and difs_volume_alter(): those that are not null, checked, into *volume. */
 extern void difs_volume_policy(FunctionCallInfo fcinfo, DifsVolume *volume);

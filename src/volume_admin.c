@@ -1,7 +1,7 @@
 /*
- * volume_admin.c - difs_volume_alter() and difs_volume_drop().
+ * volume_admin.c - difs_volume_create(), difs_volume_alter() and difs_volume_drop().
  *
- * Both are for its owner, and lock the volume's row first.  Dropping one that has files in it takes the
+ * The last two are for its owner, and lock the volume's row first.  Dropping one that has files in it takes the
  * volume and its root away, and leaves one row of difs.dropped, whatever is in it: the
  * keeper walks it from there (worker/collect_dropped.c).  Only if tables of users
  * reference difs.inode is every file removed at once, so that the foreign keys
@@ -25,6 +25,7 @@
 #include "src/owner_query.h"
 #include "src/perm.h"
 #include "src/policy.h"
+#include "src/quota.h"
 #include "src/report.h"
 #include "src/retain.h"
 #include "src/table.h"
@@ -41,6 +42,48 @@ static void purge_trash(const DifsVolume *volume);
 static void forget_policies(const DifsVolume *volume);
 static bool is_referenced(void);
 static void leave_to_keeper(const DifsVolume *volume);
+
+/* difs_volume_create(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit, journal, journal_keep,
+ * notify, quota_bytes, quota_files, quota_exact, versioning, keep_versions, keep_for, trash_for, before_put) -> id */
+PG_FUNCTION_INFO_V1(difs_volume_create);
+Datum
+difs_volume_create(PG_FUNCTION_ARGS)
+{
+	static const char *const argument[] =
+		{"name", "replicas", "segment_size", "compression", "compression_level", "tier", "digest", "inline_limit",
+		 "journal", "journal_keep", "notify"};
+	DifsVolume	volume = {0};
+	DifsQuota	quota;
+	char	   *name;
+
+	for (int i = 0; i < lengthof(argument); i++)
+		DIFS_ARG_NOT_NULL(i, argument[i]);
+	DIFS_ARG_NOT_NULL(13, "quota_exact");
+	DIFS_ARG_NOT_NULL(14, "versioning");
+
+	difs_volume_policy(fcinfo, &volume);
+	difs_volume_keeping(fcinfo, 14, &volume);
+	if (!PG_ARGISNULL(18))
+		difs_hook_argument(fcinfo, 18, volume.before_put);
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	difs_volume_check_name(&volume, name);
+	strlcpy(volume.name, name, sizeof(volume.name));
+	if (!PG_ARGISNULL(11) || !PG_ARGISNULL(12))
+		volume.accounting = DIFS_ACCOUNTING_VOLUME;
+
+	difs_admin_begin("difs_volume_create");
+	difs_volume_insert(&volume);
+	if (volume.accounting != DIFS_ACCOUNTING_NONE)
+	{
+		difs_quota_limits(fcinfo, 11, &quota);
+		quota.root = volume.root;
+		quota.volume = volume.id;
+		difs_quota_insert(&quota, 0, 0);
+	}
+	difs_write_end();
+
+	PG_RETURN_INT32(volume.id);
+}
 
 /* difs_volume_alter(name, replicas, segment_size, compression, compression_level, tier, digest, inline_limit, journal, journal_keep, notify, new_name,
  * versioning, keep_versions, keep_for, trash_for, unset, before_put) */

@@ -9,6 +9,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use DifsCluster;
+use DifsNode;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -209,10 +210,7 @@ SKIP:
 }
 
 # A standby reads from the same servers, and writes nothing.
-my $standby = PostgreSQL::Test::Cluster->new('read_standby');
-$node->backup('backup');
-$standby->init_from_backup($node, 'backup', has_streaming => 1);
-$standby->start;
+my $standby = DifsNode::standby_of($node, 'read_standby');
 $cluster->sql("SELECT difs_put('/late', convert_to('after the backup', 'UTF8'))");
 $node->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', "SELECT convert_from(difs_get('/late'), 'UTF8')"), 'after the backup', 'a'

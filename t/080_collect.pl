@@ -12,6 +12,7 @@ use lib "$FindBin::Bin/lib";
 use Time::HiRes qw(time);
 
 use DifsCluster;
+use DifsNode;
 use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -260,11 +261,7 @@ foreach my $database ('postgres', 'other')
 
 # A standby: behind, then with an old snapshot and no feedback, then with feedback.
 {
-	$node->backup('base');
-	my $standby = PostgreSQL::Test::Cluster->new('collect_standby');
-	$standby->init_from_backup($node, 'base', has_streaming => 1);
-	$standby->append_conf('postgresql.conf', "max_standby_streaming_delay = -1\nhot_standby_feedback = off\n");
-	$standby->start;
+	my $standby = DifsNode::standby_of($node, 'collect_standby', "max_standby_streaming_delay = -1\nhot_standby_feedback = off\n");
 	$node->wait_for_catchup($standby);
 
 	my $path = put();

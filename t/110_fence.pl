@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use DifsCluster;
+use DifsNode;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::RecursiveCopy;
 use PostgreSQL::Test::Utils;
@@ -230,20 +231,7 @@ $cluster->stop;
 # --- embedded servers: a copy of the data directory with all its settings, started beside the original
 
 my $local = PostgreSQL::Test::Utils::tempdir() . '/local';
-my $program = DifsCluster::Server::program();
-my $embedded = PostgreSQL::Test::Cluster->new('embedded');
-$embedded->init;
-$embedded->append_conf('postgresql.conf', <<"CONF");
-shared_preload_libraries = 'difs'
-difs.local_servers = 2
-difs.local_directory = '$local'
-difs.server_program = '$program'
-difs.health_interval = '200ms'
-difs.cache_size = 0
-difs.block_group_size = '16MB'
-max_worker_processes = 16
-CONF
-$embedded->start;
+my $embedded = DifsNode::with_embedded('embedded', "difs.local_directory = '$local'\n");
 sql($embedded, 'CREATE EXTENSION difs; CREATE TABLE kept (path text, digest text)');
 sql($embedded, "SELECT difs_put('/a', $payload)");
 sql($embedded, "INSERT INTO kept SELECT '/a', md5(difs_get('/a'))");

@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use DifsCluster;
+use DifsNode;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -38,17 +39,6 @@ sub difsd_of
 	return grep { $_ } map { /^\s*(\d+) .*difsd.*\Q$directory\E/ ? $1 : () } `ps -A -o pid= -o args=`;
 }
 
-sub standby_of
-{
-	my ($primary, $name, $conf) = @_;
-	$primary->backup("for_$name");
-	my $standby = PostgreSQL::Test::Cluster->new($name);
-	$standby->init_from_backup($primary, "for_$name", has_streaming => 1);
-	$standby->append_conf('postgresql.conf', $conf // '');
-	$standby->start;
-	return $standby;
-}
-
 # All files of the list are read on a node with the digests of the table kept.
 sub all_readable
 {
@@ -76,7 +66,7 @@ my $cluster = DifsCluster->new('standby', servers => 2, conf => "difs.collect_in
 my $primary = $cluster->node;
 sql($primary, 'CREATE TABLE kept (path text, digest text)');
 keep($primary, "/f$_", 100_000 * $_) for 1 .. 5;
-my $standby = standby_of($primary, 'one');
+my $standby = DifsNode::standby_of($primary, 'one');
 keep($primary, '/later/g', 3_000_000);
 keep($primary, '/f1', 50_000);
 $primary->wait_for_catchup($standby);
@@ -131,7 +121,7 @@ is(sql($standby, q{SELECT count(*) FROM difs.manifest GROUP BY segment HAVING co
 $primary->stop;
 
 # an old primary that was down meanwhile, and hears of it when it comes back
-my $third = standby_of($standby, 'two', "difs.auto_claim = on\n");
+my $third = DifsNode::standby_of($standby, 'two', "difs.auto_claim = on\n");
 keep($standby, '/before_the_crash', 100_000);
 $standby->wait_for_catchup($third);
 $standby->stop('immediate');
@@ -154,22 +144,9 @@ $cluster->stop;
 
 # --- embedded servers
 
-my $program = DifsCluster::Server::program();
-my $single = PostgreSQL::Test::Cluster->new('embedded');
-$single->init(allows_streaming => 1);
 my $key_file = DifsCluster::write_key(PostgreSQL::Test::Utils::tempdir() . '/key');
-$single->append_conf('postgresql.conf', <<"CONF");
-shared_preload_libraries = 'difs'
-difs.local_servers = 2
-difs.server_program = '$program'
-difs.key_file = '$key_file'
-difs.advertise_address = '127.0.0.2'
-difs.health_interval = '200ms'
-difs.cache_size = 0
-difs.block_group_size = '16MB'
-max_worker_processes = 16
-CONF
-$single->start;
+my $single = DifsNode::with_embedded('embedded', "difs.key_file = '$key_file'\ndifs.advertise_address = '127.0.0.2'\n",
+	init => { allows_streaming => 1 });
 sql($single, 'CREATE EXTENSION difs; CREATE TABLE kept (path text, digest text)');
 keep($single, "/e$_", 300_000) for 1 .. 3;
 is(sql($single, 'SELECT DISTINCT host FROM difs.server'), '127.0.0.2', 'embedded servers announce difs.advertise_address');
@@ -180,7 +157,7 @@ SKIP:
 	my @ports = split /\n/, sql($single, 'SELECT port FROM difs.server');
 	is(scalar(grep { my $port = $_; $listening =~ /127\.0\.0\.2:$port\b/ } @ports), 2, 'and listen there');
 }
-my $reader = standby_of($single, 'embedded_standby');
+my $reader = DifsNode::standby_of($single, 'embedded_standby');
 $single->wait_for_catchup($reader);
 all_readable($reader, 'a standby of a server with embedded chunk servers');
 is(scalar(difsd_of($reader)), 0, 'no embedded server is started on a standby');

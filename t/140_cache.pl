@@ -10,6 +10,7 @@ use lib "$FindBin::Bin/lib";
 
 use Digest::MD5 qw(md5_hex);
 use DifsCluster;
+use DifsNode;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -189,11 +190,7 @@ $session->quit;
 in_other('DROP EXTENSION difs');
 
 # Failover: a standby has a cache of its own, and goes on with it.
-$node->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
-$standby->init_from_backup($node, 'base', has_streaming => 1);
-$standby->append_conf('postgresql.conf', "difs.auto_claim = off\n");
-$standby->start;
+my $standby = DifsNode::standby_of($node, 'standby', "difs.auto_claim = off\n");
 $node->wait_for_catchup($standby, 'replay');
 my $on_standby = sub { return $standby->safe_psql('postgres', join(";\n", @_)) };
 $on_standby->("SELECT md5(difs_get('raw:/large'))");

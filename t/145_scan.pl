@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use DifsCluster;
+use DifsNode;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -91,10 +92,7 @@ right('after a DROP EXTENSION that was rolled back');
 $session->quit;
 
 # A session of a standby that is promoted meanwhile.
-$node->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
-$standby->init_from_backup($node, 'base', has_streaming => 1);
-$standby->start;
+my $standby = DifsNode::standby_of($node, 'standby');
 my $reader = $standby->background_psql('postgres', on_error_stop => 0);
 is($reader->query_safe($check), '300|300|300', 'a session of a standby reads');
 $cluster->sql(q{SELECT count(difs_put('/d/' || i, convert_to('content ' || i, 'UTF8'))) FROM generate_series(1, 300) AS i, generate_series(1, 3)});

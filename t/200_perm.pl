@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use DifsCluster;
+use DifsNode;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -243,10 +244,7 @@ $eve->query('ROLLBACK');
 $eve->quit;
 
 # A standby hears of changes with the commit.
-$node->backup('for_standby');
-my $standby = PostgreSQL::Test::Cluster->new('perm_standby');
-$standby->init_from_backup($node, 'for_standby', has_streaming => 1);
-$standby->start;
+my $standby = DifsNode::standby_of($node, 'perm_standby');
 $cluster->sql(q{SELECT difs_chmod('/m/d', '0755')});
 $node->wait_for_catchup($standby, 'replay');
 $eve = $standby->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'eve' ]);

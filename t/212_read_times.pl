@@ -7,6 +7,7 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use DifsCluster;
+use DifsNode;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -25,10 +26,7 @@ sub moved
 $cluster->sql(map {; "SELECT difs_put('/$_', 'content')", "SELECT difs_touch('/$_', atime => $old, mtime => $old)" } qw(a b c));
 $primary->poll_query_until('postgres', 'SELECT held FROM difs.claim') or die 'the claim is not known to be held';
 
-$primary->backup('standby');
-my $standby = PostgreSQL::Test::Cluster->new('reads_standby');
-$standby->init_from_backup($primary, 'standby', has_streaming => 1);
-$standby->start;
+my $standby = DifsNode::standby_of($primary, 'reads_standby');
 is($standby->safe_psql('postgres', q{SELECT convert_from(difs_get('/a'), 'UTF8') FROM generate_series(1, 3)}),
 	join("\n", ('content') x 3), 'a standby reads');
 is(moved($primary, '/a'), 'f', 'and moves nothing');

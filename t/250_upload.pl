@@ -9,6 +9,7 @@ use lib "$FindBin::Bin/lib";
 
 use DifsCluster;
 use DifsDirect;
+use DifsNode;
 use Digest::MD5 qw(md5_hex);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -357,10 +358,7 @@ $cluster->sql(q{SELECT difs_volume_alter('main', replicas => 2, segment_size => 
 
 # On a standby, what is there can be fetched, and nothing can be sent.
 {
-	$node->backup('standby');
-	my $standby = PostgreSQL::Test::Cluster->new('standby');
-	$standby->init_from_backup($node, 'standby', has_streaming => 1);
-	$standby->start;
+	my $standby = DifsNode::standby_of($node, 'standby');
 	$node->wait_for_catchup($standby);
 	my $there = $direct->session(node => $standby);
 	ok($direct->get($there, '/parallel0') eq bytes_of('/parallel0'), 'a standby gives tokens to read');

@@ -1,5 +1,5 @@
 /*
- * duties.c - the table of duties, and when each runs (duties.h).
+ * duties.c - the table of rounds, and the processes that run them (duties.h).
  *
  * State: DifsDutyState in shared memory, under difs_shared->lock.  The keeper
  * raises "round" and starts a process; the process says how it went and raises
@@ -9,16 +9,10 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/condition_variable.h"
 #include "utils/memutils.h"
 
-#include "src/claim.h"
-#include "src/extension.h"
-#include "src/report.h"
-#include "src/settings.h"
-#include "src/wait.h"
 #include "worker/claim_watch.h"
 #include "worker/collect.h"
 #include "worker/compact.h"
@@ -32,19 +26,16 @@
 #include "worker/unstage.h"
 
 #define MAX_UNASKED 2			/* processes at which no other is started that nobody has asked for: a server has few slots for workers */
-#define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
 
-static const int only_when_wanted = 0;
-
-const DifsDuty difs_duties[DIFS_DUTIES] = {
-	[DIFS_DUTY_CLAIM] = {"claim", &only_when_wanted, difs_claim_round},
-	[DIFS_DUTY_REPAIR] = {"repair", &difs_repair_interval, difs_repair_round},
-	[DIFS_DUTY_SCRUB] = {"scrub", &difs_scrub_pause_ms, difs_scrub_round},
-	[DIFS_DUTY_COLLECT] = {"collect", &difs_collect_interval, difs_collect_round},
-	[DIFS_DUTY_UNSTAGE] = {"unstage", &difs_unstage_interval, difs_unstage_round},
-	[DIFS_DUTY_COMPACT] = {"compact", &difs_compact_interval, difs_compact_round},
-	[DIFS_DUTY_PLACE] = {"place", &only_when_wanted, difs_place_round},
-	[DIFS_DUTY_SAMPLE] = {"sample", &difs_sample_interval, difs_sample_round},
+void		(*const difs_duty_rounds[DIFS_DUTIES]) (void) = {
+	[DIFS_DUTY_CLAIM] = difs_claim_round,
+	[DIFS_DUTY_REPAIR] = difs_repair_round,
+	[DIFS_DUTY_SCRUB] = difs_scrub_round,
+	[DIFS_DUTY_COLLECT] = difs_collect_round,
+	[DIFS_DUTY_UNSTAGE] = difs_unstage_round,
+	[DIFS_DUTY_COMPACT] = difs_compact_round,
+	[DIFS_DUTY_PLACE] = difs_place_round,
+	[DIFS_DUTY_SAMPLE] = difs_sample_round,
 };
 
 static BackgroundWorkerHandle *handles[DIFS_DUTIES];
@@ -65,7 +56,7 @@ difs_duties_turn(TimestampTz *next)
 	}
 	for (int kind = 0; kind < DIFS_DUTIES; kind++)
 	{
-		if (difs_duties[kind].round == NULL || (kind != DIFS_DUTY_CLAIM && !difs_keeper_database->claimed) || handles[kind] != NULL ||
+		if (difs_duty_rounds[kind] == NULL || (kind != DIFS_DUTY_CLAIM && !difs_keeper_database->claimed) || handles[kind] != NULL ||
 			!is_due(kind, next) || (running >= MAX_UNASKED && !difs_keeper_database->duties[kind].wanted))
 			continue;
 		start(kind);
@@ -84,63 +75,6 @@ difs_duties_stop(void)
 		(void) WaitForBackgroundWorkerShutdown(handles[kind]);
 		handles[kind] = NULL;
 	}
-}
-
-void
-difs_duty_want(DifsDatabase *database, DifsDutyKind kind)
-{
-	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	database->duties[kind].wanted = true;
-	LWLockRelease(&difs_shared->lock);
-	difs_wake(database->keeper);
-}
-
-void
-difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
-{
-	DifsDatabase *database = difs_database_require();
-	uint64		awaited;
-	bool		stopped = false;
-
-	difs_extension_check();		/* a keeper that refuses the version runs no round */
-	difs_claim_require();
-	LWLockAcquire(&difs_shared->lock, LW_SHARED);
-	awaited = database->duties[kind].round + 1;
-	LWLockRelease(&difs_shared->lock);
-	difs_duty_want(database, kind);
-
-	ConditionVariablePrepareToSleep(&difs_shared->changed);
-	for (;;)
-	{
-		LWLockAcquire(&difs_shared->lock, LW_SHARED);
-		*state = database->duties[kind];
-		stopped = database->state != DIFS_DATABASE_RUNNING || database->database != MyDatabaseId;
-		LWLockRelease(&difs_shared->lock);
-		if (stopped || state->ended_round >= awaited)
-			break;
-		ConditionVariableSleep(&difs_shared->changed, difs_wait_event(DIFS_WAIT_DUTY));
-	}
-	ConditionVariableCancelSleep();
-	if (stopped || state->problem[0] != '\0')
-		ereport(ERROR,
-				(errcode(DIFS_ERRCODE_IO),
-				 errmsg("a round of \"%s\" has failed", difs_duties[kind].name),
-				 errdetail("%s", stopped ? "The workers of this database have stopped." : state->problem)));
-}
-
-TimestampTz
-difs_duty_due(DifsDutyKind kind, const DifsDutyState *state)
-{
-	int			interval_ms = *difs_duties[kind].interval_ms;
-	TimestampTz due = DT_NOEND;
-
-	if (state->wanted)
-		due = state->ended;
-	else if (interval_ms > 0)
-		due = TimestampTzPlusMilliseconds(state->ended, state->again_ms > 0 ? Min(state->again_ms, interval_ms) : interval_ms);
-	if (state->problem[0] != '\0')
-		due = Max(due, TimestampTzPlusMilliseconds(state->ended, FAILED_PAUSE_MS));
-	return due;
 }
 
 static bool

@@ -15,7 +15,7 @@
  *	compact.c    files that were written in many small parts, into whole segments
  *	place.c      what placement functions say about new block groups
  *	sample.c     how all is going, noted
- *	…            one file each; the table is in duties.c
+ *	…            one file each; the table is in duties.c, names and intervals in src/duty.c
  */
 #ifndef DIFS_DUTIES_H
 #define DIFS_DUTIES_H
@@ -24,17 +24,10 @@
 
 #include "utils/timestamp.h"
 
-#include "src/shmem.h"
+#include "src/duty.h"
 
-typedef struct DifsDuty
-{
-	const char *name;			/* "collect" */
-	const int  *interval_ms;	/* setting: time from the end of a round to the next; 0 = only when wanted */
-	void		(*round) (void);	/* runs one round; may error out, which ends the round with a problem */
-} DifsDuty;
-
-/* Indexed by DifsDutyKind; a duty without a round does not exist. */
-extern const DifsDuty difs_duties[DIFS_DUTIES];
+/* Indexed by DifsDutyKind: each runs one round, and may error out, which ends it with a problem. NULL: the duty does not exist. */
+extern void (*const difs_duty_rounds[DIFS_DUTIES]) (void);
 
 /* Keeper: starts what is due or wanted, notices what has ended; moves *next. And at its end. */
 extern void difs_duties_turn(TimestampTz *next);
@@ -42,9 +35,6 @@ extern void difs_duties_stop(void);
 
 /* The process of a round. */
 extern PGDLLEXPORT void difs_duty_main(Datum arg);
-
-/* When the next round is to begin, as the settings of this process and the last round say, in the past too; DT_NOEND: when it is wanted. */
-extern TimestampTz difs_duty_due(DifsDutyKind kind, const DifsDutyState *state);
 
 /* In a round: the database's entry; transactions as in served.h, with SPI and a snapshot (false: end the round); and results. */
 extern DifsDatabase *difs_duty_database;
@@ -55,12 +45,5 @@ extern void difs_duty_phase(const char *phase);	/* begins: up to 31 bytes, words
 extern void difs_duty_progress(int64 done, int64 total);
 extern void difs_duty_result(int index, int64 value);
 extern void difs_duty_again(int again_ms);	/* there will be work left: the next round comes so soon, unless rounds are only asked for */
-
-/* Backend: asks for a round now. */
-extern void difs_duty_want(DifsDatabase *database, DifsDutyKind kind);
-
-/* Backend: asks for a round that begins after this call, waits for its end (interruptible, without limit but the statement's own), and
- * copies how it went. Errors out if it failed, or if the workers stop. */
-extern void difs_duty_run(DifsDutyKind kind, DifsDutyState *state);
 
 #endif

@@ -51,7 +51,7 @@ difs_duty_main(Datum arg)
 	MemoryContextSwitchTo(round_context);
 	PG_TRY();
 	{
-		difs_duties[kind].round();
+		difs_duty_rounds[kind]();
 		problem[0] = '\0';
 	}
 	PG_CATCH();

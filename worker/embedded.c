@@ -11,9 +11,9 @@
  * So each side learns of the other's death from the kernel: the child stops when
  * it reads the end (--exit-with-stdin), even if launcher and postmaster were
  * killed, and our wait set fires when the child has gone.  A child that ends is
- * started again, after a growing pause.  What it left on disk is its own to
- * repair; nobody else reads it.  A directory of another data directory that is
- * still there is left alone (embedded_owner.c).
+ * started again (embedded_start.c), after a growing pause.  What it left on disk is
+ * its own to repair; nobody else reads it.  A directory of another data directory
+ * that is still there is left alone (embedded_owner.c).
  */
 #include "postgres.h"
 
@@ -21,15 +21,11 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "miscadmin.h"
-#include "storage/fd.h"
+#include "utils/memutils.h"
 
-#include "common/auth.h"
-#include "src/compat.h"
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "worker/embedded.h"
@@ -40,8 +36,6 @@
 #define ADDRESS_SLOW_MS		1000
 #define SAME_PORT_ATTEMPTS	3	/* then the kernel picks another */
 #define STOP_TIMEOUT_MS		5000
-#define MAX_DESCRIPTORS		65536
-#define MAX_ARGUMENTS		24
 
 typedef struct DifsChild
 {
@@ -50,7 +44,7 @@ typedef struct DifsChild
 	bool		link_ended;		/* it has closed its end: it is about to exit */
 	bool		listens;
 	char		host[256];		/* where it was told to listen */
-	char	   *tls;			/* how it was told to use TLS, as tls_text() */
+	char	   *tls;			/* how it was told to use TLS, as difs_embedded_tls() */
 	uint16		port;			/* the last one known, 0 = none */
 	int			port_failures;	/* starts with that port that ended before it listened */
 	DifsPause	pause;
@@ -62,14 +56,6 @@ static DifsChild children[DIFS_MAX_LOCAL_SERVERS];
 static int	poll_interval_ms(const DifsChild *child);
 static void pass_on_reload(void);
 static void start_child(int index);
-static void add_tls(char **arguments);
-static char *tls_text(void);
-static bool prepare_files(int index, DifsError *error);
-static bool make_directory(const char *path, DifsError *error);
-static bool fork_child(int index, char **arguments, DifsError *error);
-pg_noreturn static void become_server(int input, char **arguments);
-static char *program_path(void);
-static char *file_path(int index, const char *suffix);
 static bool read_address(int index, uint16 *port);
 static bool read_storage(int index);
 static void look_whether_listening(int index);
@@ -124,7 +110,7 @@ pass_on_reload(void)
 		if (children[i].pid == 0)
 			continue;
 		/* It reads files again, but options only when it starts. */
-		if (strcmp(children[i].tls, tls_text()) != 0)
+		if (strcmp(children[i].tls, difs_embedded_tls()) != 0)
 			kill(children[i].pid, SIGTERM);
 		else if (children[i].listens)
 			kill(children[i].pid, SIGHUP);
@@ -179,27 +165,23 @@ start_child(int index)
 	DifsChild  *child = &children[index];
 	DifsError	error;
 	uint16		port = 0;
-	char	   *arguments[MAX_ARGUMENTS] = {
-		program_path(), "--name", difs_shared->local[index].name, "--data", file_path(index, ""), "--listen", NULL,
-		"--key-file", difs_settings_key_file(), "--tier", "disk", "--address-file", file_path(index, ".address"),
-		"--exit-with-stdin", NULL
-	};
+	char	   *listen;
 
 	if (child->tls != NULL)
 		pfree(child->tls);
-	child->tls = MemoryContextStrdup(TopMemoryContext, tls_text());
+	child->tls = MemoryContextStrdup(TopMemoryContext, difs_embedded_tls());
 
 	strlcpy(child->host, difs_advertise_address[0] != '\0' ? difs_advertise_address : "127.0.0.1", sizeof(child->host));
 	if (child->port == 0)
 		read_address(index, &child->port);
 	if (child->port_failures < SAME_PORT_ATTEMPTS)
 		port = child->port;
-	arguments[6] = psprintf(strchr(child->host, ':') != NULL ? "[%s]:%u" : "%s:%u", child->host, port);
-	add_tls(arguments);
+	listen = psprintf(strchr(child->host, ':') != NULL ? "[%s]:%u" : "%s:%u", child->host, port);
 
 	difs_pause_started(&child->pause);
-	if (prepare_files(index, &error) && fork_child(index, arguments, &error))
+	if (difs_embedded_start(index, listen, &child->pid, &child->link, &error))
 	{
+		child->link_ended = false;
 		child->listens = false;
 		child->problem[0] = '\0';
 		publish(index);
@@ -214,149 +196,6 @@ start_child(int index)
 	strlcpy(child->problem, error.text, sizeof(child->problem));
 }
 
-/* The certificate of this server is that of its embedded chunk servers.  Without one they have no TLS. */
-static void
-add_tls(char **arguments)
-{
-	int			at = 0;
-
-	if (difs_tls_files.certificate[0] == '\0')
-		return;
-	while (arguments[at] != NULL)
-		at++;
-	arguments[at++] = "--tls";
-	arguments[at++] = difs_tls == DIFS_TLS_OFF ? "optional" : "required";
-	arguments[at++] = "--tls-cert";
-	arguments[at++] = pstrdup(difs_tls_files.certificate);
-	arguments[at++] = "--tls-key";
-	arguments[at++] = pstrdup(difs_tls_files.key);
-	if (difs_tls_files.ca[0] != '\0')
-	{
-		arguments[at++] = "--tls-ca";
-		arguments[at++] = pstrdup(difs_tls_files.ca);
-	}
-	arguments[at] = NULL;
-	Assert(at < MAX_ARGUMENTS);
-}
-
-/* What of the settings above was in force. */
-static char *
-tls_text(void)
-{
-	return psprintf("%d %s %s %s", difs_tls != DIFS_TLS_OFF, difs_tls_files.certificate, difs_tls_files.key, difs_tls_files.ca);
-}
-
-/* Whatever a server needs to find: its program, directories of mode 0700 and the key. An address file of old must
- * not be taken for a new one. */
-static bool
-prepare_files(int index, DifsError *error)
-{
-	char	   *program = program_path();
-	char	   *key_file = difs_settings_key_file();
-	char	   *address_file = file_path(index, ".address");
-
-	if (access(program, X_OK) != 0)
-		return difs_error_set(error, DIFS_ERROR_IO, "could not execute \"%s\" (difs.server_program)", program);
-	if (!make_directory(difs_settings_local_directory(), error) ||
-		!difs_embedded_own(difs_settings_local_directory(), error) ||
-		!make_directory(file_path(index, ""), error))
-		return false;
-	if (difs_key_file[0] == '\0' && access(key_file, F_OK) != 0 &&
-		!difs_keyring_create(key_file, error) && error->code != DIFS_ERROR_EXISTS)
-		return false;
-	if (unlink(address_file) != 0 && errno != ENOENT)
-		return difs_error_set(error, DIFS_ERROR_IO, "could not remove file \"%s\"", address_file);
-	return true;
-}
-
-static bool
-make_directory(const char *path, DifsError *error)
-{
-	if (mkdir(path, S_IRWXU) == 0)
-	{
-		char	   *parent = pstrdup(path);
-
-		get_parent_directory(parent);
-		fsync_fname(parent, true);
-		return true;
-	}
-	return errno == EEXIST || difs_error_set(error, DIFS_ERROR_IO, "could not create directory \"%s\"", path);
-}
-
-static bool
-fork_child(int index, char **arguments, DifsError *error)
-{
-	sigset_t	all;
-	sigset_t	before;
-	int			ends[2];
-	pid_t		pid;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
-		return difs_error_set(error, DIFS_ERROR_IO, "could not create a socket pair");
-
-	/* no handler of ours may run in the child */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &before);
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0)
-		become_server(ends[1], arguments);
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	close(ends[1]);
-	if (pid < 0)
-	{
-		difs_error_set(error, DIFS_ERROR_IO, "could not fork");
-		close(ends[0]);
-		return false;
-	}
-	children[index].pid = pid;
-	children[index].link = ends[0];
-	children[index].link_ended = false;
-	return true;
-}
-
-/* In the child: nothing of PostgreSQL is left but standard error. Only calls that are safe after a fork. */
-static void
-become_server(int input, char **arguments)
-{
-	struct sigaction standard = {.sa_handler = SIG_DFL};
-	sigset_t	none;
-	long		limit = sysconf(_SC_OPEN_MAX);
-	static const char failed[] = "difs launcher: could not execute the chunk server's program\n";
-
-	setpgid(0, 0);				/* the postmaster signals its children's groups */
-	for (int i = 1; i < NSIG; i++)
-		sigaction(i, &standard, NULL);
-	dup2(input, STDIN_FILENO);
-	dup2(STDERR_FILENO, STDOUT_FILENO);
-	for (int fd = STDERR_FILENO + 1; fd < (limit > 0 && limit < MAX_DESCRIPTORS ? limit : MAX_DESCRIPTORS); fd++)
-		close(fd);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv(arguments[0], arguments);
-	if (write(STDERR_FILENO, failed, sizeof(failed) - 1) < 0)
-		_exit(126);
-	_exit(127);
-}
-
-static char *
-program_path(void)
-{
-	char		directory[MAXPGPATH];
-
-	if (difs_server_program[0] != '\0')
-		return pstrdup(difs_server_program);
-	strlcpy(directory, my_exec_path, sizeof(directory));
-	get_parent_directory(directory);
-	return psprintf("%s/difsd", directory);
-}
-
-static char *
-file_path(int index, const char *suffix)
-{
-	return psprintf("%s%s%s", difs_settings_local_directory(), difs_shared->local[index].name, suffix);
-}
-
 /* The port in the address file, "host:port" and a line end; false if it is not there, or not complete yet. */
 static bool
 read_address(int index, uint16 *port)
@@ -365,7 +204,7 @@ read_address(int index, uint16 *port)
 	char	   *colon;
 	long		number;
 	ssize_t		length;
-	int			fd = open(file_path(index, ".address"), O_RDONLY | O_CLOEXEC);
+	int			fd = open(difs_embedded_path(index, ".address"), O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return false;
@@ -392,7 +231,7 @@ read_storage(int index)
 	uint8		storage[DIFS_UUID_SIZE];
 	char	   *digits;
 	ssize_t		length;
-	int			fd = open(file_path(index, "/identity"), O_RDONLY | O_CLOEXEC);
+	int			fd = open(difs_embedded_path(index, "/identity"), O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return false;

@@ -28,6 +28,16 @@ extern void difs_embedded_wait_for(WaitEventSet *set);
 /* Makes their directory this data directory's own; false if it is another's (embedded_owner.c). */
 extern bool difs_embedded_own(const char *directory, DifsError *error);
 
+/* Starts one that is to listen at "host:port": its process, and our end of its standard input.  Whatever could not be done, it leaves
+ * nothing that runs (embedded_start.c). */
+extern bool difs_embedded_start(int index, const char *listen, pid_t *pid, int *link, DifsError *error);
+
+/* What it is told of TLS, as one text: by the settings that are in force. */
+extern char *difs_embedded_tls(void);
+
+/* Its data directory and files beside it: "", "/identity", ".address". */
+extern char *difs_embedded_path(int index, const char *suffix);
+
 /* Stops them all; waits for that, but not for long. */
 extern void difs_embedded_stop(void);
 

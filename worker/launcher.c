@@ -3,9 +3,9 @@
  * them again when they die.
  *
  * There is one launcher, from the end of recovery on (so never on a standby).  It
- * reads pg_database and is connected to no database itself.  Whether a database
- * has the extension only a worker inside it can tell, so the launcher takes an
- * entry of difs_shared->databases[] and starts a keeper there:
+ * reads pg_database (connectable.c) and is connected to no database itself.  Whether
+ * a database has the extension only a worker inside it can tell, so the launcher
+ * takes an entry of difs_shared->databases[] and starts a keeper there:
  *
  *	UNUSED -> PROBING -> RUNNING -> STOPPING -> UNUSED
  *
@@ -24,23 +24,18 @@
  */
 #include "postgres.h"
 
-#include "access/heapam.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "src/compat.h"
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "src/wait.h"
+#include "worker/connectable.h"
 #include "worker/embedded.h"
 #include "worker/entries.h"
 #include "worker/launcher.h"
@@ -69,8 +64,6 @@ typedef struct DifsWorkers		/* of one entry of databases[] */
 static DifsWorkers *workers;
 static List *todo = NIL;
 static TimestampTz todo_not_before = 0;
-static List *connectable = NIL; /* of this turn */
-static bool connectable_known = false;
 static bool lack_reported = false;
 
 PGDLLEXPORT void difs_launcher_main(Datum arg);
@@ -89,8 +82,6 @@ static bool start_keeper(int index);
 static bool start_streamer(int index);
 static bool start_worker(DifsWorker *worker, int index, const char *type, const char *function);
 static void report_lack(const char *what, const char *setting);
-static bool is_connectable(Oid database);
-static List *read_databases(void);
 static void wait_for_events(TimestampTz next);
 
 void
@@ -124,7 +115,7 @@ difs_launcher_main(Datum arg)
 
 		MemoryContextReset(turn_context);
 		MemoryContextSwitchTo(turn_context);
-		connectable_known = false;
+		difs_connectable_forget();
 		collect_hints();
 		difs_embedded_turn(&next);
 		for (int i = 0; i < difs_shared->database_count; i++)
@@ -180,7 +171,7 @@ collect_hints(void)
 		add_todo(hints[i]);
 	if (rescan)
 	{
-		foreach(cell, read_databases())
+		foreach(cell, difs_connectable_read())
 			add_todo(lfirst_oid(cell));
 	}
 }
@@ -230,7 +221,7 @@ tend_running(int index, bool keeper_runs, bool streamer_runs, TimestampTz *next)
 	Oid			database = difs_shared->databases[index].database;
 	TimestampTz now = GetCurrentTimestamp();
 
-	if ((!keeper_runs || !streamer_runs) && !is_connectable(database))
+	if ((!keeper_runs || !streamer_runs) && !difs_connectable(database))
 	{
 		difs_entry_stop(index);
 		difs_process_by(next, now);
@@ -291,7 +282,7 @@ probe_next(TimestampTz *next)
 	foreach(cell, todo)
 	{
 		Oid			database = lfirst_oid(cell);
-		DifsTake	take = is_connectable(database) ? difs_entry_take(database, &index) : DIFS_TAKE_NOT_NEEDED;
+		DifsTake	take = difs_connectable(database) ? difs_entry_take(database, &index) : DIFS_TAKE_NOT_NEEDED;
 
 		if (take == DIFS_TAKE_LATER)
 			continue;
@@ -401,47 +392,6 @@ report_lack(const char *what, const char *setting)
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("difs launcher: could not start a worker: %s", what),
 			 errhint("Raise %s and restart the server; until then some databases may be without difs.", setting)));
-}
-
-static bool
-is_connectable(Oid database)
-{
-	if (!connectable_known)
-		connectable = read_databases();
-	connectable_known = true;
-	return list_member_oid(connectable, database);
-}
-
-/* All databases that allow connections, but for templates: a worker there would be in the way of CREATE DATABASE. */
-static List *
-read_databases(void)
-{
-	MemoryContext turn_context = CurrentMemoryContext;
-	List	   *databases = NIL;
-	Relation	relation;
-	TableScanDesc scan;
-	HeapTuple	tuple;
-
-	StartTransactionCommand();
-	(void) GetTransactionSnapshot();	/* the catalog's snapshot needs one before it */
-	relation = table_open(DatabaseRelationId, AccessShareLock);
-	scan = table_beginscan_catalog(relation, 0, NULL);
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-	{
-		Form_pg_database row = (Form_pg_database) GETSTRUCT(tuple);
-		MemoryContext before;
-
-		if (!row->datallowconn || row->datistemplate)
-			continue;
-		before = MemoryContextSwitchTo(turn_context);
-		databases = lappend_oid(databases, row->oid);
-		MemoryContextSwitchTo(before);
-	}
-	table_endscan(scan);
-	table_close(relation, AccessShareLock);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(turn_context);
-	return databases;
 }
 
 static void

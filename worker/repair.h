@@ -137,12 +137,4 @@ extern void difs_drain_settle(void);
 /* rebalance.c: if somebody has asked for it; returns the copies that moved. */
 extern int64 difs_rebalance_run(void);
 
-/* Results of a round. */
-enum
-{
-	DIFS_REPAIR_COPIED,
-	DIFS_REPAIR_DROPPED,
-	DIFS_REPAIR_MOVED			/* by rebalancing */
-};
-
 #endif

@@ -19,19 +19,6 @@ restart(void)
 	server_start(&server, NULL);
 }
 
-static void
-flip_bit(const char *path, uint64_t offset)
-{
-	int			fd = open(path, O_RDWR);
-	uint8_t		byte;
-
-	assert_true(fd >= 0);
-	assert_int_equal(pread(fd, &byte, 1, (off_t) offset), 1);
-	byte ^= 1;
-	assert_int_equal(pwrite(fd, &byte, 1, (off_t) offset), 1);
-	close(fd);
-}
-
 static uint8_t *
 read_file(const char *path, size_t *size)
 {
@@ -54,39 +41,6 @@ write_file(const char *path, const uint8_t *bytes, size_t size)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, bytes, size), size);
 	close(fd);
-}
-
-/* The offset of a segment's record. */
-static uint64_t
-offset_of(Client *client, uint64_t segment)
-{
-	uint32_t	count;
-	DifsListEntry *entries = list_group(client, GROUP, &count);
-	uint64_t	offset = 0;
-
-	for (uint32_t i = 0; i < count; i++)
-	{
-		if (entries[i].segment == segment)
-			offset = entries[i].offset;
-	}
-	free(entries);
-	return offset;
-}
-
-static uint32_t
-flags_of(Client *client, uint64_t segment)
-{
-	uint32_t	count;
-	DifsListEntry *entries = list_group(client, GROUP, &count);
-	uint32_t	flags = 0;
-
-	for (uint32_t i = 0; i < count; i++)
-	{
-		if (entries[i].segment == segment)
-			flags = entries[i].flags;
-	}
-	free(entries);
-	return flags;
 }
 
 /* In each round, PUTs are in flight when the server is killed; whatever was acknowledged in any round is there. */
@@ -149,16 +103,14 @@ torn_tail_is_cut_and_written_over(void **state)
 	group_path(&server, GROUP, ".group", path);
 	client = client_connect(&server);
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
-	for (uint64_t id = 1; id <= 4; id++)
-		assert_int_equal(put(client, GROUP, id, LENGTH), DIFS_OK);
+	put_segments(client, GROUP, 1, 4, LENGTH);
 	client_close(client);
 	server_end(&server, SIGKILL);
 	size = file_bytes(path);
 	assert_int_equal(truncate(path, (off_t) size - 1000), 0);
 	server_start(&server, NULL);
 	client = client_connect(&server);
-	for (uint64_t id = 1; id <= 3; id++)
-		assert_int_equal(get(client, GROUP, id, LENGTH), DIFS_OK);
+	get_segments(client, GROUP, 1, 3, LENGTH);
 	assert_int_equal(get(client, GROUP, 4, LENGTH), DIFS_ERROR_NO_SEGMENT);
 	expect_log(&server, "recovered: 3 segments, 4120 bytes of torn tail cut off, 0 damaged places");
 	assert_int_equal(put(client, GROUP, 4, LENGTH), DIFS_OK);
@@ -166,8 +118,7 @@ torn_tail_is_cut_and_written_over(void **state)
 	client_close(client);
 	restart();
 	client = client_connect(&server);
-	for (uint64_t id = 1; id <= 5; id++)
-		assert_int_equal(get(client, GROUP, id, LENGTH), DIFS_OK);
+	get_segments(client, GROUP, 1, 5, LENGTH);
 	client_close(client);
 }
 
@@ -183,21 +134,19 @@ rot_keeps_what_is_behind_it(void **state)
 	group_path(&server, GROUP, ".group", path);
 	client = client_connect(&server);
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
-	for (uint64_t id = 1; id <= 5; id++)
-		assert_int_equal(put(client, GROUP, id, LENGTH), DIFS_OK);
-	offset = offset_of(client, 2);
+	put_segments(client, GROUP, 1, 5, LENGTH);
+	offset = list_segment(client, GROUP, 2).offset;
 	client_close(client);
 	server_end(&server, SIGKILL);
-	flip_bit(path, offset + 20);
+	flip_bits(path, offset + 20, 1);
 	server_start(&server, NULL);
 	client = client_connect(&server);
 	for (int sealed = 0; sealed < 2; sealed++)
 	{
 		assert_int_equal(get(client, GROUP, 2, LENGTH), DIFS_ERROR_NO_SEGMENT);
-		assert_int_equal(flags_of(client, 0), DIFS_LIST_DAMAGED);
-		assert_int_equal(offset_of(client, 0), offset);
-		for (uint64_t id = 3; id <= 5; id++)
-			assert_int_equal(get(client, GROUP, id, LENGTH), DIFS_OK);
+		assert_int_equal(list_segment(client, GROUP, 0).flags, DIFS_LIST_DAMAGED);
+		assert_int_equal(list_segment(client, GROUP, 0).offset, offset);
+		get_segments(client, GROUP, 3, 5, LENGTH);
 		assert_int_equal(seal_group(client, GROUP), DIFS_OK);
 	}
 	client_close(client);
@@ -215,20 +164,19 @@ rot_in_a_sealed_group_is_found(void **state)
 	group_path(&server, GROUP, ".group", path);
 	client = client_connect(&server);
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
-	for (uint64_t id = 1; id <= 3; id++)
-		assert_int_equal(put(client, GROUP, id, LENGTH), DIFS_OK);
+	put_segments(client, GROUP, 1, 3, LENGTH);
 	assert_int_equal(seal_group(client, GROUP), DIFS_OK);
 	for (uint64_t id = 1; id <= 3; id++)
-		offsets[id] = offset_of(client, id);
-	flip_bit(path, offsets[1] + 1000);
-	flip_bit(path, offsets[2] + 20);
+		offsets[id] = list_segment(client, GROUP, id).offset;
+	flip_bits(path, offsets[1] + 1000, 1);
+	flip_bits(path, offsets[2] + 20, 1);
 	assert_int_equal(verify(client, GROUP, 1), DIFS_ERROR_CORRUPT);
 	assert_int_equal(verify(client, GROUP, 2), DIFS_ERROR_CORRUPT);
 	assert_int_equal(get(client, GROUP, 2, LENGTH), DIFS_ERROR_CORRUPT);
 	assert_int_equal(verify(client, GROUP, 3), DIFS_OK);
-	assert_int_equal(flags_of(client, 1), DIFS_LIST_DAMAGED);
-	assert_int_equal(flags_of(client, 2), DIFS_LIST_DAMAGED);
-	assert_int_equal(flags_of(client, 3), 0);
+	assert_int_equal(list_segment(client, GROUP, 1).flags, DIFS_LIST_DAMAGED);
+	assert_int_equal(list_segment(client, GROUP, 2).flags, DIFS_LIST_DAMAGED);
+	assert_int_equal(list_segment(client, GROUP, 3).flags, 0);
 	client_close(client);
 }
 
@@ -246,8 +194,7 @@ damaged_index_is_made_anew(void **state)
 	group_path(&server, GROUP, ".index", path);
 	client = client_connect(&server);
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
-	for (uint64_t id = 1; id <= 9; id++)
-		assert_int_equal(put(client, GROUP, id, LENGTH), DIFS_OK);
+	put_segments(client, GROUP, 1, 9, LENGTH);
 	assert_int_equal(seal_group(client, GROUP), DIFS_OK);
 	assert_int_equal(delete_segments(client, GROUP, &dead, 1, &deleted), DIFS_OK);
 	client_close(client);
@@ -258,7 +205,7 @@ damaged_index_is_made_anew(void **state)
 	{
 		server_end(&server, SIGKILL);
 		if (damage < 2)
-			flip_bit(path, damage == 0 ? 50 : 128 + 3 * 32 + 16);
+			flip_bits(path, damage == 0 ? 50 : 128 + 3 * 32 + 16, 1);
 		else
 			assert_int_equal(truncate(path, damage == 2 ? (off_t) size - 1 : 0), 0);
 		server_start(&server, NULL);
@@ -323,7 +270,7 @@ lost_group_header_is_reported(void **state)
 	client_close(client);
 	server_end(&server, SIGKILL);
 	group_path(&server, GROUP, ".group", path);
-	flip_bit(path, 33);
+	flip_bits(path, 33, 1);
 	server_start(&server, NULL);
 	client = client_connect(&server);
 	assert_int_equal(get(client, GROUP, 1, LENGTH), DIFS_ERROR_CORRUPT);

@@ -19,24 +19,16 @@ static void
 flip_bit(const char *suffix, uint64_t offset)
 {
 	char		path[256];
-	uint8_t		byte;
-	int			fd;
 
 	group_path(&server, GROUP, suffix, path);
-	fd = open(path, O_RDWR);
-	assert_true(fd >= 0);
-	assert_int_equal(pread(fd, &byte, 1, (off_t) offset), 1);
-	byte ^= 0x10;
-	assert_int_equal(pwrite(fd, &byte, 1, (off_t) offset), 1);
-	close(fd);
+	flip_bits(path, offset, 0x10);
 }
 
 static void
 make_group(Client *client, bool sealed)
 {
 	assert_int_equal(create_group(client, GROUP, CAPACITY), DIFS_OK);
-	for (uint64_t id = 1; id <= SEGMENTS; id++)
-		assert_int_equal(put(client, GROUP, id, LENGTH), DIFS_OK);
+	put_segments(client, GROUP, 1, SEGMENTS, LENGTH);
 	if (sealed)
 		assert_int_equal(seal_group(client, GROUP), DIFS_OK);
 }
@@ -44,16 +36,8 @@ make_group(Client *client, bool sealed)
 static uint64_t
 offset_of(Client *client, uint64_t segment)
 {
-	uint32_t	count;
-	DifsListEntry *entries = list_group(client, GROUP, &count);
-	uint64_t	offset = 0;
+	uint64_t	offset = list_segment(client, GROUP, segment).offset;
 
-	for (uint32_t i = 0; i < count; i++)
-	{
-		if (entries[i].segment == segment)
-			offset = entries[i].offset;
-	}
-	free(entries);
 	assert_true(offset > 0);
 	return offset;
 }
@@ -124,8 +108,7 @@ expect_good(Client *client)
 		DifsServerStatus status;
 
 		assert_int_equal(verify_group(client, &bad), 0);
-		for (uint64_t id = 1; id <= SEGMENTS; id++)
-			assert_int_equal(get(client, GROUP, id, LENGTH), DIFS_OK);
+		get_segments(client, GROUP, 1, SEGMENTS, LENGTH);
 		get_status(client, &status);
 		assert_int_equal(status.segments, SEGMENTS);
 		client_close(client);

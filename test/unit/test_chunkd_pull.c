@@ -179,26 +179,12 @@ expect_nothing(int number)
 static void
 damage(int number, uint64_t segment)
 {
-	uint32_t	count;
-	DifsListEntry *entries = list_group(clients[number], GROUP, &count);
+	DifsListEntry entry = list_segment(clients[number], GROUP, segment);
 	char		path[256];
-	uint8_t		byte = 0;
-	off_t		at = 0;
-	int			fd;
 
-	for (uint32_t i = 0; i < count; i++)
-	{
-		if (entries[i].segment == segment)
-			at = (off_t) (entries[i].offset + difs_segment_packed_size(LENGTH) + 70000);
-	}
-	free(entries);
-	assert_true(at > 0);
+	assert_true(entry.offset > 0);
 	group_path(&servers[number], GROUP, ".group", path);
-	fd = open(path, O_RDWR);
-	assert_true(fd >= 0 && pread(fd, &byte, 1, at) == 1);
-	byte ^= 4;
-	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-	close(fd);
+	flip_bits(path, entry.offset + difs_segment_packed_size(LENGTH) + 70000, 4);
 }
 
 static void

@@ -44,8 +44,7 @@ deletion_gives_large_segments_back(void **state)
 	group_path(&server, GROUP, ".group", path);
 	client = client_connect(&server);
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
-	for (uint64_t id = 1; id <= 6; id++)
-		assert_int_equal(put(client, GROUP, id, MEGABYTE), DIFS_OK);
+	put_segments(client, GROUP, 1, 6, MEGABYTE);
 	assert_true(allocated_bytes(path) >= 6 * MEGABYTE);
 	/* Of an open group, then of a sealed one. */
 	assert_int_equal(delete_segments(client, GROUP, ids, 1, &deleted), DIFS_OK);
