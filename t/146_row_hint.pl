@@ -69,6 +69,15 @@ both('made anew', sub { put('/d/e/2', 'again') }, '2=again 3=content 3 4=content
 both('written in part', sub { $cluster->sql("SELECT difs_write('/d/e/3', 2, 'XX')") }, '2=again 3=coXXent 3 4=content 4 5=content 5');
 both('directory replaced', sub { $cluster->sql("SELECT difs_rename('/d/e', '/d/f'), difs_mkdir('/d/e')"); put('/d/e/7', 'seven') }, '7=seven');
 
+# Rows of several versions, all visible at once, for one place of one file.
+$cluster->sql(q{SELECT difs_volume_create('kept', keep_versions => 10)});
+put('kept:/v', 'version 1');
+$cluster->sql("SELECT difs_write('kept:/v', 8, '$_')") for 2 .. 5;
+foreach my $version (1 .. 5, 5, 4, 4, 1 .. 5)
+{
+	is($session->query_safe("SELECT convert_from(difs_get('kept:/v', $version), 'UTF8')"), "version $version", "version $version");
+}
+
 # Rollback, of a savepoint and of all; a prepared transaction.
 $session->query_safe('BEGIN');
 $session->query_safe(q{SAVEPOINT s; SELECT difs_rename('/d/e/7', '/d/e/8')});
@@ -98,6 +107,7 @@ is($session->query_safe(sprintf $right, 'first', 1, 600), 600, '600 files');
 foreach my $turn (1 .. 3)
 {
 	$cluster->sql(q{SELECT count(difs_delete('/many/' || i)) FROM generate_series(301, 600) AS i});
+	$cluster->sql('SELECT difs_collect()');
 	$cluster->sql("VACUUM difs.$_") for qw(dentry inode manifest);
 	is($session->query_safe(sprintf $there, 301, 600), 0, 'deleted, and vacuumed');
 	$cluster->sql(sprintf $fill, "turn $turn", 601 - $turn, 900);
