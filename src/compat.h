@@ -78,6 +78,16 @@ typedef bool TU_UpdateIndexes;
 #define difs_owns_database(database, role) object_ownercheck(DatabaseRelationId, (database), (role))
 #endif
 
+/* 16: where a relation's file is has a name of its own */
+#if PG_VERSION_NUM < 160000
+#define rd_locator				rd_node
+#endif
+
+/* 17: snapshots do not become too old any more */
+#if PG_VERSION_NUM >= 170000
+#define TestForOldSnapshot(snapshot, table, page) ((void) 0)
+#endif
+
 /* 16: and one asks for rights on it */
 #if PG_VERSION_NUM < 160000
 #define difs_may_execute(function, role) (pg_proc_aclcheck((function), (role), ACL_EXECUTE) == ACLCHECK_OK)

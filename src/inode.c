@@ -27,6 +27,7 @@
 #include "src/inode.h"
 #include "src/policy.h"
 #include "src/role_use.h"
+#include "src/row_hint.h"
 #include "src/settings.h"
 #include "src/table.h"
 
@@ -44,6 +45,7 @@ typedef enum LockClass
 } LockClass;
 
 static DifsScan *scan_inode(int64 ino);
+static bool find_by_hint(int64 ino, uint64 key, DifsInode *inode);
 static void decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode);
 static void find_own_row(DifsInode *inode);
 static void set_rights(const DifsInode *inode, Datum *values, bool *nulls);
@@ -54,11 +56,20 @@ static void lock_number(LockClass class, uint32 number, LOCKMODE mode);
 bool
 difs_inode_find(int64 ino, DifsInode *inode)
 {
-	DifsScan   *scan = scan_inode(ino);
-	HeapTuple	tuple = difs_scan_next(scan, false);
+	uint64		key = difs_row_hint_number(DIFS_REL_INODE, ino, 0);
+	DifsScan   *scan;
+	HeapTuple	tuple;
 
+	if (find_by_hint(ino, key, inode))
+		return true;
+
+	scan = scan_inode(ino);
+	tuple = difs_scan_next(scan, false);
 	if (tuple != NULL)
+	{
 		decode(tuple, difs_scan_desc(scan), inode);
+		difs_scan_note(scan, key);
+	}
 	difs_scan_end(scan);
 
 	return tuple != NULL;
@@ -352,6 +363,26 @@ scan_inode(int64 ino)
 
 	DIFS_KEY(&key, DIFS_INODE_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
 	return difs_scan_begin(DIFS_REL_INODE, DIFS_REL_INODE_PKEY, 1, &key);
+}
+
+static bool
+find_by_hint(int64 ino, uint64 key, DifsInode *inode)
+{
+	Relation	table = difs_table_open(DIFS_REL_INODE, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(table);
+	DifsHintedRow row;
+	bool		found = false;
+	bool		null;
+
+	if (difs_row_hint_find(table, key, &row))
+	{
+		found = ino == DatumGetInt64(heap_getattr(&row.tuple, DIFS_INODE_INO, desc, &null));
+		if (found)
+			decode(&row.tuple, desc, inode);
+		difs_row_hint_release(&row);
+	}
+	table_close(table, NoLock);
+	return found;
 }
 
 static void

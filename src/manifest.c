@@ -7,8 +7,11 @@
 
 #include "access/htup_details.h"
 #include "access/stratnum.h"
+#include "access/table.h"
 #include "utils/fmgroids.h"
+#include "utils/rel.h"
 
+#include "src/row_hint.h"
 #include "src/table.h"
 #include "src/version.h"
 
@@ -26,6 +29,9 @@ typedef struct Walk
 } Walk;
 
 static HeapTuple find(int64 ino, const DifsExtent *extent);
+static bool find_by_hint(const DifsVersion *version, int64 offset, int64 length, DifsExtent *extent);
+static bool covers(const DifsExtent *extent, int64 offset, int64 length);
+static uint64 hint_key(const DifsVersion *version, int64 offset);
 static void set_forward_keys(Walk *walk, ScanKey keys, int64 from);
 static bool next(Walk *walk, DifsExtent *extent);
 static bool belongs(const DifsVersion *version, HeapTuple tuple, TupleDesc desc);
@@ -103,6 +109,11 @@ difs_manifest_range(const DifsVersion *version, int64 offset, int64 length, int 
 	ScanKeyData keys[3];
 
 	*count = 0;
+	if (length > 0 && limit > 0 && find_by_hint(version, offset, length, extents))
+	{
+		*count = 1;
+		return extents;
+	}
 	walk.end = offset > PG_INT64_MAX - length ? PG_INT64_MAX : offset + length;
 	set_forward_keys(&walk, keys, offset - version->extent + 1);
 	walk.scan = difs_scan_begin(DIFS_REL_MANIFEST, DIFS_REL_MANIFEST_PKEY, lengthof(keys), keys);
@@ -117,10 +128,46 @@ difs_manifest_range(const DifsVersion *version, int64 offset, int64 length, int 
 			extents = repalloc_huge(extents, sizeof(DifsExtent) * (Size) room);
 		}
 		extents[(*count)++] = extent;
+		if (covers(&extent, offset, length))
+			difs_scan_note(walk.scan, hint_key(version, offset));
 	}
 	difs_scan_end(walk.scan);
 
 	return extents;
+}
+
+/* The rows of a version do not overlap, so one that covers all of the range is the only one. */
+static bool
+find_by_hint(const DifsVersion *version, int64 offset, int64 length, DifsExtent *extent)
+{
+	Relation	table = difs_table_open(DIFS_REL_MANIFEST, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(table);
+	DifsHintedRow row;
+	bool		found = false;
+
+	if (difs_row_hint_find(table, hint_key(version, offset), &row))
+	{
+		found = DatumGetInt64(column(&row.tuple, desc, DIFS_MANIFEST_INO)) == version->map_ino &&
+			belongs(version, &row.tuple, desc);
+		if (found)
+			decode(&row.tuple, desc, extent);
+		difs_row_hint_release(&row);
+	}
+	table_close(table, NoLock);
+	return found && covers(extent, offset, length);
+}
+
+static bool
+covers(const DifsExtent *extent, int64 offset, int64 length)
+{
+	return extent->file_offset <= offset && length <= extent->file_offset + extent->length - offset;
+}
+
+/* The same for all places in a segment of a file that was written in one piece. */
+static uint64
+hint_key(const DifsVersion *version, int64 offset)
+{
+	return difs_row_hint_number(DIFS_REL_MANIFEST, version->map_ino, offset / Max(version->extent, 1));
 }
 
 /* Keys for a scan of all rows of the inode in [from, end). */

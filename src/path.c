@@ -1,21 +1,18 @@
 /*
  * path.c - paths as users write them, and the way from a path to an inode.
  *
- * No state here.  A walk is one index probe for each component, all in one scan
- * of the dentries, and then the inode at its end.  Inodes on the way are not
+ * No state here.  A walk is one look for a dentry for each component (path_step.c),
+ * and then the inode at its end.  Inodes on the way are not
  * read: a dentry below one proves that it is a directory, and whether it may be
- * searched is kept (perm.c).  Only if a probe finds nothing must the inode that was
+ * searched is kept (perm.c).  Only if a step finds nothing must the inode that was
  * reached say whether it is one.  So symbolic links cost nothing where there are none: no
  * entry leads on from one, so the walk ends there, is told by the inode, and begins again
  * with its target.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/stratnum.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "utils/fmgroids.h"
 
 #include "src/compat.h"
 #include "src/path.h"
@@ -24,13 +21,6 @@
 #include "src/settings.h"
 #include "src/slow.h"
 #include "src/table.h"
-
-/* A component as a value of type text, without palloc. */
-typedef union NameText
-{
-	struct varlena header;
-	char		bytes[VARHDRSZ + DIFS_MAX_COMPONENT];
-} NameText;
 
 /* How to walk. */
 enum
@@ -46,7 +36,6 @@ static void check_component(const DifsPath *path, const char *component, size_t 
 static void walk_path(const text *path, int how, DifsWalk *walk);
 static int	reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent);
 static int	follow(const DifsPath *path, int32 volume, int64 *ino, int64 *parent);
-static void set_keys(ScanKey keys, NameText *name, int64 parent, const char *component);
 static void read_inode(const DifsWalk *walk, int64 ino, DifsInode *inode);
 static void require_found(const DifsWalk *walk);
 pg_noreturn static void report_not_directory(const DifsPath *path, int count);
@@ -290,44 +279,22 @@ reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent)
 static int
 follow(const DifsPath *path, int32 volume, int64 *ino, int64 *parent)
 {
-	DifsScan   *scan = NULL;
+	DifsSteps	steps = {0};
 	int			depth;
 
 	for (depth = 0; depth < path->count; depth++)
 	{
-		ScanKeyData keys[2];
-		NameText	name;
-		HeapTuple	tuple;
-		bool		null;
+		int64		next;
 
 		difs_perm_search(path, depth, volume, *ino);
-		set_keys(keys, &name, *ino, path->component[depth]);
-		if (scan == NULL)
-			scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, lengthof(keys), keys);
-		else
-			difs_scan_again(scan, keys);
-
-		tuple = difs_scan_next(scan, false);
-		if (tuple == NULL)
+		if (!difs_path_step(&steps, *ino, path->component[depth], &next))
 			break;
 		*parent = *ino;
-		*ino = DatumGetInt64(heap_getattr(tuple, DIFS_DENTRY_INO, difs_scan_desc(scan), &null));
+		*ino = next;
 	}
+	difs_path_steps_end(&steps);
 
-	if (scan != NULL)
-		difs_scan_end(scan);
 	return depth;
-}
-
-static void
-set_keys(ScanKey keys, NameText *name, int64 parent, const char *component)
-{
-	size_t		length = strlen(component);
-
-	SET_VARSIZE(name, VARHDRSZ + length);
-	memcpy(name->bytes + VARHDRSZ, component, length);
-	DIFS_KEY(&keys[0], DIFS_DENTRY_PARENT, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(parent));
-	DIFS_KEY(&keys[1], DIFS_DENTRY_NAME, BTEqualStrategyNumber, F_TEXTEQ, PointerGetDatum(name));
 }
 
 /* A volume is found as it is now (volume.c), so its root may be newer than the snapshot: then, for us, there is no

@@ -53,6 +53,16 @@ extern DifsPath *difs_path_expand(const DifsPath *path, int components, const Di
 /* Its first components as a path of their own, for messages; palloc'd. */
 extern char *difs_path_leading(const DifsPath *path, int count);
 
+/* One step of a walk after the other, under the active snapshot, with what they share: zero at first. Where the name in the directory
+ * leads; false if there is none. What is at hand when a step fails belongs to the transaction. */
+typedef struct DifsSteps
+{
+	struct RelationData *table;
+	struct DifsScan *scan;
+} DifsSteps;
+extern bool difs_path_step(DifsSteps *steps, int64 directory, const char *name, int64 *ino);
+extern void difs_path_steps_end(DifsSteps *steps);
+
 /* How far a path leads. */
 typedef struct DifsWalk
 {

@@ -27,6 +27,7 @@
 #include "utils/snapmgr.h"
 
 #include "src/compat.h"
+#include "src/row_hint.h"
 #include "src/table.h"
 
 struct DifsScan
@@ -112,6 +113,14 @@ TupleDesc
 difs_scan_desc(DifsScan *scan)
 {
 	return RelationGetDescr(scan->table);
+}
+
+/* The row is in its buffer, since nobody has asked for a copy. */
+void
+difs_scan_note(DifsScan *scan, uint64 key)
+{
+	if (TTS_IS_BUFFERTUPLE(scan->slot))
+		difs_row_hint_note(key, &scan->slot->tts_tid, ((BufferHeapTupleTableSlot *) scan->slot)->buffer);
 }
 
 /* To begin anew is what lets go of buffers. */

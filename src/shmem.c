@@ -14,6 +14,7 @@
 #include "src/compat.h"
 #include "src/counters.h"
 #include "src/pool.h"
+#include "src/row_hint.h"
 #include "src/settings.h"
 #include "src/shmem.h"
 #include "src/stream.h"
@@ -180,6 +181,7 @@ request(void)
 	RequestAddinShmemSpace(add_size(shared_size(), add_size(difs_stream_shmem_size(), difs_pool_shmem_size())));
 	RequestAddinShmemSpace(difs_cache_shmem_size());
 	RequestAddinShmemSpace(difs_counters_shmem_size());
+	RequestAddinShmemSpace(difs_row_hint_shmem_size());
 }
 
 static void
@@ -202,6 +204,8 @@ startup(void)
 	difs_pool_shmem_init(area, found);
 	area = ShmemInitStruct("difs counters", difs_counters_shmem_size(), &found);
 	difs_counters_shmem_init(area, found);
+	area = ShmemInitStruct("difs row hints", difs_row_hint_shmem_size(), &found);
+	difs_row_hint_shmem_init(area, found);
 	if (difs_cache_shmem_size() > 0)
 	{
 		area = ShmemInitStruct("difs cache", difs_cache_shmem_size(), &found);

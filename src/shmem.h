@@ -14,11 +14,12 @@
  *	  |- slots[]		segments on their way (stream.h)
  *	  |- pool			their bytes (pool.h)
  *	  |- cache			blocks of segments that are read often (cache.h)
- *	  '- counters		what was done, counted (counters.h)
+ *	  |- counters		what was done, counted (counters.h)
+ *	  '- row hints		where rows of files were found last (row_hint.h)
  *
- * Locks.  "lock" (an LWLock) guards all but slots, pool, cache and counters; it is held
- * for a few instructions, never over I/O.  Those four have rules of their own in
- * stream.h, pool.h, cache.h and counters.h.  What carries a "generation" may be recycled while
+ * Locks.  "lock" (an LWLock) guards all but slots, pool, cache, counters and row hints; it is held
+ * for a few instructions, never over I/O.  Those five have rules of their own in
+ * stream.h, pool.h, cache.h, counters.h and row_hint.h.  What carries a "generation" may be recycled while
  * somebody remembers its index: compare before believing.
  *
  * Who dies, who cleans up: a backend's slots and pool pages are returned by its

@@ -81,12 +81,13 @@ extern HeapTuple difs_row_find(DifsRelation table, DifsRelation index, int key_c
 
 /* An ordered scan under the active snapshot, which must stay in force until its end. next returns a tuple that is
  * valid until the call after, or NULL. again starts anew with other keys, as many as before, which is much cheaper
- * than another begin. Whether rows that the caller itself writes while the scan goes on are seen is not defined. */
+ * than another begin. note: the row that next has returned has this key (row_hint.h). Whether rows that the caller itself writes while the scan goes on are seen is not defined. */
 typedef struct DifsScan DifsScan;
 extern DifsScan *difs_scan_begin(DifsRelation table, DifsRelation index, int key_count, ScanKey keys);
 extern HeapTuple difs_scan_next(DifsScan *scan, bool backward);
 extern void difs_scan_again(DifsScan *scan, ScanKey keys);
 extern TupleDesc difs_scan_desc(DifsScan *scan);
+extern void difs_scan_note(DifsScan *scan, uint64 key);
 extern void difs_scan_end(DifsScan *scan);
 
 /* What insert, insert_unless, update and delete have written is seen by later scans: they end with
