@@ -9,6 +9,8 @@
 #include "src/cache.h"
 #include "src/version.h"
 
+#define DIFS_PLAN_BATCH	256		/* manifest rows that are read at once */
+
 /* One request's worth: some bytes of one segment, and where they go. */
 typedef struct DifsPiece
 {
@@ -41,6 +43,12 @@ typedef struct DifsPlan
 
 extern void difs_plan_begin(DifsPlan *plan, const char *path, const DifsVersion *version, int64 offset, int64 length,
 							DifsCaching caching, char *out);
+
+/* The rows with which it begins have been read: difs_manifest_range() of the whole range, with the limit DIFS_PLAN_BATCH. They are copied. */
+extern void difs_plan_know(DifsPlan *plan, const DifsExtent *rows, int count);
+
+/* Does a row describe a part of its segment that can be there? Others are reported as damaged. */
+extern bool difs_plan_fits(const DifsExtent *row);
 
 /* The next piece that must be fetched; false at the end. On its way, fills holes with zeros, and puts into place what is in
  * the cache. */
