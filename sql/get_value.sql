@@ -65,11 +65,20 @@ SELECT difs_get('value:/file');
 
 -- copied to another file, by a row that is stored elsewhere
 SELECT difs_put('value:/copy', difs_get('value:/holes')), difs_get('value:/copy') = difs_get('value:/holes') AS same;
--- more than a cache keeps: 64 MiB, which is read at once
+-- more than a cache keeps: 64 MiB, which is read when it is used
 SELECT difs_put('value:/huge', convert_to(repeat('0123456789abcdef', 4194304), 'UTF8'));
 SELECT md5(value) = md5(repeat('0123456789abcdef', 4194304)) AS same, length(value), md5(substr(value, 33000001, 16)) = md5('0123456789abcdef') AS part
 FROM (SELECT difs_get('value:/huge') AS value OFFSET 0) x;
 SELECT difs_get('value:/huge', NULL, 5, 40000000) = convert_to(substr(repeat('0123456789abcdef', 2500001), 6, 40000000), 'UTF8') AS range;
+-- kept beyond its file
+DO $$
+DECLARE
+	value bytea := difs_get('value:/huge');
+BEGIN
+	PERFORM difs_delete('value:/huge');
+	COMMIT;
+	ASSERT md5(value) = md5(repeat('0123456789abcdef', 4194304));
+END $$;
 
 SELECT count(difs_delete('value:/' || name)) FROM difs_list('value:/');
 SELECT difs_volume_drop('value');

@@ -27,8 +27,8 @@ typedef struct DifsFetchRange
 	int64		length;
 	DifsCaching caching;
 	char	   *out;
-	const DifsExtent *rows;		/* its manifest rows, if they have been read already: as difs_manifest_range() gives them … */
-	int			row_count;		/* … with the limit DIFS_PLAN_BATCH; or NULL */
+	const DifsExtent *rows;		/* its manifest rows, if they have been read already: all of them, as difs_manifest_range() … */
+	int			row_count;		/* … gives them; or NULL */
 } DifsFetchRange;
 
 /* The same for many, whose segments are in flight together. Out of an error nobody learns which of the others were read. */

@@ -23,6 +23,7 @@
 #include "src/report.h"
 #include "src/servers.h"
 
+#define BATCH			256
 #define MAX_RAW_PIECE	(4 * 1024 * 1024)
 #define LARGE_SEGMENT	(4 * 1024 * 1024)
 
@@ -50,7 +51,7 @@ difs_plan_know(DifsPlan *plan, const DifsExtent *rows, int count)
 	plan->extents = palloc(sizeof(DifsExtent) * Max(count, 1));
 	memcpy(plan->extents, rows, sizeof(DifsExtent) * count);
 	plan->count = count;
-	plan->last_batch = count < DIFS_PLAN_BATCH;
+	plan->last_batch = true;
 }
 
 bool
@@ -99,9 +100,9 @@ next_extent(DifsPlan *plan)
 			return NULL;
 		if (plan->extents != NULL)
 			pfree(plan->extents);
-		plan->extents = difs_manifest_range(plan->version, plan->at, plan->end - plan->at, DIFS_PLAN_BATCH, &plan->count);
+		plan->extents = difs_manifest_range(plan->version, plan->at, plan->end - plan->at, BATCH, &plan->count);
 		plan->next = 0;
-		plan->last_batch = plan->count < DIFS_PLAN_BATCH;
+		plan->last_batch = plan->count < BATCH;
 	}
 }
 

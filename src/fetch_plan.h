@@ -9,8 +9,6 @@
 #include "src/cache.h"
 #include "src/version.h"
 
-#define DIFS_PLAN_BATCH	256		/* manifest rows that are read at once */
-
 /* One request's worth: some bytes of one segment, and where they go. */
 typedef struct DifsPiece
 {
@@ -44,7 +42,7 @@ typedef struct DifsPlan
 extern void difs_plan_begin(DifsPlan *plan, const char *path, const DifsVersion *version, int64 offset, int64 length,
 							DifsCaching caching, char *out);
 
-/* The rows with which it begins have been read: difs_manifest_range() of the whole range, with the limit DIFS_PLAN_BATCH. They are copied. */
+/* All its rows have been read, by difs_manifest_range(). They are copied. */
 extern void difs_plan_know(DifsPlan *plan, const DifsExtent *rows, int count);
 
 /* Does a row describe a part of its segment that can be there? Others are reported as damaged. */

@@ -3,8 +3,6 @@
  */
 #include "postgres.h"
 
-#include <sys/mman.h>
-
 #include "utils/expandeddatum.h"
 #include "utils/memutils.h"
 
@@ -15,25 +13,21 @@
 #include "src/value.h"
 
 #define VALUE_LARGE		DIFS_BLOCK_SIZE		/* what is smaller is copied sooner than promised */
-#define VALUE_HUGE		(32 * 1024 * 1024 + 1)	/* malloc() has a mapping of its own for it, whatever its threshold has grown to */
-#define HUGE_PAGE		(2 * 1024 * 1024)
+#define VALUE_HUGE		(32 * 1024 * 1024)
+#define MOST_ROWS		4096	/* of the map, that an object keeps */
 
 typedef struct Value
 {
 	ExpandedObjectHeader header;
-	int64		length;
-	const char *bytes;			/* or NULL: */
-	DifsFetchRange range;		/* what they are read by */
+	DifsFetchRange range;		/* what it is read by, but for the place */
 	DifsVersion version;
 } Value;
 
+static bool can_wait(const DifsFetchRange *range);
 static bool is_cached(const DifsFetchRange *range);
+static void count_uses(const DifsFetchRange *range);
 static void wanted_of(const DifsFetchRange *range, const DifsExtent *row, uint32 *offset, uint32 *length);
 static Datum promise(const DifsFetchRange *range);
-static Datum read_huge(DifsFetchRange *range);
-static Value *new_value(int64 length);
-static void read_into(DifsFetchRange *range, char *out);
-static void ask_for_huge_pages(char *memory, Size length);
 static Size flat_size(ExpandedObjectHeader *header);
 static void flatten_into(ExpandedObjectHeader *header, void *result, Size allocated_size);
 
@@ -47,36 +41,67 @@ difs_value_get(const char *path, const DifsVersion *version, int64 offset, int64
 
 	if (length >= VALUE_LARGE && length <= (int64) (MaxAllocSize - VARHDRSZ) && !difs_version_is_inline(version))
 	{
-		range.rows = difs_manifest_range(version, offset, length, DIFS_PLAN_BATCH, &range.row_count);
-		if (is_cached(&range))
+		range.rows = difs_manifest_range(version, offset, length, MOST_ROWS, &range.row_count);
+		if (!can_wait(&range))
+			range.rows = NULL;
+		else if (is_cached(&range))
+		{
+			count_uses(&range);
+			range.caching = DIFS_CACHING_AGAIN;
 			return promise(&range);
-		if (length >= VALUE_HUGE)
-			return read_huge(&range);
+		}
+		else if (length > VALUE_HUGE)
+			return promise(&range);
 	}
 	bytes = difs_get_room(path, length);
-	read_into(&range, VARDATA(bytes));
+	range.out = VARDATA(bytes);
+	if (length > 0)
+		difs_fetch_ranges(&range, 1);
 	return PointerGetDatum(bytes);
 }
 
-/* Rows that the plan will not like are left to it, and so are those that would have to be looked for in a table later. */
+/* Rows that are too many or that the plan will not like are left to it, and so are those that would have to be looked for in a table later. */
+static bool
+can_wait(const DifsFetchRange *range)
+{
+	if (range->row_count == MOST_ROWS)
+		return false;
+	for (int i = 0; i < range->row_count; i++)
+		if (!difs_plan_fits(&range->rows[i]) || range->rows[i].stored.group == 0)
+			return false;
+	return true;
+}
+
 static bool
 is_cached(const DifsFetchRange *range)
 {
-	if (range->caching == DIFS_CACHING_NONE || range->row_count == DIFS_PLAN_BATCH)
+	if (range->caching == DIFS_CACHING_NONE)
 		return false;
 	for (int i = 0; i < range->row_count; i++)
 	{
-		const DifsExtent *row = &range->rows[i];
 		uint32		offset;
 		uint32		length;
 
-		if (!difs_plan_fits(row) || row->stored.group == 0)
-			return false;
-		wanted_of(range, row, &offset, &length);
-		if (!difs_cache_has(difs_servers_cluster(), &row->stored, offset, length))
+		wanted_of(range, &range->rows[i], &offset, &length);
+		if (!difs_cache_has(difs_servers_cluster(), &range->rows[i].stored, offset, length))
 			return false;
 	}
 	return true;
+}
+
+/* Of the cache, now: however often the value will be copied. */
+static void
+count_uses(const DifsFetchRange *range)
+{
+	for (int i = 0; i < range->row_count; i++)
+	{
+		uint32		offset;
+		uint32		length;
+
+		wanted_of(range, &range->rows[i], &offset, &length);
+		(void) difs_cache_read(difs_servers_cluster(), &range->rows[i].stored, offset, length, range->caching, NULL);
+	}
+	difs_slow_read_bytes += range->length;
 }
 
 /* The part of a row's segment that is wanted. */
@@ -90,101 +115,42 @@ wanted_of(const DifsFetchRange *range, const DifsExtent *row, uint32 *offset, ui
 	*length = (uint32) (to - from);
 }
 
-/* The uses of the cache count now, however often it will be copied. */
 static Datum
 promise(const DifsFetchRange *range)
 {
-	Value	   *value = new_value(range->length);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs value", ALLOCSET_SMALL_SIZES);
+	Value	   *value = MemoryContextAlloc(context, sizeof(Value));
 	Size		size = sizeof(DifsExtent) * range->row_count;
-	DifsExtent *rows = MemoryContextAlloc(value->header.eoh_context, Max(size, 1));
+	DifsExtent *rows = MemoryContextAlloc(context, Max(size, 1));
 
+	EOH_init_header(&value->header, &methods, context);
 	memcpy(rows, range->rows, size);
-	for (int i = 0; i < range->row_count; i++)
-	{
-		uint32		offset;
-		uint32		length;
-
-		wanted_of(range, &rows[i], &offset, &length);
-		(void) difs_cache_read(difs_servers_cluster(), &rows[i].stored, offset, length, range->caching, NULL);
-	}
-	difs_slow_read_bytes += range->length;
 	value->version = *range->version;
 	value->range = *range;
 	value->range.version = &value->version;
-	value->range.path = MemoryContextStrdup(value->header.eoh_context, range->path);
+	value->range.path = MemoryContextStrdup(context, range->path);
 	value->range.rows = rows;
-	value->range.caching = DIFS_CACHING_AGAIN;
 	return EOHPGetRODatum(&value->header);
-}
-
-static Datum
-read_huge(DifsFetchRange *range)
-{
-	Value	   *value = new_value(range->length);
-	char	   *bytes = MemoryContextAlloc(value->header.eoh_context, range->length);
-
-	ask_for_huge_pages(bytes, range->length);
-	read_into(range, bytes);
-	value->bytes = bytes;
-	return EOHPGetRODatum(&value->header);
-}
-
-static Value *
-new_value(int64 length)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs value", ALLOCSET_SMALL_SIZES);
-	Value	   *value = MemoryContextAlloc(context, sizeof(Value));
-
-	EOH_init_header(&value->header, &methods, context);
-	value->length = length;
-	value->bytes = NULL;
-	return value;
-}
-
-static void
-read_into(DifsFetchRange *range, char *out)
-{
-	range->out = out;
-	if (range->length > 0)
-		difs_fetch_ranges(range, 1);
-}
-
-/*
- * A page that is touched for the first time costs more than what is copied to it, and a value of 256 MiB has 65,536 small ones.
- * Advice: where the system has no huge pages, nothing changes.
- */
-static void
-ask_for_huge_pages(char *memory, Size length)
-{
-#ifdef MADV_HUGEPAGE
-	char	   *from = (char *) TYPEALIGN(HUGE_PAGE, memory);
-	char	   *to = (char *) TYPEALIGN_DOWN(HUGE_PAGE, memory + length);
-
-	if (from < to)
-		(void) madvise(from, to - from, MADV_HUGEPAGE);
-#endif
 }
 
 static Size
 flat_size(ExpandedObjectHeader *header)
 {
-	return VARHDRSZ + ((Value *) header)->length;
+	return VARHDRSZ + ((Value *) header)->range.length;
 }
 
 /* result may begin anywhere in a row. */
 static void
 flatten_into(ExpandedObjectHeader *header, void *result, Size allocated_size)
 {
-	Value	   *value = (Value *) header;
-	DifsFetchRange range = value->range;
-	char	   *bytes = VARDATA(result);
+	DifsFetchRange range = ((Value *) header)->range;
+	DifsSlowMark mark;
 
-	Assert(allocated_size == VARHDRSZ + value->length);
+	Assert(allocated_size == VARHDRSZ + range.length);
 	SET_VARSIZE(result, allocated_size);
-	if (value->length >= VALUE_HUGE)
-		ask_for_huge_pages(bytes, value->length);
-	if (value->bytes != NULL)
-		memcpy(bytes, value->bytes, value->length);
-	else
-		read_into(&range, bytes);
+	range.out = VARDATA(result);
+	difs_slow_mark(&mark);
+	difs_fetch_ranges(&range, 1);
+	if (range.caching != DIFS_CACHING_AGAIN)
+		difs_slow_report(&mark, "read of a value", range.path);
 }

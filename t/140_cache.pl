@@ -317,8 +317,15 @@ cmp_ok($change->{misses}, '>', 0, 'control: they had, as a copy of the file show
 restart_with('0');
 is_deeply(state_of(), { map { $_ => 0 } @columns }, 'a cache of size 0 is none');
 is(digest('raw:/large'), md5_hex($newer), 'files are read without it') for 1, 2;
+$cluster->sql("SELECT difs_put('raw:/huge', decode(repeat('00112233', 9 * 1024 * 1024), 'hex'))");
+is($cluster->sql("SELECT difs_get('raw:/huge') = decode(repeat('00112233', 9 * 1024 * 1024), 'hex')"), 't', 'a value that is read when it is used');
 servers_down();
 is(($cluster->sql_fails("SELECT difs_get('raw:/large')"))[0], '58030', 'control: from chunk servers');
+is($cluster->sql("SELECT length(difs_get('raw:/huge'))"), 36 * 1024 * 1024, 'the length of a huge value does not need its bytes');
+is(($cluster->sql_fails("SELECT $_"))[0], '58030', "but this does: $_") for "difs_get('raw:/huge')", "md5(difs_get('raw:/huge'))";
+my ($code, $output, $errors) = $node->psql('postgres', "SELECT difs_get('raw:/huge'); SELECT 'alive'", on_error_stop => 0);
+like($errors, qr/could not|cannot|no answer|not.*read/i, 'an error amid a result is reported');
+is($output, 'alive', 'and the session goes on');
 
 $cluster->stop;
 done_testing();
