@@ -42,7 +42,8 @@ static Layout lay_out(void);
 static void view_partition(uint32 number, DifsCacheView *view);
 static void make_key(const uint8 *cluster, const DifsStored *stored, DifsCacheKey *key);
 static uint64 hash_key(const DifsCacheKey *key);
-static bool read_block(const DifsCacheKey *key, uint32 offset, uint32 length, bool counts, char *out);
+static bool has_block(const DifsCacheKey *key, uint32 end);
+static bool read_block(const DifsCacheKey *key, uint32 offset, uint32 length, DifsCaching caching, char *out);
 static void count_use(DifsCacheBlock *block);
 static void keep_block(const DifsCacheKey *key, const char *raw, uint32 length, bool ahead);
 
@@ -83,6 +84,24 @@ difs_cache_for(int64 bytes)
 	return bytes <= (int64) difs_cache_size * 1024 * 1024 / LARGE_SHARE ? DIFS_CACHING_KEEP : DIFS_CACHING_LOOK;
 }
 
+bool
+difs_cache_has(const uint8 *cluster, const DifsStored *stored, uint32 raw_offset, uint32 length)
+{
+	uint32		end = raw_offset + length;
+	DifsCacheKey key;
+
+	if (area == NULL)
+		return false;
+	make_key(cluster, stored, &key);
+	for (uint32 at = raw_offset - raw_offset % DIFS_BLOCK_SIZE; at < end; at += DIFS_BLOCK_SIZE)
+	{
+		key.block = at / DIFS_BLOCK_SIZE;
+		if (!has_block(&key, Min(end - at, DIFS_BLOCK_SIZE)))
+			return false;
+	}
+	return true;
+}
+
 uint32
 difs_cache_read(const uint8 *cluster, const DifsStored *stored, uint32 raw_offset, uint32 length,
 				DifsCaching caching, char *out)
@@ -99,7 +118,7 @@ difs_cache_read(const uint8 *cluster, const DifsStored *stored, uint32 raw_offse
 		uint32		part = Min(length - done, DIFS_BLOCK_SIZE - offset);
 
 		key.block = (raw_offset + done) / DIFS_BLOCK_SIZE;
-		if (!read_block(&key, offset, part, caching == DIFS_CACHING_KEEP, out + done))
+		if (!read_block(&key, offset, part, caching, out == NULL ? NULL : out + done))
 			break;
 		done += part;
 	}
@@ -181,7 +200,23 @@ hash_key(const DifsCacheKey *key)
 }
 
 static bool
-read_block(const DifsCacheKey *key, uint32 offset, uint32 length, bool counts, char *out)
+has_block(const DifsCacheKey *key, uint32 end)
+{
+	uint64		hash = hash_key(key);
+	DifsCacheView view;
+	DifsCacheBlock *block;
+	bool		found;
+
+	view_partition((uint32) (hash >> 54) & (layout.partitions - 1), &view);
+	LWLockAcquire(&view.partition->lock, LW_SHARED);
+	block = difs_cache_partition_find(&view, key, hash);
+	found = block != NULL && end <= block->length;
+	LWLockRelease(&view.partition->lock);
+	return found;
+}
+
+static bool
+read_block(const DifsCacheKey *key, uint32 offset, uint32 length, DifsCaching caching, char *out)
 {
 	uint64		hash = hash_key(key);
 	DifsCacheView view;
@@ -192,15 +227,16 @@ read_block(const DifsCacheKey *key, uint32 offset, uint32 length, bool counts, c
 	LWLockAcquire(&view.partition->lock, LW_SHARED);
 	block = difs_cache_partition_find(&view, key, hash);
 	found = block != NULL && offset + length <= block->length;
-	if (found)
-	{
+	if (found && out != NULL)
 		difs_cache_partition_copy(&view, block, offset, length, out);
-		if (counts)
-			count_use(block);
+	if (found && caching == DIFS_CACHING_KEEP)
+		count_use(block);
+	if (found && caching != DIFS_CACHING_AGAIN)
+	{
 		pg_atomic_fetch_add_u64(&view.partition->hits, 1);
 		pg_atomic_fetch_add_u64(&view.partition->hit_bytes, length);
 	}
-	else
+	if (!found)
 		pg_atomic_fetch_add_u64(&view.partition->misses, 1);
 	LWLockRelease(&view.partition->lock);
 	return found;

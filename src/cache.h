@@ -44,7 +44,8 @@ typedef enum DifsCaching
 {
 	DIFS_CACHING_NONE,			/* nothing: the bytes come from where they are stored */
 	DIFS_CACHING_LOOK,			/* takes what is there */
-	DIFS_CACHING_KEEP			/* the same, and puts into it what was not */
+	DIFS_CACHING_AGAIN,			/* the same, of what has been counted already */
+	DIFS_CACHING_KEEP			/* takes what is there, and puts into it what was not */
 } DifsCaching;
 
 /* What difs.stat_cache shows, in the order of its columns. */
@@ -70,8 +71,11 @@ extern void difs_cache_shmem_init(void *area, bool found);
 /* What suits somebody who is about to read so many bytes, in one or several calls. */
 extern DifsCaching difs_cache_for(int64 bytes);
 
-/* Copies bytes [raw_offset, raw_offset + length) of a segment's raw form, or as many from their beginning as are there;
- * returns how many. */
+/* Are bytes [raw_offset, raw_offset + length) of a segment's raw form there? Counts nothing. */
+extern bool difs_cache_has(const uint8 *cluster, const DifsStored *stored, uint32 raw_offset, uint32 length);
+
+/* Copies these bytes, or as many from their beginning as are there; returns how many. out NULL: counts them, as for somebody who
+ * will copy them. */
 extern uint32 difs_cache_read(const uint8 *cluster, const DifsStored *stored, uint32 raw_offset, uint32 length,
 							  DifsCaching caching, char *out);
 

@@ -68,7 +68,7 @@ static void give_up_silent(Fetch *fetch);
 void
 difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int64 length, DifsCaching caching, char *out)
 {
-	DifsFetchRange range = {path, version, offset, length, caching, out};
+	DifsFetchRange range = {path, version, offset, length, caching, out, NULL, 0};
 
 	difs_fetch_ranges(&range, 1);
 }
@@ -91,13 +91,16 @@ difs_fetch_ranges(const DifsFetchRange *ranges, int count)
 static bool
 first_piece(const DifsFetchRange *range, DifsPlan *plan, DifsPiece *piece)
 {
-	difs_slow_read_bytes += range->length;
+	if (range->caching != DIFS_CACHING_AGAIN)
+		difs_slow_read_bytes += range->length;
 	if (difs_version_is_inline(range->version))
 	{
 		difs_inline_read(range->path, range->version, range->offset, range->length, range->out);
 		return false;
 	}
 	difs_plan_begin(plan, range->path, range->version, range->offset, range->length, range->caching, range->out);
+	if (range->rows != NULL)
+		difs_plan_know(plan, range->rows, range->row_count);
 	return difs_plan_next(plan, piece);
 }
 

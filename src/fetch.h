@@ -6,7 +6,7 @@
 
 #include "postgres.h"
 
-#include "src/cache.h"
+#include "src/fetch_plan.h"
 #include "src/version.h"
 
 /* Reads bytes [offset, offset + length) of a version into out, which has room for them. The range lies within the
@@ -27,6 +27,8 @@ typedef struct DifsFetchRange
 	int64		length;
 	DifsCaching caching;
 	char	   *out;
+	const DifsExtent *rows;		/* its manifest rows, if they have been read already: all of them, as difs_manifest_range() … */
+	int			row_count;		/* … gives them; or NULL */
 } DifsFetchRange;
 
 /* The same for many, whose segments are in flight together. Out of an error nobody learns which of the others were read. */

@@ -45,6 +45,15 @@ difs_plan_begin(DifsPlan *plan, const char *path, const DifsVersion *version, in
 	};
 }
 
+void
+difs_plan_know(DifsPlan *plan, const DifsExtent *rows, int count)
+{
+	plan->extents = palloc(sizeof(DifsExtent) * Max(count, 1));
+	memcpy(plan->extents, rows, sizeof(DifsExtent) * count);
+	plan->count = count;
+	plan->last_batch = true;
+}
+
 bool
 difs_plan_next(DifsPlan *plan, DifsPiece *piece)
 {
@@ -113,22 +122,28 @@ take_cached(DifsPlan *plan, const DifsExtent *extent)
 	return taken == length;
 }
 
+bool
+difs_plan_fits(const DifsExtent *row)
+{
+	const DifsStored *stored = &row->stored;
+
+	return row->length > 0 && stored->raw_length <= DIFS_MAX_SEGMENT_SIZE &&
+		stored->stored_length > 0 && stored->stored_length <= stored->raw_length &&
+		(uint64) row->segment_offset + row->length <= stored->raw_length &&
+		(stored->codec != DIFS_CODEC_RAW || stored->stored_length == stored->raw_length);
+}
+
 /* A row that lies about its segment must not become an address. */
 static void
 check_extent(const DifsPlan *plan, const DifsExtent *extent)
 {
-	const DifsStored *stored = &extent->stored;
-
-	if (extent->length > 0 && stored->raw_length <= DIFS_MAX_SEGMENT_SIZE &&
-		stored->stored_length > 0 && stored->stored_length <= stored->raw_length &&
-		(uint64) extent->segment_offset + extent->length <= stored->raw_length &&
-		(stored->codec != DIFS_CODEC_RAW || stored->stored_length == stored->raw_length))
+	if (difs_plan_fits(extent))
 		return;
 	ereport(ERROR,
 			(errcode(DIFS_ERRCODE_CORRUPT),
 			 errmsg("manifest of file \"%s\" is damaged", plan->path),
 			 errdetail("Its row for version %d at offset %lld does not fit segment %llu.", plan->version->version,
-					   (long long) extent->file_offset, (unsigned long long) stored->segment)));
+					   (long long) extent->file_offset, (unsigned long long) extent->stored.segment)));
 }
 
 static void

@@ -42,6 +42,12 @@ typedef struct DifsPlan
 extern void difs_plan_begin(DifsPlan *plan, const char *path, const DifsVersion *version, int64 offset, int64 length,
 							DifsCaching caching, char *out);
 
+/* All its rows have been read, by difs_manifest_range(). They are copied. */
+extern void difs_plan_know(DifsPlan *plan, const DifsExtent *rows, int count);
+
+/* Does a row describe a part of its segment that can be there? Others are reported as damaged. */
+extern bool difs_plan_fits(const DifsExtent *row);
+
 /* The next piece that must be fetched; false at the end. On its way, fills holes with zeros, and puts into place what is in
  * the cache. */
 extern bool difs_plan_next(DifsPlan *plan, DifsPiece *piece);

@@ -27,6 +27,7 @@
 #include "src/report.h"
 #include "src/slow.h"
 #include "src/table.h"
+#include "src/value.h"
 
 #define MIN_PIECE	4096
 #define MAX_PIECE	(64 * 1024 * 1024)
@@ -226,7 +227,7 @@ difs_get(PG_FUNCTION_ARGS)
 	DifsVersion version;
 	int64		offset;
 	int64		length;
-	bytea	   *bytes;
+	Datum		value;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(2, "offset");
@@ -234,9 +235,9 @@ difs_get(PG_FUNCTION_ARGS)
 	difs_read_begin();
 	difs_get_open(fcinfo, 0, 1, &path, &version);
 	clip_range(fcinfo, version.size, &offset, &length);
-	bytes = fetch_bytes(path, &version, offset, length, difs_cache_for(length));
+	value = difs_value_get(path, &version, offset, length, difs_cache_for(length));
 	difs_read_end();
-	PG_RETURN_BYTEA_P(bytes);
+	PG_RETURN_DATUM(value);
 }
 
 Datum

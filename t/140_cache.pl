@@ -294,12 +294,35 @@ like($out, qr/number of failed transactions: 0 /, 'none failed');
 cmp_ok($many->{$_}, '>', 0, "meanwhile $_: $many->{$_}") for qw(hits evicted);
 cmp_ok(state_of()->{used_bytes}, '<=', 1024 * 1024, 'and the cache has not grown');
 
+# A value that difs_get() found in the cache is copied when it is used. Its blocks may have left by then.
+my $promised = DifsCluster::random_bytes(100_000, 'promised');
+put('raw:/promised', $promised);
+$cluster->sql("SELECT difs_copy('raw:/promised', 'raw:/witness')");
+my $crowd_source = $cluster->write_file('crowd', DifsCluster::random_bytes(12_000, 'crowd'));
+$cluster->sql("SELECT count(difs_put('raw:/crowd/' || i, pg_read_binary_file('$crowd_source'), parents => true)) FROM generate_series(1, 240) AS i");
+digest('raw:/promised');
+read_is('raw:/promised', $promised, 'before it is crowded out', hits => 2, misses => 0);
+is($cluster->sql(q{SELECT md5(value), others, length(value) FROM (SELECT difs_get('raw:/promised') AS value,
+	(SELECT count(difs_get(path)) FROM (SELECT 'raw:/crowd/' || crowd * 60 + i AS path FROM generate_series(0, 3) AS crowd, generate_series(1, 8) AS round,
+		generate_series(1, 60) AS i ORDER BY crowd, round, i OFFSET 0) AS crowds) AS others,
+	difs_delete('raw:/promised') OFFSET 0) AS late}),
+	md5_hex($promised) . '|1920|100000', 'a value is right although its blocks have left the cache and its file has been deleted before it is used');
+$change = change(sub { digest('raw:/witness') });
+cmp_ok($change->{misses}, '>', 0, 'control: they had, as a copy of the file shows, which has the same blocks');
+
 # Off.
 restart_with('0');
 is_deeply(state_of(), { map { $_ => 0 } @columns }, 'a cache of size 0 is none');
 is(digest('raw:/large'), md5_hex($newer), 'files are read without it') for 1, 2;
+$cluster->sql("SELECT difs_put('raw:/huge', decode(repeat('00112233', 9 * 1024 * 1024), 'hex'))");
+is($cluster->sql("SELECT difs_get('raw:/huge') = decode(repeat('00112233', 9 * 1024 * 1024), 'hex')"), 't', 'a value that is read when it is used');
 servers_down();
 is(($cluster->sql_fails("SELECT difs_get('raw:/large')"))[0], '58030', 'control: from chunk servers');
+is($cluster->sql("SELECT length(difs_get('raw:/huge'))"), 36 * 1024 * 1024, 'the length of a huge value does not need its bytes');
+is(($cluster->sql_fails("SELECT $_"))[0], '58030', "but this does: $_") for "difs_get('raw:/huge')", "md5(difs_get('raw:/huge'))";
+my ($code, $output, $errors) = $node->psql('postgres', "SELECT difs_get('raw:/huge'); SELECT 'alive'", on_error_stop => 0);
+like($errors, qr/could not|cannot|no answer|not.*read/i, 'an error amid a result is reported');
+is($output, 'alive', 'and the session goes on');
 
 $cluster->stop;
 done_testing();

@@ -64,6 +64,8 @@ like($lines->[0], qr{slow difs_put "v:/b": \d+\.\d{3} ms, 0 bytes read, 2097152 
 like($lines->[1], qr{slow end of a transaction with 2 segments: .*\n.*It waited \d+\.\d{3} ms for segments to be stored; \d}, '  and what followed');
 $cluster->sql('SET difs.log_min_duration = 0', "SELECT count(*) FROM difs_read('v:/a', piece_size => $MIB)");
 is(scalar(grep { /slow read of a piece "v:\/a": .* 1048576 bytes read/ } @{ slow() }), 2, 'each piece of difs_read()');
+$cluster->sql("SELECT difs_put('v:/huge', convert_to(repeat('0123456789abcdef', 2 * $MIB + 1), 'UTF8'))", 'SET difs.log_min_duration = 0', "SELECT md5(difs_get('v:/huge'))");
+is(scalar(grep { /slow read of a value "v:\/huge": .* 33554448 bytes read/ } @{ slow() }), 1, 'the bytes of a huge value, which are read when it is used');
 $cluster->sql('SET difs.log_min_duration = 60000', $put->('c'), "SELECT length(difs_get('v:/c'))");
 is(scalar @{ slow() }, 0, 'control: what is quicker than the setting is not logged');
 
