@@ -265,7 +265,6 @@ reap_some(bool wait)
 	write_gathered();
 }
 
-/* So that the list stays short. */
 static void
 write_gathered(void)
 {
