@@ -104,6 +104,28 @@ SELECT difs_write('/own', 0, 'rolled back');
 ROLLBACK;
 SELECT version, size, segments FROM difs_versions('/own');
 
+-- what is kept of a cut segment is pending along with the new bytes: written early by a savepoint that is rolled back, it is written again
+BEGIN;
+SELECT difs_write('/own', 2000, 'outer');
+SAVEPOINT s;
+SELECT difs_get('/own', "offset" => 1990, length => 20) = substr(pattern('1', 6000), 1991, 10) || 'outer' || substr(pattern('1', 6000), 2006, 5) AS early;
+ROLLBACK TO s;
+SAVEPOINT s;
+SELECT difs_truncate('/own', 2500);
+ROLLBACK TO s;
+SELECT difs_truncate('/own', 4500);
+COMMIT;
+SELECT difs_get('/own') = substr(overlay(overlay(overlay(pattern('1', 6000) PLACING '333' FROM 3001) PLACING '6' FROM 11) PLACING 'outer' FROM 2001), 1, 4500) AS own;
+
+-- more rows than are written at once, of several files
+BEGIN;
+SELECT sum(difs_put('/many/' || i, pattern(i::text, 100000), parents => true)) AS made FROM generate_series(1, 9) i;
+SELECT difs_write('/many/' || i, 5000 * i, 'cut') AS version FROM generate_series(1, 9, 4) i;
+COMMIT;
+SELECT count(*) AS right FROM generate_series(1, 9) i
+WHERE difs_get('/many/' || i) = CASE WHEN i % 4 = 1 THEN overlay(pattern(i::text, 100000) PLACING 'cut' FROM 5000 * i + 1) ELSE pattern(i::text, 100000) END;
+SELECT difs_delete('/many', recursive => true) > 0 AS deleted;
+
 -- conditions
 SELECT difs_append('/log', 'x', if_version => 2);
 SELECT difs_append('/log', 'x', if_version => 0);

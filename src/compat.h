@@ -26,13 +26,15 @@
 #define pg_noreturn				pg_attribute_noreturn()
 #endif
 
-/* 17: proc numbers have a type and a name of their own */
+/* 17: proc numbers have a type and a name of their own, and numbers of transactions are kept elsewhere */
 #if PG_VERSION_NUM < 170000
 #define DIFS_MY_PROC_NUMBER		(MyProc->pgprocno)
 #define DIFS_PROC_BY_NUMBER(n)	(&ProcGlobal->allProcs[(n)])
+#define DIFS_MY_LXID			(MyProc->lxid)
 #else
 #define DIFS_MY_PROC_NUMBER		MyProcNumber
 #define DIFS_PROC_BY_NUMBER(n)	GetPGProcByNumber(n)
+#define DIFS_MY_LXID			(MyProc->vxid.lxid)
 #endif
 
 /* 17: a wait set belongs to a resource owner or, without one, lives as long as its process */

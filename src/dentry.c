@@ -18,6 +18,7 @@
 #include "utils/snapmgr.h"
 
 #include "src/change.h"
+#include "src/compat.h"
 #include "src/dentry.h"
 #include "src/perm.h"
 #include "src/report.h"
@@ -120,7 +121,7 @@ difs_dentry_insert(int64 parent, const char *name, int64 ino)
 	values[DIFS_DENTRY_PARENT - 1] = Int64GetDatum(parent);
 	values[DIFS_DENTRY_NAME - 1] = CStringGetTextDatum(name);
 	values[DIFS_DENTRY_INO - 1] = Int64GetDatum(ino);
-	return difs_row_insert_unless(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, values, NULL);
+	return difs_row_insert_missing(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, values, NULL);
 }
 
 void
@@ -137,10 +138,20 @@ difs_dentry_take_back(int64 parent, const char *name, int64 ino)
 bool
 difs_directory_enter(const DifsInode *directory)
 {
+	static struct
+	{
+		int64		ino;
+		LocalTransactionId transaction;
+		SubTransactionId subtransaction;
+	}			entered;		/* the last one that this process has found there, and when */
 	DifsInode	now;
 	bool		exists;
 
 	if (directory->own)
+		return true;
+	/* what that subtransaction has locked is locked until it ends */
+	if (entered.ino == directory->ino && entered.transaction == DIFS_MY_LXID &&
+		entered.subtransaction == GetCurrentSubTransactionId())
 		return true;
 
 	difs_inode_share(directory);
@@ -154,6 +165,12 @@ difs_directory_enter(const DifsInode *directory)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_CHANGED),
 				 errmsg("could not serialize access due to concurrent removal of a directory")));
+	if (exists)
+	{
+		entered.ino = directory->ino;
+		entered.transaction = DIFS_MY_LXID;
+		entered.subtransaction = GetCurrentSubTransactionId();
+	}
 	return exists;
 }
 

@@ -28,6 +28,7 @@ typedef struct Walk
 	int			strangers;		/* rows of other versions since the last one of ours, or jump */
 } Walk;
 
+static void encode(int64 ino, int32 from_version, const DifsExtent *extent, Datum *values, bool *nulls);
 static HeapTuple find(int64 ino, const DifsExtent *extent);
 static bool find_by_hint(const DifsVersion *version, int64 offset, int64 length, DifsExtent *extent);
 static bool covers(const DifsExtent *extent, int64 offset, int64 length);
@@ -45,6 +46,32 @@ difs_manifest_insert(int64 ino, int32 from_version, const DifsExtent *extent)
 	Datum		values[DIFS_MANIFEST_COLUMNS];
 	bool		nulls[DIFS_MANIFEST_COLUMNS] = {false};
 
+	encode(ino, from_version, extent, values, nulls);
+	difs_row_insert(DIFS_REL_MANIFEST, values, nulls);
+}
+
+void
+difs_manifest_insert_rows(int count, const DifsManifestRow *rows)
+{
+	for (int done = 0; done < count;)
+	{
+		Datum		values[DIFS_ROWS_AT_ONCE][DIFS_MANIFEST_COLUMNS];
+		bool		nulls[DIFS_ROWS_AT_ONCE][DIFS_MANIFEST_COLUMNS] = {{false}};
+		int			part = Min(count - done, DIFS_ROWS_AT_ONCE);
+
+		for (int i = 0; i < part; i++, done++)
+			encode(rows[done].ino, rows[done].from_version, rows[done].extent, values[i], nulls[i]);
+		if (part == 1)
+			difs_row_insert(DIFS_REL_MANIFEST, values[0], nulls[0]);
+		else
+			difs_rows_insert(DIFS_REL_MANIFEST, part, values[0], nulls[0]);
+	}
+}
+
+/* nulls come as false. */
+static void
+encode(int64 ino, int32 from_version, const DifsExtent *extent, Datum *values, bool *nulls)
+{
 	values[DIFS_MANIFEST_INO - 1] = Int64GetDatum(ino);
 	values[DIFS_MANIFEST_FILE_OFFSET - 1] = Int64GetDatum(extent->file_offset);
 	values[DIFS_MANIFEST_LENGTH - 1] = Int32GetDatum(extent->length);
@@ -57,8 +84,6 @@ difs_manifest_insert(int64 ino, int32 from_version, const DifsExtent *extent)
 	values[DIFS_MANIFEST_STORED_LENGTH - 1] = Int32GetDatum((int32) extent->stored.stored_length);
 	values[DIFS_MANIFEST_CODEC - 1] = Int16GetDatum(extent->stored.codec);
 	values[DIFS_MANIFEST_CRC - 1] = Int32GetDatum((int32) extent->stored.crc);
-
-	difs_row_insert(DIFS_REL_MANIFEST, values, nulls);
 }
 
 void

@@ -50,6 +50,7 @@ static int	entry_room = 0;
 static int	reaped_count = 0;	/* entries that are reaped and not written */
 static DifsClass staged_class;	/* of a segment that this transaction, or a part of it that was rolled back, has staged; replicas 0: none */
 
+static DifsPending *new_entry(int64 ino, int32 version);
 static void on_transaction(XactEvent event, void *arg);
 static void on_subtransaction(SubXactEvent event, SubTransactionId my, SubTransactionId parent, void *arg);
 static void settle_all(void);
@@ -57,7 +58,9 @@ static bool resume_statement_timeout(void);
 static void settle(int64 ino);
 static void reap(DifsPending *entry);
 static void reap_some(bool wait);
-static void write_row(DifsPending *entry);
+static void write_gathered(void);
+static void write_rows(int64 ino);
+static void write_staged(DifsPending *entry);
 static void drop_staged(DifsPending *entry);
 static void compact(void);
 static void want_unstage(void);
@@ -76,6 +79,32 @@ difs_pending_install(void)
 void
 difs_pending_add(int slot, int64 ino, int32 version, int64 file_offset, int32 length)
 {
+	DifsPending *entry = new_entry(ino, version);
+
+	entry->slot = slot;
+	entry->extent.file_offset = file_offset;
+	entry->extent.length = length;
+	if (difs_stream_is_kept(slot))
+	{
+		reap(entry);			/* so that it holds no pool memory */
+		entry_count -= entry->written == entry->level;
+	}
+}
+
+void
+difs_pending_share(int64 ino, int32 version, const DifsExtent *extent)
+{
+	DifsPending *entry = new_entry(ino, version);
+
+	entry->slot = -1;
+	entry->extent = *extent;
+	reaped_count++;
+	write_gathered();
+}
+
+static DifsPending *
+new_entry(int64 ino, int32 version)
+{
 	DifsPending *entry;
 
 	if (entry_count == entry_room)
@@ -89,17 +118,10 @@ difs_pending_add(int slot, int64 ino, int32 version, int64 file_offset, int32 le
 	}
 	entry = &entries[entry_count++];
 	memset(entry, 0, sizeof(*entry));
-	entry->slot = slot;
 	entry->ino = ino;
 	entry->version = version;
-	entry->extent.file_offset = file_offset;
-	entry->extent.length = length;
 	entry->level = GetCurrentTransactionNestLevel();
-	if (difs_stream_is_kept(slot))
-	{
-		reap(entry);			/* so that it holds no pool memory */
-		entry_count -= entry->written == entry->level;
-	}
+	return entry;
 }
 
 void
@@ -196,10 +218,7 @@ settle(int64 ino)
 		if (ino == 0 || entries[i].ino == ino)
 			reap(&entries[i]);
 	DIFS_FAULT("backend.settle.stored");
-	for (int i = 0; i < entry_count; i++)
-		if (ino == 0 || entries[i].ino == ino)
-			write_row(&entries[i]);
-	compact();
+	write_rows(ino);
 }
 
 /* What is to be staged is written at once, so that no more than one segment is in this process's memory. It stays there, though, if an inner
@@ -222,7 +241,7 @@ reap(DifsPending *entry)
 	entry->slot = -1;
 	reaped_count++;
 	if (!stored)
-		write_row(entry);
+		write_staged(entry);
 }
 
 /* This backend needs a slot or memory and shall not take another: reaps what has ended, or waits for the oldest. */
@@ -243,25 +262,54 @@ reap_some(bool wait)
 		any = entries[i].slot != -1;
 		reap(&entries[i]);
 	}
-	if (reaped_count < WRITE_BATCH)
-		return;
+	write_gathered();
+}
+
+static void
+write_gathered(void)
+{
+	if (reaped_count >= WRITE_BATCH)
+		write_rows(0);
+}
+
+/* Writes the rows of the reaped entries of one file, or (0) of all, together; and those that are staged one by one. */
+static void
+write_rows(int64 ino)
+{
+	DifsManifestRow *rows = palloc(sizeof(DifsManifestRow) * Max(reaped_count, 1));
+	int			level = GetCurrentTransactionNestLevel();
+	int			count = 0;
+
 	for (int i = 0; i < entry_count; i++)
-		if (entries[i].slot == -1)
-			write_row(&entries[i]);
+	{
+		DifsPending *entry = &entries[i];
+
+		if (entry->slot != -1 || entry->written != 0 || (ino != 0 && entry->ino != ino))
+			continue;
+		if (entry->staged != NULL)
+			write_staged(entry);
+		else
+			rows[count++] = (DifsManifestRow) {entry->ino, entry->version, &entry->extent};
+	}
+	difs_manifest_insert_rows(count, rows);
+	for (int i = 0; i < entry_count; i++)
+	{
+		DifsPending *entry = &entries[i];
+
+		if (entry->slot == -1 && entry->written == 0 && (ino == 0 || entry->ino == ino))
+			entry->written = level;
+	}
+	reaped_count -= count;
+	pfree(rows);
 	compact();
 }
 
 static void
-write_row(DifsPending *entry)
+write_staged(DifsPending *entry)
 {
-	if (entry->written != 0)
-		return;
-	if (entry->staged != NULL)
-	{
-		staged_class = entry->staged->class;
-		difs_staging_insert(entry->staged, &entry->extent.stored);
-		DIFS_FAULT("backend.staging.inserted");
-	}
+	staged_class = entry->staged->class;
+	difs_staging_insert(entry->staged, &entry->extent.stored);
+	DIFS_FAULT("backend.staging.inserted");
 	difs_manifest_insert(entry->ino, entry->version, &entry->extent);
 	entry->written = GetCurrentTransactionNestLevel();
 	reaped_count--;

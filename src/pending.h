@@ -15,6 +15,9 @@
  * (staging.h) with its manifest row; its bytes stay in this process as long as an
  * inner subtransaction that wrote them may be rolled back.
  *
+ * What a write keeps of a segment that it cuts is an entry as well, which has nothing
+ * to wait for: the rows of left part, new bytes and right part are then one record in WAL.
+ *
  * A rollback abandons what is still on its way: the streamer frees those slots,
  * and their segments are orphans, recognised by the xid in their headers.
  */
@@ -23,8 +26,13 @@
 
 #include "postgres.h"
 
+#include "src/version.h"
+
 /* Adds the segment in a slot that difs_stream_finish() has queued: bytes [file_offset, file_offset + length) of that version. */
 extern void difs_pending_add(int slot, int64 ino, int32 version, int64 file_offset, int32 length);
+
+/* Adds a part of a segment that is stored already, for the row of that version to be written together with those of what is new. */
+extern void difs_pending_share(int64 ino, int32 version, const DifsExtent *extent);
 
 /* Waits for this inode's segments and writes their manifest rows, so that scans see them. Cheap if there are none. */
 extern void difs_pending_settle(int64 ino);

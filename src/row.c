@@ -22,7 +22,8 @@
 #include "src/table.h"
 #include "src/writer.h"
 
-static void store(DifsWriter *writer, Datum *values, bool *nulls);
+static void store(DifsWriter *writer, TupleTableSlot *slot, const Datum *values, const bool *nulls);
+static bool insert_unless(DifsRelation table, DifsRelation index, Datum *values, bool *nulls, bool look);
 static void require_visible(DifsWriter *writer, ItemPointer tid);
 static bool insert_speculatively(DifsWriter *writer, List *arbiters);
 
@@ -31,7 +32,7 @@ difs_row_insert(DifsRelation table, Datum *values, bool *nulls)
 {
 	DifsWriter *writer = difs_writer_open(table, false);
 
-	store(writer, values, nulls);
+	store(writer, writer->slot, values, nulls);
 	table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL);
 	if (writer->info->ri_NumIndices > 0)
 		ExecInsertIndexTuples(writer->info, writer->slot, writer->estate, false, false, NULL, NIL, false);
@@ -40,8 +41,42 @@ difs_row_insert(DifsRelation table, Datum *values, bool *nulls)
 	difs_command_done();
 }
 
+/* As COPY does it: the rows of a page are one record in WAL. */
+void
+difs_rows_insert(DifsRelation table, int count, const Datum *values, const bool *nulls)
+{
+	DifsWriter *writer = difs_writer_open(table, false);
+	int			columns = RelationGetDescr(writer->table)->natts;
+	TupleTableSlot **slots = difs_writer_slots(writer, count);
+
+	for (int i = 0; i < count; i++)
+		store(writer, slots[i], values + i * columns, nulls + i * columns);
+	table_multi_insert(writer->table, slots, count, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < count; i++)
+	{
+		ExecInsertIndexTuples(writer->info, slots[i], writer->estate, false, false, NULL, NIL, false);
+		ExecClearTuple(slots[i]);
+	}
+	difs_writer_close(writer);
+
+	difs_command_done();
+}
+
 bool
 difs_row_insert_unless(DifsRelation table, DifsRelation index, Datum *values, bool *nulls)
+{
+	return insert_unless(table, index, values, nulls, true);
+}
+
+bool
+difs_row_insert_missing(DifsRelation table, DifsRelation index, Datum *values, bool *nulls)
+{
+	return insert_unless(table, index, values, nulls, false);
+}
+
+/* look: before the first attempt, too. Without, an attempt that meets the key leaves a dead row, but one that does not saves a descent. */
+static bool
+insert_unless(DifsRelation table, DifsRelation index, Datum *values, bool *nulls, bool look)
 {
 	DifsWriter *writer = difs_writer_open(table, true);
 	List	   *arbiters = list_make1_oid(difs_relation(index));
@@ -50,18 +85,19 @@ difs_row_insert_unless(DifsRelation table, DifsRelation index, Datum *values, bo
 	bool		inserted = false;
 
 	ItemPointerSetInvalid(&none);
-	store(writer, values, nulls);
+	store(writer, writer->slot, values, nulls);
 
 	while (!inserted)
 	{
 		CHECK_FOR_INTERRUPTS();
 
-		if (!ExecCheckIndexConstraints(writer->info, writer->slot, writer->estate, &conflict, &none, arbiters))
+		if (look && !ExecCheckIndexConstraints(writer->info, writer->slot, writer->estate, &conflict, &none, arbiters))
 		{
 			require_visible(writer, &conflict);
 			break;
 		}
 		inserted = insert_speculatively(writer, arbiters);
+		look = true;
 	}
 
 	difs_writer_close(writer);
@@ -193,9 +229,8 @@ difs_row_delete(DifsRelation table, HeapTuple tuple)
 
 /* The slot points at the values rather than copying them. */
 static void
-store(DifsWriter *writer, Datum *values, bool *nulls)
+store(DifsWriter *writer, TupleTableSlot *slot, const Datum *values, const bool *nulls)
 {
-	TupleTableSlot *slot = writer->slot;
 	TupleDesc	desc = RelationGetDescr(writer->table);
 
 	for (int i = 0; i < desc->natts; i++)

@@ -30,7 +30,9 @@ static void keep_inline(DifsSplice *splice, int64 from, int64 to);
 static bool goes_on(const DifsSplice *splice, int64 from, int64 to);
 static void cut(DifsSplice *splice, int64 from, int64 to);
 static void cut_row(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to);
+static void keep(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to);
 static void insert(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to, int64 at);
+static bool take_part(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to, int64 at, DifsExtent *taken);
 static void share_bytes(DifsSplice *splice, const char *path, const DifsVersion *from, int64 offset, int64 length, int64 at);
 static void let_go_held(DifsSplice *splice, int64 from, int64 to);
 static void put_segments(DifsSplice *splice, int64 at, const char *bytes, int64 length);
@@ -146,25 +148,48 @@ cut_row(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to)
 	difs_manifest_close(splice->made.ino, row, splice->made.version);
 	splice->made.segments--;
 	splice->covered -= row->length;
-	insert(splice, row, row->file_offset, Min(from, end), row->file_offset);
-	insert(splice, row, Max(to, row->file_offset), end, Max(to, row->file_offset));
+	keep(splice, row, row->file_offset, Min(from, end));
+	keep(splice, row, Max(to, row->file_offset), end);
 }
 
-/* The bytes of a row of any file that lie in [from, to) there become a row of this version; nothing if there are none. */
+/* The bytes of a row that lie in [from, to) stay where they are. What is left of rows that are cut is at most two, so it may be pending. */
+static void
+keep(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to)
+{
+	DifsExtent	part;
+
+	if (!take_part(splice, row, from, to, from, &part))
+		return;
+	difs_pending_share(splice->made.ino, splice->made.version, &part);
+}
+
+/* The bytes of a row of any file that lie in [from, to) there become a row of this version. */
 static void
 insert(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to, int64 at)
+{
+	DifsExtent	part;
+
+	if (!take_part(splice, row, from, to, at, &part))
+		return;
+	difs_manifest_insert(splice->made.ino, splice->made.version, &part);
+}
+
+/* Counts that part as one of this version; false if there are no bytes in it. */
+static bool
+take_part(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to, int64 at, DifsExtent *taken)
 {
 	DifsExtent	part = *row;
 
 	if (from >= to)
-		return;
+		return false;
 	part.file_offset = at;
 	part.length = (int32) (to - from);
 	part.segment_offset += (uint32) (from - row->file_offset);
-	difs_manifest_insert(splice->made.ino, splice->made.version, &part);
 	splice->made.segments++;
 	splice->made.extent = Max(splice->made.extent, part.length);
 	splice->covered += part.length;
+	*taken = part;
+	return true;
 }
 
 void

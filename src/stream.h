@@ -92,7 +92,7 @@ typedef struct DifsSlot
  *	NORMAL	   if its transaction has no other on its way, or waits for it: it is sent at once, or, while enough is on its way to keep
  *			   the servers busy, when the next answer has come (in the manner of Nagle's algorithm, RFC 896)
  *	PATIENT	   if its transaction goes on meanwhile: it is sent with the next that is not, when DIFS_LINGER_BYTES have come
- *			   together, or after DIFS_LINGER_MS
+ *			   together, or after DIFS_PATIENCE_MS
  *
  * The streamer's sleep says whom it is woken for: by those at least as urgent.
  */
@@ -107,12 +107,13 @@ typedef enum DifsStreamerSleep
 {
 	DIFS_STREAMER_AWAKE = 0,	/* nobody: it looks at the queue before it sleeps */
 	DIFS_STREAMER_AWAITS = DIFS_SEGMENT_URGENT,	/* enough is on its way; for DIFS_LINGER_MS at most */
-	DIFS_STREAMER_LINGERS = DIFS_SEGMENT_NORMAL,	/* patient segments are in the queue; the same */
+	DIFS_STREAMER_LINGERS = DIFS_SEGMENT_NORMAL,	/* patient segments are in the queue; for DIFS_PATIENCE_MS */
 	DIFS_STREAMER_SLEEPS = DIFS_SEGMENT_PATIENT
 } DifsStreamerSleep;
 
 #define DIFS_LINGER_MS		2
-#define DIFS_LINGER_BYTES	(64 * 1024)
+#define DIFS_PATIENCE_MS	8
+#define DIFS_LINGER_BYTES	(256 * 1024)
 
 /* What became of a segment: the part of a manifest row that the streamer knows. */
 typedef struct DifsStored

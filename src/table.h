@@ -96,11 +96,18 @@ extern void difs_scan_end(DifsScan *scan);
 /* Inserts a row; a violated unique key is PostgreSQL's own error (23505). nulls may be NULL: no column is null. */
 extern void difs_row_insert(DifsRelation table, Datum *values, bool *nulls);
 
+/* Inserts up to DIFS_ROWS_AT_ONCE rows, whose columns follow each other in values and nulls, with less WAL and work than one by one. */
+#define DIFS_ROWS_AT_ONCE	64
+extern void difs_rows_insert(DifsRelation table, int count, const Datum *values, const bool *nulls);
+
 /* Inserts a row unless one with the same key is there in the unique index named; waits for a concurrent inserter of
  * that key to end. False if there is one now. What INSERT … ON CONFLICT DO NOTHING does: in READ COMMITTED the active
  * snapshot may not see that row yet (difs_write_end(), difs_write_begin() takes one that does); REPEATABLE READ and
  * above: 40001 if the snapshot does not see it. */
 extern bool difs_row_insert_unless(DifsRelation table, DifsRelation index, Datum *values, bool *nulls);
+
+/* The same where the caller has just seen that there is no such row: tries before it looks. */
+extern bool difs_row_insert_missing(DifsRelation table, DifsRelation index, Datum *values, bool *nulls);
 
 /* Changes and removes a row that difs_row_lock() returned (or that this transaction made, or that is guarded by a lock on another). Columns
  * of unique keys cannot be changed. update, REPEATABLE READ and above: 40001 if it was changed since the snapshot. */

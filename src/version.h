@@ -85,6 +85,15 @@ typedef struct DifsExtent
 /* Writes one. */
 extern void difs_manifest_insert(int64 ino, int32 from_version, const DifsExtent *extent);
 
+/* The same for any number of rows, with less WAL and work than one by one. */
+typedef struct DifsManifestRow
+{
+	int64		ino;
+	int32		from_version;
+	const DifsExtent *extent;
+} DifsManifestRow;
+extern void difs_manifest_insert_rows(int count, const DifsManifestRow *rows);
+
 /* Ends one that difs_manifest_range() has found: it holds for versions below to_version only. REPEATABLE READ and above: 40001 if it
  * has changed since the snapshot. */
 extern void difs_manifest_close(int64 ino, const DifsExtent *extent, int32 to_version);

@@ -61,6 +61,20 @@ difs_writer_close(DifsWriter *writer)
 	*place = writer;
 }
 
+TupleTableSlot **
+difs_writer_slots(DifsWriter *writer, int count)
+{
+	MemoryContext caller = MemoryContextSwitchTo(writer->context);
+
+	if (writer->slots == NULL)
+		writer->slots = palloc(sizeof(TupleTableSlot *) * DIFS_ROWS_AT_ONCE);
+	for (; writer->slot_count < count; writer->slot_count++)
+		writer->slots[writer->slot_count] = MakeSingleTupleTableSlot(writer->slot->tts_tupleDescriptor,
+																	 table_slot_callbacks(writer->table));
+	MemoryContextSwitchTo(caller);
+	return writer->slots;
+}
+
 static DifsWriter *
 take_kept(DifsRelation table, bool speculative, Relation rel)
 {

@@ -25,11 +25,16 @@ typedef struct DifsWriter
 	ResultRelInfo *info;		/* its indexes are open between open and close only */
 	Oid		   *index_oids;
 	TupleTableSlot *slot;
+	TupleTableSlot **slots;		/* for several rows at once: slot_count of them, NULL until they are wanted */
+	int			slot_count;
 	uint64		changes;		/* heard of when it was opened */
 } DifsWriter;
 
 /* Opens and locks the table; speculative: for ON CONFLICT. After an error it goes with the current memory context. */
 extern DifsWriter *difs_writer_open(DifsRelation table, bool speculative);
+
+/* Empty slots for count rows; whoever fills them clears them. */
+extern TupleTableSlot **difs_writer_slots(DifsWriter *writer, int count);
 
 /* The lock stays until the end of the transaction. */
 extern void difs_writer_close(DifsWriter *writer);

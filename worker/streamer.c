@@ -106,7 +106,7 @@ is_due(TimestampTz now)
 {
 	static TimestampTz lingers_since = 0;
 	bool		due = difs_stream_take_hurry(difs_streamer_database) ||
-		(lingers_since != 0 && TimestampDifferenceExceeds(lingers_since, now, DIFS_LINGER_MS));
+		(lingers_since != 0 && TimestampDifferenceExceeds(lingers_since, now, DIFS_PATIENCE_MS));
 
 	if (due || difs_stream_queue_empty(difs_streamer_database))
 		lingers_since = 0;
@@ -120,7 +120,7 @@ rest(void)
 {
 	static bool answered = true;	/* something has come since it last waited for answers */
 	DifsStreamerSleep sleep = DIFS_STREAMER_SLEEPS;
-	bool		lingers;
+	long		limit_ms;
 
 	if (answered && difs_dispatch_awaits())
 		sleep = DIFS_STREAMER_AWAITS;
@@ -128,8 +128,13 @@ rest(void)
 		sleep = DIFS_STREAMER_LINGERS;
 	pg_atomic_write_u32(&difs_streamer_database->streamer_sleep, sleep);
 	pg_memory_barrier();
-	lingers = sleep != DIFS_STREAMER_SLEEPS || !difs_stream_queue_empty(difs_streamer_database);
+	if (sleep == DIFS_STREAMER_AWAITS)
+		limit_ms = DIFS_LINGER_MS;
+	else if (sleep == DIFS_STREAMER_LINGERS || !difs_stream_queue_empty(difs_streamer_database))
+		limit_ms = DIFS_PATIENCE_MS;
+	else
+		limit_ms = difs_dispatch_idle() ? IDLE_TICK_MS : TICK_MS;
 	if (pg_atomic_read_u32(&difs_streamer_database->queue_hurries) == 0 && !difs_dispatch_hurries())
-		answered = difs_outlets_wait(lingers ? DIFS_LINGER_MS : difs_dispatch_idle() ? IDLE_TICK_MS : TICK_MS);
+		answered = difs_outlets_wait(limit_ms);
 	pg_atomic_write_u32(&difs_streamer_database->streamer_sleep, DIFS_STREAMER_AWAKE);
 }
