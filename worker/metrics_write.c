@@ -132,14 +132,16 @@ copy_entry(int index, View *view)
 	return true;
 }
 
-#define EACH_VIEW(view) (const View *view = views; view < views + view_count; view++)
+#define foreach_view(view) for (const View *view = views; view < views + view_count; view++)
+/* clang-format off */
 #define OF(view) {"database", (view)->entry->name}
+/* clang-format on */
 
 /* One value for each database. */
 #define PER_DATABASE(page, kind, name, help, expression) \
 	do { \
 		family(page, kind, name, help); \
-		for EACH_VIEW(view) \
+		foreach_view(view) \
 			difs_metrics_sample(page, DIFS_LABELS(OF(view)), (double) (expression)); \
 	} while (0)
 
@@ -181,7 +183,7 @@ write_stream(DifsMetricsPage *page)
 	for (int i = 0; i < lengthof(counts); i++)
 	{
 		family(page, COUNTER, counts[i].name, counts[i].help);
-		for EACH_VIEW(view)
+		foreach_view(view)
 			if (view->counters != NULL)
 				difs_metrics_sample(page, DIFS_LABELS(OF(view)), read_count(&view->counters->streamer[counts[i].count]) * counts[i].unit);
 	}
@@ -212,13 +214,13 @@ write_sampled(DifsMetricsPage *page)
 	PER_DATABASE(page, GAUGE, "difs_sample_timestamp_seconds", "When difs_block_groups and what follows were counted, as Unix time; 0: never.",
 				 unix_time(view->entry->sample.taken));
 	family(page, GAUGE, "difs_block_groups", "Block groups by state.");
-	for EACH_VIEW(view)
+	foreach_view(view)
 		for (int i = 0; i < lengthof(states) && view->entry->sample.taken != 0; i++)
 			difs_metrics_sample(page, DIFS_LABELS(OF(view), {"state", states[i]}), view->entry->sample.count[i]);
 	for (int i = 0; i < lengthof(counts); i++)
 	{
 		family(page, GAUGE, counts[i].name, counts[i].help);
-		for EACH_VIEW(view)
+		foreach_view(view)
 			if (view->entry->sample.taken != 0)
 				difs_metrics_sample(page, DIFS_LABELS(OF(view)), view->entry->sample.count[counts[i].count]);
 	}
@@ -226,11 +228,13 @@ write_sampled(DifsMetricsPage *page)
 				 view->entry->sample.doomed_since == 0 ? 0 : Max(0, GetCurrentTimestamp() - view->entry->sample.doomed_since) / 1e6);
 }
 
+/* clang-format off */
 static double duty_rounds(const DifsDutyState *state) { return state->round; }
 static double duty_running(const DifsDutyState *state) { return state->ended_round != state->round; }
 static double duty_failed(const DifsDutyState *state) { return state->problem[0] != '\0'; }
 static double duty_started(const DifsDutyState *state) { return state->round == 0 ? 0 : unix_time(state->started); }
 static double duty_ended(const DifsDutyState *state) { return state->ended_round == 0 ? 0 : unix_time(state->ended); }
+/* clang-format on */
 
 static void
 write_duties(DifsMetricsPage *page)
@@ -246,11 +250,12 @@ static void
 write_duty_family(DifsMetricsPage *page, Kind kind, const char *name, const char *help, double (*of) (const DifsDutyState *))
 {
 	family(page, kind, name, help);
-	for EACH_VIEW(view)
+	foreach_view(view)
 		for (int i = 0; i < DIFS_DUTIES; i++)
 			difs_metrics_sample(page, DIFS_LABELS(OF(view), {"duty", difs_duties[i].name}), of(&view->entry->duties[i]));
 }
 
+/* clang-format off */
 static double server_up(const DifsSharedServer *server) { return server->alive; }
 static double server_active(const DifsSharedServer *server) { return server->accepts_groups; }
 static double server_capacity(const DifsSharedServer *server) { return server->capacity_bytes; }
@@ -259,6 +264,7 @@ static double server_free(const DifsSharedServer *server) { return server->free_
 static double server_syncs(const DifsSharedServer *server) { return server->syncs; }
 static double server_sync_time(const DifsSharedServer *server) { return server->sync_us / 1e6; }
 static double server_seen(const DifsSharedServer *server) { return unix_time(server->last_seen); }
+/* clang-format on */
 
 static void
 write_servers(DifsMetricsPage *page)
@@ -277,7 +283,7 @@ static void
 write_server_family(DifsMetricsPage *page, Kind kind, const char *name, const char *help, double (*of) (const DifsSharedServer *))
 {
 	family(page, kind, name, help);
-	for EACH_VIEW(view)
+	foreach_view(view)
 		for (int i = 0; i < DIFS_MAX_SERVERS; i++)
 		{
 			const DifsSharedServer *server = &view->entry->servers[i];
@@ -303,7 +309,7 @@ write_request_family(DifsMetricsPage *page, const char *name, const char *help, 
 {
 	if (name != NULL)
 		family(page, COUNTER, name, help);
-	for EACH_VIEW(view)
+	foreach_view(view)
 		for (int i = 0; i < DIFS_MAX_SERVERS && view->counters != NULL; i++)
 		{
 			const DifsSharedServer *server = &view->entry->servers[i];
