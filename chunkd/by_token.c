@@ -136,7 +136,7 @@ sign_receipt(DifsRequest *request)
 		.raw_length = segment->raw_length,
 		.stored_length = segment->stored_length,
 		.crc = segment->crc,
-		.codec = segment->codec
+		.codec = segment->codec,
 	};
 
 	memcpy(receipt.key_id, token->key_id, DIFS_KEY_ID_SIZE);

@@ -123,7 +123,7 @@ answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t
 		.payload_length = piece_length + remaining,
 		.request = request->frame.request,
 		.message = request->frame.message | DIFS_WIRE_REPLY,
-		.status = (uint8_t) status
+		.status = (uint8_t) status,
 	};
 
 	if (control_length > 0)

@@ -67,7 +67,7 @@ difs_greeting_attached(DifsConnection *connection, const DifsError *error)
 	difs_log(DIFS_LOG_INFO, "connection %s authenticated: cluster %s, epoch %llu%s", connection->label, cluster,
 			 (unsigned long long) connection->epoch,
 			 connection->by_token ? ", by token" :
-			 difs_tenant_obeys(connection->tenant, connection) ? "" : ", may only read");
+			 (difs_tenant_obeys(connection->tenant, connection) ? "" : ", may only read"));
 	if (connection->by_token)
 		memset(&status, 0, sizeof(status));
 	else

@@ -73,7 +73,7 @@ difs_group_put(DifsRequest *request)
 		.segment = request->segment.segment,
 		.xid = request->segment.xid,
 		.stored_length = request->segment.stored_length,
-		.flags = DIFS_ENTRY_PENDING
+		.flags = DIFS_ENTRY_PENDING,
 	});
 	group->queued_bytes += size;
 	group->queued_puts++;

@@ -118,7 +118,7 @@ collect_targets(Delete *deletion)
 		.live_bytes = group->live_bytes,
 		.dead_bytes = group->dead_bytes,
 		.entries_crc = deletion->file->map.entries_crc,
-		.incomplete = deletion->file->map.incomplete
+		.incomplete = deletion->file->map.incomplete,
 	};
 	STAILQ_FOREACH(request, &deletion->requests, next)
 	{
@@ -146,7 +146,7 @@ add_target(Delete *deletion, const DifsListEntry *entry, DifsRequest *request)
 		.flags = entry->flags | DIFS_LIST_DEAD,
 		.position = map->fd >= 0 ? difs_index_map_position(map, entry->segment) : 0,
 		.segment = entry->segment,
-		.request = request
+		.request = request,
 	};
 }
 

@@ -98,7 +98,7 @@ difs_group_mend(DifsGroup *group)
 		.live_bytes = group->live_bytes,
 		.dead_bytes = group->dead_bytes,
 		.entries_crc = mend->file->map.entries_crc,
-		.incomplete = mend->file->map.incomplete
+		.incomplete = mend->file->map.incomplete,
 	};
 	difs_job_start(&server->pool, DIFS_LANE_WRITE, &mend->job, mend_run, mend_done);
 }
@@ -183,7 +183,7 @@ find_place(Mend *mend, DifsIndex *index)
 	mend->entry = (DifsListEntry) {
 		.segment = segment->segment,
 		.xid = segment->xid,
-		.stored_length = segment->stored_length
+		.stored_length = segment->stored_length,
 	};
 	for (uint32_t i = 0; i < map->count; i++)
 	{
@@ -227,7 +227,7 @@ write_record(Mend *mend)
 	struct iovec vector[3] = {
 		{request->control, packed_size},
 		{request->payload, stored_length},
-		{(void *) (uintptr_t) zeros, difs_record_size(stored_length) - packed_size - stored_length}
+		{(void *) (uintptr_t) zeros, difs_record_size(stored_length) - packed_size - stored_length},
 	};
 
 	difs_record_pack(&request->segment, mend->file->header.salt, offset, offset, request->control);

@@ -195,7 +195,7 @@ reply(DifsRequest *request, const DifsGroupPull *pull)
 		.segments = atomic_load(&pull->segments),
 		.bytes = atomic_load(&pull->bytes),
 		.total = atomic_load(&pull->total),
-		.damaged = atomic_load(&pull->damaged)
+		.damaged = atomic_load(&pull->damaged),
 	};
 	uint8_t		control[64];
 
@@ -206,7 +206,7 @@ static void
 reply_there(DifsRequest *request, const DifsGroup *group)
 {
 	DifsPullProgress progress = {
-		.segments = group->live_segments, .bytes = group->live_bytes, .total = group->live_bytes, .done = true
+		.segments = group->live_segments, .bytes = group->live_bytes, .total = group->live_bytes, .done = true,
 	};
 	uint8_t		control[64];
 

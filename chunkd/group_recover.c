@@ -152,7 +152,7 @@ walk_records(Walk *walk)
 			.xid = segment.xid,
 			.offset = offset,
 			.stored_length = segment.stored_length,
-			.flags = segment.dead ? DIFS_LIST_DEAD : 0
+			.flags = segment.dead ? DIFS_LIST_DEAD : 0,
 		});
 		if (!segment.dead && walk->unreadable_at < offset + difs_record_size(segment.stored_length))
 		{
@@ -287,7 +287,7 @@ add_place(Walk *walk, uint64_t offset, uint64_t end)
 	walk->places[walk->place_count++] = (DifsListEntry) {
 		.offset = offset,
 		.stored_length = length > UINT32_MAX ? UINT32_MAX : (uint32_t) length,
-		.flags = DIFS_LIST_DAMAGED
+		.flags = DIFS_LIST_DAMAGED,
 	};
 }
 

@@ -202,7 +202,7 @@ check_own(VerifyAll *verify)
 	difs_log(DIFS_LOG_ERROR, "group %016llx: %s", (unsigned long long) verify->file->header.group, error.text);
 	verify->candidates[verify->bad_count++] = (DifsListEntry) {
 		.stored_length = DIFS_GROUP_HEADER_SIZE,
-		.flags = DIFS_LIST_DAMAGED
+		.flags = DIFS_LIST_DAMAGED,
 	};
 	if (!index_right)
 	{

@@ -8,7 +8,7 @@ static const int lane_limit[DIFS_LANES] = {
 	[DIFS_LANE_WRITE] = 1000000,
 	[DIFS_LANE_READ] = 8,
 	[DIFS_LANE_SLOW] = 3,
-	[DIFS_LANE_PULL] = 2
+	[DIFS_LANE_PULL] = 2,
 };
 
 static void start_waiting(DifsPool *pool, DifsLane lane);

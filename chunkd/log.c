@@ -19,7 +19,7 @@ static const char *log_name = "difsd";
 static const char *const level_names[] = {
 	[DIFS_LOG_INFO] = "info",
 	[DIFS_LOG_WARNING] = "warning",
-	[DIFS_LOG_ERROR] = "error"
+	[DIFS_LOG_ERROR] = "error",
 };
 
 void

@@ -118,7 +118,7 @@ write_request_counters(const DifsServer *server, DifsMetricsPage *page)
 	}			families[] = {
 		{"difsd_request_errors_total", "Requests that were answered with an error, by message.", offsetof(DifsRequestCounts, errors)},
 		{"difsd_received_bytes_total", "Payload of requests, by message.", offsetof(DifsRequestCounts, received_bytes)},
-		{"difsd_sent_bytes_total", "Payload of answers, by message.", offsetof(DifsRequestCounts, sent_bytes)}
+		{"difsd_sent_bytes_total", "Payload of answers, by message.", offsetof(DifsRequestCounts, sent_bytes)},
 	};
 	char		word[32];
 
@@ -209,7 +209,7 @@ count_groups(const DifsServer *server, Totals *totals)
 		{
 			const DifsGroup *group = tenant->groups[i];
 
-			*(group->failed ? &totals->failed : group->sealed ? &totals->sealed : &totals->open) += 1;
+			*(group->failed ? &totals->failed : (group->sealed ? &totals->sealed : &totals->open)) += 1;
 			totals->segments += group->live_segments;
 			totals->live_bytes += group->live_bytes;
 			totals->dead_bytes += group->dead_bytes;

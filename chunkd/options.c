@@ -76,7 +76,7 @@ enum
 	OPTION_EXIT_WITH_STDIN,
 	OPTION_MAX_CONNECTIONS,
 	OPTION_VERSION,
-	OPTION_HELP
+	OPTION_HELP,
 };
 
 static const struct option long_options[] = {
@@ -99,7 +99,7 @@ static const struct option long_options[] = {
 	{"max-connections", required_argument, NULL, OPTION_MAX_CONNECTIONS},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{"help", no_argument, NULL, OPTION_HELP},
-	{NULL, 0, NULL, 0}
+	{NULL, 0, NULL, 0},
 };
 
 static bool take_option(int option, const char *value, DifsOptions *options);
@@ -259,7 +259,7 @@ static bool
 parse_tls(const char *text, DifsOptions *options)
 {
 	static const char *const words[] = {
-		[DIFS_TLS_OPTIONAL] = "optional", [DIFS_TLS_REQUIRED] = "required", [DIFS_TLS_MUTUAL] = "mutual"
+		[DIFS_TLS_OPTIONAL] = "optional", [DIFS_TLS_REQUIRED] = "required", [DIFS_TLS_MUTUAL] = "mutual",
 	};
 
 	for (int policy = DIFS_TLS_OPTIONAL; policy <= DIFS_TLS_MUTUAL; policy++)

@@ -153,7 +153,7 @@ make_item(const DifsListEntry *entry, int number)
 	return (DifsPullItem) {
 		.entry = *entry,
 		.sources = entry->flags & (DIFS_LIST_DEAD | DIFS_LIST_DAMAGED) ? 0 : 1U << number,
-		.settled = (entry->flags & DIFS_LIST_DEAD) != 0
+		.settled = (entry->flags & DIFS_LIST_DEAD) != 0,
 	};
 }
 
@@ -197,7 +197,7 @@ take(void *context, DifsPullItem *item, DifsSegment *segment, uint8_t *packed, c
 	size_t		packed_size = difs_segment_packed_size(segment->stored_length);
 	struct iovec vector[] = {
 		{packed, packed_size},
-		{(void *) (uintptr_t) payload, segment->stored_length}
+		{(void *) (uintptr_t) payload, segment->stored_length},
 	};
 
 	difs_record_pack(segment, pull->file->header.salt, pull->file_bytes, DIFS_GROUP_HEADER_SIZE, packed);

@@ -58,7 +58,7 @@ static const Handler handlers[] = {
 	[DIFS_MESSAGE_VERIFY] = {handle_verify, false},
 	[DIFS_MESSAGE_PULL] = {handle_pull, true},
 	[DIFS_MESSAGE_VERIFY_GROUP] = {handle_verify_group, false},
-	[DIFS_MESSAGE_MEND] = {handle_mend, true}
+	[DIFS_MESSAGE_MEND] = {handle_mend, true},
 };
 
 void

@@ -174,7 +174,7 @@ difs_store_disk_create(int directory_fd)
 		.remove = disk_remove,
 		.sync = disk_sync,
 		.free_space = disk_free_space,
-		.destroy = disk_destroy
+		.destroy = disk_destroy,
 	};
 	return &disk->store;
 }

@@ -220,7 +220,7 @@ difs_store_memory_create(void)
 		.remove = memory_remove,
 		.sync = memory_sync,
 		.free_space = memory_free_space,
-		.destroy = memory_destroy
+		.destroy = memory_destroy,
 	};
 	return &memory->store;
 }

@@ -168,7 +168,7 @@ difs_tenant_list(const DifsTenant *tenant, uint64_t after, uint8_t *out)
 			.epoch = group->epoch,
 			.file_bytes = group->file_bytes,
 			.live_bytes = group->live_bytes,
-			.state = group->failed ? DIFS_GROUP_FAILED : group->sealed ? DIFS_GROUP_SEALED : DIFS_GROUP_OPEN
+			.state = group->failed ? DIFS_GROUP_FAILED : (group->sealed ? DIFS_GROUP_SEALED : DIFS_GROUP_OPEN),
 		};
 
 		if (!group->dropping)
@@ -195,7 +195,7 @@ difs_tenant_status(const DifsTenant *tenant, DifsServerStatus *status)
 		.gets = server->gets,
 		.syncs = server->syncs,
 		.sync_us = server->sync_us,
-		.tier = server->options->tier
+		.tier = server->options->tier,
 	};
 	memcpy(status->claim, tenant->claim, DIFS_CLAIM_SIZE);
 	memcpy(status->storage, server->options->storage, DIFS_UUID_SIZE);

@@ -14,9 +14,9 @@ difs_batch_put(DifsBatch *batch, const char *path, const void *data, size_t leng
 	char		octal[16];
 	Parameter	parameters[7] = {
 		TEXT(path), BYTES(data != NULL ? data : "", length),
-		with->create_only ? TEXT("0") : with->if_version != 0 ? NUMBER(with->if_version) : TEXT(NULL),
+		with->create_only ? TEXT("0") : (with->if_version != 0 ? NUMBER(with->if_version) : TEXT(NULL)),
 		BOOLEAN(with->parents),
-		TEXT(with->media_type), TEXT(NULL), with->mtime_us != NULL ? NUMBER(*with->mtime_us) : TEXT(NULL)
+		TEXT(with->media_type), TEXT(NULL), with->mtime_us != NULL ? NUMBER(*with->mtime_us) : TEXT(NULL),
 	};
 	bool		attributes = with->media_type != NULL || with->mode != NULL || with->mtime_us != NULL;
 

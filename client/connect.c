@@ -74,7 +74,7 @@ fill_in(DifsOptions *options)
 	if (options->max_memory < MIN_MEMORY)
 		options->max_memory = MIN_MEMORY;
 	if (options->threads <= 0)
-		options->threads = processors < 1 ? 1 : processors > 4 ? 4 : (int) processors;
+		options->threads = processors < 1 ? 1 : (processors > 4 ? 4 : (int) processors);
 	if (options->direct_from == 0)
 		options->direct_from = DEFAULT_DIRECT_FROM;
 }

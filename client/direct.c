@@ -53,7 +53,7 @@ direct_prepare(DifsClient *client, size_t segment_size, bool stored)
 	if (client->tasks != NULL && client->task_room >= segment_size && client->task_room <= 2 * segment_size && client->task_stored >= stored)
 		return true;
 	free_tasks(client);
-	count = count < 1 ? 1 : count > MAX_TASKS ? MAX_TASKS : count;
+	count = count < 1 ? 1 : (count > MAX_TASKS ? MAX_TASKS : count);
 	client->tasks = calloc(count, sizeof(Task));
 	if (client->tasks == NULL)
 		return client_fail(client, DIFS_STATUS_MEMORY, "out of memory");
@@ -160,6 +160,6 @@ direct_place(Task *task, const char *servers, const void *token, size_t token_le
 bool
 direct_fail(DifsClient *client, const Task *task, const char *path)
 {
-	return client_fail(client, task->error.code == DIFS_ERROR_FULL ? DIFS_STATUS_NO_SPACE : task->error.code == DIFS_ERROR_CORRUPT ? DIFS_STATUS_CORRUPT :
-					   task->error.code == DIFS_ERROR_MEMORY ? DIFS_STATUS_MEMORY : DIFS_STATUS_SERVER, "\"%s\": %s", path, task->error.text);
+	return client_fail(client, task->error.code == DIFS_ERROR_FULL ? DIFS_STATUS_NO_SPACE : (task->error.code == DIFS_ERROR_CORRUPT ? DIFS_STATUS_CORRUPT :
+					   (task->error.code == DIFS_ERROR_MEMORY ? DIFS_STATUS_MEMORY : DIFS_STATUS_SERVER)), "\"%s\": %s", path, task->error.text);
 }

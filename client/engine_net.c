@@ -171,7 +171,7 @@ send_request(Network *network, int number)
 	}
 	size += difs_token_use_pack(task->token, difs_conn_session(conn), network->control + size);
 	frame.control_length = (uint32_t) size;
-	difs_conn_send(conn, &frame, network->control, task->kind == TASK_GET ? NULL : task->level == 0 ? task->raw : task->stored);
+	difs_conn_send(conn, &frame, network->control, task->kind == TASK_GET ? NULL : (task->level == 0 ? task->raw : task->stored));
 	request->sent = true;
 }
 

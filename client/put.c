@@ -113,7 +113,7 @@ put_value(DifsClient *client, const char *path, const void *data, size_t length,
 		return false;
 	result = client_query(client, true, "SELECT difs_put($1::text, $2::bytea, $3, $4::boolean)", 4,
 						  (Parameter[]) {TEXT(path), BYTES(data != NULL ? data : "", length),
-						  options->create_only ? TEXT("0") : options->if_version != 0 ? NUMBER(options->if_version) : TEXT(NULL),
+						  options->create_only ? TEXT("0") : (options->if_version != 0 ? NUMBER(options->if_version) : TEXT(NULL)),
 						  BOOLEAN(options->parents)});
 	done = result != NULL;
 	if (done && version != NULL)

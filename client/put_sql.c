@@ -87,7 +87,7 @@ publish(DifsClient *client, const char *path, const char *part, const DifsPutOpt
 {
 	PGresult   *result = client_query(client, true, "SELECT difs_copy($1::text, $2::text, if_version => $3)", 3,
 									  (Parameter[]) {TEXT(part), TEXT(path),
-									  options->create_only ? TEXT("0") : options->if_version != 0 ? NUMBER(options->if_version) : TEXT(NULL)});
+									  options->create_only ? TEXT("0") : (options->if_version != 0 ? NUMBER(options->if_version) : TEXT(NULL))});
 
 	if (result == NULL)
 		return false;

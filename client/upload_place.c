@@ -27,7 +27,7 @@ upload_place(Upload *up, Task *task, bool anew)
 	if (anew || up->places == NULL || row < 0 || row >= PQntuples(up->places))
 	{
 		int64_t		left = up->size >= 0 && !anew ? (up->size - task->number * (int64_t) up->segment_size + up->segment_size - 1) / up->segment_size : PLACES;
-		int			count = anew ? 1 : left < 1 ? 1 : left > PLACES ? PLACES : (int) left;
+		int			count = anew ? 1 : (left < 1 ? 1 : (left > PLACES ? PLACES : (int) left));
 
 		/* of a stream nobody knows how long it will be: the first places are few */
 		if (up->size < 0 && task->number < PLACES)

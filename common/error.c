@@ -101,7 +101,7 @@ utf8_length(const unsigned char *at)
 		return at[0] >= 0x20 && at[0] != 0x7f ? 1 : 0;
 	if (at[0] < 0xc2 || at[0] > 0xf4)
 		return 0;
-	length = at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+	length = at[0] < 0xe0 ? 2 : (at[0] < 0xf0 ? 3 : 4);
 	for (size_t i = 1; i < length; i++)
 	{
 		if ((at[i] & 0xc0) != 0x80)

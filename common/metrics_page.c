@@ -214,7 +214,7 @@ is_utf8(const char *text)
 
 	while (*at != '\0')
 	{
-		int			more = *at < 0x80 ? 0 : *at >= 0xc2 && *at < 0xe0 ? 1 : (*at & 0xf0) == 0xe0 ? 2 : *at >= 0xf0 && *at < 0xf5 ? 3 : -1;
+		int			more = *at < 0x80 ? 0 : (*at >= 0xc2 && *at < 0xe0 ? 1 : ((*at & 0xf0) == 0xe0 ? 2 : (*at >= 0xf0 && *at < 0xf5 ? 3 : -1)));
 		unsigned	first = *at;
 
 		if (more < 0)

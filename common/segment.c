@@ -26,7 +26,7 @@ enum
 	AT_CODEC = 54,
 	AT_FORMAT = 55,
 	AT_RESERVED64 = 56,
-	AT_BLOCK_CRC = DIFS_SEGMENT_HEADER_SIZE
+	AT_BLOCK_CRC = DIFS_SEGMENT_HEADER_SIZE,
 };
 
 static bool check_values(const uint8_t *packed, const DifsSegment *segment, DifsError *error);

@@ -14,7 +14,7 @@ enum
 	AT_MESSAGE = 16,
 	AT_STATUS = 17,
 	AT_RESERVED = 18,
-	AT_CRC = 20
+	AT_CRC = 20,
 };
 
 static uint32_t frame_crc(const uint8_t *header, const uint8_t *control, uint32_t control_length);

@@ -128,8 +128,8 @@ difs_access_parse(const char *privileges)
 
 	for (const char *letter = privileges; *letter != '\0'; letter++)
 	{
-		int			bit = *letter == 'r' ? DIFS_MAY_READ : *letter == 'w' ? DIFS_MAY_WRITE :
-			*letter == 'x' ? DIFS_MAY_SEARCH : 0;
+		int			bit = *letter == 'r' ? DIFS_MAY_READ : (*letter == 'w' ? DIFS_MAY_WRITE :
+			(*letter == 'x' ? DIFS_MAY_SEARCH : 0));
 
 		if (bit == 0)
 			may = -1;

@@ -116,7 +116,7 @@ read_journal(int32 volume, const Cursor *since, int32 max, ReturnSetInfo *result
 	Oid			types[] = {INT4OID, INT8OID, XID8OID, INT4OID, INT4OID};
 	Datum		values[] = {
 		Int32GetDatum(volume), Int64GetDatum(since->epoch), FullTransactionIdGetDatum(FullTransactionIdFromU64(since->xid)),
-		Int32GetDatum(since->seq), Int32GetDatum(max)
+		Int32GetDatum(since->seq), Int32GetDatum(max),
 	};
 	Relation	table = difs_table_open(DIFS_REL_JOURNAL, AccessShareLock);
 	Oid			owner = table->rd_rel->relowner;

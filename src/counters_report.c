@@ -30,7 +30,7 @@ enum IoColumn
 	IO_MOST,
 	IO_HISTOGRAM,
 	IO_SINCE,
-	IO_COLUMNS
+	IO_COLUMNS,
 };
 
 enum StreamerColumn
@@ -50,7 +50,7 @@ enum StreamerColumn
 	STREAMER_WAITED,
 	STREAMER_STORING,
 	STREAMER_SINCE,
-	STREAMER_COLUMNS
+	STREAMER_COLUMNS,
 };
 
 static const char *const operations[DIFS_IO_KINDS] = {[DIFS_IO_GET] = "get", [DIFS_IO_PUT] = "put", [DIFS_IO_CALL] = "call"};

@@ -28,7 +28,7 @@ enum DuColumn
 	DU_FILES,
 	DU_DIRECTORIES,
 	DU_SYMLINKS,
-	DU_COLUMNS
+	DU_COLUMNS,
 };
 
 typedef struct Totals

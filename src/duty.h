@@ -24,7 +24,7 @@ enum DifsRepairResult
 {
 	DIFS_REPAIR_COPIED,
 	DIFS_REPAIR_DROPPED,
-	DIFS_REPAIR_MOVED			/* by rebalancing */
+	DIFS_REPAIR_MOVED,			/* by rebalancing */
 };
 
 /* And one of the scrub. */
@@ -36,7 +36,7 @@ enum DifsScrubResult
 	DIFS_SCRUB_MENDED,
 	DIFS_SCRUB_LOST,			/* segments without a good copy */
 	DIFS_SCRUB_UNREACHABLE,		/* copies of block groups that could not be read */
-	DIFS_SCRUB_RESULTS
+	DIFS_SCRUB_RESULTS,
 };
 
 /* When the next round is to begin, as the settings of this process and the last round say, in the past too; DT_NOEND: when it is wanted. */

@@ -33,7 +33,7 @@ enum KeeperColumn
 	KEEPER_TOTAL,
 	KEEPER_NEXT,
 	KEEPER_RESULTS,
-	KEEPER_COLUMNS
+	KEEPER_COLUMNS,
 };
 
 static Datum results_of(const DifsDutyState *state);

@@ -271,7 +271,7 @@ static const DifsCheck checks[] = {
 		"SELECT 'trash ' || t.id || ' (' || t.path || ')', 'inode ' || t.ino || CASE WHEN i.ino IS NULL THEN ' does not exist'"
 		" ELSE ' has a name' END FROM difs.discarded t LEFT JOIN difs.inode i ON i.ino = t.ino"
 		" WHERE i.ino IS NULL OR EXISTS (SELECT FROM difs.dentry d WHERE d.ino = t.ino)",
-	"Delete the row of difs.discarded."}
+	"Delete the row of difs.discarded."},
 };
 /* clang-format on */
 

@@ -44,7 +44,7 @@ enum InventoryColumn
 	INVENTORY_SETTLED,			/* its transaction is older than all that anybody can see */
 	INVENTORY_PROBLEM,
 	INVENTORY_XID,
-	INVENTORY_COLUMNS
+	INVENTORY_COLUMNS,
 };
 
 typedef struct Inventory
@@ -125,7 +125,7 @@ static const DifsCheck checks[] = {
 		" AND NOT EXISTS (SELECT FROM difs.manifest m WHERE m.segment = i.segment)"
 		" AND NOT EXISTS (SELECT FROM difs.upload u WHERE u.xid = i.xid)"
 		" AND EXISTS (SELECT FROM difs.block_group g WHERE g.id = i.block_group AND i.server = ANY (g.members))",
-	"The keeper collects it; difs_collect() does so at once."}
+	"The keeper collects it; difs_collect() does so at once."},
 };
 
 static TupleDesc make_desc(void);

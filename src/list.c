@@ -44,7 +44,7 @@ enum ListColumn
 	LIST_MODE,
 	LIST_OWNER,
 	LIST_MTIME,
-	LIST_COLUMNS
+	LIST_COLUMNS,
 };
 
 typedef struct Listing

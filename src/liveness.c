@@ -319,7 +319,7 @@ read_versions(PossibleScan *possible, bool copies, const int32 *versions, int co
 		DifsContentRows rows = {
 			.number = own ? number(possible, DIFS_VERSION_VERSION) : DIFS_OF_COPY,
 			.base = number(possible, DIFS_VERSION_BASE),
-			.version = number(possible, map_ino != -1 ? DIFS_VERSION_MAP_VERSION : DIFS_VERSION_VERSION)
+			.version = number(possible, map_ino != -1 ? DIFS_VERSION_MAP_VERSION : DIFS_VERSION_VERSION),
 		};
 		bool		gone = own && (contains(versions, count, 0) || contains(versions, count, rows.number));
 

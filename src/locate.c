@@ -43,7 +43,7 @@ enum LocateColumn
 	LOCATE_SERVERS,
 	LOCATE_TOKEN,
 	LOCATE_DATA,
-	LOCATE_COLUMNS
+	LOCATE_COLUMNS,
 };
 
 typedef struct Locating

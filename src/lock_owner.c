@@ -136,7 +136,7 @@ next_lock(DifsScan *scan, OwnerLock *lock, HeapTuple *row)
 			.ino = DatumGetInt64(values[DIFS_LOCK_INO - 1]),
 			.offset = DatumGetInt64(values[DIFS_LOCK_OFFSET - 1]),
 			.behind = DatumGetInt64(values[DIFS_LOCK_BEHIND - 1]),
-			.exclusive = DatumGetBool(values[DIFS_LOCK_EXCLUSIVE - 1])
+			.exclusive = DatumGetBool(values[DIFS_LOCK_EXCLUSIVE - 1]),
 		};
 		lock->owner = TextDatumGetCString(values[DIFS_LOCK_OWNER - 1]);
 		lock->expires = DatumGetTimestampTz(values[DIFS_LOCK_EXPIRES - 1]);

@@ -76,7 +76,7 @@ apply_clause(const char *specification, const char **rest, int32 mode, bool dire
 
 		for (at++; bits(*at, mode, directory) >= 0; at++)
 			given |= bits(*at, mode, directory) & mask;
-		mode = action == '+' ? mode | given : action == '-' ? mode & ~given : (mode & ~mask) | given;
+		mode = action == '+' ? mode | given : (action == '-' ? mode & ~given : (mode & ~mask) | given);
 		action = *at;
 	}
 	*rest = at;

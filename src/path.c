@@ -27,7 +27,7 @@ enum
 {
 	WALK_FOLLOW = 1,			/* a symbolic link at the end, too */
 	WALK_WHOLE_PARENT = 2,		/* read the parent's inode */
-	WALK_LOOK = 4				/* no errors: found says it */
+	WALK_LOOK = 4,				/* no errors: found says it */
 };
 
 static char *take_volume(DifsPath *path, char *copy);

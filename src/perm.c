@@ -117,7 +117,7 @@ difs_perm_require(const DifsInode *inode, int wanted, const char *path)
 	if (missing == 0)
 		return;
 	deny(path, psprintf("Role \"%s\" may not %s this %s.", user_name(),
-						(missing & DIFS_MAY_READ) ? "read" : (missing & DIFS_MAY_WRITE) ? "write to" : "search",
+						(missing & DIFS_MAY_READ) ? "read" : ((missing & DIFS_MAY_WRITE) ? "write to" : "search"),
 						inode->kind == DIFS_KIND_DIRECTORY ? "directory" : "file"));
 }
 

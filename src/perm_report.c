@@ -21,7 +21,7 @@ enum AccessColumn
 	ACCESS_ROLE,
 	ACCESS_PRIVILEGES,
 	ACCESS_INHERITED,
-	ACCESS_COLUMNS
+	ACCESS_COLUMNS,
 };
 
 static void add_row(ReturnSetInfo *result, const char *kind, Oid role, int may, int inherited);

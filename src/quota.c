@@ -371,7 +371,7 @@ difs_quota_drop(PG_FUNCTION_ARGS)
 								" FROM difs.quota WHERE volume OPERATOR(pg_catalog.=) $1",
 								2, (int64[]) {id, volume.root}, false, lengthof(left), left);
 		volume.accounting = left[0] == 0 ? DIFS_ACCOUNTING_NONE :
-			left[1] == 0 ? DIFS_ACCOUNTING_VOLUME : DIFS_ACCOUNTING_TREES;
+			(left[1] == 0 ? DIFS_ACCOUNTING_VOLUME : DIFS_ACCOUNTING_TREES);
 		difs_volume_store(volume_row, &volume);
 	}
 	difs_write_end();

@@ -168,7 +168,7 @@ difs_receipts_next(DifsReceiptScan *scan, int64 *number, DifsStored *stored)
 			.raw_length = (uint32) column(scan, row, DIFS_RECEIPT_RAW_LENGTH),
 			.stored_length = (uint32) column(scan, row, DIFS_RECEIPT_STORED_LENGTH),
 			.crc = (uint32) column(scan, row, DIFS_RECEIPT_CRC),
-			.codec = (uint8) column(scan, row, DIFS_RECEIPT_CODEC)
+			.codec = (uint8) column(scan, row, DIFS_RECEIPT_CODEC),
 		};
 
 		if (row_number == scan->last)

@@ -27,7 +27,7 @@ enum StateColumn
 	STATE_COPIED,
 	STATE_DROPPED,
 	STATE_PROBLEM,
-	STATE_COLUMNS
+	STATE_COLUMNS,
 };
 
 static void require_superuser(void);

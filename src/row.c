@@ -175,7 +175,7 @@ difs_row_lock_newest(DifsRelation table, HeapTuple *tuple, bool wait)
 		elog(ERROR, "unexpected result of locking a row of \"%s\": %d", RelationGetRelationName(rel), (int) result);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
-	return result == TM_Ok ? DIFS_ROW_LOCKED : result == TM_WouldBlock ? DIFS_ROW_BUSY : DIFS_ROW_GONE;
+	return result == TM_Ok ? DIFS_ROW_LOCKED : (result == TM_WouldBlock ? DIFS_ROW_BUSY : DIFS_ROW_GONE);
 }
 
 /* The indexes are opened only if the new version needs entries in them, which it hardly ever does: keys stay, so

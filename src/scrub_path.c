@@ -38,7 +38,7 @@ enum
 	ROW_STORED_LENGTH,
 	ROW_CRC,
 	ROW_MEMBERS,
-	ROW_NAMES
+	ROW_NAMES,
 };
 
 #define SCRUB_COLUMNS	5
@@ -140,7 +140,7 @@ scrub_staged(ReturnSetInfo *result, HeapTuple row, TupleDesc desc, const DifsMen
 	Datum		values[SCRUB_COLUMNS] = {
 		SPI_getbinval(row, desc, ROW_PATH, &null),
 		SPI_getbinval(row, desc, ROW_VERSION, &null),
-		SPI_getbinval(row, desc, ROW_SEGMENT, &null)
+		SPI_getbinval(row, desc, ROW_SEGMENT, &null),
 	};
 	bool		nulls[SCRUB_COLUMNS] = {[3] = true};
 

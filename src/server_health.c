@@ -27,7 +27,7 @@ enum HealthColumn
 	HEALTH_SYNCS,
 	HEALTH_SYNC,
 	HEALTH_PROBLEM,
-	HEALTH_COLUMNS
+	HEALTH_COLUMNS,
 };
 
 static int	copy_servers(DifsSharedServer *copies);

@@ -64,7 +64,7 @@ static const struct config_enum_entry staging_modes[] = {
 	{"never", DIFS_STAGING_NEVER, false},
 	{"auto", DIFS_STAGING_AUTO, false},
 	{"always", DIFS_STAGING_ALWAYS, false},
-	{NULL, 0, false}
+	{NULL, 0, false},
 };
 
 static const struct config_enum_entry tls_modes[] = {
@@ -72,13 +72,13 @@ static const struct config_enum_entry tls_modes[] = {
 	{"require", DIFS_TLS_REQUIRE, false},
 	{"verify-ca", DIFS_TLS_VERIFY_CA, false},
 	{"verify-full", DIFS_TLS_VERIFY_FULL, false},
-	{NULL, 0, false}
+	{NULL, 0, false},
 };
 
 static const struct config_enum_entry atime_modes[] = {
 	{"off", DIFS_ATIME_OFF, false},
 	{"relatime", DIFS_ATIME_RELATIME, false},
-	{NULL, 0, false}
+	{NULL, 0, false},
 };
 
 static void define_fixed_at_start(void);
@@ -395,7 +395,7 @@ define_of_session(void)
 static void
 assign_scrub_interval(int interval_s, void *extra)
 {
-	difs_scrub_pause_ms = interval_s == 0 ? 0 : interval_s >= 1200 ? 60000 : Max(interval_s * 50, 1000);
+	difs_scrub_pause_ms = interval_s == 0 ? 0 : (interval_s >= 1200 ? 60000 : Max(interval_s * 50, 1000));
 }
 
 static const char *

@@ -57,7 +57,7 @@ difs_splice_begin(DifsSplice *splice, const DifsWalk *walk, DifsInode *inode, in
 		memset(&splice->old, 0, sizeof(splice->old));
 	splice->made = (DifsVersion) {
 		.ino = inode->ino, .version = number, .size = splice->old.size, .base = number,
-		.extent = walk->volume.segment_size, .map_ino = inode->ino, .map_version = number, .author = GetUserId()
+		.extent = walk->volume.segment_size, .map_ino = inode->ino, .map_version = number, .author = GetUserId(),
 	};
 	from = Min(from, splice->old.size);
 	to = Min(to, splice->old.size);

@@ -42,7 +42,7 @@ enum StatColumn
 	STAT_CTIME,
 	STAT_BTIME,
 	STAT_VOLUME,
-	STAT_COLUMNS
+	STAT_COLUMNS,
 };
 
 static TupleDesc stat_row_type(FunctionCallInfo fcinfo);

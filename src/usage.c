@@ -268,7 +268,7 @@ difs_own_usage(PG_FUNCTION_ARGS)
 	for (int i = 0; i < change_count; i++)
 	{
 		Datum		values[] = {
-			Int64GetDatum(changes[i].root), Int64GetDatum(changes[i].bytes), Int64GetDatum(changes[i].files)
+			Int64GetDatum(changes[i].root), Int64GetDatum(changes[i].bytes), Int64GetDatum(changes[i].files),
 		};
 		bool		nulls[lengthof(values)] = {false};
 

@@ -43,7 +43,7 @@ difs_volume_policy(FunctionCallInfo fcinfo, DifsVolume *volume)
 	if (!PG_ARGISNULL(3) || !PG_ARGISNULL(4))
 	{
 		int			level = !PG_ARGISNULL(4) ? PG_GETARG_INT32(4) : Max(volume->compression_level, 1);
-		const char *compression = !PG_ARGISNULL(3) ? text_to_cstring(PG_GETARG_TEXT_PP(3)) : level == 0 ? "none" : "zstd";
+		const char *compression = !PG_ARGISNULL(3) ? text_to_cstring(PG_GETARG_TEXT_PP(3)) : (level == 0 ? "none" : "zstd");
 
 		volume->compression_level = stored_level(compression, level);
 	}

@@ -204,7 +204,7 @@ settle(DifsDoomedBatch *batch, uint64 xid)
 		Oid			types[] = {INT8OID, INT4OID, PG_LSNOID, TIMESTAMPTZOID};
 		char		nulls[] = "    ";
 		Datum		values[] = {
-			Int64GetDatum(item->ino), difs_doomed_item_version(item, &nulls[1]), LSNGetDatum(lsn), TimestampTzGetDatum(now)
+			Int64GetDatum(item->ino), difs_doomed_item_version(item, &nulls[1]), LSNGetDatum(lsn), TimestampTzGetDatum(now),
 		};
 
 		if (item->settled || !difs_horizon_passed(&batch->horizon, item->xid))

@@ -114,7 +114,7 @@ difs_doomed_gather_rows(DifsDoomedBatch *batch, DifsDoomedItem *item, DifsLivene
 	int			limit = DIFS_DOOMED_ROWS - batch->row_count;
 	Datum		values[] = {
 		Int64GetDatum(item->ino), Int64GetDatum(item->after_offset), Int32GetDatum(item->after_version),
-		Int32GetDatum(limit), Int32GetDatum(release->first), Int32GetDatum(release->last)
+		Int32GetDatum(limit), Int32GetDatum(release->first), Int32GetDatum(release->last),
 	};
 
 	if (release->first > release->last)

@@ -330,7 +330,7 @@ remember(int32 server, const Copy *copy)
 	Oid			types[] = {INT4OID, INT8OID, INT8OID, INT8OID};
 	Datum		values[] = {
 		Int32GetDatum(server), Int64GetDatum((int64) copy->entry.group), Int64GetDatum((int64) copy->entry.file_bytes),
-		Int64GetDatum((int64) copy->entry.live_bytes)
+		Int64GetDatum((int64) copy->entry.live_bytes),
 	};
 
 	if (!difs_duty_begin())

@@ -267,7 +267,7 @@ finish_part(Part *part, bool last)
 {
 	const DifsVersion *version = &part->version;
 	Datum		values[] = {
-		Int64GetDatum(version->ino), Int32GetDatum(version->version), Int32GetDatum((int32) (part->rows - part->runs))
+		Int64GetDatum(version->ino), Int32GetDatum(version->version), Int32GetDatum((int32) (part->rows - part->runs)),
 	};
 
 	if (last)

@@ -36,7 +36,7 @@ difs_embedded_start(int index, const char *listen, pid_t *pid, int *link, DifsEr
 	char	   *arguments[MAX_ARGUMENTS] = {
 		program_path(), "--name", difs_shared->local[index].name, "--data", difs_embedded_path(index, ""), "--listen", (char *) listen,
 		"--key-file", difs_settings_key_file(), "--tier", "disk", "--address-file", difs_embedded_path(index, ".address"),
-		"--exit-with-stdin", NULL
+		"--exit-with-stdin", NULL,
 	};
 
 	add_tls(arguments);

@@ -28,7 +28,7 @@ void
 difs_job_begin(DifsJob *job, DifsTask task)
 {
 	DifsCreateGroup create = {
-		.group = job->group.id, .epoch = difs_keeper_database->epoch, .capacity = job->group.capacity_bytes
+		.group = job->group.id, .epoch = difs_keeper_database->epoch, .capacity = job->group.capacity_bytes,
 	};
 	DifsMessage message;
 	uint8		control[32];

@@ -42,7 +42,7 @@ difs_group_rows_seal(uint64 group, bool sizes_known, uint64 segments, uint64 byt
 {
 	Oid			types[] = {INT8OID, INT8OID, INT8OID};
 	Datum		values[] = {
-		Int64GetDatum((int64) group), Int64GetDatum((int64) segments), Int64GetDatum((int64) bytes)
+		Int64GetDatum((int64) group), Int64GetDatum((int64) segments), Int64GetDatum((int64) bytes),
 	};
 	char		nulls[] = {' ', sizes_known ? ' ' : 'n', sizes_known ? ' ' : 'n'};
 

@@ -171,7 +171,7 @@ write_stream(DifsMetricsPage *page)
 		{DIFS_STREAMER_BYTES, "difs_stream_stored_bytes_total", "Bytes of these segments, each counted once.", 1},
 		{DIFS_STREAMER_FAILED, "difs_stream_failed_total", "Segments that could not be stored: their transactions failed, or they were staged.", 1},
 		{DIFS_STREAMER_WAITED_US, "difs_stream_waiting_seconds_total", "Time that stored segments had waited for their last try.", 1e-6},
-		{DIFS_STREAMER_STORING_US, "difs_stream_storing_seconds_total", "Time of these tries, until all copies were durable.", 1e-6}
+		{DIFS_STREAMER_STORING_US, "difs_stream_storing_seconds_total", "Time of these tries, until all copies were durable.", 1e-6},
 	};
 
 	PER_DATABASE(page, GAUGE, "difs_stream_queued", "Segments that wait to be sent.", view->stream.queued);
@@ -205,10 +205,10 @@ write_sampled(DifsMetricsPage *page)
 		{DIFS_SAMPLED_LOST_SEGMENTS, "difs_lost_segments", "Segments of which the scrub has found no good copy."},
 		{DIFS_SAMPLED_BAD_COPIES, "difs_bad_copies", "Bad copies of segments that the last scrub of each block group has found."},
 		{DIFS_SAMPLED_MENDED_COPIES, "difs_mended_copies", "How many of these were mended."},
-		{DIFS_SAMPLED_DOOMED, "difs_doomed", "Deleted contents that have not been collected."}
+		{DIFS_SAMPLED_DOOMED, "difs_doomed", "Deleted contents that have not been collected."},
 	};
 	static const char *const states[] = {
-		[DIFS_SAMPLED_GROUPS_OPEN] = "open", [DIFS_SAMPLED_GROUPS_SEALED] = "sealed", [DIFS_SAMPLED_GROUPS_REPAIRING] = "repairing"
+		[DIFS_SAMPLED_GROUPS_OPEN] = "open", [DIFS_SAMPLED_GROUPS_SEALED] = "sealed", [DIFS_SAMPLED_GROUPS_REPAIRING] = "repairing",
 	};
 
 	PER_DATABASE(page, GAUGE, "difs_sample_timestamp_seconds", "When difs_block_groups and what follows were counted, as Unix time; 0: never.",

@@ -84,7 +84,7 @@ difs_place_one(const DifsClass *class, uint64 capacity_bytes, const DifsSharedSe
 			   const int32 *others, int other_count, int32 *chosen, DifsError *problem)
 {
 	DifsCandidates candidates = {
-		.capacity_bytes = capacity_bytes, .servers = servers, .load = load, .count = count, .members = others, .member_count = other_count
+		.capacity_bytes = capacity_bytes, .servers = servers, .load = load, .count = count, .members = others, .member_count = other_count,
 	};
 	DifsPlaced	placed;
 

@@ -39,7 +39,7 @@ enum CandidateColumn
 	CANDIDATE_FREE_BYTES,
 	CANDIDATE_OPEN_GROUPS,
 	CANDIDATE_MEMBER,
-	CANDIDATE_COLUMNS
+	CANDIDATE_COLUMNS,
 };
 
 static ArrayType *call(const DifsClass *class, const DifsCandidates *candidates, const DifsPlaced *placed);

@@ -183,7 +183,7 @@ find_candidates(const Load *from, const Load *to, double limit, uint64 *ids, dou
 {
 	Oid			types[] = {INT4OID, INT4OID, FLOAT8OID};
 	Datum		values[] = {
-		Int32GetDatum(from->server.id), Int32GetDatum(to->server.id), Float8GetDatum(limit)
+		Int32GetDatum(from->server.id), Int32GetDatum(to->server.id), Float8GetDatum(limit),
 	};
 	int			count;
 

@@ -209,7 +209,7 @@ request(DifsConn *conn, DifsMessage message, const uint8 *control, uint32 contro
 {
 	static uint64 last_request = 0;
 	DifsFrame	frame = {
-		.control_length = control_length, .request = ++last_request, .message = message
+		.control_length = control_length, .request = ++last_request, .message = message,
 	};
 	int64		deadline_ms = difs_link_clock_ms() + difs_server_timeout;
 

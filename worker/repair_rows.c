@@ -64,7 +64,7 @@ difs_repair_rows_generation(const DifsSealedGroup *group, uint64 generation)
 	Oid			types[] = {INT8OID, INT8OID, INT8OID, INT4ARRAYOID};
 	Datum		values[] = {
 		Int64GetDatum((int64) group->id), Int64GetDatum((int64) generation), Int64GetDatum((int64) group->generation),
-		members_datum(group->member, group->members)
+		members_datum(group->member, group->members),
 	};
 
 	execute("UPDATE difs.block_group SET generation = $2 WHERE id = $1 AND generation = $3 AND members = $4 AND state = 'sealed'",
@@ -196,7 +196,7 @@ note(uint64 group, int32 server, DifsVerdict verdict)
 {
 	Oid			types[] = {INT8OID, INT4OID, TEXTOID};
 	Datum		values[] = {
-		Int64GetDatum((int64) group), Int32GetDatum(server), CStringGetTextDatum(difs_verdict_name(verdict))
+		Int64GetDatum((int64) group), Int32GetDatum(server), CStringGetTextDatum(difs_verdict_name(verdict)),
 	};
 
 	execute("INSERT INTO difs.missing (block_group, server, reason, found) VALUES ($1, $2, $3, pg_catalog.now()) "

@@ -41,7 +41,7 @@ difs_verdict_name(DifsVerdict verdict)
 		[DIFS_COPY_LOST] = "lost",
 		[DIFS_COPY_ABSENT] = "absent",
 		[DIFS_COPY_FAILED] = "failed",
-		[DIFS_COPY_SHORT] = "short"
+		[DIFS_COPY_SHORT] = "short",
 	};
 
 	return names[verdict];

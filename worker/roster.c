@@ -141,7 +141,7 @@ announce_one(const DifsLocalServer *local)
 	Oid			types[] = {TEXTOID, TEXTOID, INT4OID, UUIDOID};
 	Datum		values[] = {
 		CStringGetTextDatum(local->name), CStringGetTextDatum(local->host), Int32GetDatum(local->port),
-		UUIDPGetDatum((pg_uuid_t *) local->storage)
+		UUIDPGetDatum((pg_uuid_t *) local->storage),
 	};
 
 	SPI_execute_with_args("UPDATE difs.server SET host = $2, port = $3, storage = $4 "

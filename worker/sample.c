@@ -24,7 +24,7 @@ static const char *const columns[DIFS_SAMPLED_COUNTS] = {
 	[DIFS_SAMPLED_LOST_SEGMENTS] = "lost_segments",
 	[DIFS_SAMPLED_BAD_COPIES] = "bad_copies",
 	[DIFS_SAMPLED_MENDED_COPIES] = "mended_copies",
-	[DIFS_SAMPLED_DOOMED] = "doomed"
+	[DIFS_SAMPLED_DOOMED] = "doomed",
 };
 
 static void read_row(HeapTuple row, TupleDesc desc, DifsSample *sample);

@@ -259,7 +259,7 @@ write_copy(uint64 group, const DifsScrubCopy *copy)
 	Oid			types[] = {INT8OID, INT4OID, INT8OID, INT4OID, INT4OID};
 	Datum		values[] = {
 		Int64GetDatum((int64) group), Int32GetDatum(copy->server), Int64GetDatum(copy->bytes),
-		Int32GetDatum(copy->bad), Int32GetDatum(copy->mended)
+		Int32GetDatum(copy->bad), Int32GetDatum(copy->mended),
 	};
 
 	SPI_execute_with_args("INSERT INTO difs.scrub AS old (block_group, server, scrubbed, bytes, bad, mended) "

@@ -56,7 +56,7 @@ open_beneath(const char *directory, const char *name)
 {
 	struct open_how how = {
 		.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
 	};
 	int			base = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int			opened;

@@ -234,7 +234,7 @@ report(CURLcode code, long status, bool again)
 				errdetail("It has changed since, or sends nothing but all of it."));
 	if (code == CURLE_HTTP_RETURNED_ERROR)
 		ereport(ERROR,
-				errcode(again ? ERRCODE_CONNECTION_FAILURE : status == 404 || status == 410 ? DIFS_ERRCODE_NO_FILE : DIFS_ERRCODE_IO),
+				errcode(again ? ERRCODE_CONNECTION_FAILURE : (status == 404 || status == 410 ? DIFS_ERRCODE_NO_FILE : DIFS_ERRCODE_IO)),
 				errmsg("the source answers with HTTP status %ld", status));
 	if (code == CURLE_OK || code == CURLE_WRITE_ERROR)
 		ereport(ERROR,

@@ -193,7 +193,7 @@ read_batch(const DifsClass *class, int64 after)
 	Oid			types[] = {INT4OID, TEXTOID, INT8OID, INT4OID, INT8OID};
 	Datum		values[] = {
 		Int32GetDatum(class->replicas), CStringGetTextDatum(class->tier), Int64GetDatum(after),
-		Int32GetDatum(BATCH_SEGMENTS), Int64GetDatum(class->placement)
+		Int32GetDatum(BATCH_SEGMENTS), Int64GetDatum(class->placement),
 	};
 	int64		bytes = 0;
 
@@ -315,7 +315,7 @@ static void
 update_rows(int64 segment, const DifsStored *stored)
 {
 	Datum		values[] = {
-		Int64GetDatum(segment), Int64GetDatum((int64) stored->segment), Int64GetDatum((int64) stored->group)
+		Int64GetDatum(segment), Int64GetDatum((int64) stored->segment), Int64GetDatum((int64) stored->group),
 	};
 
 	execute("UPDATE difs.manifest SET segment = $2, block_group = $3 WHERE segment = $1", 3, values);

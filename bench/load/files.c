@@ -41,7 +41,7 @@ const Operation file_operations[] = {
 	FILES("rename", ACCESS_ONCE, run_rename),
 	FILES("list", ACCESS_RANDOM, run_list),
 	FILES("delete", ACCESS_ONCE, run_delete),
-	{0}
+	{0},
 };
 
 static void

@@ -21,7 +21,7 @@ static void run_loopback(Client *client, int64_t object);
 
 const Operation loopback_operations[] = {
 	{"files", "loopback", ACCESS_RANDOM, loopback_open, run_loopback, NULL, NULL},
-	{0}
+	{0},
 };
 
 typedef struct Sending

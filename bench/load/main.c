@@ -139,7 +139,7 @@ parse_options(int argc, char **argv)
 		{"objects", required_argument, NULL, 'n'}, {"count", required_argument, NULL, 'c'},
 		{"seconds", required_argument, NULL, 't'}, {"clients", required_argument, NULL, 'j'},
 		{"batch", required_argument, NULL, 'a'}, {"warm", required_argument, NULL, 'r'},
-		{"check", no_argument, NULL, 'k'}, {"no-directory-sync", no_argument, NULL, 'y'}, {0}
+		{"check", no_argument, NULL, 'k'}, {"no-directory-sync", no_argument, NULL, 'y'}, {0},
 	};
 	int			letter;
 

@@ -58,7 +58,7 @@ const Operation statement_operations[] = {
 			  " JOIN bench.inode USING (ino) WHERE parent = $1 ORDER BY name", "P"),
 	STATEMENT("rows", "delete", ACCESS_ONCE, "WITH gone AS (DELETE FROM bench.dentry WHERE parent = $1 AND name = $2 RETURNING ino)"
 			  " DELETE FROM bench.inode USING gone WHERE inode.ino = gone.ino", "Pn"),
-	{0}
+	{0},
 };
 /* clang-format on */
 

@@ -18,7 +18,7 @@ const Operation stream_operations[] = {
 	{"lo", "import", ACCESS_NEW, stream_open, run_lo_import, NULL, NULL},
 	{"lo", "read", ACCESS_RANDOM, stream_open, run_lo_read, NULL, NULL},
 	{"difs", "read", ACCESS_RANDOM, stream_open, run_difs_read, NULL, NULL},
-	{0}
+	{0},
 };
 
 static void

@@ -22,7 +22,7 @@ const Option bench_options[] = {
 	{'t', "seconds", "N", "of each of the three turns (1)"},
 	{276, "size", "SIZE", "of the values (4k and 1M)"},
 	{277, "in", "PATH", "directory, or volume:/, to do it in (/)"},
-	{0}
+	{0},
 };
 
 static bool compare(Bench *bench, Doing doing, size_t size, const char *value, const int64_t *first, double (*rates)[TURNS]);
@@ -155,7 +155,7 @@ median(const double *values)
 	double		low = values[0] < values[1] ? values[0] : values[1];
 	double		high = values[0] < values[1] ? values[1] : values[0];
 
-	return values[2] < low ? low : values[2] > high ? high : values[2];
+	return values[2] < low ? low : (values[2] > high ? high : values[2]);
 }
 
 /* What the figures hang on. */

@@ -13,7 +13,7 @@
 const Way bench_ways[WAYS] = {
 	{"difs", "SELECT difs_put(%s || '/' || $1::int8, $2)", "SELECT difs_get(%s || '/' || $1::int8)", false},
 	{"large object", "SELECT lo_from_bytea($1::oid, $2)", "SELECT lo_get($1::oid)", true},
-	{"bytea", "INSERT INTO %s VALUES ($1::int8, $2)", "SELECT data FROM %s WHERE id = $1::int8", false}
+	{"bytea", "INSERT INTO %s VALUES ($1::int8, $2)", "SELECT data FROM %s WHERE id = $1::int8", false},
 };
 
 static void *work(void *argument);

@@ -22,13 +22,13 @@ const Option get_options[] = {
 	{273, "range", "OFFSET[:LENGTH]", "a part of the file"},
 	{274, "sync", NULL, "sync files to disk"},
 	{275, "dry-run", NULL, "only say what would be done"},
-	{0}
+	{0},
 };
 
 const Option cat_options[] = {
 	{272, "version", "N", "an old version"},
 	{273, "range", "OFFSET[:LENGTH]", "a part of the file"},
-	{0}
+	{0},
 };
 
 typedef struct Getting

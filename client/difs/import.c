@@ -20,13 +20,13 @@ const Option import_options[] = {
 	{277, "from-bytea", NULL, "a column of a table; PATH-EXPRESSION is SQL over its rows"},
 	{270, "exclude", "PATTERN", "of a directory: leave out what matches"},
 	{275, "dry-run", NULL, "only say what would be done"},
-	{0}
+	{0},
 };
 
 const Option export_options[] = {
 	{270, "exclude", "PATTERN", "leave out what matches"},
 	{275, "dry-run", NULL, "only say what would be done"},
-	{0}
+	{0},
 };
 
 /* What is imported row by row: each row is a source, a path and what the server is to do. */
@@ -72,11 +72,11 @@ run_import(int argc, char **argv)
 		}
 	argv += optind;
 	argc -= optind;
-	if (large_objects + bytea > 1 || argc != (large_objects ? 1 : bytea ? 3 : 2))
+	if (large_objects + bytea > 1 || argc != (large_objects ? 1 : (bytea ? 3 : 2)))
 		return complain_usage("what from, and where to?");
 	connect_database();
-	return large_objects ? import_large_objects(argv[0], dry_run) : bytea ? import_bytea(argv[0], argv[1], argv[2], dry_run) :
-		import_directory(argv[0], argv[1], dry_run);
+	return large_objects ? import_large_objects(argv[0], dry_run) : (bytea ? import_bytea(argv[0], argv[1], argv[2], dry_run) :
+		import_directory(argv[0], argv[1], dry_run));
 }
 
 static int

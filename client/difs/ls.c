@@ -13,18 +13,18 @@ const Option ls_options[] = {
 	{'l', "long", NULL, "mode, owner, size, time, version"},
 	{'R', "recursive", NULL, "all that is below"},
 	{'d', "directory", NULL, "the directory itself, not what is in it"},
-	{0}
+	{0},
 };
 
 const Option tree_options[] = {
 	{'d', "directories", NULL, "directories only"},
 	{'l', "levels", "N", "as deep as that"},
-	{0}
+	{0},
 };
 
 const Option du_options[] = {
 	{'s', "summarize", NULL, "only the sum"},
-	{0}
+	{0},
 };
 
 /* A listing in the making. */

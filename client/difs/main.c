@@ -50,7 +50,7 @@ const Command commands[] = {
 	{"import", run_import, "[OPTION]... LOCAL-DIRECTORY PATH\n[OPTION]... --from-large-objects PATH\n[OPTION]... --from-bytea TABLE COLUMN PATH-EXPRESSION",
 		"take over a directory, large objects or a bytea column, and compare", import_options},
 	{"export", run_export, "[OPTION]... PATH LOCAL-DIRECTORY", "write a tree out, and compare", export_options},
-	{.name = NULL}
+	{.name = NULL},
 };
 
 static void parse_global(int argc, char **argv);
@@ -105,7 +105,7 @@ parse_global(int argc, char **argv)
 		{"dbname", required_argument, NULL, 'd'}, {"host", required_argument, NULL, 'h'}, {"port", required_argument, NULL, 'p'},
 		{"username", required_argument, NULL, 'U'}, {"no-password", no_argument, NULL, 'w'}, {"no-direct", no_argument, NULL, 256},
 		{"max-memory", required_argument, NULL, 257}, {"threads", required_argument, NULL, 258}, {"list-options", required_argument, NULL, 259},
-		{"help", no_argument, NULL, '?'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}
+		{"help", no_argument, NULL, '?'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0},
 	};
 	int			letter;
 

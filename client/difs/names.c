@@ -14,32 +14,32 @@ const Option cp_options[] = {
 	{272, "version", "N", "an old version of the source"},
 	{270, "exclude", "PATTERN", "leave out what matches"},
 	{275, "dry-run", NULL, "only say what would be done"},
-	{0}
+	{0},
 };
 
 const Option mv_options[] = {
 	{'n', "no-clobber", NULL, "leave files alone that are there"},
 	{'T', "no-target-directory", NULL, "the last PATH is the name itself, not a directory to move it into"},
-	{0}
+	{0},
 };
 
 const Option rm_options[] = {
 	{'r', "recursive", NULL, "directories with all that is in them"},
 	{'f', "force", NULL, "what is not there is no error"},
 	{275, "dry-run", NULL, "only say what would be done"},
-	{0}
+	{0},
 };
 
 const Option mkdir_options[] = {
 	{'p', "parents", NULL, "make those on the way, and be content if all are there"},
 	{'m', "mode", "MODE", "octal, as for chmod"},
-	{0}
+	{0},
 };
 
 const Option stat_options[] = {
 	{272, "version", "N", "an old version"},
 	{'L', "dereference", NULL, "of what a symbolic link leads to"},
-	{0}
+	{0},
 };
 
 static bool copy_plan(const Plan *plan, bool no_replace, Summary *summary);
@@ -352,7 +352,7 @@ print_status(const DifsEntry *entry)
 
 	printf("  File: %s\n", shown_name(name, sizeof(name), entry->name));
 	printf("  Kind: %s  Volume: %s  Inode: %lld  Links: %lld\n",
-		   entry->kind == DIFS_KIND_FILE ? "file" : entry->kind == DIFS_KIND_DIRECTORY ? "directory" : "symbolic link", entry->volume,
+		   entry->kind == DIFS_KIND_FILE ? "file" : (entry->kind == DIFS_KIND_DIRECTORY ? "directory" : "symbolic link"), entry->volume,
 		   (long long) entry->ino, (long long) entry->nlink);
 	if (entry->kind == DIFS_KIND_FILE)
 		printf("  Size: %lld (%s)  Version: %lld\n", (long long) entry->size, size_text(size, entry->size), (long long) entry->version);

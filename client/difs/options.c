@@ -16,7 +16,7 @@ static const Option common[] = {
 	{'q', "quiet", NULL, "no progress and no summary"},
 	{'v', "verbose", NULL, "name every file"},
 	{301, "help", NULL, "this"},
-	{0}
+	{0},
 };
 
 static struct option long_options[MAX_OPTIONS + 1];

@@ -229,9 +229,9 @@ row_json(const PGresult *result, int row)
 
 		json_object_set_new(object, PQfname(result, column),
 							PQgetisnull(result, row, column) ? json_null() :
-							type == OID_BOOL ? json_boolean(text[0] == 't') :
-							type == OID_FLOAT8 ? json_real(strtod(text, NULL)) :
-							is_number(type) ? json_integer(strtoll(text, NULL, 10)) : text_json(text));
+							(type == OID_BOOL ? json_boolean(text[0] == 't') :
+							(type == OID_FLOAT8 ? json_real(strtod(text, NULL)) :
+							(is_number(type) ? json_integer(strtoll(text, NULL, 10)) : text_json(text)))));
 	}
 	return object;
 }
@@ -270,7 +270,7 @@ entry_json(const DifsEntry *entry, const char *name)
 
 	snprintf(octal, sizeof(octal), "%04o", entry->mode);
 	json_object_set_new(object, "name", text_json(name));
-	json_object_set_new(object, "kind", json_string(entry->kind == DIFS_KIND_FILE ? "file" : entry->kind == DIFS_KIND_DIRECTORY ? "directory" : "symlink"));
+	json_object_set_new(object, "kind", json_string(entry->kind == DIFS_KIND_FILE ? "file" : (entry->kind == DIFS_KIND_DIRECTORY ? "directory" : "symlink")));
 	json_object_set_new(object, "size", json_integer(entry->size));
 	json_object_set_new(object, "version", json_integer(entry->version));
 	json_object_set_new(object, "mode", json_string(octal));

@@ -72,7 +72,7 @@ plot_text(char buffer[32], PlotUnit unit, double value)
 	else if (bytes)
 		snprintf(buffer, 32, "%.4g %s%s", value, binary[step], unit == PLOT_BYTES_A_SECOND ? "/s" : "");
 	else
-		snprintf(buffer, 32, value < 10000 ? "%.4g%s" : "%.0f%s", value, unit == PLOT_MS ? " ms" : unit == PLOT_A_SECOND ? "/s" : unit == PLOT_PERCENT ? " %" : "");
+		snprintf(buffer, 32, value < 10000 ? "%.4g%s" : "%.0f%s", value, unit == PLOT_MS ? " ms" : (unit == PLOT_A_SECOND ? "/s" : (unit == PLOT_PERCENT ? " %" : "")));
 	return buffer;
 }
 
@@ -81,7 +81,7 @@ html_text(FILE *to, const char *text)
 {
 	for (const unsigned char *at = (const unsigned char *) text; *at != '\0'; at++)
 	{
-		int			more = *at < 0x80 ? 0 : *at >= 0xc2 && *at < 0xe0 ? 1 : *at >= 0xe0 && *at < 0xf0 ? 2 : *at >= 0xf0 && *at < 0xf5 ? 3 : -1;
+		int			more = *at < 0x80 ? 0 : (*at >= 0xc2 && *at < 0xe0 ? 1 : (*at >= 0xe0 && *at < 0xf0 ? 2 : (*at >= 0xf0 && *at < 0xf5 ? 3 : -1)));
 		bool		whole = more >= 0;
 
 		for (int i = 1; i <= more; i++)
@@ -201,7 +201,7 @@ write_times(FILE *to, const Plot *plot)
 		if ((double) at < plot->times[0])
 			continue;
 		localtime_r(&at, &parts);
-		strftime(text, sizeof(text), spans[i] >= 86400 ? "%e %b" : spans[i] < 60 ? "%H:%M:%S" : span > 86400 ? "%e %b %H:%M" : "%H:%M", &parts);
+		strftime(text, sizeof(text), spans[i] >= 86400 ? "%e %b" : (spans[i] < 60 ? "%H:%M:%S" : (span > 86400 ? "%e %b %H:%M" : "%H:%M")), &parts);
 		fprintf(to, "<text class=\"x\" x=\"%.1f\" y=\"%d\">%s</text>", x_of(plot, (double) at), HEIGHT - 6, text);
 	}
 }

@@ -101,7 +101,7 @@ draw(void)
 		part = moved >= bar.total ? 1 : (double) moved / (double) bar.total;
 		length = snprintf(line, sizeof(line), "%3.0f%% [", part * 100);
 		for (int i = 0; i < BAR_WIDTH; i++)
-			line[length++] = i < (int) (part * BAR_WIDTH) ? '=' : i == (int) (part * BAR_WIDTH) ? '>' : ' ';
+			line[length++] = i < (int) (part * BAR_WIDTH) ? '=' : (i == (int) (part * BAR_WIDTH) ? '>' : ' ');
 		length += snprintf(line + length, sizeof(line) - (size_t) length, "] %s of %s, %s/s", size_text(a, moved), size_text(b, bar.total),
 						   size_text(c, (int64_t) bar.rate));
 		if (bar.rate >= 1)

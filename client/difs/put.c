@@ -19,7 +19,7 @@ const Option put_options[] = {
 	{273, "batch", "N", "small files in one transaction (1000)"},
 	{274, "media-type", "TYPE", "media type of the files"},
 	{275, "dry-run", NULL, "only say what would be done"},
-	{0}
+	{0},
 };
 
 static void put_standard_input(const Target *target, const Transfer *transfer, bool dry_run, Summary *summary);

@@ -143,7 +143,7 @@ options_of(const Item *item, const Transfer *transfer)
 		.mode = transfer->keep_attributes ? &item->mode : NULL,
 		.mtime_us = transfer->keep_attributes ? &item->mtime_us : NULL,
 		.media_type = transfer->media_type,
-		.progress = progress_callback
+		.progress = progress_callback,
 	};
 }
 
@@ -288,7 +288,7 @@ is_utf8(const char *name)
 
 	while (*at != '\0')
 	{
-		int			more = *at < 0x80 ? 0 : *at >= 0xC2 && *at < 0xE0 ? 1 : *at >= 0xE0 && *at < 0xF0 ? 2 : *at >= 0xF0 && *at < 0xF5 ? 3 : -1;
+		int			more = *at < 0x80 ? 0 : (*at >= 0xC2 && *at < 0xE0 ? 1 : (*at >= 0xE0 && *at < 0xF0 ? 2 : (*at >= 0xF0 && *at < 0xF5 ? 3 : -1)));
 		unsigned char first = *at++;
 
 		if (more < 0)

@@ -18,7 +18,7 @@
 
 const Option report_options[] = {
 	{'s', "since", "INTERVAL", "what has been since then, such as \"7 days\" (24 hours)"},
-	{0}
+	{0},
 };
 
 static bool write_file(const char *name, const json_t *look, const Samples *samples, const char *since);
@@ -132,7 +132,7 @@ write_cards(FILE *to, const json_t *look)
 	fputs("<section class=\"cards\">", to);
 	snprintf(text, sizeof(text), "%d of %zu up", up, json_object_size(servers));
 	write_card(to, up < (int) json_object_size(servers), "Chunk servers", text);
-	write_card(to, !json_is_true(claim), "Claim", json_is_true(claim) ? "held" : json_is_false(claim) ? "lost" : "no keeper");
+	write_card(to, !json_is_true(claim), "Claim", json_is_true(claim) ? "held" : (json_is_false(claim) ? "lost" : "no keeper"));
 	write_card(to, false, "Used", plot_text(text, PLOT_BYTES, used));
 	write_card(to, false, "Free", plot_text(text, PLOT_BYTES, free_bytes));
 	write_card(to, missing > 0, "Copies missing", plot_text(text, PLOT_COUNT, missing));

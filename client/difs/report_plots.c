@@ -56,7 +56,7 @@ static const Chart of_requests[] = {
 	{"Shared cache", PLOT_PERCENT, "Share of blocks that were found in it, so that no chunk server was asked.",
 		{{"found", hit_share, ""}}},
 	{"Queue", PLOT_COUNT, "Segments that waited for the streamer, or for an acknowledgement, when the sample was taken.",
-		{{"queued", level, "queued"}, {"in flight", level, "in_flight"}}}
+		{{"queued", level, "queued"}, {"in flight", level, "in_flight"}}},
 };
 
 static const Chart of_servers[] = {
@@ -67,7 +67,7 @@ static const Chart of_servers[] = {
 	{"Written, by server", PLOT_BYTES_A_SECOND, "Content that this database has stored there.",
 		{{NULL, rate, "written_bytes"}}},
 	{"Time of a sync", PLOT_MS, "Mean time that the disk takes to make data durable, for all databases. A dying disk is slow first.",
-		{{NULL, mean_sync, ""}}}
+		{{NULL, mean_sync, ""}}},
 };
 
 static const Chart of_upkeep[] = {
@@ -78,7 +78,7 @@ static const Chart of_upkeep[] = {
 	{"Found by scrubs", PLOT_COUNT, "Bad copies of segments when each block group was last read, and segments that are lost.",
 		{{"bad", level, "bad_copies"}, {"mended", level, "mended_copies"}, {"lost", level, "lost_segments"}}},
 	{"To collect", PLOT_COUNT, "Deleted contents that still take space.",
-		{{"contents", level, "doomed"}}}
+		{{"contents", level, "doomed"}}},
 };
 
 static void write_section(FILE *to, const Samples *samples, const char *heading, const Chart *charts, size_t count);

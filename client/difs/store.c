@@ -9,24 +9,24 @@
 const Option restore_options[] = {
 	{272, "version", "N", "that version becomes the newest one; otherwise: the file that was deleted last"},
 	{276, "to", "PATH", "under another name"},
-	{0}
+	{0},
 };
 
 const Option df_options[] = {
 	{276, "volumes", NULL, "only volumes, with their quotas"},
-	{0}
+	{0},
 };
 
 const Option scrub_options[] = {
 	{'r', "recursive", NULL, "all that is below a directory"},
 	{276, "all", NULL, "everything that is stored, at difs.scrub_rate"},
-	{0}
+	{0},
 };
 
 const Option fsck_options[] = {
 	{276, "deep", NULL, "also what every chunk server says it has"},
 	{277, "digests", NULL, "also read every version and compare its digest"},
-	{0}
+	{0},
 };
 
 static bool has_relation(const char *name);
@@ -222,7 +222,7 @@ run_scrub(int argc, char **argv)
 					 " GROUP BY path, version, server, outcome HAVING outcome <> 'good' ORDER BY path, version, server", 2, parameters, &rows);
 	if (exit_code == EXIT_DONE && rows == 0 && !settings.quiet && !settings.json)
 		printf("every copy is good\n");
-	return exit_code != EXIT_DONE ? exit_code : rows > 0 ? EXIT_DAMAGE : EXIT_DONE;
+	return exit_code != EXIT_DONE ? exit_code : (rows > 0 ? EXIT_DAMAGE : EXIT_DONE);
 }
 
 int
@@ -247,5 +247,5 @@ run_fsck(int argc, char **argv)
 	exit_code = show("SELECT kind, object, detail, hint FROM difs_fsck(deep => $1, digests => $2)", 2, parameters, &rows);
 	if (exit_code == EXIT_DONE && rows == 0 && !settings.quiet && !settings.json)
 		printf("nothing is wrong\n");
-	return exit_code != EXIT_DONE ? exit_code : rows > 0 ? EXIT_DAMAGE : EXIT_DONE;
+	return exit_code != EXIT_DONE ? exit_code : (rows > 0 ? EXIT_DAMAGE : EXIT_DONE);
 }

@@ -27,7 +27,7 @@ const Option top_options[] = {
 	{'i', "interval", "SECONDS", "between two looks (2; with --once 1)"},
 	{'n', "count", "N", "so many looks, then end; the default on a terminal is for ever, elsewhere 1"},
 	{'1', "once", NULL, "one look: the same as --count=1"},
-	{0}
+	{0},
 };
 
 static struct termios before_us;
@@ -301,8 +301,8 @@ draw_duties(const json_t *now, bool terminal)
 		if (running)
 			snprintf(progress, sizeof(progress), "%.0f of %.0f", look_number(duty, "done"), look_number(duty, "total"));
 		snprintf(text[0], sizeof(text[0]), "%s ago", span_text(text[1], look_number(duty, "ended_s_ago")));
-		line(terminal, failed ? RED : running ? "" : DIM, "%-10s %-8s %10s %8s %10s  %s", look_text(duty, "duty"),
-			 running ? "running" : failed ? "failed" : "done", isnan(look_number(duty, "ended_s_ago")) ? "-" : text[0],
+		line(terminal, failed ? RED : (running ? "" : DIM), "%-10s %-8s %10s %8s %10s  %s", look_text(duty, "duty"),
+			 running ? "running" : (failed ? "failed" : "done"), isnan(look_number(duty, "ended_s_ago")) ? "-" : text[0],
 			 ms_text(text[1], look_number(duty, "took_ms")), running ? "-" : span_text(text[2], look_number(duty, "next_in_s")),
 			 failed ? look_text(duty, "problem") : progress);
 	}
@@ -391,7 +391,7 @@ ms_text(char buffer[32], double ms)
 {
 	if (!isfinite(ms))
 		return "-";
-	snprintf(buffer, 32, ms < 1 ? "%.2f ms" : ms < 100 ? "%.1f ms" : ms < 10000 ? "%.0f ms" : "%.0f s", ms < 10000 ? ms : ms / 1000);
+	snprintf(buffer, 32, ms < 1 ? "%.2f ms" : (ms < 100 ? "%.1f ms" : (ms < 10000 ? "%.0f ms" : "%.0f s")), ms < 10000 ? ms : ms / 1000);
 	return buffer;
 }
 
@@ -404,8 +404,8 @@ span_text(char buffer[32], double seconds)
 	if (seconds < 120)
 		snprintf(buffer, 32, seconds < 10 ? "%.1f s" : "%.0f s", seconds);
 	else
-		snprintf(buffer, 32, seconds < 7200 ? "%.0f min" : seconds < 172800 ? "%.0f h" : "%.0f d",
-				 seconds / (seconds < 7200 ? 60 : seconds < 172800 ? 3600 : 86400));
+		snprintf(buffer, 32, seconds < 7200 ? "%.0f min" : (seconds < 172800 ? "%.0f h" : "%.0f d"),
+				 seconds / (seconds < 7200 ? 60 : (seconds < 172800 ? 3600 : 86400)));
 	return buffer;
 }
 

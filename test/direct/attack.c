@@ -43,7 +43,7 @@ typedef enum Kind
 static const char *const names[KINDS] = {
 	"forged", "signed by another key", "expired", "of another cluster", "of another group", "of another segment", "of another epoch",
 	"of another claim", "for another operation", "of another transaction", "for a shorter segment", "of another session",
-	"for another message", "none", "in the handshake"
+	"for another message", "none", "in the handshake",
 };
 
 static uint64_t state;
@@ -178,7 +178,7 @@ try(Client *client, Kind kind)
 {
 	static const uint8_t messages[] = {
 		DIFS_MESSAGE_CREATE_GROUP, DIFS_MESSAGE_SEAL_GROUP, DIFS_MESSAGE_DROP_GROUP, DIFS_MESSAGE_DELETE, DIFS_MESSAGE_LIST,
-		DIFS_MESSAGE_LIST_GROUPS, DIFS_MESSAGE_STAT, DIFS_MESSAGE_VERIFY, DIFS_MESSAGE_PULL, DIFS_MESSAGE_VERIFY_GROUP, DIFS_MESSAGE_MEND
+		DIFS_MESSAGE_LIST_GROUPS, DIFS_MESSAGE_STAT, DIFS_MESSAGE_VERIFY, DIFS_MESSAGE_PULL, DIFS_MESSAGE_VERIFY_GROUP, DIFS_MESSAGE_MEND,
 	};
 	bool		only_write = kind == OTHER_EPOCH || kind == OTHER_CLAIM || kind == OTHER_XID || kind == TOO_SHORT;
 	bool		write = only_write || pick(2) == 1;
@@ -218,7 +218,7 @@ put(Client *client, const uint8_t *session, const uint8_t token[DIFS_TOKEN_SIZE]
 	static uint8_t bytes[LENGTH];
 	uint32_t	block_crc;
 	DifsSegment segment = {
-		.segment = said[1].segment, .group = said[1].group, .xid = said[1].xid, .raw_length = LENGTH, .stored_length = LENGTH
+		.segment = said[1].segment, .group = said[1].group, .xid = said[1].xid, .raw_length = LENGTH, .stored_length = LENGTH,
 	};
 	size_t		size = difs_segment_packed_size(LENGTH);
 

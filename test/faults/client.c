@@ -61,7 +61,7 @@ client_call(Client *client, uint8_t message, const void *control, size_t control
 		.control_length = (uint32_t) control_length,
 		.payload_length = payload_length,
 		.request = ++client->next_request,
-		.message = message
+		.message = message,
 	};
 
 	client->control_length = client->payload_length = 0;
@@ -117,7 +117,7 @@ client_pack_put(uint64_t group, uint64_t segment, uint32_t length, uint8_t *byte
 	static uint32_t block_crc[DIFS_MAX_BLOCKS];
 	DifsSegment head = {
 		.segment = segment, .xid = 1000 + segment, .group = group, .raw_length = length, .stored_length = length,
-		.codec = DIFS_CODEC_RAW
+		.codec = DIFS_CODEC_RAW,
 	};
 	uint64_t	state = segment * 0x9E3779B97F4A7C15 + 1;
 

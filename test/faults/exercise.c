@@ -48,7 +48,7 @@ static const Step steps[] = {
 	/* from here on after a restart */
 	{CONNECT, 0, 2, 0, 0}, {GET, 1, 4, 300000, 0}, {GET, 2, 12, 3000, 0}, {GET, 4, 32, 70000, 0}, {PUT, 4, 34, 9000, 0},
 	{DELETE, 1, 1, 0, 0}, {SEAL, 4, 0, 0, 0}, {PUT, 5, 41, 100, 0}, {DROP, 5, 0, 0, 0}, {CREATE, 6, 0, 0, 0},
-	SMALL(6, 51)
+	SMALL(6, 51),
 };
 /* clang-format on */
 #define STEPS	(int) (sizeof(steps) / sizeof(steps[0]))

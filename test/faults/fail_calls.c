@@ -79,7 +79,7 @@ error_named(const char *name)
 		const char *name;
 		int			number;
 	}			errors[] = {
-		{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EINTR", EINTR}, {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}, {"ECONNRESET", ECONNRESET}
+		{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EINTR", EINTR}, {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}, {"ECONNRESET", ECONNRESET},
 	};
 
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
@@ -156,8 +156,8 @@ disk_fails(Effect effect)
 		abort();
 	(void) REAL(close)(fd);
 	errno = strncmp(word, "full", 4) == 0 && effect == GROWTH ? ENOSPC :
-		strncmp(word, "read-only", 9) == 0 && effect != SYNC ? EROFS :
-		strncmp(word, "failing", 7) == 0 && effect == SYNC ? EIO : 0;
+		(strncmp(word, "read-only", 9) == 0 && effect != SYNC ? EROFS :
+		(strncmp(word, "failing", 7) == 0 && effect == SYNC ? EIO : 0));
 	if (errno != 0)
 		log_line("hit\n");
 	return errno != 0;
@@ -208,7 +208,7 @@ fstatvfs(int fd, struct statvfs *status)
 static int
 open_fails(const char *name, int flags)
 {
-	return judge(name) == FAIL || disk_fails(flags & O_CREAT ? GROWTH : flags & O_ACCMODE ? CHANGE : NO_CHANGE);
+	return judge(name) == FAIL || disk_fails(flags & O_CREAT ? GROWTH : (flags & O_ACCMODE ? CHANGE : NO_CHANGE));
 }
 
 int

@@ -65,7 +65,7 @@ static const struct
 	{"foreign cluster", foreign},
 	{"malformed frames", malformed},
 	{"PUT of bytes that do not match", bad_put},
-	{"cut off", cut_off}
+	{"cut off", cut_off},
 };
 #define ATTACKS (sizeof(attacks) / sizeof(attacks[0]))
 
@@ -96,7 +96,7 @@ make_frame(Frame *frame, uint8_t message, const uint8_t *control, size_t control
 {
 	DifsFrame	head = {
 		.control_length = (uint32_t) control_length, .payload_length = (uint32_t) payload_length, .request = 1 + pick(1000),
-		.message = message
+		.message = message,
 	};
 
 	difs_wire_pack(&head, control, frame->bytes);

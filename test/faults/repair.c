@@ -40,7 +40,7 @@ typedef enum Operation
 } Operation;
 
 static const char *const names[] = {
-	"pull", "serve", "mend", "spoil_header", "mend_header", "spoil_index", "mend_index", "seal", "get", "scrub"
+	"pull", "serve", "mend", "spoil_header", "mend_header", "spoil_index", "mend_index", "seal", "get", "scrub",
 };
 
 /* A group that the first attempt did not get is asked for again, as the keeper does. */
@@ -52,7 +52,7 @@ static const Step steps[] = {
 	{GET, 40, 401, 5000, 0}, {SPOIL_HEADER, 40, 0, 0, 0}, {MEND_HEADER, 40, 0, 0, 0}, {SPOIL_INDEX, 40, 0, 0, 0},
 	{MEND_INDEX, 40, 0, 0, 0}, {GET, 40, 402, 9000, 0}, {SCRUB, 40, 0, 0, 0},
 	{MEND, 50, 501, 5000, 0}, {MEND, 50, 502, 70000, 0}, {SEAL, 50, 0, 0, 0}, {GET, 50, 501, 5000, 0},
-	{SERVE, 60, 0, 0, 0}
+	{SERVE, 60, 0, 0, 0},
 };
 /* clang-format on */
 #define STEPS	(int) (sizeof(steps) / sizeof(steps[0]))
@@ -84,7 +84,7 @@ static const Held held[] = {
 	{false, 50, 501, 5000, WRONG}, {false, 50, 502, 70000, LOST}, {false, 50, 503, 3000, GOOD},
 	{false, 60, 601, 100, GOOD}, {false, 60, 602, 300000, GOOD}, {false, 60, 603, 9000, DEAD}, {false, 60, 604, 70000, GOOD},
 	{false, 70, 701, 3000, GOOD}, {true, 70, 701, 3000, GOOD}, {true, 70, 702, 9000, GOOD},
-	{true, 80, 801, 5000, GOOD}, {true, 80, 802, 9000, WRONG}, {true, 80, 803, 70000, GOOD}
+	{true, 80, 801, 5000, GOOD}, {true, 80, 802, 9000, WRONG}, {true, 80, 803, 70000, GOOD},
 };
 /* clang-format on */
 #define HELD	(int) (sizeof(held) / sizeof(held[0]))

@@ -60,7 +60,7 @@ make_requests(void)
 	DifsGet		get = {.group = 1, .segment = 2, .offset = DIFS_BLOCK_SIZE, .length = 100};
 	DifsPull	pull = {
 		.group = 1, .epoch = 2, .capacity = 1 << 30, .count = 1,
-		.sources = {{.name = "/storage02", .host = "10.0.0.2", .port = 7070}}
+		.sources = {{.name = "/storage02", .host = "10.0.0.2", .port = 7070}},
 	};
 	DifsPullProgress progress = {.segments = 1, .bytes = 4096, .total = 8192};
 	const uint64_t ids[] = {1, 2, 3};

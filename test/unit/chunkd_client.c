@@ -62,7 +62,7 @@ client_send(Client *client, uint8_t message, const void *control, size_t control
 		.control_length = (uint32_t) control_length,
 		.payload_length = (uint32_t) payload_length,
 		.request = client->next_request++,
-		.message = message
+		.message = message,
 	};
 
 	difs_conn_send(client->conn, &frame, control, payload);
@@ -175,7 +175,7 @@ pack_put(uint64_t group, uint64_t segment, const uint8_t *bytes, uint32_t length
 		.group = group,
 		.raw_length = length,
 		.stored_length = length,
-		.codec = DIFS_CODEC_RAW
+		.codec = DIFS_CODEC_RAW,
 	};
 	uint32_t   *block_crc = malloc(difs_segment_blocks(length) * sizeof(uint32_t));
 

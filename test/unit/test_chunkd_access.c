@@ -91,7 +91,7 @@ make_token(DifsOperation operation, uint64_t segment, void (*change) (DifsToken 
 {
 	DifsToken	token = {
 		.operation = operation, .epoch = server.peer.epoch, .group = GROUP, .segment = segment, .xid = segment + 1000, .upload = 3,
-		.number = 4, .max_bytes = LENGTH, .expires = (uint64_t) time(NULL) + 600
+		.number = 4, .max_bytes = LENGTH, .expires = (uint64_t) time(NULL) + 600,
 	};
 
 	memcpy(token.cluster, server.peer.cluster, DIFS_UUID_SIZE);
@@ -249,7 +249,7 @@ send_raw(int fd, uint8_t message)
 {
 	DifsFrame	frame = {
 		.control_length = (uint32_t) body.control_length, .payload_length = (uint32_t) body.payload_length, .request = 3,
-		.message = message
+		.message = message,
 	};
 	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
 
@@ -648,7 +648,7 @@ the_owner_is_served(void **state)
 	static const uint8_t order[] = {
 		DIFS_MESSAGE_CREATE_GROUP, DIFS_MESSAGE_PUT, DIFS_MESSAGE_GET, DIFS_MESSAGE_LIST, DIFS_MESSAGE_LIST_GROUPS,
 		DIFS_MESSAGE_STAT, DIFS_MESSAGE_VERIFY, DIFS_MESSAGE_VERIFY_GROUP, DIFS_MESSAGE_MEND, DIFS_MESSAGE_DELETE,
-		DIFS_MESSAGE_SEAL_GROUP, DIFS_MESSAGE_DROP_GROUP
+		DIFS_MESSAGE_SEAL_GROUP, DIFS_MESSAGE_DROP_GROUP,
 	};
 	Client	   *client = client_connect(&server);
 

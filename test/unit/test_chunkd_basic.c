@@ -61,7 +61,7 @@ ranges_are_widened_to_blocks(void **state)
 		{65536, 65536, 1, 65536},
 		{5 * 1024 * 1024, 0, 80, 100},
 		{65536, 0, 1, 5 * 1024 * 1024 + 100 - 65536},
-		{100, DIFS_MAX_SEGMENT_SIZE - 100, 0, 5 * 1024 * 1024 + 100}
+		{100, DIFS_MAX_SEGMENT_SIZE - 100, 0, 5 * 1024 * 1024 + 100},
 	};
 	Client	   *client = client_connect(&server);
 	uint8_t    *bytes = malloc(length);
@@ -175,7 +175,7 @@ lists_are_complete_and_sorted(void **state)
 {
 	enum
 	{
-		SEGMENTS = 2 * DIFS_LIST_MAX_ENTRIES + 10
+		SEGMENTS = 2 * DIFS_LIST_MAX_ENTRIES + 10,
 	};
 	static uint8_t bytes[SEGMENTS][64];
 	Client	   *client = client_connect(&server);
@@ -220,7 +220,7 @@ commits_are_shared(void **state)
 {
 	enum
 	{
-		SEGMENTS = 200
+		SEGMENTS = 200,
 	};
 	static uint8_t bytes[SEGMENTS][5000];
 	Client	   *client = client_connect(&server);
@@ -335,7 +335,7 @@ many_groups_take_turns(void **state)
 {
 	enum
 	{
-		GROUPS = 700
+		GROUPS = 700,
 	};
 	Client	   *client = client_connect(&server);
 	DifsServerStatus status;
@@ -537,7 +537,7 @@ wrong_options_are_explained(void **state)
 		{"--listen", "nowhere", NULL},
 		{"--max-connections", "0", NULL},
 		{"--no-such-option", NULL, NULL},
-		{"more", NULL, NULL}
+		{"more", NULL, NULL},
 	};
 	static const char *const version[] = {"--version", NULL};
 
@@ -581,7 +581,7 @@ main(void)
 		IN_MEMORY(deleted_segments_are_gone),
 		IN_MEMORY(dropped_groups_are_gone),
 		IN_MEMORY(older_epochs_may_only_read),
-		IN_MEMORY(one_claim_holds_an_epoch)
+		IN_MEMORY(one_claim_holds_an_epoch),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -50,7 +50,7 @@ what_is_acknowledged_survives_kill(void **state)
 	enum
 	{
 		ROUNDS = 8,
-		IN_FLIGHT = 64
+		IN_FLIGHT = 64,
 	};
 	static uint8_t bytes[IN_FLIGHT][70000];
 	uint64_t	acknowledged[4096];
@@ -513,7 +513,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(failed_sync_fails_the_group, server_set_up_stopped, server_tear_down),
 		cmocka_unit_test_setup_teardown(new_owner_waits_for_writes_of_the_old, server_set_up_stopped, server_tear_down),
 		cmocka_unit_test_setup_teardown(killed_at_each_rename, server_set_up_stopped, server_tear_down),
-		cmocka_unit_test_setup_teardown(index_of_another_generation_is_noticed, server_set_up_stopped, server_tear_down)
+		cmocka_unit_test_setup_teardown(index_of_another_generation_is_noticed, server_set_up_stopped, server_tear_down),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -95,7 +95,7 @@ what_is_under_way_is_finished(void **state)
 	size_t		size = pack_put(GROUP, 1, bytes, LENGTH, packed);
 	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
 	DifsFrame	frame = {
-		.control_length = (uint32_t) size, .payload_length = LENGTH, .request = 1, .message = DIFS_MESSAGE_PUT
+		.control_length = (uint32_t) size, .payload_length = LENGTH, .request = 1, .message = DIFS_MESSAGE_PUT,
 	};
 	Reply		reply;
 	int			fd = difs_conn_fd(old->conn);

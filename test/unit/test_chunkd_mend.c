@@ -376,7 +376,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(a_lost_segment_finds_its_place, server_set_up, server_tear_down),
 		cmocka_unit_test_setup_teardown(a_cut_group_grows_again, server_set_up, server_tear_down),
 		cmocka_unit_test_setup_teardown(header_and_index_are_mended, server_set_up, server_tear_down),
-		cmocka_unit_test_setup_teardown(nothing_is_forgotten_while_the_disk_refuses, server_set_up, server_tear_down)
+		cmocka_unit_test_setup_teardown(nothing_is_forgotten_while_the_disk_refuses, server_set_up, server_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

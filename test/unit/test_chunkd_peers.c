@@ -73,7 +73,7 @@ idle_and_busy_connections(void **state)
 	{
 		IDLE = 1000,
 		BUSY = 100,
-		EACH = 20
+		EACH = 20,
 	};
 	static Client *idle[IDLE];
 	static Client *busy[BUSY];
@@ -227,7 +227,7 @@ wrong_requests_close_only_their_own_connection(void **state)
 		{DIFS_MESSAGE_HELLO, 100}, {DIFS_MESSAGE_PROOF, 32}, {77, 0}, {0, 0}, {255, 0},
 		{DIFS_MESSAGE_GET, 23}, {DIFS_MESSAGE_DELETE, 8}, {DIFS_MESSAGE_LIST, 7}, {DIFS_MESSAGE_CREATE_GROUP, 0},
 		{DIFS_MESSAGE_SEAL_GROUP, 1}, {DIFS_MESSAGE_DROP_GROUP, 8}, {DIFS_MESSAGE_LIST_GROUPS, 0},
-		{DIFS_MESSAGE_VERIFY, 8}, {DIFS_MESSAGE_VERIFY_GROUP, 8}, {DIFS_MESSAGE_STAT, DIFS_WIRE_MAX_CONTROL}
+		{DIFS_MESSAGE_VERIFY, 8}, {DIFS_MESSAGE_VERIFY_GROUP, 8}, {DIFS_MESSAGE_STAT, DIFS_WIRE_MAX_CONTROL},
 	};
 	static uint8_t control[DIFS_WIRE_MAX_CONTROL];
 	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
@@ -276,7 +276,7 @@ large_promises_take_no_memory(void **state)
 {
 	enum
 	{
-		PEERS = 20
+		PEERS = 20,
 	};
 	Client	   *clients[PEERS];
 	Client	   *honest = client_connect(&server);
@@ -294,7 +294,7 @@ large_promises_take_no_memory(void **state)
 		DifsFrame	frame = {
 			.control_length = (uint32_t) size,
 			.payload_length = DIFS_MAX_SEGMENT_SIZE,
-			.message = DIFS_MESSAGE_PUT
+			.message = DIFS_MESSAGE_PUT,
 		};
 		uint8_t		header[DIFS_WIRE_HEADER_SIZE];
 
@@ -320,7 +320,7 @@ more_payload_than_memory(void **state)
 	enum
 	{
 		PEERS = 6,
-		BYTES = 96 * 1024 * 1024
+		BYTES = 96 * 1024 * 1024,
 	};
 	Client	   *clients[PEERS];
 	uint8_t	   *bytes[PEERS];
@@ -344,7 +344,7 @@ more_payload_than_memory(void **state)
 			pollfds[i] = (struct pollfd) {
 				.fd = clients[i] == NULL ? -1 : difs_conn_fd(clients[i]->conn),
 				.events = (short) (clients[i] != NULL &&
-								   difs_conn_wants_write(clients[i]->conn) ? POLLIN | POLLOUT : POLLIN)
+								   difs_conn_wants_write(clients[i]->conn) ? POLLIN | POLLOUT : POLLIN),
 			};
 		assert_true(poll(pollfds, PEERS, DEADLINE_MS) > 0);
 		for (int i = 0; i < PEERS; i++)
@@ -385,7 +385,7 @@ peers_that_do_not_read(void **state)
 	{
 		PEERS = 10,
 		REQUESTS = 200,
-		BYTES = 2 * 1024 * 1024
+		BYTES = 2 * 1024 * 1024,
 	};
 	Client	   *clients[PEERS];
 	Client	   *honest = client_connect(&server);
@@ -466,7 +466,7 @@ main(void)
 		TEST(large_promises_take_no_memory),
 		TEST(more_payload_than_memory),
 		TEST(peers_that_do_not_read),
-		TEST(slow_peers_are_closed)
+		TEST(slow_peers_are_closed),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

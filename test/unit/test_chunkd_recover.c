@@ -482,7 +482,7 @@ index_is_sorted_whatever_the_order(void **state)
 {
 	enum
 	{
-		ENTRIES = 5000
+		ENTRIES = 5000,
 	};
 	DifsIndex	index = {0};
 	uint64_t	id = 1;
@@ -525,7 +525,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(nothing_is_cut_when_reading_only, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(dead_records_are_recovered_as_dead, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(headers_of_files_are_checked, set_up, tear_down),
-		cmocka_unit_test(index_is_sorted_whatever_the_order)
+		cmocka_unit_test(index_is_sorted_whatever_the_order),
 	};
 
 	return cmocka_run_group_tests_name("chunkd recover", tests, NULL, NULL);

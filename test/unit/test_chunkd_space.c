@@ -73,7 +73,7 @@ compaction_gives_small_segments_back(void **state)
 	enum
 	{
 		SEGMENTS = 500,
-		LENGTH = 3000
+		LENGTH = 3000,
 	};
 	static uint8_t bytes[SEGMENTS][LENGTH];
 	uint64_t	ids[SEGMENTS];
@@ -130,7 +130,7 @@ reading_goes_on_during_compaction(void **state)
 	enum
 	{
 		SEGMENTS = 400,
-		LENGTH = 20000
+		LENGTH = 20000,
 	};
 	uint64_t	ids[SEGMENTS];
 	Client	   *client;
@@ -284,7 +284,7 @@ main(void)
 		{"memory: capacity_is_not_exceeded", capacity_is_not_exceeded, server_set_up_stopped, server_tear_down,
 		 (void *) (uintptr_t) memory_tier},
 		cmocka_unit_test_setup_teardown(full_disk_is_survived, server_set_up_stopped, server_tear_down),
-		cmocka_unit_test_setup_teardown(file_size_limit_is_survived, server_set_up_stopped, server_tear_down)
+		cmocka_unit_test_setup_teardown(file_size_limit_is_survived, server_set_up_stopped, server_tear_down),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -132,7 +132,7 @@ static void
 tokens_are_for_their_connection(void **state)
 {
 	DifsToken	token = {
-		.operation = DIFS_OPERATION_READ, .group = GROUP, .segment = 10, .expires = (uint64_t) time(NULL) + 600
+		.operation = DIFS_OPERATION_READ, .group = GROUP, .segment = 10, .expires = (uint64_t) time(NULL) + 600,
 	};
 	DifsGet		wanted = {.group = GROUP, .segment = 10};
 	uint8_t		bytes[DIFS_TOKEN_SIZE];

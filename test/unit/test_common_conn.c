@@ -313,7 +313,7 @@ pipelines(void **state)
 	(void) state;
 	for (int i = 0; i < PIPELINED; i++)
 	{
-		lengths[i] = i % 3 == 0 ? 0 : i % 50 == 1 ? 350000 : (size_t) i * 10;
+		lengths[i] = i % 3 == 0 ? 0 : (i % 50 == 1 ? 350000 : (size_t) i * 10);
 		payloads[i] = pattern(lengths[i], (uint8_t) i);
 		total += DIFS_WIRE_HEADER_SIZE + 4 + lengths[i];
 	}

@@ -47,7 +47,7 @@ labels_may_hold_anything(void **state)
 		{"\xc0\x80", "??"},
 		{"\xed\xa0\x80", "???"},
 		{"cut \xe2\x82", "cut ??"},
-		{"", ""}
+		{"", ""},
 	};
 
 	(void) state;

@@ -66,7 +66,7 @@ remove_files(void **state)
 {
 	static const char *const names[] = {
 		"ca.crt", "other_ca.crt", "server.crt", "server.key", "expired.crt", "expired.key", "other.crt", "other.key",
-		"client.crt", "client.key"
+		"client.crt", "client.key",
 	};
 
 	(void) state;

@@ -30,7 +30,7 @@ set_up(void **state)
 	assert_true(difs_key_id(other.key[0], other.id[0]));
 	token = (DifsToken) {
 		.operation = DIFS_OPERATION_WRITE, .epoch = 5, .group = 6, .segment = 7, .xid = 8, .upload = 9, .number = 10,
-		.max_bytes = 11, .expires = 12
+		.max_bytes = 11, .expires = 12,
 	};
 	memset(token.cluster, 13, DIFS_UUID_SIZE);
 	memset(token.claim, 14, DIFS_CLAIM_SIZE);
@@ -129,7 +129,7 @@ receipts_round_trip_and_every_changed_byte_shows(void **state)
 {
 	DifsReceipt receipt = {
 		.epoch = 1, .group = 2, .segment = 3, .xid = 4, .upload = 5, .number = 6, .raw_length = 7, .stored_length = 8,
-		.crc = 9, .codec = DIFS_CODEC_ZSTD, .server = "/storage01"
+		.crc = 9, .codec = DIFS_CODEC_ZSTD, .server = "/storage01",
 	};
 	DifsReceipt again;
 	uint8_t		bytes[DIFS_RECEIPT_MAX_SIZE];
