@@ -26,9 +26,9 @@ static bool sign_receipt(DifsRequest *request);
 bool
 difs_by_token_admit(DifsRequest *request)
 {
-	uint8_t		message = request->frame.message;
-	DifsToken  *token;
-	DifsError	error;
+	uint8_t message = request->frame.message;
+	DifsToken *token;
+	DifsError error;
 
 	if (message != DIFS_MESSAGE_PUT && message != DIFS_MESSAGE_GET)
 	{
@@ -49,7 +49,7 @@ difs_by_token_admit(DifsRequest *request)
 bool
 difs_by_token_may_put(DifsRequest *request)
 {
-	DifsError	error;
+	DifsError error;
 
 	if (request->permit == NULL)
 		return true;
@@ -67,8 +67,9 @@ difs_by_token_may_get(DifsRequest *request, const DifsGet *get)
 {
 	const DifsToken *token = request->permit;
 
-	if (token == NULL || (token->operation == DIFS_OPERATION_READ && token->group == get->group &&
-						  token->segment == get->segment) || DIFS_FAULT_SKIP("chunkd.request.token"))
+	if (token == NULL || DIFS_FAULT_SKIP("chunkd.request.token"))
+		return true;
+	if (token->operation == DIFS_OPERATION_READ && token->group == get->group && token->segment == get->segment)
 		return true;
 	difs_request_refuse(request, DIFS_ERROR_REFUSED, "the token does not allow to read segment %llu of block group %016llx",
 						(unsigned long long) get->segment, (unsigned long long) get->group);
@@ -81,7 +82,7 @@ prove(DifsRequest *request, DifsToken *token, DifsError *error)
 {
 	const DifsConnection *connection = request->connection;
 	const uint8_t *use;
-	uint8_t		mac[DIFS_MAC_SIZE];
+	uint8_t mac[DIFS_MAC_SIZE];
 
 	if (request->frame.control_length < DIFS_TOKEN_USE_SIZE)
 		return difs_error_set(error, DIFS_ERROR_REFUSED, "it comes without a token");

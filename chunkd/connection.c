@@ -14,11 +14,11 @@
 #include "memory.h"
 #include "server.h"
 
-#define GREETING_MS			10000
-#define STALL_MS			30000
-#define STALL_BYTES			(64 * 1024)	/* fewer in STALL_MS, in the middle of a frame, are no progress */
-#define REVOKED_MS			2000	/* for a peer whose key was removed to come to a pause */
-#define KEEPALIVE_SECONDS	60
+#define GREETING_MS 10000
+#define STALL_MS 30000
+#define STALL_BYTES (64 * 1024) /* fewer in STALL_MS, in the middle of a frame, are no progress */
+#define REVOKED_MS 2000			/* for a peer whose key was removed to come to a pause */
+#define KEEPALIVE_SECONDS 60
 
 static bool has_unread(DifsConnection *connection);
 static void name_connection(DifsConnection *connection);
@@ -97,7 +97,7 @@ difs_connection_revoke(DifsConnection *connection)
 void
 difs_connection_tick(DifsConnection *connection, uint64_t now_ms)
 {
-	bool		inside_frame = connection->stage != DIFS_RECEIVE_HEADER || connection->received > 0;
+	bool inside_frame = connection->stage != DIFS_RECEIVE_HEADER || connection->received > 0;
 
 	if (connection->revoked_ms != 0 && now_ms - connection->revoked_ms >= REVOKED_MS)
 	{
@@ -128,7 +128,7 @@ difs_connection_tick(DifsConnection *connection, uint64_t now_ms)
 void
 difs_connection_update(DifsConnection *connection)
 {
-	bool		idle;
+	bool idle;
 
 	if (connection->closing)
 	{
@@ -171,8 +171,8 @@ difs_connection_update(DifsConnection *connection)
 static bool
 has_unread(DifsConnection *connection)
 {
-	int			fd;
-	int			bytes = 0;
+	int fd;
+	int bytes = 0;
 
 	if (connection->ahead_at < connection->ahead_end)
 		return true;
@@ -183,9 +183,9 @@ static void
 name_connection(DifsConnection *connection)
 {
 	struct sockaddr_storage address;
-	int			length = sizeof(address);
-	char		host[64] = "unknown";
-	unsigned	port = 0;
+	int length = sizeof(address);
+	char host[64] = "unknown";
+	unsigned port = 0;
 
 	if (uv_tcp_getpeername(&connection->tcp, (struct sockaddr *) &address, &length) == 0)
 	{

@@ -28,9 +28,9 @@ typedef struct DifsRequest DifsRequest;
 
 typedef enum DifsPhase
 {
-	DIFS_PHASE_HELLO,			/* waits for HELLO */
-	DIFS_PHASE_PROOF,			/* waits for PROOF */
-	DIFS_PHASE_ATTACHING,		/* proved; its tenant and epoch are being made durable */
+	DIFS_PHASE_HELLO,	  /* waits for HELLO */
+	DIFS_PHASE_PROOF,	  /* waits for PROOF */
+	DIFS_PHASE_ATTACHING, /* proved; its tenant and epoch are being made durable */
 	DIFS_PHASE_READY
 } DifsPhase;
 
@@ -38,26 +38,26 @@ struct DifsRequest
 {
 	STAILQ_ENTRY(DifsRequest) next; /* in the queue of whoever has it */
 	DifsConnection *connection;
-	DifsFrame	frame;
-	uint8_t    *control;
-	uint8_t    *payload;
-	uint64_t	began_ns;		/* when it had come, by uv_hrtime() */
-	size_t		charged_bytes;	/* to the server's budget (memory.c) */
-	uint32_t	reserved_bytes; /* of output that the reply is going to need */
-	bool		writes;			/* changes something: its tenant counts it until it is answered */
+	DifsFrame frame;
+	uint8_t *control;
+	uint8_t *payload;
+	uint64_t began_ns;		 /* when it had come, by uv_hrtime() */
+	size_t charged_bytes;	 /* to the server's budget (memory.c) */
+	uint32_t reserved_bytes; /* of output that the reply is going to need */
+	bool writes;			 /* changes something: its tenant counts it until it is answered */
 
 	/* for the handler */
 	struct DifsGroup *group;
-	void		(*resume) (DifsRequest *request);	/* what to do when the group is open */
-	DifsSegment segment;		/* PUT: what control says */
-	uint64_t	offset;			/* PUT: where the record went, 0 if it was not written */
-	uint32_t	deleted;		/* DELETE: segments that died by it */
-	DifsError	error;
+	void (*resume)(DifsRequest *request); /* what to do when the group is open */
+	DifsSegment segment;				  /* PUT: what control says */
+	uint64_t offset;					  /* PUT: where the record went, 0 if it was not written */
+	uint32_t deleted;					  /* DELETE: segments that died by it */
+	DifsError error;
 
 	/* of a peer by token (by_token.h), else NULL */
 	struct DifsToken *permit;
-	uint8_t    *receipt;
-	uint32_t	receipt_length;
+	uint8_t *receipt;
+	uint32_t receipt_length;
 };
 
 /* Frees a request that nobody answers any more, or that has been. */
@@ -71,11 +71,11 @@ typedef STAILQ_HEAD(DifsReplyQueue, DifsReply) DifsReplyQueue;
 /* What of the handshake has to be remembered. */
 typedef struct DifsGreeting
 {
-	uint8_t		hello[DIFS_WIRE_MAX_GREETING];
-	uint32_t	hello_length;
-	uint8_t		cluster[DIFS_UUID_SIZE];
+	uint8_t hello[DIFS_WIRE_MAX_GREETING];
+	uint32_t hello_length;
+	uint8_t cluster[DIFS_UUID_SIZE];
 	DifsChallenge challenge;
-	uint8_t		key[DIFS_KEY_SIZE]; /* a copy: the key file may be read anew before the proof comes; or the MAC of a token */
+	uint8_t key[DIFS_KEY_SIZE]; /* a copy: the key file may be read anew before the proof comes; or the MAC of a token */
 } DifsGreeting;
 
 typedef enum DifsReceiveStage
@@ -87,56 +87,56 @@ typedef enum DifsReceiveStage
 
 struct DifsConnection
 {
-	TAILQ_ENTRY(DifsConnection) link;	/* in server->connections */
-	TAILQ_ENTRY(DifsConnection) memory_link;	/* in budget->waiting while memory_wanted > 0 */
-	STAILQ_ENTRY(DifsConnection) tenant_link;	/* in tenant->attaching */
+	TAILQ_ENTRY(DifsConnection) link;		  /* in server->connections */
+	TAILQ_ENTRY(DifsConnection) memory_link;  /* in budget->waiting while memory_wanted > 0 */
+	STAILQ_ENTRY(DifsConnection) tenant_link; /* in tenant->attaching */
 	struct DifsServer *server;
-	uv_tcp_t	tcp;
-	char		label[80];		/* "127.0.0.1:40000" */
-	DifsTls    *tls;			/* NULL: plain, or nothing has come yet */
-	uint8_t		binding[DIFS_BINDING_SIZE]; /* of tls, once it has greeted */
-	bool		pumping;		/* takes what has been read, from ahead or tls */
-	bool		tls_failed;		/* what it sends is thrown away */
-	uint8_t    *sealed;			/* what the running write sends of tls */
-	bool		surplus;		/* over --max-connections: is told so and closed */
-	bool		closing;
-	bool		close_when_sent;	/* after the replies that are queued */
+	uv_tcp_t tcp;
+	char label[80];						/* "127.0.0.1:40000" */
+	DifsTls *tls;						/* NULL: plain, or nothing has come yet */
+	uint8_t binding[DIFS_BINDING_SIZE]; /* of tls, once it has greeted */
+	bool pumping;						/* takes what has been read, from ahead or tls */
+	bool tls_failed;					/* what it sends is thrown away */
+	uint8_t *sealed;					/* what the running write sends of tls */
+	bool surplus;						/* over --max-connections: is told so and closed */
+	bool closing;
+	bool close_when_sent; /* after the replies that are queued */
 
 	/* who it is */
-	DifsPhase	phase;
-	DifsGreeting *greeting;		/* NULL once READY */
-	DifsRequest *greeting_request;	/* PROOF, while ATTACHING */
+	DifsPhase phase;
+	DifsGreeting *greeting;		   /* NULL once READY */
+	DifsRequest *greeting_request; /* PROOF, while ATTACHING */
 	struct DifsTenant *tenant;
-	uint64_t	epoch;			/* what it claims; claim all zeros: nothing */
-	uint8_t		claim[DIFS_CLAIM_SIZE];
-	uint8_t		key_id[DIFS_KEY_ID_SIZE];	/* of the key that it said it has */
-	bool		by_token;		/* it has a token instead, made with that key (by_token.h) */
-	uint8_t		session[DIFS_PROOF_SIZE];	/* then: what the uses of tokens are bound to */
-	uint64_t	accepted_ms;
-	uint64_t	revoked_ms;		/* when its key was removed, or 0 */
+	uint64_t epoch; /* what it claims; claim all zeros: nothing */
+	uint8_t claim[DIFS_CLAIM_SIZE];
+	uint8_t key_id[DIFS_KEY_ID_SIZE]; /* of the key that it said it has */
+	bool by_token;					  /* it has a token instead, made with that key (by_token.h) */
+	uint8_t session[DIFS_PROOF_SIZE]; /* then: what the uses of tokens are bound to */
+	uint64_t accepted_ms;
+	uint64_t revoked_ms; /* when its key was removed, or 0 */
 
 	/* in */
-	bool		reading;
+	bool reading;
 	DifsReceiveStage stage;
-	uint32_t	received;		/* bytes of this stage */
-	uint32_t	granted;		/* bytes of the payload that memory has been charged for */
-	size_t		memory_wanted;	/* bytes that it waits for, or 0 */
-	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
-	uint8_t    *ahead;			/* what has been read beyond the stage; NULL before the first time */
-	uint32_t	ahead_at;		/* taken so far */
-	uint32_t	ahead_end;
-	DifsRequest *receiving;		/* its control and payload, from the header's end on */
-	uint64_t	progress_bytes; /* received since progress_ms */
-	uint64_t	progress_ms;
+	uint32_t received;	  /* bytes of this stage */
+	uint32_t granted;	  /* bytes of the payload that memory has been charged for */
+	size_t memory_wanted; /* bytes that it waits for, or 0 */
+	uint8_t header[DIFS_WIRE_HEADER_SIZE];
+	uint8_t *ahead;	   /* what has been read beyond the stage; NULL before the first time */
+	uint32_t ahead_at; /* taken so far */
+	uint32_t ahead_end;
+	DifsRequest *receiving;	 /* its control and payload, from the header's end on */
+	uint64_t progress_bytes; /* received since progress_ms */
+	uint64_t progress_ms;
 
 	/* out */
-	int			in_flight;		/* requests that are not answered */
-	uint64_t	outgoing_bytes; /* of replies that are queued or reserved */
+	int in_flight;			 /* requests that are not answered */
+	uint64_t outgoing_bytes; /* of replies that are queued or reserved */
 	DifsReplyQueue replies;
-	uv_write_t	write;
-	int			writing;		/* replies at the head of the queue that the running write covers */
-	bool		fetching;		/* a job reads the next piece of the first reply */
-	bool		gathered;		/* in server->gather, to be written to */
+	uv_write_t write;
+	int writing;   /* replies at the head of the queue that the running write covers */
+	bool fetching; /* a job reads the next piece of the first reply */
+	bool gathered; /* in server->gather, to be written to */
 	TAILQ_ENTRY(DifsConnection) gather_link;
 };
 

@@ -24,12 +24,12 @@
 #include "requests.h"
 #include "server.h"
 
-#define MAX_IN_FLIGHT		256
-#define MAX_OUTGOING		(4 * 1024 * 1024)
-#define AHEAD_SIZE			(64 * 1024)
-#define DIRECT_SIZE			(16 * 1024)	/* from here on a copy costs more than a system call */
-#define FIRST_GRANT			(64 * 1024)
-#define MAX_GRANT			(4 * 1024 * 1024)
+#define MAX_IN_FLIGHT 256
+#define MAX_OUTGOING (4 * 1024 * 1024)
+#define AHEAD_SIZE (64 * 1024)
+#define DIRECT_SIZE (16 * 1024) /* from here on a copy costs more than a system call */
+#define FIRST_GRANT (64 * 1024)
+#define MAX_GRANT (4 * 1024 * 1024)
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer);
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer);
@@ -89,7 +89,7 @@ static void
 on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 {
 	DifsConnection *connection = handle->data;
-	size_t		room;
+	size_t room;
 
 	(void) suggested;
 	if (connection->tls == NULL)
@@ -120,8 +120,8 @@ uv_buf_t
 difs_connection_place(DifsConnection *connection)
 {
 	DifsRequest *request = connection->receiving;
-	uint8_t    *base = connection->header;
-	uint32_t	size = DIFS_WIRE_HEADER_SIZE;
+	uint8_t *base = connection->header;
+	uint32_t size = DIFS_WIRE_HEADER_SIZE;
 
 	if (connection->stage == DIFS_RECEIVE_CONTROL)
 	{
@@ -172,8 +172,8 @@ difs_connection_pump(DifsConnection *connection)
 	difs_gather_begin(&connection->server->gather);
 	while (!connection->closing && connection->ahead_at < connection->ahead_end && difs_connection_wants_bytes(connection))
 	{
-		uv_buf_t	place = difs_connection_place(connection);
-		uint32_t	count = connection->ahead_end - connection->ahead_at;
+		uv_buf_t place = difs_connection_place(connection);
+		uint32_t count = connection->ahead_end - connection->ahead_at;
 
 		if (count > place.len)
 			count = (uint32_t) place.len;
@@ -205,7 +205,7 @@ difs_connection_received(DifsConnection *connection, uint32_t count)
 static void
 advance(DifsConnection *connection)
 {
-	bool		more = true;
+	bool more = true;
 
 	while (more && !connection->closing && connection->memory_wanted == 0)
 	{
@@ -228,10 +228,10 @@ advance(DifsConnection *connection)
 static bool
 take_header(DifsConnection *connection)
 {
-	bool		ready = connection->phase == DIFS_PHASE_READY;
-	bool		put = ready && (connection->header[16] == DIFS_MESSAGE_PUT || connection->header[16] == DIFS_MESSAGE_MEND);
-	DifsFrame	frame;
-	DifsError	error;
+	bool ready = connection->phase == DIFS_PHASE_READY;
+	bool put = ready && (connection->header[16] == DIFS_MESSAGE_PUT || connection->header[16] == DIFS_MESSAGE_MEND);
+	DifsFrame frame;
+	DifsError error;
 	DifsRequest *request;
 
 	if (!difs_wire_unpack(connection->header, ready ? DIFS_WIRE_MAX_CONTROL : DIFS_WIRE_MAX_GREETING,
@@ -256,7 +256,7 @@ static bool
 take_control(DifsConnection *connection)
 {
 	DifsRequest *request = connection->receiving;
-	DifsError	error;
+	DifsError error;
 
 	if (!difs_wire_check(connection->header, request->control, &error))
 	{
@@ -294,8 +294,8 @@ take_payload(DifsConnection *connection)
 static bool
 grant_more(DifsConnection *connection)
 {
-	uint32_t	left = connection->receiving->frame.payload_length - connection->granted;
-	uint32_t	step = connection->granted < FIRST_GRANT ? FIRST_GRANT : connection->granted;
+	uint32_t left = connection->receiving->frame.payload_length - connection->granted;
+	uint32_t step = connection->granted < FIRST_GRANT ? FIRST_GRANT : connection->granted;
 
 	if (step > MAX_GRANT)
 		step = MAX_GRANT;

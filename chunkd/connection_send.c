@@ -24,29 +24,29 @@
 #include "tenant.h"
 
 #define MAX_REPLIES_AT_ONCE 32
-#define MAX_AT_ONCE			(1024 * 1024)	/* without letting other connections have their turn */
-#define MAX_SEALED_AT_ONCE	(1024 * 1024)	/* encrypted bytes are a copy */
+#define MAX_AT_ONCE (1024 * 1024)		 /* without letting other connections have their turn */
+#define MAX_SEALED_AT_ONCE (1024 * 1024) /* encrypted bytes are a copy */
 
 struct DifsReply
 {
 	STAILQ_ENTRY(DifsReply) next;
-	uint8_t    *piece;			/* payload at hand */
-	uint32_t	piece_length;
-	uint32_t	remaining;		/* payload bytes after the piece, in the file */
+	uint8_t *piece; /* payload at hand */
+	uint32_t piece_length;
+	uint32_t remaining; /* payload bytes after the piece, in the file */
 	DifsGroupFile *file;
-	uint64_t	offset;
-	uint32_t	charged_bytes;	/* of the connection's outgoing_bytes */
-	uint32_t	head_length;	/* 0 once it is sent */
-	uint8_t		head[];			/* frame header and control */
+	uint64_t offset;
+	uint32_t charged_bytes; /* of the connection's outgoing_bytes */
+	uint32_t head_length;	/* 0 once it is sent */
+	uint8_t head[];			/* frame header and control */
 };
 
 typedef struct Fetch
 {
-	DifsJob		job;
+	DifsJob job;
 	DifsConnection *connection;
-	DifsReply  *reply;
-	bool		ok;
-	DifsError	error;
+	DifsReply *reply;
+	bool ok;
+	DifsError error;
 } Fetch;
 
 static void answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t control_length,
@@ -84,7 +84,7 @@ difs_request_reply_file(DifsRequest *request, const void *control, uint32_t cont
 void
 difs_request_fail(DifsRequest *request, const DifsError *error)
 {
-	uint32_t	length = (uint32_t) strnlen(error->text, DIFS_ERROR_TEXT_SIZE);
+	uint32_t length = (uint32_t) strnlen(error->text, DIFS_ERROR_TEXT_SIZE);
 
 	answer(request, error->code, error->text, length, NULL, 0, NULL, 0, 0);
 }
@@ -92,9 +92,9 @@ difs_request_fail(DifsRequest *request, const DifsError *error)
 void
 difs_request_refuse(DifsRequest *request, DifsErrorCode code, const char *format, ...)
 {
-	char		text[DIFS_ERROR_TEXT_SIZE];
-	DifsError	error;
-	va_list		args;
+	char text[DIFS_ERROR_TEXT_SIZE];
+	DifsError error;
+	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
@@ -117,8 +117,8 @@ answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t
 	   uint32_t piece_length, DifsGroupFile *file, uint64_t offset, uint32_t remaining)
 {
 	DifsConnection *connection = request->connection;
-	DifsReply  *reply = difs_alloc(sizeof(*reply) + DIFS_WIRE_HEADER_SIZE + control_length);
-	DifsFrame	frame = {
+	DifsReply *reply = difs_alloc(sizeof(*reply) + DIFS_WIRE_HEADER_SIZE + control_length);
+	DifsFrame frame = {
 		.control_length = control_length,
 		.payload_length = piece_length + remaining,
 		.request = request->frame.request,
@@ -155,7 +155,7 @@ answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t
 void
 difs_connection_send(DifsConnection *connection)
 {
-	size_t		at_once = MAX_AT_ONCE;
+	size_t at_once = MAX_AT_ONCE;
 
 	while (write_some(connection, &at_once))
 		;
@@ -166,16 +166,16 @@ difs_connection_send(DifsConnection *connection)
 static bool
 write_some(DifsConnection *connection, size_t *at_once)
 {
-	uv_buf_t	buffers[2 * MAX_REPLIES_AT_ONCE];
-	unsigned	count = 0;
-	unsigned	first = 0;
-	int			replies = 0;
-	size_t		bytes = 0;
-	DifsReply  *reply;
+	uv_buf_t buffers[2 * MAX_REPLIES_AT_ONCE];
+	unsigned count = 0;
+	unsigned first = 0;
+	int replies = 0;
+	size_t bytes = 0;
+	DifsReply *reply;
 
 	if (connection->closing || connection->writing > 0 || connection->fetching)
 		return false;
-	STAILQ_FOREACH(reply, &connection->replies, next)
+	STAILQ_FOREACH (reply, &connection->replies, next)
 	{
 		if (reply->head_length > 0)
 			buffers[count++] = uv_buf_init((char *) reply->head, reply->head_length);
@@ -209,9 +209,9 @@ write_some(DifsConnection *connection, size_t *at_once)
 static unsigned
 take_at_once(DifsConnection *connection, uv_buf_t *buffers, unsigned count)
 {
-	int			wrote = uv_try_write((uv_stream_t *) &connection->tcp, buffers, count);
-	size_t		left = wrote > 0 ? (size_t) wrote : 0;
-	unsigned	first = 0;
+	int wrote = uv_try_write((uv_stream_t *) &connection->tcp, buffers, count);
+	size_t left = wrote > 0 ? (size_t) wrote : 0;
+	unsigned first = 0;
 
 	while (first < count && left >= buffers[first].len)
 		left -= buffers[first++].len;
@@ -236,14 +236,14 @@ on_written(uv_write_t *write, int status)
 static void
 replies_written(DifsConnection *connection)
 {
-	int			replies = connection->writing;
+	int replies = connection->writing;
 
 	connection->writing = 0;
 	free(connection->sealed);
 	connection->sealed = NULL;
 	for (; replies > 0; replies--)
 	{
-		DifsReply  *reply = STAILQ_FIRST(&connection->replies);
+		DifsReply *reply = STAILQ_FIRST(&connection->replies);
 
 		if (reply->remaining > 0 && !connection->closing)
 			fetch_next(connection, reply);
@@ -256,12 +256,12 @@ replies_written(DifsConnection *connection)
 static void
 fetch_next(DifsConnection *connection, DifsReply *reply)
 {
-	Fetch	   *fetch;
+	Fetch *fetch;
 
 	reply->head_length = 0;
 	if (reply->piece_length > reply->remaining)
 		reply->piece_length = reply->remaining;
-	if (difs_preadv_cached(reply->file->fd, &(struct iovec) {reply->piece, reply->piece_length}, 1, reply->offset))
+	if (difs_preadv_cached(reply->file->fd, &(struct iovec){reply->piece, reply->piece_length}, 1, reply->offset))
 	{
 		reply->offset += reply->piece_length;
 		reply->remaining -= reply->piece_length;
@@ -277,8 +277,8 @@ fetch_next(DifsConnection *connection, DifsReply *reply)
 static void
 fetch_run(DifsJob *job)
 {
-	Fetch	   *fetch = (Fetch *) job;
-	DifsReply  *reply = fetch->reply;
+	Fetch *fetch = (Fetch *) job;
+	DifsReply *reply = fetch->reply;
 
 	fetch->ok = difs_pread_all(reply->file->fd, reply->piece, reply->piece_length, reply->offset, &fetch->error);
 }
@@ -286,7 +286,7 @@ fetch_run(DifsJob *job)
 static void
 fetch_done(DifsJob *job)
 {
-	Fetch	   *fetch = (Fetch *) job;
+	Fetch *fetch = (Fetch *) job;
 	DifsConnection *connection = fetch->connection;
 
 	connection->fetching = false;
@@ -305,7 +305,7 @@ fetch_done(DifsJob *job)
 static void
 remove_first(DifsConnection *connection)
 {
-	DifsReply  *reply = STAILQ_FIRST(&connection->replies);
+	DifsReply *reply = STAILQ_FIRST(&connection->replies);
 
 	STAILQ_REMOVE_HEAD(&connection->replies, next);
 	connection->outgoing_bytes -= reply->charged_bytes;

@@ -18,13 +18,13 @@
 #include "memory.h"
 #include "server.h"
 
-#define TLS_HANDSHAKE	0x16	/* type of a record */
-#define TLS_MAJOR		0x03
+#define TLS_HANDSHAKE 0x16 /* type of a record */
+#define TLS_MAJOR 0x03
 
 typedef struct OwnWrite
 {
-	uv_write_t	write;
-	uint8_t    *bytes;
+	uv_write_t write;
+	uint8_t *bytes;
 } OwnWrite;
 
 static void send_own(DifsConnection *connection);
@@ -35,8 +35,8 @@ bool
 difs_connection_tls_begins(DifsConnection *connection)
 {
 	DifsServer *server = connection->server;
-	DifsError	error;
-	size_t		room;
+	DifsError error;
+	size_t room;
 
 	if (connection->phase != DIFS_PHASE_HELLO || connection->stage != DIFS_RECEIVE_HEADER || connection->received < 2 ||
 		connection->header[0] != TLS_HANDSHAKE || connection->header[1] != TLS_MAJOR)
@@ -69,10 +69,10 @@ difs_connection_tls_pump(DifsConnection *connection)
 	difs_gather_begin(&connection->server->gather);
 	while (!connection->closing && difs_connection_wants_bytes(connection))
 	{
-		uv_buf_t	place = difs_connection_place(connection);
+		uv_buf_t place = difs_connection_place(connection);
 		DifsTlsResult result;
-		DifsError	error;
-		size_t		got = 0;
+		DifsError error;
+		size_t got = 0;
 
 		result = difs_tls_read(connection->tls, place.base, place.len, &got, &error);
 		send_own(connection);
@@ -95,8 +95,8 @@ difs_connection_tls_pump(DifsConnection *connection)
 bool
 difs_connection_seal(DifsConnection *connection, uv_buf_t *buffers, unsigned *count)
 {
-	DifsError	error;
-	size_t		length;
+	DifsError error;
+	size_t length;
 
 	for (unsigned i = 0; i < *count; i++)
 	{
@@ -115,10 +115,10 @@ difs_connection_seal(DifsConnection *connection, uv_buf_t *buffers, unsigned *co
 static void
 send_own(DifsConnection *connection)
 {
-	OwnWrite   *own;
-	uv_buf_t	buffer;
-	size_t		length;
-	uint8_t    *bytes = difs_tls_take(connection->tls, &length);
+	OwnWrite *own;
+	uv_buf_t buffer;
+	size_t length;
+	uint8_t *bytes = difs_tls_take(connection->tls, &length);
 
 	if (bytes == NULL)
 		return;
@@ -136,7 +136,7 @@ send_own(DifsConnection *connection)
 static void
 on_own_written(uv_write_t *write, int status)
 {
-	OwnWrite   *own = (OwnWrite *) write;
+	OwnWrite *own = (OwnWrite *) write;
 
 	(void) status;
 	free(own->bytes);

@@ -14,7 +14,7 @@ static atomic_uint_fast64_t sync_errors;
 void
 difs_count_request(DifsCounts *counts, const DifsRequest *request, const DifsFrame *reply)
 {
-	uint64_t	took_us = (uv_hrtime() - request->began_ns) / 1000;
+	uint64_t took_us = (uv_hrtime() - request->began_ns) / 1000;
 	DifsRequestCounts *kind;
 
 	/* one that has no name is not counted: a stranger made it up */
@@ -37,7 +37,7 @@ difs_count_refusal(DifsCounts *counts, DifsErrorCode code)
 void
 difs_count_sync(uint64_t began_ns, bool ok)
 {
-	uint64_t	took_us = (uv_hrtime() - began_ns) / 1000;
+	uint64_t took_us = (uv_hrtime() - began_ns) / 1000;
 
 	atomic_fetch_add_explicit(&synced[difs_metrics_bucket(took_us)], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&synced_us, took_us, memory_order_relaxed);

@@ -22,11 +22,11 @@
 #include "disk_format.h"
 #include "file_io.h"
 
-#define LOCK_FILE		"difsd.lock"
-#define IDENTITY_FILE	"identity"
-#define IDENTITY_SIZE	(DIFS_NAME_SIZE + 128)
-#define LOCK_WAIT_MS	10000
-#define LOCK_RETRY_MS	50
+#define LOCK_FILE "difsd.lock"
+#define IDENTITY_FILE "identity"
+#define IDENTITY_SIZE (DIFS_NAME_SIZE + 128)
+#define LOCK_WAIT_MS 10000
+#define LOCK_RETRY_MS 50
 
 static bool lock_directory(const DifsOptions *options, int directory_fd, DifsError *error);
 static bool check_identity(DifsOptions *options, int directory_fd, DifsError *error);
@@ -35,7 +35,7 @@ static bool make_identity(const DifsOptions *options, int directory_fd, char *te
 int
 difs_directory_open(DifsOptions *options, DifsError *error)
 {
-	int			directory_fd;
+	int directory_fd;
 
 	if (mkdir(options->data, 0700) == 0)
 	{
@@ -66,9 +66,9 @@ static bool
 lock_directory(const DifsOptions *options, int directory_fd, DifsError *error)
 {
 	const struct timespec retry = {.tv_nsec = LOCK_RETRY_MS * 1000000};
-	char		holder[32] = "";
-	int			fd = openat(directory_fd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	int			waited_ms;
+	char holder[32] = "";
+	int fd = openat(directory_fd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int waited_ms;
 
 	if (fd < 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not open file \"%s/" LOCK_FILE "\"", options->data);
@@ -96,13 +96,13 @@ static bool
 check_identity(DifsOptions *options, int directory_fd, DifsError *error)
 {
 	const char *wanted_tier = options->tier == DIFS_TIER_MEMORY ? "memory" : "disk";
-	char		found[IDENTITY_SIZE];
-	char		name[DIFS_NAME_SIZE];
-	char		tier[16];
-	char		digits[2 * DIFS_UUID_SIZE + 1];
-	uint8_t		storage[DIFS_UUID_SIZE];
-	int			version;
-	bool		whole;
+	char found[IDENTITY_SIZE];
+	char name[DIFS_NAME_SIZE];
+	char tier[16];
+	char digits[2 * DIFS_UUID_SIZE + 1];
+	uint8_t storage[DIFS_UUID_SIZE];
+	int version;
+	bool whole;
 
 	if (!difs_file_read(directory_fd, IDENTITY_FILE, found, sizeof(found), error) &&
 		(error->system_errno != ENOENT || !make_identity(options, directory_fd, found, sizeof(found), error)))
@@ -127,8 +127,8 @@ check_identity(DifsOptions *options, int directory_fd, DifsError *error)
 static bool
 make_identity(const DifsOptions *options, int directory_fd, char *text, size_t size, DifsError *error)
 {
-	uint8_t		storage[DIFS_UUID_SIZE];
-	int			length;
+	uint8_t storage[DIFS_UUID_SIZE];
+	int length;
 
 	if (!difs_random(storage, sizeof(storage), error))
 		return false;

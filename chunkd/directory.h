@@ -11,6 +11,6 @@
 
 /* Makes the directory if it is not there, takes its lock (waiting up to 10 s for another difsd to end) and checks or
  * writes its identity.  Returns a descriptor of it, or -1.  The lock lasts until the process ends. */
-extern int	difs_directory_open(DifsOptions *options, DifsError *error);
+extern int difs_directory_open(DifsOptions *options, DifsError *error);
 
 #endif

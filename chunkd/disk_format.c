@@ -8,13 +8,13 @@
 #include "../common/bytes.h"
 #include "../common/crc32c.h"
 
-#define CRC_AT		12
-#define GROUP_AT	16			/* the group's description, in both headers */
-#define SYNCED_AT	72			/* behind it, in a group header */
+#define CRC_AT 12
+#define GROUP_AT 16	 /* the group's description, in both headers */
+#define SYNCED_AT 72 /* behind it, in a group header */
 
-#define MAGIC_BYTES	8
-#define GROUP_MAGIC	"DIFSGRP1"
-#define INDEX_MAGIC	"DIFSIDX1"
+#define MAGIC_BYTES 8
+#define GROUP_MAGIC "DIFSGRP1"
+#define INDEX_MAGIC "DIFSIDX1"
 
 static uint32_t header_crc(const uint8_t *header, size_t size);
 static bool check_header(const uint8_t *in, size_t size, const char *magic, const char *label, DifsError *error);
@@ -95,7 +95,7 @@ difs_index_entries_crc(uint32_t crc, const uint8_t *entries, uint64_t count)
 uint64_t
 difs_record_mask(uint64_t salt, uint64_t offset)
 {
-	uint64_t	mask = salt + offset * 0x9E3779B97F4A7C15;
+	uint64_t mask = salt + offset * 0x9E3779B97F4A7C15;
 
 	mask = (mask ^ (mask >> 30)) * 0xBF58476D1CE4E5B9;
 	mask = (mask ^ (mask >> 27)) * 0x94D049BB133111EB;

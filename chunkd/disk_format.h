@@ -61,42 +61,42 @@
 
 #include "../common/wire.h"
 
-#define DIFS_DISK_VERSION			1
-#define DIFS_GROUP_HEADER_SIZE		4096
-#define DIFS_RECORD_ALIGNMENT		64
-#define DIFS_PAGE_BYTES				4096
-#define DIFS_INDEX_HEADER_SIZE		128
-#define DIFS_GROUP_MAX_CAPACITY		((uint64_t) 1 << 40)
-#define DIFS_GROUP_MAX_SEGMENTS		(4 * 1024 * 1024)
+#define DIFS_DISK_VERSION 1
+#define DIFS_GROUP_HEADER_SIZE 4096
+#define DIFS_RECORD_ALIGNMENT 64
+#define DIFS_PAGE_BYTES 4096
+#define DIFS_INDEX_HEADER_SIZE 128
+#define DIFS_GROUP_MAX_CAPACITY ((uint64_t) 1 << 40)
+#define DIFS_GROUP_MAX_SEGMENTS (4 * 1024 * 1024)
 
 typedef struct DifsGroupHeader
 {
-	uint8_t		cluster[DIFS_UUID_SIZE];
-	uint64_t	group;
-	uint64_t	epoch;
-	uint64_t	capacity;
-	uint64_t	salt;
-	uint64_t	generation;
-	uint64_t	synced;			/* not in index headers */
+	uint8_t cluster[DIFS_UUID_SIZE];
+	uint64_t group;
+	uint64_t epoch;
+	uint64_t capacity;
+	uint64_t salt;
+	uint64_t generation;
+	uint64_t synced; /* not in index headers */
 } DifsGroupHeader;
 
 typedef struct DifsIndexHeader
 {
 	DifsGroupHeader group;
-	uint64_t	count;
-	uint64_t	file_bytes;
-	uint64_t	live_segments;
-	uint64_t	live_bytes;
-	uint64_t	dead_bytes;
-	uint32_t	entries_crc;
-	bool		incomplete;
+	uint64_t count;
+	uint64_t file_bytes;
+	uint64_t live_segments;
+	uint64_t live_bytes;
+	uint64_t dead_bytes;
+	uint32_t entries_crc;
+	bool incomplete;
 } DifsIndexHeader;
 
 /* Bytes of a group file that the record of a segment takes. */
 static inline uint64_t
 difs_record_size(uint32_t stored_length)
 {
-	uint64_t	size = difs_segment_packed_size(stored_length) + (uint64_t) stored_length;
+	uint64_t size = difs_segment_packed_size(stored_length) + (uint64_t) stored_length;
 
 	return (size + DIFS_RECORD_ALIGNMENT - 1) / DIFS_RECORD_ALIGNMENT * DIFS_RECORD_ALIGNMENT;
 }
@@ -106,8 +106,8 @@ difs_record_size(uint32_t stored_length)
 static inline uint64_t
 difs_record_pages(uint64_t offset, uint32_t stored_length, uint64_t *start)
 {
-	uint64_t	payload = offset + difs_segment_packed_size(stored_length);
-	uint64_t	end = (payload + stored_length) / DIFS_PAGE_BYTES * DIFS_PAGE_BYTES;
+	uint64_t payload = offset + difs_segment_packed_size(stored_length);
+	uint64_t end = (payload + stored_length) / DIFS_PAGE_BYTES * DIFS_PAGE_BYTES;
 
 	*start = (payload + DIFS_PAGE_BYTES - 1) / DIFS_PAGE_BYTES * DIFS_PAGE_BYTES;
 	return end > *start ? end - *start : 0;

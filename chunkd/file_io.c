@@ -16,11 +16,11 @@
 ssize_t
 difs_pread(int fd, void *buffer, size_t size, uint64_t offset)
 {
-	size_t		done = 0;
+	size_t done = 0;
 
 	while (done < size)
 	{
-		ssize_t		got = pread(fd, (char *) buffer + done, size - done, (off_t) (offset + done));
+		ssize_t got = pread(fd, (char *) buffer + done, size - done, (off_t) (offset + done));
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -36,7 +36,7 @@ difs_pread(int fd, void *buffer, size_t size, uint64_t offset)
 bool
 difs_pread_all(int fd, void *buffer, size_t size, uint64_t offset, DifsError *error)
 {
-	ssize_t		got = difs_pread(fd, buffer, size, offset);
+	ssize_t got = difs_pread(fd, buffer, size, offset);
 
 	if (got < 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not read %zu bytes at %llu", size,
@@ -50,7 +50,7 @@ difs_pread_all(int fd, void *buffer, size_t size, uint64_t offset, DifsError *er
 bool
 difs_preadv_cached(int fd, const struct iovec *vector, int count, uint64_t offset)
 {
-	size_t		size = 0;
+	size_t size = 0;
 
 	for (int i = 0; i < count; i++)
 		size += vector[i].iov_len;
@@ -62,7 +62,7 @@ difs_pwritev(int fd, struct iovec *vector, int count, uint64_t offset)
 {
 	while (count > 0)
 	{
-		ssize_t		wrote = pwritev(fd, vector, count < IOV_MAX ? count : IOV_MAX, (off_t) offset);
+		ssize_t wrote = pwritev(fd, vector, count < IOV_MAX ? count : IOV_MAX, (off_t) offset);
 
 		if (wrote < 0 && errno == EINTR)
 			continue;
@@ -114,9 +114,9 @@ difs_file_size(int fd, uint64_t *length, uint64_t *allocated, DifsError *error)
 bool
 difs_file_replace(int directory_fd, const char *path, const char *text, DifsError *error)
 {
-	char		temporary[PATH_MAX];
-	int			fd;
-	bool		ok;
+	char temporary[PATH_MAX];
+	int fd;
+	bool ok;
 
 	snprintf(temporary, sizeof(temporary), "%s.tmp", path);
 	fd = openat(directory_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -136,12 +136,12 @@ difs_file_replace(int directory_fd, const char *path, const char *text, DifsErro
 bool
 difs_file_read(int directory_fd, const char *path, char *text, size_t size, DifsError *error)
 {
-	ssize_t		got = -1;
-	int			fd = openat(directory_fd, path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = -1;
+	int fd = openat(directory_fd, path, O_RDONLY | O_CLOEXEC);
 
 	if (fd >= 0)
 	{
-		int			saved_errno;
+		int saved_errno;
 
 		got = difs_pread(fd, text, size - 1, 0);
 		saved_errno = errno;
@@ -157,10 +157,10 @@ difs_file_read(int directory_fd, const char *path, char *text, size_t size, Difs
 bool
 difs_directory_sync(int directory_fd, const char *path, DifsError *error)
 {
-	char		directory[PATH_MAX];
-	char	   *slash;
-	int			fd;
-	bool		ok;
+	char directory[PATH_MAX];
+	char *slash;
+	int fd;
+	bool ok;
 
 	snprintf(directory, sizeof(directory), "%s", path);
 	slash = strrchr(directory, '/');

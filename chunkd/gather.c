@@ -24,7 +24,7 @@ difs_gather_begin(DifsGather *gather)
 void
 difs_gather_end(DifsGather *gather)
 {
-	DifsGroup  *group;
+	DifsGroup *group;
 	DifsConnection *connection;
 
 	if (--gather->depth > 0)

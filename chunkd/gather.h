@@ -17,9 +17,9 @@ struct DifsServer;
 
 typedef struct DifsGather
 {
-	int			depth;
-	TAILQ_HEAD(, DifsGroup) groups;	/* to be scheduled */
-	TAILQ_HEAD(, DifsConnection) connections;	/* with replies to be written */
+	int depth;
+	TAILQ_HEAD(, DifsGroup) groups;			  /* to be scheduled */
+	TAILQ_HEAD(, DifsConnection) connections; /* with replies to be written */
 } DifsGather;
 
 extern void difs_gather_init(DifsGather *gather);

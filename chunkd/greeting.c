@@ -50,8 +50,8 @@ difs_greeting_attached(DifsConnection *connection, const DifsError *error)
 {
 	DifsRequest *request = connection->greeting_request;
 	DifsServerStatus status;
-	uint8_t		control[DIFS_WIRE_MAX_GREETING];
-	char		cluster[2 * DIFS_UUID_SIZE + 1];
+	uint8_t control[DIFS_WIRE_MAX_GREETING];
+	char cluster[2 * DIFS_UUID_SIZE + 1];
 
 	connection->greeting_request = NULL;
 	if (error != NULL)
@@ -67,7 +67,7 @@ difs_greeting_attached(DifsConnection *connection, const DifsError *error)
 	difs_log(DIFS_LOG_INFO, "connection %s authenticated: cluster %s, epoch %llu%s", connection->label, cluster,
 			 (unsigned long long) connection->epoch,
 			 connection->by_token ? ", by token" :
-			 (difs_tenant_obeys(connection->tenant, connection) ? "" : ", may only read"));
+									(difs_tenant_obeys(connection->tenant, connection) ? "" : ", may only read"));
 	if (connection->by_token)
 		memset(&status, 0, sizeof(status));
 	else
@@ -81,9 +81,9 @@ handle_hello(DifsRequest *request)
 	DifsConnection *connection = request->connection;
 	DifsGreeting *greeting = connection->greeting;
 	DifsServer *server = connection->server;
-	DifsHello	hello;
-	DifsError	error;
-	int			key;
+	DifsHello hello;
+	DifsError error;
+	int key;
 
 	if (!difs_hello_unpack(request->control, request->frame.control_length, &hello, &error))
 	{
@@ -113,8 +113,8 @@ handle_hello_token(DifsRequest *request)
 	DifsConnection *connection = request->connection;
 	DifsGreeting *greeting = connection->greeting;
 	DifsHelloToken hello;
-	DifsToken	token;
-	DifsError	error;
+	DifsToken token;
+	DifsError error;
 
 	if (!difs_hello_token_unpack(request->control, request->frame.control_length, &hello, &error))
 	{
@@ -141,7 +141,7 @@ may_greet(DifsRequest *request, uint16_t version, const char *name)
 {
 	DifsConnection *connection = request->connection;
 	DifsServer *server = connection->server;
-	DifsError	error;
+	DifsError error;
 
 	if (connection->surplus)
 		refuse(request, DIFS_ERROR_FULL, "too many connections, the limit is %d", server->options->max_connections);
@@ -163,7 +163,7 @@ static void
 challenge_peer(DifsRequest *request)
 {
 	DifsGreeting *greeting = request->connection->greeting;
-	DifsError	error;
+	DifsError error;
 
 	memcpy(greeting->hello, request->control, request->frame.control_length);
 	greeting->hello_length = request->frame.control_length;
@@ -178,7 +178,7 @@ send_challenge(DifsRequest *request, DifsError *error)
 	DifsGreeting *greeting = connection->greeting;
 	DifsServer *server = connection->server;
 	DifsChallenge *challenge = &greeting->challenge;
-	uint8_t		control[DIFS_WIRE_MAX_GREETING];
+	uint8_t control[DIFS_WIRE_MAX_GREETING];
 
 	challenge->version = DIFS_WIRE_VERSION;
 	strcpy(challenge->name, server->options->name);
@@ -201,7 +201,7 @@ handle_proof(DifsRequest *request)
 {
 	DifsConnection *connection = request->connection;
 	DifsGreeting *greeting = connection->greeting;
-	uint8_t		proof[DIFS_PROOF_SIZE];
+	uint8_t proof[DIFS_PROOF_SIZE];
 
 	if (request->frame.control_length != DIFS_PROOF_SIZE ||
 		!difs_auth_proof(greeting->key, DIFS_SIDE_CLIENT, greeting->hello,
@@ -220,8 +220,8 @@ static void
 refuse(DifsRequest *request, DifsErrorCode code, const char *format, ...)
 {
 	DifsConnection *connection = request->connection;
-	char		text[DIFS_ERROR_TEXT_SIZE];
-	va_list		args;
+	char text[DIFS_ERROR_TEXT_SIZE];
+	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);

@@ -26,7 +26,7 @@ static void fail_queue(DifsRequestQueue *queue, const DifsError *error);
 DifsGroup *
 difs_group_create(DifsTenant *tenant, uint64_t id)
 {
-	DifsGroup  *group = difs_alloc(sizeof(*group));
+	DifsGroup *group = difs_alloc(sizeof(*group));
 
 	group->tenant = tenant;
 	group->id = id;
@@ -64,7 +64,7 @@ difs_group_path(const DifsGroup *group, const char *suffix, char path[DIFS_PATH_
 }
 
 void
-difs_group_when_open(DifsGroup *group, DifsRequest *request, void (*resume) (DifsRequest *request))
+difs_group_when_open(DifsGroup *group, DifsRequest *request, void (*resume)(DifsRequest *request))
 {
 	DifsServer *server = difs_group_server(group);
 
@@ -85,8 +85,8 @@ difs_group_when_open(DifsGroup *group, DifsRequest *request, void (*resume) (Dif
 void
 difs_group_schedule(DifsGroup *group)
 {
-	bool		puts = !STAILQ_EMPTY(&group->puts);
-	bool		deletes = !STAILQ_EMPTY(&group->deletes);
+	bool puts = !STAILQ_EMPTY(&group->puts);
+	bool deletes = !STAILQ_EMPTY(&group->deletes);
 
 	if (group->busy)
 		return;
@@ -130,7 +130,7 @@ difs_group_find(const DifsGroup *group, uint64_t segment, DifsListEntry *entry)
 
 	if (map->fd >= 0)
 	{
-		uint32_t	position = difs_index_map_position(map, segment);
+		uint32_t position = difs_index_map_position(map, segment);
 
 		if (position == map->count)
 			return false;
@@ -153,7 +153,7 @@ void
 difs_group_mark_damaged(DifsGroup *group, uint64_t segment)
 {
 	DifsListEntry entry;
-	DifsError	error;
+	DifsError error;
 
 	if (group->file == NULL || !difs_group_find(group, segment, &entry) || entry.flags & DIFS_LIST_DAMAGED)
 		return;
@@ -170,7 +170,7 @@ difs_group_fail(DifsGroup *group, const DifsError *error)
 {
 	group->failed = true;
 	free(group->failure);
-	group->failure = strdup(error->text);	/* NULL if there is no memory: for messages only */
+	group->failure = strdup(error->text); /* NULL if there is no memory: for messages only */
 	difs_log(DIFS_LOG_ERROR, "group %016llx failed and is read-only from now on: %s", (unsigned long long) group->id,
 			 error->text);
 	difs_group_fail_queued(group, error);
@@ -188,8 +188,8 @@ difs_group_fail_queued(DifsGroup *group, const DifsError *error)
 bool
 difs_group_sync(DifsStore *store, int fd, uint64_t *took_us, DifsError *error)
 {
-	uint64_t	began_ns = uv_hrtime();
-	bool		done = store->sync(store, fd, error);
+	uint64_t began_ns = uv_hrtime();
+	bool done = store->sync(store, fd, error);
 
 	*took_us += (uv_hrtime() - began_ns) / 1000;
 	return done;
@@ -198,10 +198,10 @@ difs_group_sync(DifsStore *store, int fd, uint64_t *took_us, DifsError *error)
 void
 difs_group_note_failure(const DifsGroup *group, DifsServer *server)
 {
-	char		temporary[DIFS_PATH_SIZE];
-	char		path[DIFS_PATH_SIZE];
-	DifsError	error;
-	int			fd;
+	char temporary[DIFS_PATH_SIZE];
+	char path[DIFS_PATH_SIZE];
+	DifsError error;
+	int fd;
 
 	difs_group_path(group, ".failed.tmp", temporary);
 	difs_group_path(group, ".failed", path);
@@ -218,10 +218,10 @@ difs_group_note_failure(const DifsGroup *group, DifsServer *server)
 bool
 difs_group_publish(const DifsGroup *group, DifsServer *server, int fd, const char *temporary, bool *doubtful, DifsError *error)
 {
-	DifsStore  *store = server->store;
-	char		path[DIFS_PATH_SIZE];
-	DifsError	reason;
-	int			left;
+	DifsStore *store = server->store;
+	char path[DIFS_PATH_SIZE];
+	DifsError reason;
+	int left;
 
 	difs_group_path(group, ".group", path);
 	if (store->publish(store, fd, temporary, path, error))
@@ -292,9 +292,9 @@ difs_group_file_release(DifsGroupFile *file)
 uint64_t
 difs_group_file_allocated(const DifsGroupFile *file)
 {
-	uint64_t	length;
-	uint64_t	allocated = 0;
-	uint64_t	total = 0;
+	uint64_t length;
+	uint64_t allocated = 0;
+	uint64_t total = 0;
 
 	/* Cannot fail for an open descriptor; if it did, the space would be counted at the next change. */
 	if (difs_file_size(file->fd, &length, &allocated, NULL))
@@ -307,11 +307,11 @@ difs_group_file_allocated(const DifsGroupFile *file)
 static void
 close_least_used(DifsServer *server)
 {
-	DifsGroup  *group = TAILQ_FIRST(&server->open_groups);
+	DifsGroup *group = TAILQ_FIRST(&server->open_groups);
 
 	while (group != NULL && server->open_group_count > DIFS_MAX_OPEN_FILES)
 	{
-		DifsGroup  *next = TAILQ_NEXT(group, open_link);
+		DifsGroup *next = TAILQ_NEXT(group, open_link);
 
 		if (may_close(group))
 			difs_group_close(group);

@@ -31,54 +31,54 @@ typedef TAILQ_HEAD(DifsGroupQueue, DifsGroup) DifsGroupQueue;
 
 typedef struct DifsGroupFile
 {
-	int			refs;			/* loop thread only */
-	int			fd;
+	int refs; /* loop thread only */
+	int fd;
 	DifsGroupHeader header;
 	DifsIndexMap map;
 } DifsGroupFile;
 
 typedef struct DifsGroup
 {
-	struct DifsTenant *tenant;	/* these two never change */
-	uint64_t	id;
+	struct DifsTenant *tenant; /* these two never change */
+	uint64_t id;
 
-	uint64_t	epoch;
-	uint64_t	capacity_bytes;
-	bool		sealed;
-	bool		failed;			/* read-only for ever */
-	char	   *failure;		/* what it failed of; NULL: before the server was started */
-	bool		known;			/* recovered, or its index checked, since start */
+	uint64_t epoch;
+	uint64_t capacity_bytes;
+	bool sealed;
+	bool failed;   /* read-only for ever */
+	char *failure; /* what it failed of; NULL: before the server was started */
+	bool known;	   /* recovered, or its index checked, since start */
 
-	DifsGroupFile *file;		/* NULL: closed */
-	TAILQ_ENTRY(DifsGroup) open_link;	/* in server->open_groups while file != NULL */
-	DifsIndex	index;			/* of a group that is not sealed */
-	uint64_t	file_bytes;		/* durable length of the group file; where the next record goes */
-	uint64_t	allocated_bytes;	/* by group and index file, as counted in server->used_bytes */
-	uint64_t	live_segments;
-	uint64_t	live_bytes;
-	uint64_t	dead_bytes;		/* of dead records that have not gone back to the file system */
+	DifsGroupFile *file;			  /* NULL: closed */
+	TAILQ_ENTRY(DifsGroup) open_link; /* in server->open_groups while file != NULL */
+	DifsIndex index;				  /* of a group that is not sealed */
+	uint64_t file_bytes;			  /* durable length of the group file; where the next record goes */
+	uint64_t allocated_bytes;		  /* by group and index file, as counted in server->used_bytes */
+	uint64_t live_segments;
+	uint64_t live_bytes;
+	uint64_t dead_bytes; /* of dead records that have not gone back to the file system */
 
-	bool		busy;			/* a job changes it, or opens it */
-	bool		deleted_last;	/* commits and deletions take turns */
-	bool		sealing;		/* takes no more PUTs */
-	bool		dropping;		/* nobody finds it any more */
-	bool		compaction_queued;	/* in server->compactions, or running */
-	bool		compaction_due; /* its turn has come */
-	uint64_t	compaction_failed_at;	/* dead_bytes when compaction failed: not tried again before there are more */
+	bool busy;					   /* a job changes it, or opens it */
+	bool deleted_last;			   /* commits and deletions take turns */
+	bool sealing;				   /* takes no more PUTs */
+	bool dropping;				   /* nobody finds it any more */
+	bool compaction_queued;		   /* in server->compactions, or running */
+	bool compaction_due;		   /* its turn has come */
+	uint64_t compaction_failed_at; /* dead_bytes when compaction failed: not tried again before there are more */
 	TAILQ_ENTRY(DifsGroup) compaction_link;
-	TAILQ_ENTRY(DifsGroup) gather_link;	/* in server->gather while gathered */
-	bool		gathered;
+	TAILQ_ENTRY(DifsGroup) gather_link; /* in server->gather while gathered */
+	bool gathered;
 	struct DifsGroupPull *pull; /* its file is to take the place of this one's, or is about to */
-	int			readers;		/* jobs that use the group without changing it */
-	uint64_t	queued_bytes;	/* records of queued PUTs and of the running commit */
-	uint32_t	queued_puts;
+	int readers;				/* jobs that use the group without changing it */
+	uint64_t queued_bytes;		/* records of queued PUTs and of the running commit */
+	uint32_t queued_puts;
 
-	DifsRequestQueue opening;	/* wait for the group to be open */
+	DifsRequestQueue opening; /* wait for the group to be open */
 	DifsRequestQueue puts;
 	DifsRequestQueue deletes;
 	DifsRequestQueue mends;
 	DifsRequestQueue seals;
-	DifsRequestQueue drops;		/* at most one */
+	DifsRequestQueue drops; /* at most one */
 } DifsGroup;
 
 extern DifsGroup *difs_group_create(struct DifsTenant *tenant, uint64_t id);
@@ -89,7 +89,7 @@ extern struct DifsServer *difs_group_server(const DifsGroup *group);
 extern void difs_group_path(const DifsGroup *group, const char *suffix, char path[DIFS_PATH_SIZE]);
 
 /* Calls resume(request), with request->group set, now or when the group has been opened; or fails the request. */
-extern void difs_group_when_open(DifsGroup *group, DifsRequest *request, void (*resume) (DifsRequest *request));
+extern void difs_group_when_open(DifsGroup *group, DifsRequest *request, void (*resume)(DifsRequest *request));
 
 /* Starts the next job of a group, if it is idle and there is something to do. */
 extern void difs_group_schedule(DifsGroup *group);
@@ -125,7 +125,7 @@ extern void difs_group_set_file(DifsGroup *group, DifsGroupFile *file);
 extern void difs_group_close(DifsGroup *group);
 
 extern DifsGroupFile *difs_group_file_hold(DifsGroupFile *file);
-extern void difs_group_file_release(DifsGroupFile *file);	/* NULL is fine */
+extern void difs_group_file_release(DifsGroupFile *file); /* NULL is fine */
 
 /* In a job: bytes that group and index file take. */
 extern uint64_t difs_group_file_allocated(const DifsGroupFile *file);

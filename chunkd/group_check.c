@@ -15,7 +15,7 @@ static bool check_record_header(const DifsGroupFile *file, const DifsListEntry *
 bool
 difs_group_check_record(const DifsGroupFile *file, const DifsListEntry *entry, DifsCheckRoom *room, DifsError *error)
 {
-	uint64_t	at = entry->offset + difs_segment_packed_size(entry->stored_length);
+	uint64_t at = entry->offset + difs_segment_packed_size(entry->stored_length);
 
 	(void) posix_fadvise(file->fd, (off_t) entry->offset, (off_t) difs_record_size(entry->stored_length),
 						 POSIX_FADV_DONTNEED);
@@ -23,8 +23,8 @@ difs_group_check_record(const DifsGroupFile *file, const DifsListEntry *entry, D
 		return false;
 	for (uint64_t done = 0; done < entry->stored_length; done += DIFS_CHECK_BYTES)
 	{
-		uint64_t	left = entry->stored_length - done;
-		uint32_t	length = left < DIFS_CHECK_BYTES ? (uint32_t) left : DIFS_CHECK_BYTES;
+		uint64_t left = entry->stored_length - done;
+		uint32_t length = left < DIFS_CHECK_BYTES ? (uint32_t) left : DIFS_CHECK_BYTES;
 
 		if (!difs_pread_all(file->fd, room->bytes, length, at + done, error) ||
 			!difs_segment_verify(room->packed, (uint32_t) (done / DIFS_BLOCK_SIZE), room->bytes, length, error))
@@ -36,8 +36,8 @@ difs_group_check_record(const DifsGroupFile *file, const DifsListEntry *entry, D
 bool
 difs_group_check_header(const DifsGroupFile *file, DifsError *error)
 {
-	uint8_t		packed[DIFS_GROUP_HEADER_SIZE];
-	uint8_t		right[DIFS_GROUP_HEADER_SIZE];
+	uint8_t packed[DIFS_GROUP_HEADER_SIZE];
+	uint8_t right[DIFS_GROUP_HEADER_SIZE];
 
 	(void) posix_fadvise(file->fd, 0, sizeof(packed), POSIX_FADV_DONTNEED);
 	difs_group_header_pack(&file->header, right);
@@ -52,10 +52,10 @@ difs_group_check_header(const DifsGroupFile *file, DifsError *error)
 bool
 difs_group_check_index(const DifsGroupFile *file, DifsError *error)
 {
-	uint8_t		bytes[1024 * DIFS_LIST_ENTRY_SIZE];
+	uint8_t bytes[1024 * DIFS_LIST_ENTRY_SIZE];
 	const DifsIndexMap *map = &file->map;
 	DifsIndexHeader header;
-	uint32_t	crc = 0;
+	uint32_t crc = 0;
 
 	if (map->fd < 0)
 		return true;
@@ -65,7 +65,7 @@ difs_group_check_index(const DifsGroupFile *file, DifsError *error)
 		return false;
 	for (uint64_t at = DIFS_INDEX_HEADER_SIZE; at < map->size; at += sizeof(bytes))
 	{
-		size_t		size = map->size - at < sizeof(bytes) ? map->size - at : sizeof(bytes);
+		size_t size = map->size - at < sizeof(bytes) ? map->size - at : sizeof(bytes);
 
 		if (!difs_pread_all(map->fd, bytes, size, at, error))
 			return false;
@@ -79,7 +79,7 @@ difs_group_check_index(const DifsGroupFile *file, DifsError *error)
 static bool
 check_record_header(const DifsGroupFile *file, const DifsListEntry *entry, DifsCheckRoom *room, DifsError *error)
 {
-	size_t		packed_size = difs_segment_packed_size(entry->stored_length);
+	size_t packed_size = difs_segment_packed_size(entry->stored_length);
 	DifsSegment segment;
 
 	if (!difs_pread_all(file->fd, room->packed, packed_size, entry->offset, error) ||

@@ -29,23 +29,23 @@
 #include "server.h"
 #include "tenant.h"
 
-#define VERIFY_IN_JOB_BYTES	(256 * 1024)	/* larger payloads are checked by the job */
-#define RUN_RECORDS			256
-#define RUN_BYTES			(1024 * 1024)	/* what has just been checked is still in the processor's cache when it is written */
+#define VERIFY_IN_JOB_BYTES (256 * 1024) /* larger payloads are checked by the job */
+#define RUN_RECORDS 256
+#define RUN_BYTES (1024 * 1024) /* what has just been checked is still in the processor's cache when it is written */
 
 typedef struct Commit
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsServer *server;
 	DifsGroupFile *file;
 	DifsRequestQueue puts;
-	uint64_t	start;			/* durable length before */
-	uint64_t	end;			/* and after */
-	uint64_t	allocated_bytes;
-	uint64_t	sync_us;
-	DifsErrorCode outcome;		/* of the job as a whole: DIFS_OK, DIFS_ERROR_FULL, or the group has failed */
-	DifsError	error;
+	uint64_t start; /* durable length before */
+	uint64_t end;	/* and after */
+	uint64_t allocated_bytes;
+	uint64_t sync_us;
+	DifsErrorCode outcome; /* of the job as a whole: DIFS_OK, DIFS_ERROR_FULL, or the group has failed */
+	DifsError error;
 } Commit;
 
 static bool check_put(DifsGroup *group, DifsRequest *request, DifsError *error);
@@ -60,21 +60,21 @@ static void finish_put(Commit *commit, DifsRequest *request);
 void
 difs_group_put(DifsRequest *request)
 {
-	DifsGroup  *group = request->group;
-	uint64_t	size = difs_record_size(request->segment.stored_length);
-	DifsError	error;
+	DifsGroup *group = request->group;
+	uint64_t size = difs_record_size(request->segment.stored_length);
+	DifsError error;
 
 	if (!check_put(group, request, &error))
 	{
 		difs_request_fail(request, &error);
 		return;
 	}
-	difs_index_insert(&group->index, &(DifsListEntry) {
-		.segment = request->segment.segment,
-		.xid = request->segment.xid,
-		.stored_length = request->segment.stored_length,
-		.flags = DIFS_ENTRY_PENDING,
-	});
+	difs_index_insert(&group->index, &(DifsListEntry){
+										 .segment = request->segment.segment,
+										 .xid = request->segment.xid,
+										 .stored_length = request->segment.stored_length,
+										 .flags = DIFS_ENTRY_PENDING,
+									 });
 	group->queued_bytes += size;
 	group->queued_puts++;
 	difs_group_server(group)->queued_bytes += size;
@@ -86,7 +86,7 @@ void
 difs_group_commit(DifsGroup *group)
 {
 	DifsServer *server = difs_group_server(group);
-	Commit	   *commit = difs_alloc(sizeof(*commit));
+	Commit *commit = difs_alloc(sizeof(*commit));
 
 	group->busy = true;
 	group->deleted_last = false;
@@ -106,7 +106,7 @@ difs_group_fail_puts(DifsGroup *group, const DifsError *error)
 
 	while ((request = STAILQ_FIRST(&group->puts)) != NULL)
 	{
-		uint64_t	size = difs_record_size(request->segment.stored_length);
+		uint64_t size = difs_record_size(request->segment.stored_length);
 
 		STAILQ_REMOVE_HEAD(&group->puts, next);
 		difs_index_remove(&group->index, request->segment.segment);
@@ -122,7 +122,7 @@ static bool
 check_put(DifsGroup *group, DifsRequest *request, DifsError *error)
 {
 	const DifsSegment *segment = &request->segment;
-	uint64_t	size = difs_record_size(segment->stored_length);
+	uint64_t size = difs_record_size(segment->stored_length);
 
 	if (group->failed)
 		return difs_error_set(error, DIFS_ERROR_SEALED, "block group %016llx has failed and takes no more segments",
@@ -147,12 +147,12 @@ check_put(DifsGroup *group, DifsRequest *request, DifsError *error)
 static void
 commit_run(DifsJob *job)
 {
-	Commit	   *commit = (Commit *) job;
-	DifsStore  *store = commit->server->store;
+	Commit *commit = (Commit *) job;
+	DifsStore *store = commit->server->store;
 
 	if (!write_records(commit))
 	{
-		int			write_errno = errno;
+		int write_errno = errno;
 
 		difs_error_set(&commit->error, DIFS_ERROR_IO, "could not write segments");
 		if (take_back(commit, write_errno))
@@ -181,7 +181,7 @@ write_records(Commit *commit)
 
 	while (first != NULL)
 	{
-		uint64_t	offset = commit->end;
+		uint64_t offset = commit->end;
 		DifsRequest *end = place_run(commit, first);
 
 		DIFS_FAULT("chunkd.put.placed");
@@ -198,8 +198,8 @@ write_records(Commit *commit)
 static DifsRequest *
 place_run(Commit *commit, DifsRequest *first)
 {
-	uint64_t	offset = commit->end;
-	int			count = 0;
+	uint64_t offset = commit->end;
+	int count = 0;
 	DifsRequest *request = first;
 
 	for (; request != NULL && count < RUN_RECORDS && commit->end - offset < RUN_BYTES; request = STAILQ_NEXT(request, next))
@@ -222,20 +222,20 @@ write_run(Commit *commit, DifsRequest *first, const DifsRequest *end, uint64_t o
 {
 	static const uint8_t zeros[DIFS_RECORD_ALIGNMENT];
 	struct iovec vector[3 * RUN_RECORDS];
-	int			count = 0;
+	int count = 0;
 
 	for (DifsRequest *request = first; request != end; request = STAILQ_NEXT(request, next))
 	{
-		uint32_t	stored_length = request->segment.stored_length;
-		size_t		packed_size = difs_segment_packed_size(stored_length);
-		uint64_t	record_size = difs_record_size(stored_length);
+		uint32_t stored_length = request->segment.stored_length;
+		size_t packed_size = difs_segment_packed_size(stored_length);
+		uint64_t record_size = difs_record_size(stored_length);
 
 		if (request->offset == 0)
 			continue;
-		vector[count++] = (struct iovec) {request->control, packed_size};
-		vector[count++] = (struct iovec) {request->payload, stored_length};
+		vector[count++] = (struct iovec){request->control, packed_size};
+		vector[count++] = (struct iovec){request->payload, stored_length};
 		if (record_size > packed_size + stored_length)
-			vector[count++] = (struct iovec) {(void *) (uintptr_t) zeros, record_size - packed_size - stored_length};
+			vector[count++] = (struct iovec){(void *) (uintptr_t) zeros, record_size - packed_size - stored_length};
 	}
 	return difs_pwritev(commit->file->fd, vector, count, offset);
 }
@@ -252,8 +252,8 @@ take_back(Commit *commit, int write_errno)
 static void
 commit_done(DifsJob *job)
 {
-	Commit	   *commit = (Commit *) job;
-	DifsGroup  *group = commit->group;
+	Commit *commit = (Commit *) job;
+	DifsGroup *group = commit->group;
 	DifsRequest *request;
 
 	if (commit->outcome == DIFS_OK)
@@ -286,9 +286,9 @@ commit_done(DifsJob *job)
 static void
 finish_put(Commit *commit, DifsRequest *request)
 {
-	DifsGroup  *group = commit->group;
+	DifsGroup *group = commit->group;
 	const DifsSegment *segment = &request->segment;
-	uint64_t	size = difs_record_size(segment->stored_length);
+	uint64_t size = difs_record_size(segment->stored_length);
 
 	group->queued_bytes -= size;
 	group->queued_puts--;

@@ -37,27 +37,27 @@
 
 typedef struct Compact
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsServer *server;
 	DifsGroupFile *old;
 	DifsGroupFile *file;
-	DifsIndex	index;			/* of the live segments, at their new offsets */
-	uint64_t	file_bytes;
-	uint64_t	allocated_bytes;
-	uint32_t	corrupt;
-	bool		renamed;		/* the new group file is in place, or may be */
-	bool		doubtful;		/* and a power cut may bring the old one back */
-	bool		ok;
-	DifsError	error;
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	uint8_t		buffer[COPY_SIZE];
+	DifsIndex index; /* of the live segments, at their new offsets */
+	uint64_t file_bytes;
+	uint64_t allocated_bytes;
+	uint32_t corrupt;
+	bool renamed;  /* the new group file is in place, or may be */
+	bool doubtful; /* and a power cut may bring the old one back */
+	bool ok;
+	DifsError error;
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	uint8_t buffer[COPY_SIZE];
 } Compact;
 
 static void compact_run(DifsJob *job);
 static bool is_complete(Compact *compact);
 static void collect_live(Compact *compact);
-static int	compare_offsets(const void *a, const void *b);
+static int compare_offsets(const void *a, const void *b);
 static bool write_group(Compact *compact);
 static bool copy_record(Compact *compact, DifsListEntry *entry);
 static bool copy_bytes(Compact *compact, DifsListEntry *entry, uint64_t done, bool check);
@@ -88,7 +88,7 @@ difs_group_want_compaction(DifsGroup *group)
 void
 difs_group_next_compaction(DifsServer *server)
 {
-	DifsGroup  *group = TAILQ_FIRST(&server->compactions);
+	DifsGroup *group = TAILQ_FIRST(&server->compactions);
 
 	if (server->compacting || server->stopping || group == NULL)
 		return;
@@ -117,14 +117,14 @@ void
 difs_group_compact(DifsGroup *group)
 {
 	DifsServer *server = difs_group_server(group);
-	Compact    *compact = difs_alloc(sizeof(*compact));
+	Compact *compact = difs_alloc(sizeof(*compact));
 
 	group->busy = true;
 	compact->group = group;
 	compact->server = server;
 	compact->old = difs_group_file_hold(group->file);
 	compact->file = difs_alloc(sizeof(*compact->file));
-	*compact->file = (DifsGroupFile) {.refs = 1, .fd = -1, .map.fd = -1, .header = group->file->header};
+	*compact->file = (DifsGroupFile){.refs = 1, .fd = -1, .map.fd = -1, .header = group->file->header};
 	compact->file->header.generation++;
 	compact->file->header.synced = 0;
 	difs_job_start(&server->pool, DIFS_LANE_SLOW, &compact->job, compact_run, compact_done);
@@ -133,9 +133,9 @@ difs_group_compact(DifsGroup *group)
 static void
 compact_run(DifsJob *job)
 {
-	Compact    *compact = (Compact *) job;
-	DifsStore  *store = compact->server->store;
-	char		temporary[DIFS_PATH_SIZE];
+	Compact *compact = (Compact *) job;
+	DifsStore *store = compact->server->store;
+	char temporary[DIFS_PATH_SIZE];
 
 	difs_group_path(compact->group, ".group.new", temporary);
 	compact->ok = is_complete(compact);
@@ -203,7 +203,7 @@ compare_offsets(const void *a, const void *b)
 static bool
 write_group(Compact *compact)
 {
-	uint8_t		header[DIFS_GROUP_HEADER_SIZE];
+	uint8_t header[DIFS_GROUP_HEADER_SIZE];
 
 	difs_group_header_pack(&compact->file->header, header);
 	if (!difs_pwrite(compact->file->fd, header, sizeof(header), 0))
@@ -227,10 +227,10 @@ write_group(Compact *compact)
 static bool
 copy_record(Compact *compact, DifsListEntry *entry)
 {
-	size_t		packed_size = difs_segment_packed_size(entry->stored_length);
-	uint64_t	offset = compact->file_bytes;
+	size_t packed_size = difs_segment_packed_size(entry->stored_length);
+	uint64_t offset = compact->file_bytes;
 	DifsSegment segment;
-	bool		valid;
+	bool valid;
 
 	if (!difs_pread_all(compact->old->fd, compact->packed, packed_size, entry->offset, &compact->error))
 		return false;
@@ -266,14 +266,13 @@ copy_record(Compact *compact, DifsListEntry *entry)
 static bool
 copy_bytes(Compact *compact, DifsListEntry *entry, uint64_t done, bool check)
 {
-	size_t		packed_size = difs_segment_packed_size(entry->stored_length);
-	uint32_t	left = entry->stored_length - (uint32_t) done;
-	uint32_t	length = left < COPY_SIZE ? left : COPY_SIZE;
+	size_t packed_size = difs_segment_packed_size(entry->stored_length);
+	uint32_t left = entry->stored_length - (uint32_t) done;
+	uint32_t length = left < COPY_SIZE ? left : COPY_SIZE;
 
 	if (!difs_pread_all(compact->old->fd, compact->buffer, length, entry->offset + packed_size + done, &compact->error))
 		return false;
-	if (check && !difs_segment_verify(compact->packed, (uint32_t) (done / DIFS_BLOCK_SIZE), compact->buffer, length,
-									  NULL))
+	if (check && !difs_segment_verify(compact->packed, (uint32_t) (done / DIFS_BLOCK_SIZE), compact->buffer, length, NULL))
 		entry->flags |= DIFS_LIST_DAMAGED;
 	return difs_pwrite(compact->file->fd, compact->buffer, length, compact->file_bytes + packed_size + done) ||
 		difs_error_set(&compact->error, DIFS_ERROR_IO, "could not write file");
@@ -282,10 +281,10 @@ copy_bytes(Compact *compact, DifsListEntry *entry, uint64_t done, bool check)
 static bool
 write_index(Compact *compact)
 {
-	DifsStore  *store = compact->server->store;
+	DifsStore *store = compact->server->store;
 	DifsIndexHeader header = {.group = compact->file->header, .file_bytes = compact->file_bytes};
 	DifsIndexTotals totals;
-	char		path[DIFS_PATH_SIZE];
+	char path[DIFS_PATH_SIZE];
 
 	difs_group_path(compact->group, ".index", path);
 	difs_index_count(&compact->index, &totals);
@@ -298,8 +297,8 @@ write_index(Compact *compact)
 static void
 compact_done(DifsJob *job)
 {
-	Compact    *compact = (Compact *) job;
-	DifsGroup  *group = compact->group;
+	Compact *compact = (Compact *) job;
+	DifsGroup *group = compact->group;
 	DifsIndexTotals totals;
 
 	if (compact->ok)

@@ -24,23 +24,23 @@
 
 typedef struct Make
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsServer *server;
 	DifsRequest *request;
 	DifsGroupFile *file;
-	uint64_t	allocated_bytes;
-	bool		ok;
-	DifsError	error;
+	uint64_t allocated_bytes;
+	bool ok;
+	DifsError error;
 } Make;
 
 typedef struct Drop
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsServer *server;
-	bool		ok;
-	DifsError	error;
+	bool ok;
+	DifsError error;
 } Drop;
 
 static void make_run(DifsJob *job);
@@ -53,7 +53,7 @@ void
 difs_group_make(DifsGroup *group, const DifsCreateGroup *create, DifsRequest *request)
 {
 	DifsServer *server = difs_group_server(group);
-	Make	   *make = difs_alloc(sizeof(*make));
+	Make *make = difs_alloc(sizeof(*make));
 	DifsGroupHeader *header;
 
 	group->busy = true;
@@ -63,7 +63,7 @@ difs_group_make(DifsGroup *group, const DifsCreateGroup *create, DifsRequest *re
 	make->server = server;
 	make->request = request;
 	make->file = difs_alloc(sizeof(*make->file));
-	*make->file = (DifsGroupFile) {.refs = 1, .fd = -1, .map.fd = -1};
+	*make->file = (DifsGroupFile){.refs = 1, .fd = -1, .map.fd = -1};
 	header = &make->file->header;
 	memcpy(header->cluster, group->tenant->cluster, DIFS_UUID_SIZE);
 	header->group = create->group;
@@ -75,9 +75,9 @@ difs_group_make(DifsGroup *group, const DifsCreateGroup *create, DifsRequest *re
 static void
 make_run(DifsJob *job)
 {
-	Make	   *make = (Make *) job;
-	char		temporary[DIFS_PATH_SIZE];
-	char		path[DIFS_PATH_SIZE];
+	Make *make = (Make *) job;
+	char temporary[DIFS_PATH_SIZE];
+	char path[DIFS_PATH_SIZE];
 
 	difs_group_path(make->group, ".group.tmp", temporary);
 	difs_group_path(make->group, ".group", path);
@@ -97,9 +97,9 @@ make_run(DifsJob *job)
 static bool
 write_group_file(Make *make, const char *temporary, const char *path)
 {
-	DifsStore  *store = make->server->store;
+	DifsStore *store = make->server->store;
 	DifsGroupFile *file = make->file;
-	uint8_t		header[DIFS_GROUP_HEADER_SIZE];
+	uint8_t header[DIFS_GROUP_HEADER_SIZE];
 
 	if (!difs_random(&file->header.salt, sizeof(file->header.salt), &make->error))
 		return false;
@@ -116,8 +116,8 @@ write_group_file(Make *make, const char *temporary, const char *path)
 static void
 make_done(DifsJob *job)
 {
-	Make	   *make = (Make *) job;
-	DifsGroup  *group = make->group;
+	Make *make = (Make *) job;
+	DifsGroup *group = make->group;
 	DifsRequest *request;
 
 	group->busy = false;
@@ -169,7 +169,7 @@ void
 difs_group_drop(DifsGroup *group)
 {
 	DifsServer *server = difs_group_server(group);
-	Drop	   *drop = difs_alloc(sizeof(*drop));
+	Drop *drop = difs_alloc(sizeof(*drop));
 
 	group->busy = true;
 	drop->group = group;
@@ -180,10 +180,10 @@ difs_group_drop(DifsGroup *group)
 static void
 drop_run(DifsJob *job)
 {
-	Drop	   *drop = (Drop *) job;
-	char		group[DIFS_PATH_SIZE];
-	char		index[DIFS_PATH_SIZE];
-	char		failed[DIFS_PATH_SIZE];
+	Drop *drop = (Drop *) job;
+	char group[DIFS_PATH_SIZE];
+	char index[DIFS_PATH_SIZE];
+	char failed[DIFS_PATH_SIZE];
 	const char *paths[] = {group, index, failed, NULL};
 
 	difs_group_path(drop->group, ".group", group);
@@ -196,8 +196,8 @@ drop_run(DifsJob *job)
 static void
 drop_done(DifsJob *job)
 {
-	Drop	   *drop = (Drop *) job;
-	DifsGroup  *group = drop->group;
+	Drop *drop = (Drop *) job;
+	DifsGroup *group = drop->group;
 	DifsRequest *request = STAILQ_FIRST(&group->drops);
 
 	STAILQ_REMOVE_HEAD(&group->drops, next);

@@ -27,35 +27,35 @@
 
 typedef struct Target
 {
-	uint64_t	offset;
-	uint32_t	stored_length;
-	uint32_t	flags;
-	uint32_t	position;		/* in the mapped index */
-	uint64_t	segment;
-	DifsRequest *request;		/* who asked for it; valid until the requests are answered */
+	uint64_t offset;
+	uint32_t stored_length;
+	uint32_t flags;
+	uint32_t position; /* in the mapped index */
+	uint64_t segment;
+	DifsRequest *request; /* who asked for it; valid until the requests are answered */
 } Target;
 
 typedef struct Delete
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsServer *server;
 	DifsGroupFile *file;
 	DifsRequestQueue requests;
-	Target	   *targets;		/* sorted by segment */
-	uint32_t	count;
-	DifsIndexHeader header;		/* of the index, as it shall be */
-	uint64_t	punched_bytes;
-	uint64_t	allocated_bytes;
-	uint64_t	sync_us;
-	bool		ok;
-	DifsError	error;
+	Target *targets; /* sorted by segment */
+	uint32_t count;
+	DifsIndexHeader header; /* of the index, as it shall be */
+	uint64_t punched_bytes;
+	uint64_t allocated_bytes;
+	uint64_t sync_us;
+	bool ok;
+	DifsError error;
 } Delete;
 
 static void collect_targets(Delete *deletion);
 static void add_target(Delete *deletion, const DifsListEntry *entry, DifsRequest *request);
 static void sort_targets(Delete *deletion);
-static int	compare_targets(const void *a, const void *b);
+static int compare_targets(const void *a, const void *b);
 static void mark_run(DifsJob *job);
 static bool mark_record(const Delete *deletion, const Target *target, DifsError *error);
 static bool mark_index(const Delete *deletion, DifsError *error);
@@ -67,7 +67,7 @@ static void punch_done(DifsJob *job);
 void
 difs_group_queue_delete(DifsRequest *request)
 {
-	DifsGroup  *group = request->group;
+	DifsGroup *group = request->group;
 
 	if (group->failed)
 	{
@@ -83,7 +83,7 @@ void
 difs_group_delete(DifsGroup *group)
 {
 	DifsServer *server = difs_group_server(group);
-	Delete	   *deletion = difs_alloc(sizeof(*deletion));
+	Delete *deletion = difs_alloc(sizeof(*deletion));
 
 	group->busy = true;
 	group->deleted_last = true;
@@ -100,17 +100,17 @@ difs_group_delete(DifsGroup *group)
 static void
 collect_targets(Delete *deletion)
 {
-	DifsGroup  *group = deletion->group;
+	DifsGroup *group = deletion->group;
 	DifsRequest *request;
-	DifsDelete	delete;
+	DifsDelete delete;
 	DifsListEntry entry;
-	size_t		asked = 0;
+	size_t asked = 0;
 
-	STAILQ_FOREACH(request, &deletion->requests, next)
+	STAILQ_FOREACH (request, &deletion->requests, next)
 		asked += request->frame.control_length / sizeof(uint64_t);
 	deletion->targets = difs_alloc((asked + 1) * sizeof(Target));
 
-	deletion->header = (DifsIndexHeader) {
+	deletion->header = (DifsIndexHeader){
 		.group = deletion->file->header,
 		.count = deletion->file->map.count,
 		.file_bytes = group->file_bytes,
@@ -120,13 +120,13 @@ collect_targets(Delete *deletion)
 		.entries_crc = deletion->file->map.entries_crc,
 		.incomplete = deletion->file->map.incomplete,
 	};
-	STAILQ_FOREACH(request, &deletion->requests, next)
+	STAILQ_FOREACH (request, &deletion->requests, next)
 	{
 		/* It has been checked when it came. */
 		(void) difs_delete_unpack(request->control, request->frame.control_length, &delete, NULL);
 		for (uint32_t i = 0; i < delete.count; i++)
 		{
-			uint64_t	segment = difs_get64(delete.ids + 8 * (size_t) i);
+			uint64_t segment = difs_get64(delete.ids + 8 * (size_t) i);
 
 			if (segment != 0 && difs_group_find(group, segment, &entry) && !(entry.flags & DIFS_LIST_DEAD))
 				add_target(deletion, &entry, request);
@@ -140,7 +140,7 @@ add_target(Delete *deletion, const DifsListEntry *entry, DifsRequest *request)
 {
 	const DifsIndexMap *map = &deletion->file->map;
 
-	deletion->targets[deletion->count++] = (Target) {
+	deletion->targets[deletion->count++] = (Target){
 		.offset = entry->offset,
 		.stored_length = entry->stored_length,
 		.flags = entry->flags | DIFS_LIST_DEAD,
@@ -154,13 +154,13 @@ add_target(Delete *deletion, const DifsListEntry *entry, DifsRequest *request)
 static void
 sort_targets(Delete *deletion)
 {
-	uint32_t	kept = 0;
+	uint32_t kept = 0;
 
 	if (deletion->count > 1)
 		qsort(deletion->targets, deletion->count, sizeof(Target), compare_targets);
 	for (uint32_t i = 0; i < deletion->count; i++)
 	{
-		Target	   *target = &deletion->targets[i];
+		Target *target = &deletion->targets[i];
 
 		if (kept > 0 && target->segment == deletion->targets[kept - 1].segment)
 			continue;
@@ -185,8 +185,8 @@ compare_targets(const void *a, const void *b)
 static void
 mark_run(DifsJob *job)
 {
-	Delete	   *deletion = (Delete *) job;
-	DifsStore  *store = deletion->server->store;
+	Delete *deletion = (Delete *) job;
+	DifsStore *store = deletion->server->store;
 	DifsGroupFile *file = deletion->file;
 
 	deletion->ok = true;
@@ -208,8 +208,8 @@ mark_run(DifsJob *job)
 static bool
 mark_record(const Delete *deletion, const Target *target, DifsError *error)
 {
-	uint8_t		packed[16];
-	uint8_t		magic[4];
+	uint8_t packed[16];
+	uint8_t magic[4];
 
 	if (!difs_pread_all(deletion->file->fd, packed, sizeof(packed), target->offset, error))
 		return error->code == DIFS_ERROR_CORRUPT || (error->system_errno == EIO && deletion->file->map.fd >= 0);
@@ -238,16 +238,16 @@ mark_index(const Delete *deletion, DifsError *error)
 static void
 mark_done(DifsJob *job)
 {
-	Delete	   *deletion = (Delete *) job;
-	DifsGroup  *group = deletion->group;
+	Delete *deletion = (Delete *) job;
+	DifsGroup *group = deletion->group;
 	DifsRequest *request;
 
 	if (deletion->ok)
 		apply_targets(deletion);
 	while ((request = STAILQ_FIRST(&deletion->requests)) != NULL)
 	{
-		uint8_t		control[8];
-		uint32_t	asked = (request->frame.control_length - 8) / 8;
+		uint8_t control[8];
+		uint32_t asked = (request->frame.control_length - 8) / 8;
 
 		STAILQ_REMOVE_HEAD(&deletion->requests, next);
 		if (!deletion->ok)
@@ -276,7 +276,7 @@ mark_done(DifsJob *job)
 static void
 apply_targets(Delete *deletion)
 {
-	DifsGroup  *group = deletion->group;
+	DifsGroup *group = deletion->group;
 
 	group->live_segments -= deletion->count;
 	for (uint32_t i = 0; i < deletion->count; i++)
@@ -299,16 +299,15 @@ apply_targets(Delete *deletion)
 static void
 punch_run(DifsJob *job)
 {
-	Delete	   *deletion = (Delete *) job;
+	Delete *deletion = (Delete *) job;
 	DifsGroupFile *file = deletion->file;
 
 	for (uint32_t i = 0; i < deletion->count; i++)
 	{
-		uint64_t	start;
-		uint64_t	pages = difs_record_pages(deletion->targets[i].offset, deletion->targets[i].stored_length, &start);
+		uint64_t start;
+		uint64_t pages = difs_record_pages(deletion->targets[i].offset, deletion->targets[i].stored_length, &start);
 
-		if (pages > 0 && fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) start,
-								   (off_t) pages) == 0)
+		if (pages > 0 && fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) start, (off_t) pages) == 0)
 			deletion->punched_bytes += pages;
 	}
 	DIFS_FAULT("chunkd.delete.punched");
@@ -320,8 +319,8 @@ punch_run(DifsJob *job)
 static void
 punch_done(DifsJob *job)
 {
-	Delete	   *deletion = (Delete *) job;
-	DifsGroup  *group = deletion->group;
+	Delete *deletion = (Delete *) job;
+	DifsGroup *group = deletion->group;
 
 	/* Too high a count of dead bytes on disk does no harm. */
 	if (!deletion->ok)

@@ -25,7 +25,7 @@
 
 static uint32_t position_of(const DifsIndex *index, uint64_t segment);
 static void make_room(DifsIndex *index);
-static int	compare_entries(const void *a, const void *b);
+static int compare_entries(const void *a, const void *b);
 static bool check_header(const char *path, const DifsGroupHeader *group, DifsIndexMap *map, DifsIndexHeader *header,
 						 DifsError *error);
 static bool check_all_entries(const char *path, const DifsIndexMap *map, const DifsIndexHeader *header,
@@ -35,7 +35,7 @@ static void add_to_totals(const DifsListEntry *entry, DifsIndexTotals *totals);
 DifsListEntry *
 difs_index_find(const DifsIndex *index, uint64_t segment)
 {
-	uint32_t	position = position_of(index, segment);
+	uint32_t position = position_of(index, segment);
 
 	if (position == index->count || index->entries[position].segment != segment)
 		return NULL;
@@ -45,7 +45,7 @@ difs_index_find(const DifsIndex *index, uint64_t segment)
 void
 difs_index_insert(DifsIndex *index, const DifsListEntry *entry)
 {
-	uint32_t	position = position_of(index, entry->segment);
+	uint32_t position = position_of(index, entry->segment);
 
 	make_room(index);
 	memmove(index->entries + position + 1, index->entries + position,
@@ -57,7 +57,7 @@ difs_index_insert(DifsIndex *index, const DifsListEntry *entry)
 void
 difs_index_remove(DifsIndex *index, uint64_t segment)
 {
-	uint32_t	position = position_of(index, segment);
+	uint32_t position = position_of(index, segment);
 
 	index->count--;
 	memmove(index->entries + position, index->entries + position + 1,
@@ -91,13 +91,13 @@ void
 difs_index_free(DifsIndex *index)
 {
 	free(index->entries);
-	*index = (DifsIndex) {0};
+	*index = (DifsIndex){0};
 }
 
 void
 difs_index_count(const DifsIndex *index, DifsIndexTotals *totals)
 {
-	*totals = (DifsIndexTotals) {0};
+	*totals = (DifsIndexTotals){0};
 	for (uint32_t i = 0; i < index->count; i++)
 		add_to_totals(&index->entries[i], totals);
 }
@@ -105,12 +105,12 @@ difs_index_count(const DifsIndex *index, DifsIndexTotals *totals)
 bool
 difs_index_write(DifsStore *store, const char *path, DifsIndexHeader *header, const DifsIndex *index, DifsError *error)
 {
-	size_t		size = DIFS_INDEX_HEADER_SIZE + (size_t) index->count * DIFS_LIST_ENTRY_SIZE;
-	uint8_t    *bytes = difs_alloc(size);
-	uint8_t    *entries = bytes + DIFS_INDEX_HEADER_SIZE;
-	char		temporary[DIFS_PATH_SIZE];
-	int			fd;
-	bool		ok;
+	size_t size = DIFS_INDEX_HEADER_SIZE + (size_t) index->count * DIFS_LIST_ENTRY_SIZE;
+	uint8_t *bytes = difs_alloc(size);
+	uint8_t *entries = bytes + DIFS_INDEX_HEADER_SIZE;
+	char temporary[DIFS_PATH_SIZE];
+	int fd;
+	bool ok;
 
 	for (uint32_t i = 0; i < index->count; i++)
 		difs_list_entry_pack(&index->entries[i], entries + (size_t) i * DIFS_LIST_ENTRY_SIZE);
@@ -138,7 +138,7 @@ bool
 difs_index_map(DifsStore *store, const char *path, const DifsGroupHeader *group, bool check_entries, DifsIndexMap *map,
 			   DifsIndexHeader *header, DifsError *error)
 {
-	*map = (DifsIndexMap) {.fd = store->open(store, path, error)};
+	*map = (DifsIndexMap){.fd = store->open(store, path, error)};
 	if (map->fd < 0)
 		return false;
 	if (check_header(path, group, map, header, error) &&
@@ -161,7 +161,7 @@ difs_index_unmap(DifsIndexMap *map)
 		munmap(map->bytes, map->size);
 	if (map->fd >= 0)
 		close(map->fd);
-	*map = (DifsIndexMap) {.fd = -1};
+	*map = (DifsIndexMap){.fd = -1};
 }
 
 void
@@ -169,7 +169,7 @@ difs_index_map_count(const DifsIndexMap *map, DifsIndexTotals *totals)
 {
 	DifsListEntry entry;
 
-	*totals = (DifsIndexTotals) {0};
+	*totals = (DifsIndexTotals){0};
 	for (uint32_t i = 0; i < map->count; i++)
 	{
 		difs_index_map_entry(map, i, &entry);
@@ -186,12 +186,12 @@ difs_index_map_entry(const DifsIndexMap *map, uint32_t position, DifsListEntry *
 uint32_t
 difs_index_map_position(const DifsIndexMap *map, uint64_t segment)
 {
-	uint32_t	low = 0;
-	uint32_t	high = map->count;
+	uint32_t low = 0;
+	uint32_t high = map->count;
 
 	while (low < high)
 	{
-		uint32_t	middle = low + (high - low) / 2;
+		uint32_t middle = low + (high - low) / 2;
 
 		if (difs_get64(map->bytes + DIFS_INDEX_HEADER_SIZE + (size_t) middle * DIFS_LIST_ENTRY_SIZE) < segment)
 			low = middle + 1;
@@ -204,7 +204,7 @@ difs_index_map_position(const DifsIndexMap *map, uint64_t segment)
 bool
 difs_index_map_flags(const DifsIndexMap *map, uint32_t position, uint32_t flags, DifsError *error)
 {
-	uint8_t		bytes[4];
+	uint8_t bytes[4];
 
 	difs_put32(bytes, flags);
 	return difs_pwrite(map->fd, bytes, sizeof(bytes),
@@ -215,7 +215,7 @@ difs_index_map_flags(const DifsIndexMap *map, uint32_t position, uint32_t flags,
 bool
 difs_index_map_header(const DifsIndexMap *map, const DifsIndexHeader *header, DifsError *error)
 {
-	uint8_t		bytes[DIFS_INDEX_HEADER_SIZE];
+	uint8_t bytes[DIFS_INDEX_HEADER_SIZE];
 
 	difs_index_header_pack(header, bytes);
 	return difs_pwrite(map->fd, bytes, sizeof(bytes), 0) ||
@@ -225,10 +225,10 @@ difs_index_map_header(const DifsIndexMap *map, const DifsIndexHeader *header, Di
 uint32_t
 difs_index_list(const DifsIndex *index, const DifsIndexMap *map, uint64_t cursor, uint8_t *out, uint64_t *next)
 {
-	bool		mapped = map->fd >= 0;
-	uint32_t	count = mapped ? map->count : index->count;
-	uint32_t	position = 0;
-	uint32_t	listed = 0;
+	bool mapped = map->fd >= 0;
+	uint32_t count = mapped ? map->count : index->count;
+	uint32_t position = 0;
+	uint32_t listed = 0;
 	DifsListEntry entry = {0};
 
 	if (cursor == UINT64_MAX)
@@ -251,14 +251,14 @@ difs_index_list(const DifsIndex *index, const DifsIndexMap *map, uint64_t cursor
 static uint32_t
 position_of(const DifsIndex *index, uint64_t segment)
 {
-	uint32_t	low = 0;
-	uint32_t	high = index->count;
+	uint32_t low = 0;
+	uint32_t high = index->count;
 
 	if (high > 0 && index->entries[high - 1].segment < segment)
 		return high;
 	while (low < high)
 	{
-		uint32_t	middle = low + (high - low) / 2;
+		uint32_t middle = low + (high - low) / 2;
 
 		if (index->entries[middle].segment < segment)
 			low = middle + 1;
@@ -292,9 +292,9 @@ static bool
 check_header(const char *path, const DifsGroupHeader *group, DifsIndexMap *map, DifsIndexHeader *header,
 			 DifsError *error)
 {
-	uint8_t		bytes[DIFS_INDEX_HEADER_SIZE];
-	uint64_t	length;
-	uint64_t	allocated;
+	uint8_t bytes[DIFS_INDEX_HEADER_SIZE];
+	uint64_t length;
+	uint64_t allocated;
 
 	if (!difs_file_size(map->fd, &length, &allocated, error) ||
 		!difs_pread_all(map->fd, bytes, sizeof(bytes), 0, error) ||
@@ -317,12 +317,12 @@ check_header(const char *path, const DifsGroupHeader *group, DifsIndexMap *map, 
 static bool
 check_all_entries(const char *path, const DifsIndexMap *map, const DifsIndexHeader *header, DifsError *error)
 {
-	uint8_t		entries[1024 * DIFS_LIST_ENTRY_SIZE];
-	uint32_t	crc = 0;
+	uint8_t entries[1024 * DIFS_LIST_ENTRY_SIZE];
+	uint32_t crc = 0;
 
 	for (uint64_t at = DIFS_INDEX_HEADER_SIZE; at < map->size; at += sizeof(entries))
 	{
-		size_t		size = map->size - at < sizeof(entries) ? map->size - at : sizeof(entries);
+		size_t size = map->size - at < sizeof(entries) ? map->size - at : sizeof(entries);
 
 		if (!difs_pread_all(map->fd, entries, size, at, error))
 			return false;

@@ -15,31 +15,31 @@
 
 typedef struct DifsIndex
 {
-	DifsListEntry *entries;		/* sorted by segment; damaged places first, as segment 0 */
-	uint32_t	count;
-	uint32_t	allocated;
+	DifsListEntry *entries; /* sorted by segment; damaged places first, as segment 0 */
+	uint32_t count;
+	uint32_t allocated;
 } DifsIndex;
 
 typedef struct DifsIndexMap
 {
-	int			fd;				/* of the index file; -1 if the group is not sealed */
-	uint8_t    *bytes;			/* the whole file */
-	size_t		size;
-	uint32_t	count;
-	uint32_t	entries_crc;
-	bool		incomplete;		/* see disk_format.h */
+	int fd;			/* of the index file; -1 if the group is not sealed */
+	uint8_t *bytes; /* the whole file */
+	size_t size;
+	uint32_t count;
+	uint32_t entries_crc;
+	bool incomplete; /* see disk_format.h */
 } DifsIndexMap;
 
 /* What the entries say about the group. */
 typedef struct DifsIndexTotals
 {
-	uint64_t	live_segments;
-	uint64_t	live_bytes;
-	uint32_t	damaged;
+	uint64_t live_segments;
+	uint64_t live_bytes;
+	uint32_t damaged;
 } DifsIndexTotals;
 
-extern DifsListEntry *difs_index_find(const DifsIndex *index, uint64_t segment);	/* NULL: not there */
-extern void difs_index_insert(DifsIndex *index, const DifsListEntry *entry);	/* which must not be there */
+extern DifsListEntry *difs_index_find(const DifsIndex *index, uint64_t segment); /* NULL: not there */
+extern void difs_index_insert(DifsIndex *index, const DifsListEntry *entry);	 /* which must not be there */
 extern void difs_index_remove(DifsIndex *index, uint64_t segment);
 /* Out of order, before difs_index_sort(). */
 extern void difs_index_append(DifsIndex *index, const DifsListEntry *entry);

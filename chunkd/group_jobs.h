@@ -17,25 +17,25 @@ extern void difs_group_make(DifsGroup *group, const DifsCreateGroup *create, Dif
 extern void difs_group_drop(DifsGroup *group);
 
 /* group_commit.c */
-extern void difs_group_put(DifsRequest *request);	/* resume function: queues a PUT whose request->segment is set */
+extern void difs_group_put(DifsRequest *request); /* resume function: queues a PUT whose request->segment is set */
 extern void difs_group_commit(DifsGroup *group);
 extern void difs_group_fail_puts(DifsGroup *group, const DifsError *error);
 
 /* group_delete.c */
-extern void difs_group_queue_delete(DifsRequest *request);	/* resume function */
+extern void difs_group_queue_delete(DifsRequest *request); /* resume function */
 extern void difs_group_delete(DifsGroup *group);
 
 /* group_mend.c */
-extern void difs_group_queue_mend(DifsRequest *request);	/* resume function: a MEND, with request->segment set if it is of one */
+extern void difs_group_queue_mend(DifsRequest *request); /* resume function: a MEND, with request->segment set if it is of one */
 extern void difs_group_mend(DifsGroup *group);
 
 /* group_seal.c */
-extern void difs_group_queue_seal(DifsRequest *request);	/* resume function */
+extern void difs_group_queue_seal(DifsRequest *request); /* resume function */
 extern void difs_group_seal(DifsGroup *group);
 
 /* group_compact.c */
-extern void difs_group_consider_compaction(DifsGroup *group);	/* queues it if it is worth it */
-extern void difs_group_want_compaction(DifsGroup *group);	/* queues it if there is anything to gain */
+extern void difs_group_consider_compaction(DifsGroup *group); /* queues it if it is worth it */
+extern void difs_group_want_compaction(DifsGroup *group);	  /* queues it if there is anything to gain */
 extern void difs_group_next_compaction(struct DifsServer *server);
 extern void difs_group_compact(DifsGroup *group);
 extern void difs_group_forget_compaction(DifsGroup *group);
@@ -50,10 +50,10 @@ extern void difs_group_verify_all(DifsRequest *request);
 
 /* group_check.c: in a job, by reading the disk.  False with DIFS_ERROR_CORRUPT if it is not what it should be. */
 #define DIFS_CHECK_BYTES (16 * DIFS_BLOCK_SIZE)
-typedef struct DifsCheckRoom	/* to read into */
+typedef struct DifsCheckRoom /* to read into */
 {
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	uint8_t		bytes[DIFS_CHECK_BYTES];
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	uint8_t bytes[DIFS_CHECK_BYTES];
 } DifsCheckRoom;
 extern bool difs_group_check_record(const DifsGroupFile *file, const DifsListEntry *entry, DifsCheckRoom *room,
 									DifsError *error);
@@ -66,12 +66,12 @@ extern bool difs_group_sync(DifsStore *store, int fd, uint64_t *took_us, DifsErr
 /* group_recover.c: finds out, in a job, what a group file holds by walking its records. */
 typedef struct DifsRecovery
 {
-	DifsIndex	index;			/* sorted */
-	uint64_t	file_bytes;		/* the length that the file has now */
-	uint64_t	dead_bytes;
-	uint64_t	cut_bytes;		/* torn tail that was cut off */
-	uint32_t	damaged;		/* places that were skipped, or whose bytes are bad */
-	bool		unreadable;		/* the disk has refused to give some of the file: there may be more in it */
+	DifsIndex index;	 /* sorted */
+	uint64_t file_bytes; /* the length that the file has now */
+	uint64_t dead_bytes;
+	uint64_t cut_bytes; /* torn tail that was cut off */
+	uint32_t damaged;	/* places that were skipped, or whose bytes are bad */
+	bool unreadable;	/* the disk has refused to give some of the file: there may be more in it */
 } DifsRecovery;
 
 /* writable: it is an open group, whose tail is checked and cut, and header->synced is raised to where it ends, in the file too;

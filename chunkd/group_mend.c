@@ -26,20 +26,20 @@
 
 typedef struct Mend
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsServer *server;
 	DifsRequest *request;
 	DifsGroupFile *file;
-	DifsGroupFile *renewed;		/* the same file with another index, or NULL */
-	bool		of_group;		/* of header and index, not of a segment */
-	bool		known;			/* the index has the segment */
+	DifsGroupFile *renewed; /* the same file with another index, or NULL */
+	bool of_group;			/* of header and index, not of a segment */
+	bool known;				/* the index has the segment */
 	DifsListEntry entry;
-	DifsIndexHeader header;		/* of a sealed group's index, as it shall be */
-	bool		forget;			/* the index is wrong: it is to be read anew */
-	bool		failed;			/* the disk may have kept anything: the group has failed */
-	uint64_t	allocated_bytes;
-	DifsError	error;			/* code DIFS_OK: it is mended */
+	DifsIndexHeader header; /* of a sealed group's index, as it shall be */
+	bool forget;			/* the index is wrong: it is to be read anew */
+	bool failed;			/* the disk may have kept anything: the group has failed */
+	uint64_t allocated_bytes;
+	DifsError error; /* code DIFS_OK: it is mended */
 } Mend;
 
 static bool check_mend(DifsRequest *request, DifsError *error);
@@ -58,9 +58,9 @@ static void take_over(Mend *mend);
 void
 difs_group_queue_mend(DifsRequest *request)
 {
-	DifsGroup  *group = request->group;
+	DifsGroup *group = request->group;
 	DifsListEntry entry;
-	DifsError	error;
+	DifsError error;
 
 	if (!check_mend(request, &error))
 	{
@@ -80,7 +80,7 @@ void
 difs_group_mend(DifsGroup *group)
 {
 	DifsServer *server = difs_group_server(group);
-	Mend	   *mend = difs_alloc(sizeof(*mend));
+	Mend *mend = difs_alloc(sizeof(*mend));
 
 	group->busy = true;
 	mend->group = group;
@@ -90,7 +90,7 @@ difs_group_mend(DifsGroup *group)
 	mend->file = difs_group_file_hold(group->file);
 	mend->of_group = mend->request->frame.payload_length == 0;
 	mend->known = !mend->of_group && difs_group_find(group, mend->request->segment.segment, &mend->entry);
-	mend->header = (DifsIndexHeader) {
+	mend->header = (DifsIndexHeader){
 		.group = mend->file->header,
 		.count = mend->file->map.count,
 		.file_bytes = group->file_bytes,
@@ -125,7 +125,7 @@ check_mend(DifsRequest *request, DifsError *error)
 static void
 mend_run(DifsJob *job)
 {
-	Mend	   *mend = (Mend *) job;
+	Mend *mend = (Mend *) job;
 
 	if (mend->of_group)
 		mend_group(mend);
@@ -141,9 +141,9 @@ mend_run(DifsJob *job)
 static void
 mend_group(Mend *mend)
 {
-	DifsStore  *store = mend->server->store;
+	DifsStore *store = mend->server->store;
 	DifsGroupFile *file = mend->file;
-	uint8_t		packed[DIFS_GROUP_HEADER_SIZE];
+	uint8_t packed[DIFS_GROUP_HEADER_SIZE];
 
 	if (!difs_group_check_header(file, NULL))
 	{
@@ -161,7 +161,7 @@ static void
 mend_segment(Mend *mend)
 {
 	const DifsRequest *request = mend->request;
-	DifsIndex	index = {0};
+	DifsIndex index = {0};
 
 	if (difs_segment_verify(request->control, 0, request->payload, request->segment.stored_length, &mend->error) &&
 		difs_group_check_index(mend->file, &mend->error) && (mend->known || find_place(mend, &index)) && write_record(mend))
@@ -177,10 +177,10 @@ find_place(Mend *mend, DifsIndex *index)
 {
 	const DifsSegment *segment = &mend->request->segment;
 	const DifsIndexMap *map = &mend->file->map;
-	uint64_t	size = difs_record_size(segment->stored_length);
+	uint64_t size = difs_record_size(segment->stored_length);
 	DifsListEntry entry;
 
-	mend->entry = (DifsListEntry) {
+	mend->entry = (DifsListEntry){
 		.segment = segment->segment,
 		.xid = segment->xid,
 		.stored_length = segment->stored_length,
@@ -219,11 +219,11 @@ static bool
 write_record(Mend *mend)
 {
 	static const uint8_t zeros[DIFS_RECORD_ALIGNMENT];
-	DifsStore  *store = mend->server->store;
+	DifsStore *store = mend->server->store;
 	const DifsRequest *request = mend->request;
-	uint32_t	stored_length = request->segment.stored_length;
-	size_t		packed_size = difs_segment_packed_size(stored_length);
-	uint64_t	offset = mend->entry.offset;
+	uint32_t stored_length = request->segment.stored_length;
+	size_t packed_size = difs_segment_packed_size(stored_length);
+	uint64_t offset = mend->entry.offset;
 	struct iovec vector[3] = {
 		{request->control, packed_size},
 		{request->payload, stored_length},
@@ -250,12 +250,12 @@ write_record(Mend *mend)
 static bool
 update_index(Mend *mend)
 {
-	DifsStore  *store = mend->server->store;
+	DifsStore *store = mend->server->store;
 	const DifsIndexMap *map = &mend->file->map;
 
 	if (mend->entry.flags & DIFS_LIST_DEAD)
 	{
-		uint64_t	size = difs_record_size(mend->entry.stored_length);
+		uint64_t size = difs_record_size(mend->entry.stored_length);
 
 		mend->header.live_segments++;
 		mend->header.live_bytes += mend->entry.stored_length;
@@ -266,18 +266,19 @@ update_index(Mend *mend)
 		return true;
 	return (difs_index_map_flags(map, difs_index_map_position(map, mend->entry.segment), 0, &mend->error) &&
 			difs_index_map_header(map, &mend->header, &mend->error) &&
-			store->sync(store, map->fd, &mend->error)) || lost(mend, "index");
+			store->sync(store, map->fd, &mend->error)) ||
+		lost(mend, "index");
 }
 
 static bool
 renew_index(Mend *mend, DifsIndex *index)
 {
-	DifsStore  *store = mend->server->store;
+	DifsStore *store = mend->server->store;
 	DifsGroupFile *renewed = difs_alloc(sizeof(*renewed));
-	char		path[DIFS_PATH_SIZE];
-	bool		ok;
+	char path[DIFS_PATH_SIZE];
+	bool ok;
 
-	*renewed = (DifsGroupFile) {.refs = 1, .fd = -1, .map.fd = -1, .header = mend->file->header};
+	*renewed = (DifsGroupFile){.refs = 1, .fd = -1, .map.fd = -1, .header = mend->file->header};
 	mend->renewed = renewed;
 	mend->header.live_segments++;
 	mend->header.live_bytes += mend->entry.stored_length;
@@ -303,8 +304,8 @@ lost(Mend *mend, const char *what)
 static void
 mend_done(DifsJob *job)
 {
-	Mend	   *mend = (Mend *) job;
-	DifsGroup  *group = mend->group;
+	Mend *mend = (Mend *) job;
+	DifsGroup *group = mend->group;
 
 	if (mend->failed)
 		difs_group_fail(group, &mend->error);
@@ -346,7 +347,7 @@ forget_index(DifsGroup *group)
 static void
 take_over(Mend *mend)
 {
-	DifsGroup  *group = mend->group;
+	DifsGroup *group = mend->group;
 
 	if (mend->of_group)
 		difs_log(DIFS_LOG_INFO, "group %016llx: header is right%s", (unsigned long long) group->id,

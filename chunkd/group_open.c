@@ -24,21 +24,21 @@
 
 typedef struct Open
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsServer *server;
-	bool		sealed;			/* as the group was when the job began */
-	bool		failed;
-	bool		known;
+	bool sealed; /* as the group was when the job began */
+	bool failed;
+	bool known;
 	DifsGroupFile *file;
 	DifsIndexHeader header;
 	DifsIndexTotals totals;
 	DifsRecovery recovery;
-	bool		recovered;		/* recovery has been filled in */
-	uint64_t	file_bytes;
-	uint64_t	allocated_bytes;
-	bool		ok;
-	DifsError	error;
+	bool recovered; /* recovery has been filled in */
+	uint64_t file_bytes;
+	uint64_t allocated_bytes;
+	bool ok;
+	DifsError error;
 } Open;
 
 static void open_run(DifsJob *job);
@@ -54,7 +54,7 @@ void
 difs_group_open(DifsGroup *group)
 {
 	DifsServer *server = difs_group_server(group);
-	Open	   *opening = difs_alloc(sizeof(*opening));
+	Open *opening = difs_alloc(sizeof(*opening));
 
 	group->busy = true;
 	opening->group = group;
@@ -63,14 +63,14 @@ difs_group_open(DifsGroup *group)
 	opening->failed = group->failed;
 	opening->known = group->known;
 	opening->file = difs_alloc(sizeof(*opening->file));
-	*opening->file = (DifsGroupFile) {.refs = 1, .fd = -1, .map.fd = -1};
+	*opening->file = (DifsGroupFile){.refs = 1, .fd = -1, .map.fd = -1};
 	difs_job_start(&server->pool, DIFS_LANE_READ, &opening->job, open_run, open_done);
 }
 
 static void
 open_run(DifsJob *job)
 {
-	Open	   *opening = (Open *) job;
+	Open *opening = (Open *) job;
 	DifsGroupFile *file = opening->file;
 
 	opening->ok = open_group_file(opening);
@@ -93,11 +93,11 @@ static bool
 open_group_file(Open *opening)
 {
 	DifsGroupFile *file = opening->file;
-	DifsStore  *store = opening->server->store;
-	DifsError  *error = &opening->error;
-	uint8_t		header[DIFS_GROUP_HEADER_SIZE];
-	char		path[DIFS_PATH_SIZE];
-	uint64_t	allocated;
+	DifsStore *store = opening->server->store;
+	DifsError *error = &opening->error;
+	uint8_t header[DIFS_GROUP_HEADER_SIZE];
+	char path[DIFS_PATH_SIZE];
+	uint64_t allocated;
 
 	difs_group_path(opening->group, ".group", path);
 	file->fd = store->open(store, path, error);
@@ -117,8 +117,8 @@ static bool
 open_sealed(Open *opening)
 {
 	DifsGroupFile *file = opening->file;
-	DifsStore  *store = opening->server->store;
-	char		path[DIFS_PATH_SIZE];
+	DifsStore *store = opening->server->store;
+	char path[DIFS_PATH_SIZE];
 
 	difs_group_path(opening->group, ".index", path);
 	if (!map_index(opening, path))
@@ -155,7 +155,7 @@ static bool
 rebuild_index(Open *opening, const char *path)
 {
 	DifsGroupFile *file = opening->file;
-	DifsStore  *store = opening->server->store;
+	DifsStore *store = opening->server->store;
 	DifsIndexHeader header = {.group = file->header};
 	DifsIndexTotals totals;
 
@@ -176,8 +176,8 @@ rebuild_index(Open *opening, const char *path)
 static void
 open_done(DifsJob *job)
 {
-	Open	   *opening = (Open *) job;
-	DifsGroup  *group = opening->group;
+	Open *opening = (Open *) job;
+	DifsGroup *group = opening->group;
 
 	group->busy = false;
 	if (opening->ok)
@@ -206,7 +206,7 @@ open_done(DifsJob *job)
 static void
 take_over(Open *opening)
 {
-	DifsGroup  *group = opening->group;
+	DifsGroup *group = opening->group;
 	DifsRecovery *recovery = &opening->recovery;
 
 	difs_group_set_file(group, opening->file);
@@ -238,7 +238,7 @@ take_over(Open *opening)
 	if (!group->sealed)
 	{
 		group->index = recovery->index;
-		recovery->index = (DifsIndex) {0};
+		recovery->index = (DifsIndex){0};
 	}
 }
 

@@ -13,7 +13,7 @@
 #include "pull.h"
 #include "server.h"
 
-#define FORGOTTEN_TICKS	30		/* of a second: then nobody asks any more */
+#define FORGOTTEN_TICKS 30 /* of a second: then nobody asks any more */
 
 static DifsGroupPull *find(const DifsServer *server, const DifsTenant *tenant, uint64_t group);
 static bool is_there(const DifsGroup *group, uint64_t epoch);
@@ -90,7 +90,7 @@ difs_pulls_free(DifsServer *server)
 void
 difs_pull_end(DifsGroupPull *pull)
 {
-	bool		heard = !STAILQ_EMPTY(&pull->requests);
+	bool heard = !STAILQ_EMPTY(&pull->requests);
 	DifsRequest *request;
 
 	if (!pull->ok && pull->stage != DIFS_PULL_FAILED)
@@ -116,7 +116,7 @@ find(const DifsServer *server, const DifsTenant *tenant, uint64_t group)
 {
 	DifsGroupPull *pull;
 
-	TAILQ_FOREACH(pull, &server->pulls, link)
+	TAILQ_FOREACH (pull, &server->pulls, link)
 	{
 		if (pull->tenant == tenant && pull->asked.group == group)
 			return pull;
@@ -138,10 +138,10 @@ start(DifsRequest *request, const DifsPull *asked)
 	DifsGroupPull *pull;
 	DifsTlsMode mode = (asked->flags & DIFS_PULL_TLS_MASK) >> DIFS_PULL_TLS_SHIFT;
 	DifsTlsContext *tls = NULL;
-	DifsError	error;
-	int			count = 0;
+	DifsError error;
+	int count = 0;
 
-	TAILQ_FOREACH(pull, &server->pulls, link)
+	TAILQ_FOREACH (pull, &server->pulls, link)
 		count++;
 	if (server->stopping || count >= DIFS_MAX_PULLS)
 	{
@@ -164,7 +164,7 @@ start(DifsRequest *request, const DifsPull *asked)
 	pull->epoch = request->connection->epoch;
 	memcpy(pull->key, server->keyring.key[0], DIFS_KEY_SIZE);
 	pull->file = difs_alloc(sizeof(*pull->file));
-	*pull->file = (DifsGroupFile) {.refs = 1, .fd = -1, .map.fd = -1};
+	*pull->file = (DifsGroupFile){.refs = 1, .fd = -1, .map.fd = -1};
 	memcpy(pull->file->header.cluster, tenant->cluster, DIFS_UUID_SIZE);
 	pull->file->header.group = asked->group;
 	pull->file->header.epoch = asked->epoch;
@@ -197,7 +197,7 @@ reply(DifsRequest *request, const DifsGroupPull *pull)
 		.total = atomic_load(&pull->total),
 		.damaged = atomic_load(&pull->damaged),
 	};
-	uint8_t		control[64];
+	uint8_t control[64];
 
 	difs_request_reply(request, control, (uint32_t) difs_pull_progress_pack(&progress, control), NULL, 0);
 }
@@ -206,9 +206,12 @@ static void
 reply_there(DifsRequest *request, const DifsGroup *group)
 {
 	DifsPullProgress progress = {
-		.segments = group->live_segments, .bytes = group->live_bytes, .total = group->live_bytes, .done = true,
+		.segments = group->live_segments,
+		.bytes = group->live_bytes,
+		.total = group->live_bytes,
+		.done = true,
 	};
-	uint8_t		control[64];
+	uint8_t control[64];
 
 	difs_request_reply(request, control, (uint32_t) difs_pull_progress_pack(&progress, control), NULL, 0);
 }
@@ -229,8 +232,8 @@ answer(DifsGroupPull *pull)
 static void
 remove_file(DifsGroupPull *pull)
 {
-	DifsStore  *store = pull->server->store;
-	char		path[DIFS_PATH_SIZE];
+	DifsStore *store = pull->server->store;
+	char path[DIFS_PATH_SIZE];
 	const char *paths[] = {path, NULL};
 
 	snprintf(path, sizeof(path), "%s/%016" PRIx64 DIFS_PULL_SUFFIX, pull->tenant->directory, pull->asked.group);

@@ -23,33 +23,33 @@
 
 typedef struct Read
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsServer *server;
 	DifsRequest *request;
 	DifsGroupFile *file;
 	DifsListEntry entry;
-	DifsGet		get;
+	DifsGet get;
 	DifsSegment segment;
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	uint32_t	first_block;
-	uint32_t	length;			/* of the payload */
-	uint64_t	offset;			/* of it, in the file */
-	uint8_t    *piece;			/* room for piece_length */
-	uint32_t	piece_length;
-	DifsError	error;			/* code DIFS_OK: it worked */
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	uint32_t first_block;
+	uint32_t length; /* of the payload */
+	uint64_t offset; /* of it, in the file */
+	uint8_t *piece;	 /* room for piece_length */
+	uint32_t piece_length;
+	DifsError error; /* code DIFS_OK: it worked */
 } Read;
 
 typedef struct List
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsRequest *request;
 	DifsGroupFile *file;
-	uint64_t	cursor;
-	uint64_t	next;
-	uint8_t    *entries;
-	uint32_t	count;
+	uint64_t cursor;
+	uint64_t next;
+	uint8_t *entries;
+	uint32_t count;
 } List;
 
 static bool check_range(DifsGroup *group, DifsGet *get, DifsListEntry *entry, DifsError *error);
@@ -64,12 +64,12 @@ static void list_done(DifsJob *job);
 void
 difs_group_get(DifsRequest *request)
 {
-	DifsGroup  *group = request->group;
+	DifsGroup *group = request->group;
 	DifsServer *server = difs_group_server(group);
-	DifsGet		get;
+	DifsGet get;
 	DifsListEntry entry;
-	DifsError	error;
-	Read	   *read;
+	DifsError error;
+	Read *read;
 
 	/* It has been checked when it came. */
 	(void) difs_get_unpack(request->control, request->frame.control_length, &get, NULL);
@@ -91,7 +91,7 @@ difs_group_get(DifsRequest *request)
 		read_done(&read->job);
 	else
 	{
-		free(read->piece);		/* while it waits for its turn */
+		free(read->piece); /* while it waits for its turn */
 		read->piece = NULL;
 		/* As much as the reply may need. */
 		difs_request_reserve(request, entry.stored_length < PIECE_BYTES ? entry.stored_length : PIECE_BYTES);
@@ -102,10 +102,10 @@ difs_group_get(DifsRequest *request)
 void
 difs_group_list(DifsRequest *request)
 {
-	DifsGroup  *group = request->group;
+	DifsGroup *group = request->group;
 	DifsServer *server = difs_group_server(group);
-	List	   *list = difs_alloc(sizeof(*list));
-	uint64_t	id;
+	List *list = difs_alloc(sizeof(*list));
+	uint64_t id;
 
 	(void) difs_pair_unpack(request->control, request->frame.control_length, &id, &list->cursor, NULL);
 	list->group = group;
@@ -142,7 +142,7 @@ check_range(DifsGroup *group, DifsGet *get, DifsListEntry *entry, DifsError *err
 static bool
 read_cached(Read *read)
 {
-	size_t		packed_size = difs_segment_packed_size(read->entry.stored_length);
+	size_t packed_size = difs_segment_packed_size(read->entry.stored_length);
 	struct iovec both[] = {{read->packed, packed_size}, {read->piece, read->piece_length}};
 
 	if (!difs_preadv_cached(read->file->fd, both, read->first_block == 0 ? 2 : 1, read->entry.offset))
@@ -154,8 +154,8 @@ read_cached(Read *read)
 static void
 read_run(DifsJob *job)
 {
-	Read	   *read = (Read *) job;
-	size_t		packed_size = difs_segment_packed_size(read->entry.stored_length);
+	Read *read = (Read *) job;
+	size_t packed_size = difs_segment_packed_size(read->entry.stored_length);
 
 	if (!difs_pread_all(read->file->fd, read->packed, packed_size, read->entry.offset, &read->error) ||
 		!check_header(read))
@@ -167,7 +167,7 @@ read_run(DifsJob *job)
 static bool
 check_header(Read *read)
 {
-	size_t		packed_size = difs_segment_packed_size(read->entry.stored_length);
+	size_t packed_size = difs_segment_packed_size(read->entry.stored_length);
 	DifsSegment *segment = &read->segment;
 
 	if (!difs_record_unpack(read->packed, packed_size, &read->file->header, read->entry.offset, segment, &read->error))
@@ -185,8 +185,8 @@ check_header(Read *read)
 static void
 widen(Read *read)
 {
-	uint32_t	stored_length = read->entry.stored_length;
-	uint64_t	end = (uint64_t) read->get.offset + read->get.length;
+	uint32_t stored_length = read->entry.stored_length;
+	uint64_t end = (uint64_t) read->get.offset + read->get.length;
 
 	read->first_block = read->get.offset / DIFS_BLOCK_SIZE;
 	end = (end + DIFS_BLOCK_SIZE - 1) / DIFS_BLOCK_SIZE * DIFS_BLOCK_SIZE;
@@ -202,14 +202,14 @@ widen(Read *read)
 static void
 read_done(DifsJob *job)
 {
-	Read	   *read = (Read *) job;
-	DifsGroup  *group = read->group;
+	Read *read = (Read *) job;
+	DifsGroup *group = read->group;
 
 	group->readers--;
 	if (read->error.code == DIFS_OK)
 	{
-		uint8_t		control[4 + DIFS_MAX_PACKED_SIZE];
-		size_t		packed_size = difs_segment_packed_size(read->segment.stored_length);
+		uint8_t control[4 + DIFS_MAX_PACKED_SIZE];
+		size_t packed_size = difs_segment_packed_size(read->segment.stored_length);
 
 		read->server->gets++;
 		read->segment.synced = 0;
@@ -238,7 +238,7 @@ read_done(DifsJob *job)
 static void
 list_run(DifsJob *job)
 {
-	List	   *list = (List *) job;
+	List *list = (List *) job;
 
 	list->count = difs_index_list(&list->group->index, &list->file->map, list->cursor, list->entries, &list->next);
 }
@@ -246,9 +246,9 @@ list_run(DifsJob *job)
 static void
 list_done(DifsJob *job)
 {
-	List	   *list = (List *) job;
-	DifsGroup  *group = list->group;
-	uint8_t		control[8];
+	List *list = (List *) job;
+	DifsGroup *group = list->group;
+	uint8_t control[8];
 
 	group->readers--;
 	difs_put64(control, list->next);

@@ -48,24 +48,24 @@
 #include "group_jobs.h"
 #include "memory.h"
 
-#define MAX_DAMAGED_PLACES	1024	/* more are counted, but not listed */
-#define SCAN_SIZE			(1024 * 1024)
-#define VERIFY_SIZE			(16 * DIFS_BLOCK_SIZE)
+#define MAX_DAMAGED_PLACES 1024 /* more are counted, but not listed */
+#define SCAN_SIZE (1024 * 1024)
+#define VERIFY_SIZE (16 * DIFS_BLOCK_SIZE)
 
 typedef struct Walk
 {
-	int			fd;
+	int fd;
 	DifsGroupHeader *header;
 	DifsRecovery *recovery;
-	DifsError  *error;
-	bool		writable;
-	uint64_t	file_bytes;		/* or S, if that is more */
-	uint64_t	synced;			/* S */
-	uint64_t	unreadable_at;	/* the last record read ended here, as the disk refused to give more; or UINT64_MAX */
-	DifsListEntry places[MAX_DAMAGED_PLACES];	/* without a valid record */
-	uint32_t	place_count;
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	uint8_t		buffer[SCAN_SIZE];
+	DifsError *error;
+	bool writable;
+	uint64_t file_bytes;					  /* or S, if that is more */
+	uint64_t synced;						  /* S */
+	uint64_t unreadable_at;					  /* the last record read ended here, as the disk refused to give more; or UINT64_MAX */
+	DifsListEntry places[MAX_DAMAGED_PLACES]; /* without a valid record */
+	uint32_t place_count;
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	uint8_t buffer[SCAN_SIZE];
 } Walk;
 
 static bool walk_records(Walk *walk);
@@ -85,13 +85,13 @@ bool
 difs_group_recover(DifsStore *store, int fd, DifsGroupHeader *header, bool writable, DifsRecovery *recovery,
 				   DifsError *error)
 {
-	Walk	   *walk = difs_alloc(sizeof(*walk));
-	uint64_t	length = 0;
-	uint64_t	allocated;
-	uint64_t	end;
-	bool		ok;
+	Walk *walk = difs_alloc(sizeof(*walk));
+	uint64_t length = 0;
+	uint64_t allocated;
+	uint64_t end;
+	bool ok;
 
-	*recovery = (DifsRecovery) {0};
+	*recovery = (DifsRecovery){0};
 	walk->fd = fd;
 	walk->header = header;
 	walk->recovery = recovery;
@@ -130,10 +130,10 @@ difs_group_recover(DifsStore *store, int fd, DifsGroupHeader *header, bool writa
 static bool
 walk_records(Walk *walk)
 {
-	uint64_t	offset = DIFS_GROUP_HEADER_SIZE;
-	uint64_t	found;
+	uint64_t offset = DIFS_GROUP_HEADER_SIZE;
+	uint64_t found;
 	DifsSegment segment;
-	bool		valid;
+	bool valid;
 
 	while (offset < walk->file_bytes)
 	{
@@ -147,13 +147,13 @@ walk_records(Walk *walk)
 			offset = found;
 			continue;
 		}
-		difs_index_append(&walk->recovery->index, &(DifsListEntry) {
-			.segment = segment.segment,
-			.xid = segment.xid,
-			.offset = offset,
-			.stored_length = segment.stored_length,
-			.flags = segment.dead ? DIFS_LIST_DEAD : 0,
-		});
+		difs_index_append(&walk->recovery->index, &(DifsListEntry){
+													  .segment = segment.segment,
+													  .xid = segment.xid,
+													  .offset = offset,
+													  .stored_length = segment.stored_length,
+													  .flags = segment.dead ? DIFS_LIST_DEAD : 0,
+												  });
 		if (!segment.dead && walk->unreadable_at < offset + difs_record_size(segment.stored_length))
 		{
 			walk->recovery->index.entries[walk->recovery->index.count - 1].flags |= DIFS_LIST_DAMAGED;
@@ -173,7 +173,7 @@ walk_records(Walk *walk)
 static bool
 read_record(Walk *walk, uint64_t offset, DifsSegment *segment, bool *valid)
 {
-	ssize_t		got = difs_pread(walk->fd, walk->packed, sizeof(walk->packed), offset);
+	ssize_t got = difs_pread(walk->fd, walk->packed, sizeof(walk->packed), offset);
 
 	*valid = false;
 	walk->unreadable_at = UINT64_MAX;
@@ -193,13 +193,13 @@ read_record(Walk *walk, uint64_t offset, DifsSegment *segment, bool *valid)
 static ssize_t
 read_pages(Walk *walk, uint64_t offset)
 {
-	size_t		done = 0;
+	size_t done = 0;
 
 	while (done < sizeof(walk->packed))
 	{
-		size_t		page = DIFS_PAGE_BYTES - (offset + done) % DIFS_PAGE_BYTES;
-		size_t		size = sizeof(walk->packed) - done < page ? sizeof(walk->packed) - done : page;
-		ssize_t		got = difs_pread(walk->fd, walk->packed + done, size, offset + done);
+		size_t page = DIFS_PAGE_BYTES - (offset + done) % DIFS_PAGE_BYTES;
+		size_t size = sizeof(walk->packed) - done < page ? sizeof(walk->packed) - done : page;
+		ssize_t got = difs_pread(walk->fd, walk->packed + done, size, offset + done);
 
 		if (got < 0 && errno != EIO)
 			return -1;
@@ -219,14 +219,14 @@ static bool
 next_record(Walk *walk, uint64_t offset, uint64_t *found)
 {
 	DifsSegment segment;
-	uint64_t	pages_until = 0;
-	size_t		size;
-	bool		valid;
+	uint64_t pages_until = 0;
+	size_t size;
+	bool valid;
 
 	*found = walk->file_bytes;
 	for (; offset < walk->file_bytes; offset += size)
 	{
-		ssize_t		got;
+		ssize_t got;
 
 		size = offset < pages_until ? DIFS_PAGE_BYTES - offset % DIFS_PAGE_BYTES : SCAN_SIZE;
 		got = difs_pread(walk->fd, walk->buffer, size, offset);
@@ -246,7 +246,7 @@ next_record(Walk *walk, uint64_t offset, uint64_t *found)
 			break;
 		for (size_t at = 0; at + DIFS_SEGMENT_HEADER_SIZE <= (size_t) got; at += DIFS_RECORD_ALIGNMENT)
 		{
-			uint32_t	magic = difs_get32(walk->buffer + at);
+			uint32_t magic = difs_get32(walk->buffer + at);
 
 			if (magic != DIFS_SEGMENT_MAGIC && magic != DIFS_SEGMENT_MAGIC_DEAD)
 				continue;
@@ -266,10 +266,10 @@ next_record(Walk *walk, uint64_t offset, uint64_t *found)
 static uint64_t
 dead_bytes(const Walk *walk, uint64_t offset, uint32_t stored_length)
 {
-	uint64_t	start;
-	uint64_t	pages = difs_record_pages(offset, stored_length, &start);
-	off_t		data = pages > 0 ? lseek(walk->fd, (off_t) start, SEEK_DATA) : -1;
-	bool		hole = pages > 0 && (data < 0 ? errno == ENXIO : (uint64_t) data >= start + pages);
+	uint64_t start;
+	uint64_t pages = difs_record_pages(offset, stored_length, &start);
+	off_t data = pages > 0 ? lseek(walk->fd, (off_t) start, SEEK_DATA) : -1;
+	bool hole = pages > 0 && (data < 0 ? errno == ENXIO : (uint64_t) data >= start + pages);
 
 	return difs_record_size(stored_length) - (hole ? pages : 0);
 }
@@ -277,14 +277,14 @@ dead_bytes(const Walk *walk, uint64_t offset, uint32_t stored_length)
 static void
 add_place(Walk *walk, uint64_t offset, uint64_t end)
 {
-	uint64_t	length = end - offset;
+	uint64_t length = end - offset;
 
 	if (walk->place_count == MAX_DAMAGED_PLACES)
 	{
 		walk->recovery->damaged++;
 		return;
 	}
-	walk->places[walk->place_count++] = (DifsListEntry) {
+	walk->places[walk->place_count++] = (DifsListEntry){
 		.offset = offset,
 		.stored_length = length > UINT32_MAX ? UINT32_MAX : (uint32_t) length,
 		.flags = DIFS_LIST_DAMAGED,
@@ -296,9 +296,9 @@ add_place(Walk *walk, uint64_t offset, uint64_t end)
 static bool
 check_tail(Walk *walk, uint64_t *end)
 {
-	DifsIndex  *index = &walk->recovery->index;
-	uint32_t	first = index->count;
-	uint32_t	keep;
+	DifsIndex *index = &walk->recovery->index;
+	uint32_t first = index->count;
+	uint32_t keep;
 
 	/* Without it the check would be weaker, not wrong. */
 	(void) posix_fadvise(walk->fd, (off_t) walk->synced, 0, POSIX_FADV_DONTNEED);
@@ -307,7 +307,7 @@ check_tail(Walk *walk, uint64_t *end)
 		first--;
 	if (first > 0)
 	{
-		uint64_t	before = index->entries[first - 1].offset + difs_record_size(index->entries[first - 1].stored_length);
+		uint64_t before = index->entries[first - 1].offset + difs_record_size(index->entries[first - 1].stored_length);
 
 		*end = before > *end ? before : *end;
 	}
@@ -315,7 +315,7 @@ check_tail(Walk *walk, uint64_t *end)
 	for (uint32_t i = first; i < index->count; i++)
 	{
 		DifsListEntry *entry = &index->entries[i];
-		bool		right = true;
+		bool right = true;
 
 		if (!(entry->flags & DIFS_LIST_DEAD) && !check_bytes(walk, entry, &right))
 			return false;
@@ -345,7 +345,7 @@ static bool
 check_bytes(Walk *walk, const DifsListEntry *entry, bool *right)
 {
 	DifsSegment segment;
-	uint64_t	at = entry->offset + difs_segment_packed_size(entry->stored_length);
+	uint64_t at = entry->offset + difs_segment_packed_size(entry->stored_length);
 
 	if (!read_record(walk, entry->offset, &segment, right))
 		return false;
@@ -353,8 +353,8 @@ check_bytes(Walk *walk, const DifsListEntry *entry, bool *right)
 		return true;
 	for (uint32_t done = 0; *right && done < entry->stored_length; done += VERIFY_SIZE)
 	{
-		uint32_t	length = entry->stored_length - done < VERIFY_SIZE ? entry->stored_length - done : VERIFY_SIZE;
-		ssize_t		got = difs_pread(walk->fd, walk->buffer, length, at + done);
+		uint32_t length = entry->stored_length - done < VERIFY_SIZE ? entry->stored_length - done : VERIFY_SIZE;
+		ssize_t got = difs_pread(walk->fd, walk->buffer, length, at + done);
 
 		if (got < 0)
 			return difs_error_set(walk->error, DIFS_ERROR_IO, "could not read group file");
@@ -369,7 +369,7 @@ static bool
 mark_end(Walk *walk, DifsStore *store, uint64_t end)
 {
 	DifsGroupHeader header = *walk->header;
-	uint8_t		packed[DIFS_GROUP_HEADER_SIZE];
+	uint8_t packed[DIFS_GROUP_HEADER_SIZE];
 
 	if (end == header.synced || end == DIFS_GROUP_HEADER_SIZE)
 		return true;
@@ -411,8 +411,8 @@ list_places(Walk *walk, uint64_t end)
 static void
 remove_repeated(Walk *walk)
 {
-	DifsIndex  *index = &walk->recovery->index;
-	uint32_t	kept = 0;
+	DifsIndex *index = &walk->recovery->index;
+	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < index->count; i++)
 	{

@@ -16,16 +16,16 @@
 
 typedef struct Seal
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsServer *server;
 	DifsGroupFile *old;
-	DifsGroupFile *file;		/* the same descriptor's duplicate, with the index mapped */
-	DifsIndex	index;			/* a copy */
+	DifsGroupFile *file; /* the same descriptor's duplicate, with the index mapped */
+	DifsIndex index;	 /* a copy */
 	DifsIndexHeader header;
-	uint64_t	allocated_bytes;
-	bool		ok;
-	DifsError	error;
+	uint64_t allocated_bytes;
+	bool ok;
+	DifsError error;
 } Seal;
 
 static void reply_sealed(DifsRequest *request);
@@ -35,7 +35,7 @@ static void seal_done(DifsJob *job);
 void
 difs_group_queue_seal(DifsRequest *request)
 {
-	DifsGroup  *group = request->group;
+	DifsGroup *group = request->group;
 
 	if (group->failed)
 		difs_request_refuse(request, DIFS_ERROR_IO, "block group %016llx has failed and cannot be sealed%s%s",
@@ -59,7 +59,7 @@ void
 difs_group_seal(DifsGroup *group)
 {
 	DifsServer *server = difs_group_server(group);
-	Seal	   *seal = difs_alloc(sizeof(*seal));
+	Seal *seal = difs_alloc(sizeof(*seal));
 
 	group->busy = true;
 	seal->group = group;
@@ -72,7 +72,7 @@ difs_group_seal(DifsGroup *group)
 	seal->header.live_bytes = group->live_bytes;
 	seal->header.dead_bytes = group->dead_bytes;
 	seal->file = difs_alloc(sizeof(*seal->file));
-	*seal->file = (DifsGroupFile) {.refs = 1, .fd = -1, .map.fd = -1, .header = group->file->header};
+	*seal->file = (DifsGroupFile){.refs = 1, .fd = -1, .map.fd = -1, .header = group->file->header};
 	difs_job_start(&server->pool, DIFS_LANE_WRITE, &seal->job, seal_run, seal_done);
 }
 
@@ -80,7 +80,7 @@ static void
 reply_sealed(DifsRequest *request)
 {
 	const DifsGroup *group = request->group;
-	uint8_t		control[16];
+	uint8_t control[16];
 
 	difs_request_reply(request, control, (uint32_t) difs_pair_pack(group->live_segments, group->live_bytes, control),
 					   NULL, 0);
@@ -89,9 +89,9 @@ reply_sealed(DifsRequest *request)
 static void
 seal_run(DifsJob *job)
 {
-	Seal	   *seal = (Seal *) job;
-	DifsStore  *store = seal->server->store;
-	char		path[DIFS_PATH_SIZE];
+	Seal *seal = (Seal *) job;
+	DifsStore *store = seal->server->store;
+	char path[DIFS_PATH_SIZE];
 
 	difs_group_path(seal->group, ".index", path);
 	DIFS_FAULT("chunkd.seal.begun");
@@ -111,8 +111,8 @@ seal_run(DifsJob *job)
 static void
 seal_done(DifsJob *job)
 {
-	Seal	   *seal = (Seal *) job;
-	DifsGroup  *group = seal->group;
+	Seal *seal = (Seal *) job;
+	DifsGroup *group = seal->group;
 	DifsRequestQueue seals = STAILQ_HEAD_INITIALIZER(seals);
 	DifsRequest *request;
 

@@ -19,28 +19,28 @@
 
 typedef struct Verify
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsRequest *request;
 	DifsGroupFile *file;
 	DifsListEntry entry;
-	DifsError	error;			/* code DIFS_OK: all of it is right */
+	DifsError error; /* code DIFS_OK: all of it is right */
 	DifsCheckRoom room;
 } Verify;
 
 typedef struct VerifyAll
 {
-	DifsJob		job;
-	DifsGroup  *group;
+	DifsJob job;
+	DifsGroup *group;
 	DifsRequest *request;
 	DifsGroupFile *file;
-	uint64_t	cursor;
-	uint64_t	next;
-	uint64_t	read_bytes;
-	uint32_t	count;			/* of candidates */
-	uint32_t	bad_count;		/* the first of them, once the job has run */
+	uint64_t cursor;
+	uint64_t next;
+	uint64_t read_bytes;
+	uint32_t count;		/* of candidates */
+	uint32_t bad_count; /* the first of them, once the job has run */
 	DifsListEntry candidates[ENTRIES_AT_ONCE + 1];
-	uint8_t		packed[ENTRIES_AT_ONCE * DIFS_LIST_ENTRY_SIZE];
+	uint8_t packed[ENTRIES_AT_ONCE * DIFS_LIST_ENTRY_SIZE];
 	DifsCheckRoom room;
 } VerifyAll;
 
@@ -56,11 +56,11 @@ static uint32_t pack_bad(VerifyAll *verify, uint8_t *out);
 void
 difs_group_verify(DifsRequest *request)
 {
-	DifsGroup  *group = request->group;
-	Verify	   *verify;
+	DifsGroup *group = request->group;
+	Verify *verify;
 	DifsListEntry entry;
-	uint64_t	id;
-	uint64_t	segment;
+	uint64_t id;
+	uint64_t segment;
 
 	(void) difs_pair_unpack(request->control, request->frame.control_length, &id, &segment, NULL);
 	if (segment == 0 || !difs_group_find(group, segment, &entry) || entry.flags & DIFS_LIST_DEAD)
@@ -81,9 +81,9 @@ difs_group_verify(DifsRequest *request)
 void
 difs_group_verify_all(DifsRequest *request)
 {
-	DifsGroup  *group = request->group;
-	VerifyAll  *verify = difs_alloc(sizeof(*verify));
-	uint64_t	id;
+	DifsGroup *group = request->group;
+	VerifyAll *verify = difs_alloc(sizeof(*verify));
+	uint64_t id;
 
 	(void) difs_pair_unpack(request->control, request->frame.control_length, &id, &verify->cursor, NULL);
 	verify->group = group;
@@ -100,7 +100,7 @@ difs_group_verify_all(DifsRequest *request)
 static void
 verify_run(DifsJob *job)
 {
-	Verify	   *verify = (Verify *) job;
+	Verify *verify = (Verify *) job;
 
 	(void) difs_group_check_record(verify->file, &verify->entry, &verify->room, &verify->error);
 }
@@ -108,8 +108,8 @@ verify_run(DifsJob *job)
 static void
 verify_done(DifsJob *job)
 {
-	Verify	   *verify = (Verify *) job;
-	DifsGroup  *group = verify->group;
+	Verify *verify = (Verify *) job;
+	DifsGroup *group = verify->group;
 
 	group->readers--;
 	if (verify->error.code == DIFS_ERROR_CORRUPT && is_gone(group, verify->entry.segment))
@@ -154,7 +154,7 @@ collect_candidates(VerifyAll *verify)
 static void
 verify_all_run(DifsJob *job)
 {
-	VerifyAll  *verify = (VerifyAll *) job;
+	VerifyAll *verify = (VerifyAll *) job;
 
 	if (verify->file->map.fd >= 0)
 		collect_candidates(verify);
@@ -163,7 +163,7 @@ verify_all_run(DifsJob *job)
 	for (uint32_t i = 1; i <= verify->count; i++)
 	{
 		DifsListEntry entry = verify->candidates[i];
-		DifsError	error = {0};
+		DifsError error = {0};
 
 		if (entry.flags & DIFS_LIST_DEAD)
 			continue;
@@ -184,7 +184,7 @@ verify_all_run(DifsJob *job)
 		entry.flags |= error.code == DIFS_ERROR_NO_SEGMENT ? DIFS_LIST_DEAD : DIFS_LIST_DAMAGED;
 		verify->candidates[verify->bad_count++] = entry;
 		if (error.code == DIFS_ERROR_NO_SEGMENT)
-			continue;			/* a crash came between record and index */
+			continue; /* a crash came between record and index */
 		difs_log(DIFS_LOG_ERROR, "group %016llx: segment %llu is damaged: %s",
 				 (unsigned long long) verify->file->header.group, (unsigned long long) entry.segment, error.text);
 	}
@@ -194,13 +194,13 @@ verify_all_run(DifsJob *job)
 static void
 check_own(VerifyAll *verify)
 {
-	DifsError	error = {0};
-	bool		index_right = difs_group_check_index(verify->file, &error);
+	DifsError error = {0};
+	bool index_right = difs_group_check_index(verify->file, &error);
 
 	if (index_right && difs_group_check_header(verify->file, &error))
 		return;
 	difs_log(DIFS_LOG_ERROR, "group %016llx: %s", (unsigned long long) verify->file->header.group, error.text);
-	verify->candidates[verify->bad_count++] = (DifsListEntry) {
+	verify->candidates[verify->bad_count++] = (DifsListEntry){
 		.stored_length = DIFS_GROUP_HEADER_SIZE,
 		.flags = DIFS_LIST_DAMAGED,
 	};
@@ -214,11 +214,11 @@ check_own(VerifyAll *verify)
 static void
 verify_all_done(DifsJob *job)
 {
-	VerifyAll  *verify = (VerifyAll *) job;
-	DifsGroup  *group = verify->group;
-	uint8_t    *payload = difs_alloc((size_t) (verify->bad_count + 1) * DIFS_LIST_ENTRY_SIZE);
-	uint32_t	length = pack_bad(verify, payload);
-	uint8_t		control[16];
+	VerifyAll *verify = (VerifyAll *) job;
+	DifsGroup *group = verify->group;
+	uint8_t *payload = difs_alloc((size_t) (verify->bad_count + 1) * DIFS_LIST_ENTRY_SIZE);
+	uint32_t length = pack_bad(verify, payload);
+	uint8_t control[16];
 
 	group->readers--;
 	difs_request_reply(verify->request, control,
@@ -233,7 +233,7 @@ verify_all_done(DifsJob *job)
 static uint32_t
 pack_bad(VerifyAll *verify, uint8_t *out)
 {
-	uint32_t	length = 0;
+	uint32_t length = 0;
 
 	for (uint32_t i = 0; i < verify->bad_count; i++)
 	{

@@ -27,7 +27,7 @@ difs_pool_init(DifsPool *pool, uv_loop_t *loop)
 }
 
 void
-difs_job_start(DifsPool *pool, DifsLane lane, DifsJob *job, void (*run) (DifsJob *), void (*done) (DifsJob *))
+difs_job_start(DifsPool *pool, DifsLane lane, DifsJob *job, void (*run)(DifsJob *), void (*done)(DifsJob *))
 {
 	job->pool = pool;
 	job->lane = lane;
@@ -41,7 +41,7 @@ difs_job_start(DifsPool *pool, DifsLane lane, DifsJob *job, void (*run) (DifsJob
 static void
 start_waiting(DifsPool *pool, DifsLane lane)
 {
-	DifsJob    *job;
+	DifsJob *job;
 
 	while (pool->running[lane] < lane_limit[lane] && (job = STAILQ_FIRST(&pool->waiting[lane])) != NULL)
 	{
@@ -55,7 +55,7 @@ start_waiting(DifsPool *pool, DifsLane lane)
 static void
 run_job(uv_work_t *work)
 {
-	DifsJob    *job = work->data;
+	DifsJob *job = work->data;
 
 	job->run(job);
 }
@@ -64,9 +64,9 @@ run_job(uv_work_t *work)
 static void
 after_job(uv_work_t *work, int status)
 {
-	DifsJob    *job = work->data;
-	DifsPool   *pool = job->pool;
-	DifsLane	lane = job->lane;
+	DifsJob *job = work->data;
+	DifsPool *pool = job->pool;
+	DifsLane lane = job->lane;
 
 	(void) status;
 	pool->running[lane]--;

@@ -14,15 +14,15 @@
 #include <sys/queue.h>
 #include <uv.h>
 
-#define DIFS_POOL_THREADS	"16"
+#define DIFS_POOL_THREADS "16"
 
 typedef enum DifsLane
 {
 	/* commit, delete, create, seal, drop, epoch: no limit but one at a time for each group */
 	DIFS_LANE_WRITE,
-	DIFS_LANE_READ,				/* cold reads, lists, opening of groups */
-	DIFS_LANE_SLOW,				/* verification, compaction */
-	DIFS_LANE_PULL				/* copies from other servers, which wait for these */
+	DIFS_LANE_READ, /* cold reads, lists, opening of groups */
+	DIFS_LANE_SLOW, /* verification, compaction */
+	DIFS_LANE_PULL	/* copies from other servers, which wait for these */
 } DifsLane;
 
 #define DIFS_LANES 4
@@ -32,23 +32,23 @@ typedef STAILQ_HEAD(DifsJobQueue, DifsJob) DifsJobQueue;
 
 typedef struct DifsPool
 {
-	uv_loop_t  *loop;
-	int			running[DIFS_LANES];
+	uv_loop_t *loop;
+	int running[DIFS_LANES];
 	DifsJobQueue waiting[DIFS_LANES];
 } DifsPool;
 
 struct DifsJob
 {
-	uv_work_t	work;
+	uv_work_t work;
 	STAILQ_ENTRY(DifsJob) next;
-	DifsPool   *pool;
-	DifsLane	lane;
-	void		(*run) (DifsJob *job);
-	void		(*done) (DifsJob *job); /* owns the job, and frees it */
+	DifsPool *pool;
+	DifsLane lane;
+	void (*run)(DifsJob *job);
+	void (*done)(DifsJob *job); /* owns the job, and frees it */
 };
 
 extern void difs_pool_init(DifsPool *pool, uv_loop_t *loop);
 extern void difs_job_start(DifsPool *pool, DifsLane lane, DifsJob *job,
-						   void (*run) (DifsJob *), void (*done) (DifsJob *));
+						   void (*run)(DifsJob *), void (*done)(DifsJob *));
 
 #endif

@@ -31,13 +31,13 @@ difs_log_name(const char *name)
 void
 difs_log(DifsLogLevel level, const char *format, ...)
 {
-	char		line[MAX_LINE];
+	char line[MAX_LINE];
 	struct timespec now;
-	struct tm	utc;
-	va_list		args;
-	size_t		start;
-	size_t		length;
-	int			wanted;
+	struct tm utc;
+	va_list args;
+	size_t start;
+	size_t length;
+	int wanted;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &utc);

@@ -23,10 +23,10 @@ main(int argc, char **argv)
 {
 	static DifsServer server;
 	DifsOptions options;
-	DifsStore  *store;
-	DifsError	error;
-	int			exit_code;
-	bool		ended;
+	DifsStore *store;
+	DifsError error;
+	int exit_code;
+	bool ended;
 
 	if (!difs_options_parse(argc, argv, &options, &exit_code))
 		return exit_code;
@@ -46,7 +46,7 @@ main(int argc, char **argv)
 	uv_loop_close(uv_default_loop());
 	difs_log(DIFS_LOG_INFO, "stopped");
 	if (!ended)
-		_exit(0);				/* the thread that registers still runs: what exit() would clean up may be in use */
+		_exit(0); /* the thread that registers still runs: what exit() would clean up may be in use */
 	return 0;
 }
 
@@ -55,7 +55,7 @@ static void
 prepare_process(void)
 {
 	struct rlimit limit;
-	int			fd;
+	int fd;
 
 	difs_memory_prepare();
 
@@ -83,7 +83,7 @@ prepare_process(void)
 static DifsStore *
 open_store(DifsOptions *options, DifsError *error)
 {
-	int			directory_fd = -1;
+	int directory_fd = -1;
 	struct sysinfo info;
 
 	if (options->data != NULL)

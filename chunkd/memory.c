@@ -18,9 +18,9 @@
 #include "connection.h"
 #include "log.h"
 
-#define MAPPED_FROM		(32 * 1024 * 1024)	/* the most that malloc knows */
-#define TRIM_FROM		(4 * 1024 * 1024)
-#define QUIET_MS		5000
+#define MAPPED_FROM (32 * 1024 * 1024) /* the most that malloc knows */
+#define TRIM_FROM (4 * 1024 * 1024)
+#define QUIET_MS 5000
 
 static bool charge(DifsBudget *budget, DifsRequest *request, size_t bytes);
 
@@ -49,7 +49,7 @@ difs_memory_tick(DifsBudget *budget, uint64_t now_ms)
 void
 difs_budget_init(DifsBudget *budget)
 {
-	*budget = (DifsBudget) {0};
+	*budget = (DifsBudget){0};
 	TAILQ_INIT(&budget->waiting);
 }
 
@@ -97,7 +97,7 @@ difs_budget_forget(DifsBudget *budget, DifsConnection *connection)
 void *
 difs_alloc(size_t size_bytes)
 {
-	void	   *memory = calloc(1, size_bytes);
+	void *memory = calloc(1, size_bytes);
 
 	if (memory == NULL)
 	{

@@ -26,12 +26,12 @@ typedef TAILQ_HEAD(DifsBudgetQueue, DifsConnection) DifsBudgetQueue;
 
 typedef struct DifsBudget
 {
-	size_t		used;
-	const struct DifsRequest *overdraft;	/* the one request that may go over the budget, or NULL */
-	DifsBudgetQueue waiting;	/* connections that have stopped to read, in order */
-	size_t		charged;		/* since memory was last given back to the system */
-	size_t		charged_before; /* the same, as it was at quiet_ms */
-	uint64_t	quiet_ms;
+	size_t used;
+	const struct DifsRequest *overdraft; /* the one request that may go over the budget, or NULL */
+	DifsBudgetQueue waiting;			 /* connections that have stopped to read, in order */
+	size_t charged;						 /* since memory was last given back to the system */
+	size_t charged_before;				 /* the same, as it was at quiet_ms */
+	uint64_t quiet_ms;
 } DifsBudget;
 
 /* At start: what is freed is kept for the next request, as pages that come fresh from the system for each of them cost as much as receiving into them. */

@@ -15,14 +15,14 @@
 /* What a walk over all groups finds. */
 typedef struct Totals
 {
-	uint64_t	open;
-	uint64_t	sealed;
-	uint64_t	failed;
-	uint64_t	segments;
-	uint64_t	live_bytes;
-	uint64_t	dead_bytes;
-	uint64_t	index_bytes;	/* in memory */
-	uint64_t	mapped_bytes;	/* of index files */
+	uint64_t open;
+	uint64_t sealed;
+	uint64_t failed;
+	uint64_t segments;
+	uint64_t live_bytes;
+	uint64_t dead_bytes;
+	uint64_t index_bytes;  /* in memory */
+	uint64_t mapped_bytes; /* of index files */
 } Totals;
 
 static void on_readable(uv_poll_t *poll, int status, int events);
@@ -81,11 +81,11 @@ on_readable(uv_poll_t *poll, int status, int events)
 static void
 write_page(void *context, DifsMetricsPage *page)
 {
+	const char *tier = server->options->tier == DIFS_TIER_MEMORY ? "memory" : "disk";
 	const DifsServer *server = context;
 
 	difs_metrics_family(page, "gauge", "difsd_build_info", "1; the version and name of this chunk server are its labels.");
-	difs_metrics_sample(page, DIFS_LABELS({"version", DIFS_VERSION}, {"name", server->options->name},
-										  {"tier", server->options->tier == DIFS_TIER_MEMORY ? "memory" : "disk"}), 1);
+	difs_metrics_sample(page, DIFS_LABELS({"version", DIFS_VERSION}, {"name", server->options->name}, {"tier", tier}), 1);
 	write_requests(server, page);
 	write_syncs(page);
 	write_connections(server, page);
@@ -96,7 +96,7 @@ write_page(void *context, DifsMetricsPage *page)
 static void
 write_requests(const DifsServer *server, DifsMetricsPage *page)
 {
-	char		word[32];
+	char word[32];
 
 	difs_metrics_family(page, "histogram", "difsd_request_duration_seconds",
 						"Time from a request's last byte to its answer, by message.");
@@ -114,13 +114,13 @@ write_request_counters(const DifsServer *server, DifsMetricsPage *page)
 	{
 		const char *name;
 		const char *help;
-		size_t		offset;
-	}			families[] = {
+		size_t offset;
+	} families[] = {
 		{"difsd_request_errors_total", "Requests that were answered with an error, by message.", offsetof(DifsRequestCounts, errors)},
 		{"difsd_received_bytes_total", "Payload of requests, by message.", offsetof(DifsRequestCounts, received_bytes)},
 		{"difsd_sent_bytes_total", "Payload of answers, by message.", offsetof(DifsRequestCounts, sent_bytes)},
 	};
-	char		word[32];
+	char word[32];
 
 	for (size_t family = 0; family < sizeof(families) / sizeof(families[0]); family++)
 	{
@@ -147,7 +147,7 @@ static void
 write_connections(const DifsServer *server, DifsMetricsPage *page)
 {
 	const uint64_t *refused = server->counts.refused;
-	uint64_t	others = 0;
+	uint64_t others = 0;
 
 	for (int i = 0; i <= DIFS_ERROR_VERSION; i++)
 		others += refused[i];
@@ -168,7 +168,7 @@ write_connections(const DifsServer *server, DifsMetricsPage *page)
 static void
 write_groups(const DifsServer *server, DifsMetricsPage *page)
 {
-	Totals		totals = {0};
+	Totals totals = {0};
 
 	count_groups(server, &totals);
 	difs_metrics_value(page, "gauge", "difsd_clusters", "Databases that keep segments here.", server->tenant_count);
@@ -186,9 +186,9 @@ write_groups(const DifsServer *server, DifsMetricsPage *page)
 static void
 write_space(const DifsServer *server, const Totals *totals, DifsMetricsPage *page)
 {
-	uint64_t	capacity = server->options->capacity_bytes;
-	uint64_t	taken = server->used_bytes + server->queued_bytes;
-	uint64_t	left = capacity > taken ? capacity - taken : 0;
+	uint64_t capacity = server->options->capacity_bytes;
+	uint64_t taken = server->used_bytes + server->queued_bytes;
+	uint64_t left = capacity > taken ? capacity - taken : 0;
 
 	difs_metrics_value(page, "gauge", "difsd_segment_bytes", "Payload of the segments that are stored.", (double) totals->live_bytes);
 	difs_metrics_value(page, "gauge", "difsd_dead_bytes", "Space of deleted segments that only compaction gives back.", (double) totals->dead_bytes);
@@ -203,7 +203,7 @@ count_groups(const DifsServer *server, Totals *totals)
 {
 	const DifsTenant *tenant;
 
-	TAILQ_FOREACH(tenant, &server->tenants, link)
+	TAILQ_FOREACH (tenant, &server->tenants, link)
 	{
 		for (uint32_t i = 0; i < tenant->group_count; i++)
 		{
@@ -225,7 +225,7 @@ static const char *
 word_of(int message, char word[32])
 {
 	const char *name = difs_message_name((uint8_t) message);
-	size_t		length = strlen(name);
+	size_t length = strlen(name);
 
 	if (!isupper((unsigned char) name[0]) || length >= 32)
 		return NULL;

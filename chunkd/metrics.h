@@ -16,8 +16,8 @@ struct DifsServer;
 
 typedef struct DifsMetrics
 {
-	DifsMetricsHttp *http;		/* NULL: not served */
-	uv_poll_t	poll;
+	DifsMetricsHttp *http; /* NULL: not served */
+	uv_poll_t poll;
 } DifsMetrics;
 
 /* Begins to serve, if the options say so; false with *error if that is not possible. */

@@ -25,36 +25,36 @@
 #define PORT_SIZE sizeof(((DifsOptions *) 0)->port)
 
 static const char usage[] =
-"difsd keeps segments of difs, the PostgreSQL-transactional file system, in a directory and serves them.\n"
-"\n"
-"Usage:\n"
-"  difsd --name NAME --data DIR --listen HOST:PORT --key-file FILE [OPTION]...\n"
-"\n"
-"Options:\n"
-"  --name NAME            storage name, such as /storage01\n"
-"  --data DIR             data directory, created if it is not there (optional with --tier memory)\n"
-"  --listen HOST:PORT     address to listen on; [HOST]:PORT for IPv6; with port 0 the system picks one\n"
-"  --key-file FILE        cluster keys, one a line; only the owner may read the file; SIGHUP reads it again\n"
-"  --tls-cert FILE        certificate (chain) for TLS, PEM; SIGHUP reads it again, as it does the next two\n"
-"  --tls-key FILE         its private key; only the owner may read the file\n"
-"  --tls-ca FILE          CA certificates, to verify clients' (--tls mutual) and other servers' in repair\n"
-"  --tls MODE             optional: with and without TLS; required: with it only (default with --tls-cert);\n"
-"                         mutual: only with a client's certificate by --tls-ca\n"
-"  --tier disk|memory     where segments are kept (default disk)\n"
-"  --capacity SIZE        most bytes to take, such as 500GB (default what the file system has,\n"
-"                         for the memory tier half of the machine's memory)\n"
-"  --register CONNINFO    make itself known to the database that libpq connects to so, such as \"service=files\";\n"
-"                         tried again until it works\n"
-"  --advertise HOST:PORT  where the database finds this server, if that is not what --listen says; with port 0\n"
-"                         the one that is listened on\n"
-"  --zone ZONE            what may fail together, such as a rack; said when registering\n"
-"  --metrics [HOST:]PORT  serve metrics for Prometheus by HTTP, to everybody who reaches that address (default host\n"
-"                         127.0.0.1); with port 0 the system picks one\n"
-"  --address-file FILE    write the address that is listened on to this file\n"
-"  --exit-with-stdin      end when standard input is closed\n"
-"  --max-connections N    most connections at a time (default 1200)\n"
-"  --version              print the version and end\n"
-"  --help                 print this text and end\n";
+	"difsd keeps segments of difs, the PostgreSQL-transactional file system, in a directory and serves them.\n"
+	"\n"
+	"Usage:\n"
+	"  difsd --name NAME --data DIR --listen HOST:PORT --key-file FILE [OPTION]...\n"
+	"\n"
+	"Options:\n"
+	"  --name NAME            storage name, such as /storage01\n"
+	"  --data DIR             data directory, created if it is not there (optional with --tier memory)\n"
+	"  --listen HOST:PORT     address to listen on; [HOST]:PORT for IPv6; with port 0 the system picks one\n"
+	"  --key-file FILE        cluster keys, one a line; only the owner may read the file; SIGHUP reads it again\n"
+	"  --tls-cert FILE        certificate (chain) for TLS, PEM; SIGHUP reads it again, as it does the next two\n"
+	"  --tls-key FILE         its private key; only the owner may read the file\n"
+	"  --tls-ca FILE          CA certificates, to verify clients' (--tls mutual) and other servers' in repair\n"
+	"  --tls MODE             optional: with and without TLS; required: with it only (default with --tls-cert);\n"
+	"                         mutual: only with a client's certificate by --tls-ca\n"
+	"  --tier disk|memory     where segments are kept (default disk)\n"
+	"  --capacity SIZE        most bytes to take, such as 500GB (default what the file system has,\n"
+	"                         for the memory tier half of the machine's memory)\n"
+	"  --register CONNINFO    make itself known to the database that libpq connects to so, such as \"service=files\";\n"
+	"                         tried again until it works\n"
+	"  --advertise HOST:PORT  where the database finds this server, if that is not what --listen says; with port 0\n"
+	"                         the one that is listened on\n"
+	"  --zone ZONE            what may fail together, such as a rack; said when registering\n"
+	"  --metrics [HOST:]PORT  serve metrics for Prometheus by HTTP, to everybody who reaches that address (default host\n"
+	"                         127.0.0.1); with port 0 the system picks one\n"
+	"  --address-file FILE    write the address that is listened on to this file\n"
+	"  --exit-with-stdin      end when standard input is closed\n"
+	"  --max-connections N    most connections at a time (default 1200)\n"
+	"  --version              print the version and end\n"
+	"  --help                 print this text and end\n";
 
 enum
 {
@@ -116,9 +116,9 @@ static bool complain(const char *format, ...) __attribute__((format(printf, 1, 2
 bool
 difs_options_parse(int argc, char **argv, DifsOptions *options, int *exit_code)
 {
-	int			option;
+	int option;
 
-	*options = (DifsOptions) {.max_connections = DEFAULT_MAX_CONNECTIONS, .tier = DIFS_TIER_DISK};
+	*options = (DifsOptions){.max_connections = DEFAULT_MAX_CONNECTIONS, .tier = DIFS_TIER_DISK};
 	*exit_code = 2;
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1)
 	{
@@ -259,7 +259,9 @@ static bool
 parse_tls(const char *text, DifsOptions *options)
 {
 	static const char *const words[] = {
-		[DIFS_TLS_OPTIONAL] = "optional", [DIFS_TLS_REQUIRED] = "required", [DIFS_TLS_MUTUAL] = "mutual",
+		[DIFS_TLS_OPTIONAL] = "optional",
+		[DIFS_TLS_REQUIRED] = "required",
+		[DIFS_TLS_MUTUAL] = "mutual",
 	};
 
 	for (int policy = DIFS_TLS_OPTIONAL; policy <= DIFS_TLS_MUTUAL; policy++)
@@ -276,8 +278,8 @@ static bool
 parse_address(const char *text, char *host, char *port)
 {
 	const char *colon = strrchr(text, ':');
-	size_t		length;
-	char	   *end;
+	size_t length;
+	char *end;
 	unsigned long number;
 
 	if (colon == NULL || colon == text || !isdigit((unsigned char) colon[1]))
@@ -303,7 +305,7 @@ parse_address(const char *text, char *host, char *port)
 static bool
 parse_metrics(const char *text, DifsOptions *options)
 {
-	char		address[HOST_SIZE + PORT_SIZE];
+	char address[HOST_SIZE + PORT_SIZE];
 
 	if (strchr(text, ':') != NULL)
 		return parse_address(text, options->metrics_host, options->metrics_port);
@@ -316,7 +318,7 @@ static bool
 parse_size(const char *text, uint64_t *size)
 {
 	static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
-	char	   *unit;
+	char *unit;
 	unsigned long long number;
 
 	if (!isdigit((unsigned char) text[0]))
@@ -340,8 +342,8 @@ parse_size(const char *text, uint64_t *size)
 static bool
 parse_count(const char *text, int *count)
 {
-	char	   *end;
-	long		number = strtol(text, &end, 10);
+	char *end;
+	long number = strtol(text, &end, 10);
 
 	*count = (int) number;
 	return *end == '\0' && end != text && number >= 1 && number <= 100000;
@@ -350,7 +352,7 @@ parse_count(const char *text, int *count)
 static bool
 complain(const char *format, ...)
 {
-	va_list		args;
+	va_list args;
 
 	fputs("difsd: ", stderr);
 	va_start(args, format);

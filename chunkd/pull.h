@@ -24,8 +24,8 @@
 #include "job.h"
 #include "tenant.h"
 
-#define DIFS_PULL_SILENCE_MS	10000	/* a source that sends nothing for so long is given up */
-#define DIFS_PULL_WINDOW_BYTES	(8 * 1024 * 1024)	/* asked for and not received; one segment in any case */
+#define DIFS_PULL_SILENCE_MS 10000				 /* a source that sends nothing for so long is given up */
+#define DIFS_PULL_WINDOW_BYTES (8 * 1024 * 1024) /* asked for and not received; one segment in any case */
 
 typedef enum DifsPullStage
 {
@@ -37,23 +37,23 @@ typedef enum DifsPullStage
 
 typedef struct DifsGroupPull
 {
-	DifsJob		job;
-	TAILQ_ENTRY(DifsGroupPull) link;	/* in server->pulls */
-	struct DifsServer *server;	/* what stands up to here and the next five never change */
+	DifsJob job;
+	TAILQ_ENTRY(DifsGroupPull) link; /* in server->pulls */
+	struct DifsServer *server;		 /* what stands up to here and the next five never change */
 	DifsTenant *tenant;
-	DifsPull	asked;
-	uint8_t		key[DIFS_KEY_SIZE];
-	DifsTlsContext *tls;		/* NULL: without */
-	uint64_t	epoch;			/* of the claim, as which it talks to the sources */
+	DifsPull asked;
+	uint8_t key[DIFS_KEY_SIZE];
+	DifsTlsContext *tls; /* NULL: without */
+	uint64_t epoch;		 /* of the claim, as which it talks to the sources */
 
 	DifsPullStage stage;
-	DifsGroup  *group;			/* WAITING, INSTALLING: what the file goes to */
-	bool		made;			/* the install made the group */
-	DifsRequestQueue requests;	/* that wait for an answer */
-	int			forgotten_ticks;	/* since the last request */
+	DifsGroup *group;		   /* WAITING, INSTALLING: what the file goes to */
+	bool made;				   /* the install made the group */
+	DifsRequestQueue requests; /* that wait for an answer */
+	int forgotten_ticks;	   /* since the last request */
 
 	/* how far it is: written by the job */
-	atomic_bool given_up;		/* written by the loop thread, for the job to see */
+	atomic_bool given_up; /* written by the loop thread, for the job to see */
 	atomic_uint_fast64_t segments;
 	atomic_uint_fast64_t bytes;
 	atomic_uint_fast64_t total;
@@ -61,12 +61,12 @@ typedef struct DifsGroupPull
 
 	/* what the job has made; the loop thread's when it is done */
 	DifsGroupFile *file;
-	DifsIndex	index;
-	uint64_t	file_bytes;
-	uint64_t	allocated_bytes;
-	bool		doubtful;		/* which file a power cut would leave in place is not known */
-	bool		ok;
-	DifsError	error;
+	DifsIndex index;
+	uint64_t file_bytes;
+	uint64_t allocated_bytes;
+	bool doubtful; /* which file a power cut would leave in place is not known */
+	bool ok;
+	DifsError error;
 } DifsGroupPull;
 
 /* Handler of PULL. */
@@ -96,26 +96,26 @@ extern void difs_group_install(DifsGroup *group);
 typedef struct DifsSource
 {
 	const DifsGroupPull *pull;
-	DifsConn   *conn;
-	uint64_t	moved;
-	uint64_t	heard_ms;
-	uint64_t	last_request;
-	bool		broken;
-	DifsError	error;
+	DifsConn *conn;
+	uint64_t moved;
+	uint64_t heard_ms;
+	uint64_t last_request;
+	bool broken;
+	DifsError error;
 } DifsSource;
 
 /* A segment that is wanted, or was. */
 typedef struct DifsPullItem
 {
-	DifsListEntry entry;		/* as a source lists it; once taken, as it is in the new file */
-	uint32_t	sources;		/* bit for each source that says it has a good copy */
-	bool		settled;		/* taken, or not wanted any more */
-	bool		taken;
+	DifsListEntry entry; /* as a source lists it; once taken, as it is in the new file */
+	uint32_t sources;	 /* bit for each source that says it has a good copy */
+	bool settled;		 /* taken, or not wanted any more */
+	bool taken;
 } DifsPullItem;
 
 /* A segment has come, verified: packed header and stored form. */
-typedef bool (*DifsPullTake) (void *context, DifsPullItem *item, DifsSegment *segment, uint8_t *packed,
-							  const uint8_t *payload);
+typedef bool (*DifsPullTake)(void *context, DifsPullItem *item, DifsSegment *segment, uint8_t *packed,
+							 const uint8_t *payload);
 
 extern bool difs_source_open(DifsSource *source, const DifsGroupPull *pull, int number);
 extern void difs_source_close(DifsSource *source);

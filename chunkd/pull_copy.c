@@ -25,17 +25,17 @@
 typedef struct Copy
 {
 	DifsGroupPull *pull;
-	DifsSource	sources[DIFS_PULL_MAX_SOURCES];
+	DifsSource sources[DIFS_PULL_MAX_SOURCES];
 	DifsPullItem *items;
-	uint32_t	count;
-	DifsError	write_error;	/* code not DIFS_OK: writing has failed, no source can help */
+	uint32_t count;
+	DifsError write_error; /* code not DIFS_OK: writing has failed, no source can help */
 } Copy;
 
 static bool make_file(Copy *copy);
 static bool list_sources(Copy *copy);
 static void merge(Copy *copy, int number, const DifsIndex *entries);
 static DifsPullItem make_item(const DifsListEntry *entry, int number);
-static int	compare_offsets(const void *a, const void *b);
+static int compare_offsets(const void *a, const void *b);
 static bool fetch_all(Copy *copy);
 static bool take(void *context, DifsPullItem *item, DifsSegment *segment, uint8_t *packed, const uint8_t *payload);
 static bool settle_rest(Copy *copy);
@@ -46,7 +46,7 @@ void
 difs_pull_copy(DifsJob *job)
 {
 	DifsGroupPull *pull = (DifsGroupPull *) job;
-	Copy	   *copy = difs_alloc(sizeof(*copy));
+	Copy *copy = difs_alloc(sizeof(*copy));
 
 	copy->pull = pull;
 	pull->ok = make_file(copy);
@@ -66,9 +66,9 @@ static bool
 make_file(Copy *copy)
 {
 	DifsGroupPull *pull = copy->pull;
-	DifsStore  *store = pull->server->store;
-	uint8_t		header[DIFS_GROUP_HEADER_SIZE];
-	char		path[DIFS_PATH_SIZE];
+	DifsStore *store = pull->server->store;
+	uint8_t header[DIFS_GROUP_HEADER_SIZE];
+	char path[DIFS_PATH_SIZE];
 
 	if (!list_sources(copy))
 		return false;
@@ -91,12 +91,12 @@ static bool
 list_sources(Copy *copy)
 {
 	DifsGroupPull *pull = copy->pull;
-	uint64_t	total = 0;
-	int			answered = 0;
+	uint64_t total = 0;
+	int answered = 0;
 
 	for (int i = 0; i < pull->asked.count; i++)
 	{
-		DifsIndex	entries = {0};
+		DifsIndex entries = {0};
 
 		if (difs_source_open(&copy->sources[i], pull, i) && difs_source_list(&copy->sources[i], &entries))
 		{
@@ -120,9 +120,9 @@ static void
 merge(Copy *copy, int number, const DifsIndex *entries)
 {
 	DifsPullItem *items = difs_alloc(((size_t) copy->count + entries->count + 1) * sizeof(DifsPullItem));
-	uint32_t	count = 0;
-	uint32_t	i = 0;
-	uint32_t	j = 0;
+	uint32_t count = 0;
+	uint32_t i = 0;
+	uint32_t j = 0;
 
 	while (i < copy->count || j < entries->count)
 	{
@@ -150,7 +150,7 @@ merge(Copy *copy, int number, const DifsIndex *entries)
 static DifsPullItem
 make_item(const DifsListEntry *entry, int number)
 {
-	return (DifsPullItem) {
+	return (DifsPullItem){
 		.entry = *entry,
 		.sources = entry->flags & (DIFS_LIST_DEAD | DIFS_LIST_DAMAGED) ? 0 : 1U << number,
 		.settled = (entry->flags & DIFS_LIST_DEAD) != 0,
@@ -192,9 +192,9 @@ fetch_all(Copy *copy)
 static bool
 take(void *context, DifsPullItem *item, DifsSegment *segment, uint8_t *packed, const uint8_t *payload)
 {
-	Copy	   *copy = context;
+	Copy *copy = context;
 	DifsGroupPull *pull = copy->pull;
-	size_t		packed_size = difs_segment_packed_size(segment->stored_length);
+	size_t packed_size = difs_segment_packed_size(segment->stored_length);
 	struct iovec vector[] = {
 		{packed, packed_size},
 		{(void *) (uintptr_t) payload, segment->stored_length},
@@ -266,7 +266,7 @@ make_index(Copy *copy)
 static bool
 write_failed(DifsError *error)
 {
-	int			saved = errno;
+	int saved = errno;
 
 	difs_error_set(error, DIFS_ERROR_IO, "could not write file");
 	if (saved == ENOSPC || saved == EDQUOT || saved == EFBIG)

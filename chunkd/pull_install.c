@@ -34,7 +34,7 @@ void
 difs_pull_install_when_idle(DifsGroupPull *pull)
 {
 	DifsServer *server = pull->server;
-	DifsGroup  *group = difs_tenant_find(pull->tenant, pull->asked.group);
+	DifsGroup *group = difs_tenant_find(pull->tenant, pull->asked.group);
 
 	pull->ok = false;
 	if (pull->epoch < pull->tenant->epoch)
@@ -84,11 +84,11 @@ static void
 install_run(DifsJob *job)
 {
 	DifsGroupPull *pull = (DifsGroupPull *) job;
-	DifsStore  *store = pull->server->store;
-	char		temporary[DIFS_PATH_SIZE];
-	char		path[DIFS_PATH_SIZE];
-	char		index[DIFS_PATH_SIZE];
-	char		failed[DIFS_PATH_SIZE];
+	DifsStore *store = pull->server->store;
+	char temporary[DIFS_PATH_SIZE];
+	char path[DIFS_PATH_SIZE];
+	char index[DIFS_PATH_SIZE];
+	char failed[DIFS_PATH_SIZE];
 	const char *marks[] = {failed, NULL};
 	const char *all[] = {temporary, path, index, NULL};
 
@@ -113,10 +113,10 @@ install_run(DifsJob *job)
 static bool
 write_index(DifsGroupPull *pull)
 {
-	DifsStore  *store = pull->server->store;
+	DifsStore *store = pull->server->store;
 	DifsIndexHeader header = {.group = pull->file->header, .file_bytes = pull->file_bytes};
 	DifsIndexTotals totals;
-	char		path[DIFS_PATH_SIZE];
+	char path[DIFS_PATH_SIZE];
 
 	difs_group_path(pull->group, ".index", path);
 	difs_index_count(&pull->index, &totals);
@@ -130,7 +130,7 @@ static void
 install_done(DifsJob *job)
 {
 	DifsGroupPull *pull = (DifsGroupPull *) job;
-	DifsGroup  *group = pull->group;
+	DifsGroup *group = pull->group;
 
 	group->pull = NULL;
 	group->busy = false;
@@ -159,7 +159,7 @@ install_done(DifsJob *job)
 static void
 take_over(DifsGroupPull *pull)
 {
-	DifsGroup  *group = pull->group;
+	DifsGroup *group = pull->group;
 	DifsIndexTotals totals;
 
 	difs_group_forget_compaction(group);

@@ -14,27 +14,27 @@
 #include "memory.h"
 #include "pull.h"
 
-#define LOOK_MS				100
-#define MAX_IN_FLIGHT		256
+#define LOOK_MS 100
+#define MAX_IN_FLIGHT 256
 
 /* GETs that have been sent, and what comes for them. */
 typedef struct Flight
 {
 	DifsSource *source;
-	int			number;
+	int number;
 	DifsPullItem *items;
-	uint32_t	next;			/* item to ask for */
-	uint32_t	count;
-	uint64_t	first_request;	/* of item 0: they are numbered like the items */
-	int			in_flight;
-	uint64_t	in_flight_bytes;
-	uint8_t    *payload;		/* of the reply that is being received */
-	uint32_t	payload_length;
-	uint64_t	began_ms;
-	uint64_t	bytes_before;	/* pull->bytes then */
+	uint32_t next; /* item to ask for */
+	uint32_t count;
+	uint64_t first_request; /* of item 0: they are numbered like the items */
+	int in_flight;
+	uint64_t in_flight_bytes;
+	uint8_t *payload; /* of the reply that is being received */
+	uint32_t payload_length;
+	uint64_t began_ms;
+	uint64_t bytes_before; /* pull->bytes then */
 	DifsPullTake take;
-	void	   *context;
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
+	void *context;
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
 } Flight;
 
 static uint64_t clock_ms(void);
@@ -54,10 +54,10 @@ bool
 difs_source_open(DifsSource *source, const DifsGroupPull *pull, int number)
 {
 	const DifsPullSource *address = &pull->asked.sources[number];
-	DifsPeer	peer = {.port = address->port, .epoch = pull->epoch};
-	DifsFrame	frame;
+	DifsPeer peer = {.port = address->port, .epoch = pull->epoch};
+	DifsFrame frame;
 
-	*source = (DifsSource) {.pull = pull, .heard_ms = clock_ms()};
+	*source = (DifsSource){.pull = pull, .heard_ms = clock_ms()};
 	memcpy(peer.name, address->name, sizeof(peer.name));
 	memcpy(peer.host, address->host, sizeof(peer.host));
 	memcpy(peer.cluster, pull->tenant->cluster, DIFS_UUID_SIZE);
@@ -81,15 +81,15 @@ difs_source_close(DifsSource *source)
 bool
 difs_source_list(DifsSource *source, DifsIndex *entries)
 {
-	uint8_t    *payload = difs_alloc(DIFS_LIST_MAX_ENTRIES * DIFS_LIST_ENTRY_SIZE);
-	uint64_t	cursor = 0;
-	uint64_t	next;
-	uint32_t	length;
-	bool		ok;
+	uint8_t *payload = difs_alloc(DIFS_LIST_MAX_ENTRIES * DIFS_LIST_ENTRY_SIZE);
+	uint64_t cursor = 0;
+	uint64_t next;
+	uint32_t length;
+	bool ok;
 
 	do
 	{
-		uint8_t		control[16];
+		uint8_t control[16];
 
 		send_request(source, DIFS_MESSAGE_LIST, control, difs_pair_pack(source->pull->asked.group, cursor, control));
 		ok = receive_list(source, payload, &length, &next);
@@ -117,8 +117,8 @@ difs_source_list(DifsSource *source, DifsIndex *entries)
 bool
 difs_source_fetch(DifsSource *source, int number, DifsPullItem *items, uint32_t count, DifsPullTake take, void *context)
 {
-	Flight	   *flight = difs_alloc(sizeof(*flight));
-	bool		ok = true;
+	Flight *flight = difs_alloc(sizeof(*flight));
+	bool ok = true;
 
 	flight->source = source;
 	flight->number = number;
@@ -136,7 +136,7 @@ difs_source_fetch(DifsSource *source, int number, DifsPullItem *items, uint32_t 
 		if (flight->in_flight > 0)
 			ok = receive_one(flight);
 		else if (flight->next < count)
-			ok = wait_socket(source, LOOK_MS);	/* its rate makes it wait */
+			ok = wait_socket(source, LOOK_MS); /* its rate makes it wait */
 		else
 			break;
 	}
@@ -173,7 +173,7 @@ wait_event(DifsSource *source, DifsFrame *frame)
 {
 	while (!source->broken)
 	{
-		DifsEvent	event = difs_conn_advance(source->conn, frame);
+		DifsEvent event = difs_conn_advance(source->conn, frame);
 
 		if (event == DIFS_EVENT_BROKEN)
 		{
@@ -212,7 +212,7 @@ wait_socket(DifsSource *source, int timeout_ms)
 static void
 send_request(DifsSource *source, DifsMessage message, const uint8_t *control, size_t length)
 {
-	DifsFrame	frame = {.control_length = (uint32_t) length, .request = ++source->last_request, .message = message};
+	DifsFrame frame = {.control_length = (uint32_t) length, .request = ++source->last_request, .message = message};
 
 	(void) difs_conn_send(source->conn, &frame, control, NULL);
 	source->heard_ms = clock_ms();
@@ -221,7 +221,7 @@ send_request(DifsSource *source, DifsMessage message, const uint8_t *control, si
 static bool
 receive_list(DifsSource *source, uint8_t *payload, uint32_t *length, uint64_t *next)
 {
-	DifsFrame	frame;
+	DifsFrame frame;
 
 	for (;;)
 	{
@@ -259,9 +259,9 @@ send_more(Flight *flight)
 	for (; flight->next < flight->count; flight->next++)
 	{
 		const DifsPullItem *item = &flight->items[flight->next];
-		DifsGet		get = {.group = source->pull->asked.group, .segment = item->entry.segment};
-		DifsFrame	frame = {.message = DIFS_MESSAGE_GET, .request = flight->first_request + flight->next};
-		uint8_t		control[32];
+		DifsGet get = {.group = source->pull->asked.group, .segment = item->entry.segment};
+		DifsFrame frame = {.message = DIFS_MESSAGE_GET, .request = flight->first_request + flight->next};
+		uint8_t control[32];
 
 		if (!is_wanted(flight, item))
 			continue;
@@ -287,9 +287,9 @@ static uint64_t
 pause_ms(const Flight *flight)
 {
 	const DifsGroupPull *pull = flight->source->pull;
-	uint64_t	bytes = atomic_load(&pull->bytes) - flight->bytes_before + flight->in_flight_bytes;
-	uint64_t	passed_ms = clock_ms() - flight->began_ms;
-	uint64_t	needed_ms = pull->asked.rate > 0 ? (uint64_t) ((double) bytes * 1000 / (double) pull->asked.rate) : 0;
+	uint64_t bytes = atomic_load(&pull->bytes) - flight->bytes_before + flight->in_flight_bytes;
+	uint64_t passed_ms = clock_ms() - flight->began_ms;
+	uint64_t needed_ms = pull->asked.rate > 0 ? (uint64_t) ((double) bytes * 1000 / (double) pull->asked.rate) : 0;
 
 	return needed_ms > passed_ms ? needed_ms - passed_ms : 0;
 }
@@ -299,7 +299,7 @@ static bool
 receive_one(Flight *flight)
 {
 	DifsSource *source = flight->source;
-	DifsFrame	frame;
+	DifsFrame frame;
 
 	for (;;)
 	{
@@ -325,7 +325,7 @@ static bool
 take_reply(Flight *flight, const DifsFrame *frame)
 {
 	DifsSource *source = flight->source;
-	uint64_t	index = frame->request - flight->first_request;
+	uint64_t index = frame->request - flight->first_request;
 	DifsPullItem *item = index < flight->next ? &flight->items[index] : NULL;
 	DifsSegment segment;
 
@@ -338,7 +338,7 @@ take_reply(Flight *flight, const DifsFrame *frame)
 	if (frame->status == DIFS_ERROR_NO_GROUP)
 		return break_source(source, DIFS_ERROR_NO_GROUP, "it has lost the block group");
 	if (frame->status == DIFS_ERROR_NO_SEGMENT)
-		item->settled = true;	/* deleted since it was listed */
+		item->settled = true; /* deleted since it was listed */
 	else
 		item->sources &= ~(1U << flight->number);
 	return true;
@@ -349,7 +349,7 @@ static bool
 check_reply(Flight *flight, const DifsPullItem *item, const DifsFrame *frame, DifsSegment *segment)
 {
 	const uint8_t *control = difs_conn_control(flight->source->conn);
-	uint32_t	packed_size = frame->control_length - 4;
+	uint32_t packed_size = frame->control_length - 4;
 
 	if (frame->control_length <= 4 || packed_size > sizeof(flight->packed) || difs_get32(control) != 0)
 		return false;

@@ -22,14 +22,14 @@
 
 #include "log.h"
 
-#define FIRST_PAUSE_MS		1000
-#define LONGEST_PAUSE_MS	60000
-#define ATTEMPT_MS			60000	/* for one attempt, the database's look at us included */
-#define STOP_S				2
+#define FIRST_PAUSE_MS 1000
+#define LONGEST_PAUSE_MS 60000
+#define ATTEMPT_MS 60000 /* for one attempt, the database's look at us included */
+#define STOP_S 2
 
 static const DifsOptions *options;
-static char port[8];			/* that others connect to */
-static int	stop_fd = -1;		/* readable: the thread is to end */
+static char port[8];	 /* that others connect to */
+static int stop_fd = -1; /* readable: the thread is to end */
 static pthread_t thread;
 static bool running = false;
 
@@ -47,8 +47,8 @@ static void complain(const char *what, const char *why);
 void
 difs_register_start(const DifsOptions *given, uint16_t listened_on)
 {
-	sigset_t	all;
-	sigset_t	before;
+	sigset_t all;
+	sigset_t before;
 
 	if (given->register_at == NULL)
 		return;
@@ -71,7 +71,7 @@ difs_register_start(const DifsOptions *given, uint16_t listened_on)
 bool
 difs_register_stop(void)
 {
-	uint64_t	one = 1;
+	uint64_t one = 1;
 	struct timespec until;
 
 	if (!running)
@@ -87,7 +87,7 @@ difs_register_stop(void)
 static void *
 try_for_ever(void *unused)
 {
-	int			pause_ms = FIRST_PAUSE_MS;
+	int pause_ms = FIRST_PAUSE_MS;
 
 	(void) unused;
 	while (!try_once() && !stopped_within(pause_ms))
@@ -98,10 +98,10 @@ try_for_ever(void *unused)
 static bool
 try_once(void)
 {
-	int64_t		deadline_ms = clock_ms() + ATTEMPT_MS;
-	PGconn	   *connection = connect_to_database(deadline_ms);
-	char	   *function = connection == NULL ? NULL : find_function(connection, deadline_ms);
-	bool		done = function != NULL && call(connection, function, deadline_ms);
+	int64_t deadline_ms = clock_ms() + ATTEMPT_MS;
+	PGconn *connection = connect_to_database(deadline_ms);
+	char *function = connection == NULL ? NULL : find_function(connection, deadline_ms);
+	bool done = function != NULL && call(connection, function, deadline_ms);
 
 	free(function);
 	PQfinish(connection);
@@ -114,7 +114,7 @@ connect_to_database(int64_t deadline_ms)
 {
 	const char *const words[] = {"dbname", "fallback_application_name", NULL};
 	const char *const values[] = {options->register_at, "difsd", NULL};
-	PGconn	   *connection = PQconnectStartParams(words, values, 1);
+	PGconn *connection = PQconnectStartParams(words, values, 1);
 	PostgresPollingStatusType state = PGRES_POLLING_WRITING;
 
 	while (connection != NULL && PQstatus(connection) != CONNECTION_BAD &&
@@ -139,10 +139,11 @@ connect_to_database(int64_t deadline_ms)
 static char *
 find_function(PGconn *connection, int64_t deadline_ms)
 {
-	PGresult   *result = query(connection, "SELECT pg_catalog.quote_ident(n.nspname) || '.difs_server_register'"
-							   " FROM pg_catalog.pg_extension e, pg_catalog.pg_namespace n"
-							   " WHERE e.extname = 'difs' AND n.oid = e.extnamespace", 0, NULL, deadline_ms);
-	char	   *name = NULL;
+	PGresult *result = query(connection, "SELECT pg_catalog.quote_ident(n.nspname) || '.difs_server_register'"
+										 " FROM pg_catalog.pg_extension e, pg_catalog.pg_namespace n"
+										 " WHERE e.extname = 'difs' AND n.oid = e.extnamespace",
+							 0, NULL, deadline_ms);
+	char *name = NULL;
 
 	if (result != NULL && PQntuples(result) == 1)
 		name = strdup(PQgetvalue(result, 0, 0));
@@ -156,10 +157,10 @@ static bool
 call(PGconn *connection, const char *function, int64_t deadline_ms)
 {
 	const char *const values[] = {options->name, options->advertise_host, port, options->zone,
-	options->tier == DIFS_TIER_MEMORY ? "memory" : "disk"};
-	char		text[512];
-	PGresult   *result;
-	bool		done;
+								  options->tier == DIFS_TIER_MEMORY ? "memory" : "disk"};
+	char text[512];
+	PGresult *result;
+	bool done;
 
 	snprintf(text, sizeof(text), "SELECT %.256s($1, $2, $3::integer, zone => $4, tier => $5)", function);
 	result = query(connection, text, 5, values, deadline_ms);
@@ -175,8 +176,8 @@ call(PGconn *connection, const char *function, int64_t deadline_ms)
 static PGresult *
 query(PGconn *connection, const char *text, int count, const char *const *values, int64_t deadline_ms)
 {
-	PGresult   *result;
-	PGresult   *more;
+	PGresult *result;
+	PGresult *more;
 
 	if (PQsendQueryParams(connection, text, count, NULL, values, NULL, NULL, 0) == 0)
 	{
@@ -185,7 +186,7 @@ query(PGconn *connection, const char *text, int count, const char *const *values
 	}
 	for (;;)
 	{
-		int			unsent = PQflush(connection);
+		int unsent = PQflush(connection);
 
 		if (unsent == 0 && !PQisBusy(connection))
 			break;
@@ -216,8 +217,8 @@ wait_for(PGconn *connection, short events, int64_t deadline_ms)
 
 	for (;;)
 	{
-		int64_t		left_ms = deadline_ms - clock_ms();
-		int			ready = left_ms <= 0 ? 0 : poll(sockets, 2, (int) left_ms);
+		int64_t left_ms = deadline_ms - clock_ms();
+		int ready = left_ms <= 0 ? 0 : poll(sockets, 2, (int) left_ms);
 
 		if (ready < 0 && errno == EINTR)
 			continue;
@@ -246,8 +247,8 @@ clock_ms(void)
 static void
 complain(const char *what, const char *why)
 {
-	char		line[1024];
-	size_t		length;
+	char line[1024];
+	size_t length;
 
 	if (stopped_within(0))
 		return;

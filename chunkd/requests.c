@@ -21,8 +21,8 @@
 
 typedef struct Handler
 {
-	void		(*handle) (DifsRequest *request);
-	bool		writes;			/* refused to those who do not hold the claim */
+	void (*handle)(DifsRequest *request);
+	bool writes; /* refused to those who do not hold the claim */
 } Handler;
 
 static void handle_create_group(DifsRequest *request);
@@ -40,8 +40,8 @@ static void handle_verify_group(DifsRequest *request);
 static void handle_mend(DifsRequest *request);
 static bool is_newer(const DifsGroup *group, uint64_t epoch);
 static bool unpack_stored(DifsRequest *request);
-static void with_group_of_pair(DifsRequest *request, void (*resume) (DifsRequest *request));
-static void with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *request));
+static void with_group_of_pair(DifsRequest *request, void (*resume)(DifsRequest *request));
+static void with_group(DifsRequest *request, uint64_t id, void (*resume)(DifsRequest *request));
 static void refuse_fenced(DifsRequest *request);
 static void protocol_error(DifsRequest *request, const DifsError *error);
 
@@ -65,9 +65,9 @@ void
 difs_requests_handle(DifsRequest *request)
 {
 	const DifsConnection *connection = request->connection;
-	uint8_t		message = request->frame.message;
+	uint8_t message = request->frame.message;
 	const Handler *handler = message < sizeof(handlers) / sizeof(handlers[0]) ? &handlers[message] : &handlers[0];
-	DifsError	error;
+	DifsError error;
 
 	if (handler->handle == NULL)
 	{
@@ -94,8 +94,8 @@ handle_create_group(DifsRequest *request)
 	DifsTenant *tenant = request->connection->tenant;
 	DifsServer *server = tenant->server;
 	DifsCreateGroup create;
-	DifsGroup  *group;
-	DifsError	error;
+	DifsGroup *group;
+	DifsError error;
 
 	if (!difs_create_group_unpack(request->control, request->frame.control_length, &create, &error))
 		protocol_error(request, &error);
@@ -121,8 +121,8 @@ handle_create_group(DifsRequest *request)
 static void
 handle_seal_group(DifsRequest *request)
 {
-	uint64_t	id;
-	DifsError	error;
+	uint64_t id;
+	DifsError error;
 
 	if (!difs_group_unpack(request->control, request->frame.control_length, &id, &error))
 		protocol_error(request, &error);
@@ -134,10 +134,10 @@ handle_seal_group(DifsRequest *request)
 static void
 handle_drop_group(DifsRequest *request)
 {
-	uint64_t	id;
-	uint64_t	epoch;
-	DifsGroup  *group;
-	DifsError	error;
+	uint64_t id;
+	uint64_t epoch;
+	DifsGroup *group;
+	DifsError error;
 
 	if (!difs_pair_unpack(request->control, request->frame.control_length, &id, &epoch, &error))
 	{
@@ -180,7 +180,7 @@ static bool
 unpack_stored(DifsRequest *request)
 {
 	DifsSegment *segment = &request->segment;
-	DifsError	error;
+	DifsError error;
 
 	if (!difs_segment_unpack(request->control, request->frame.control_length, segment, &error))
 	{
@@ -201,8 +201,8 @@ unpack_stored(DifsRequest *request)
 static void
 handle_get(DifsRequest *request)
 {
-	DifsGet		get;
-	DifsError	error;
+	DifsGet get;
+	DifsError error;
 
 	if (!difs_get_unpack(request->control, request->frame.control_length, &get, &error))
 		protocol_error(request, &error);
@@ -213,8 +213,8 @@ handle_get(DifsRequest *request)
 static void
 handle_delete(DifsRequest *request)
 {
-	DifsDelete	delete;
-	DifsError	error;
+	DifsDelete delete;
+	DifsError error;
 
 	if (!difs_delete_unpack(request->control, request->frame.control_length, &delete, &error))
 		protocol_error(request, &error);
@@ -231,9 +231,9 @@ handle_list(DifsRequest *request)
 static void
 handle_list_groups(DifsRequest *request)
 {
-	uint64_t	after;
-	uint8_t    *entries;
-	DifsError	error;
+	uint64_t after;
+	uint8_t *entries;
+	DifsError error;
 
 	if (!difs_group_unpack(request->control, request->frame.control_length, &after, &error))
 	{
@@ -249,7 +249,7 @@ static void
 handle_stat(DifsRequest *request)
 {
 	DifsServerStatus status;
-	uint8_t		control[DIFS_WIRE_MAX_GREETING];
+	uint8_t control[DIFS_WIRE_MAX_GREETING];
 
 	difs_tenant_status(request->connection->tenant, &status);
 	difs_request_reply(request, control, (uint32_t) difs_status_pack(&status, control), NULL, 0);
@@ -264,8 +264,8 @@ handle_verify(DifsRequest *request)
 static void
 handle_pull(DifsRequest *request)
 {
-	DifsPull	pull;
-	DifsError	error;
+	DifsPull pull;
+	DifsError error;
 
 	if (!difs_pull_unpack(request->control, request->frame.control_length, &pull, &error))
 		protocol_error(request, &error);
@@ -283,7 +283,7 @@ handle_verify_group(DifsRequest *request)
 static void
 handle_mend(DifsRequest *request)
 {
-	uint64_t	id;
+	uint64_t id;
 
 	if (request->frame.payload_length == 0 &&
 		difs_group_unpack(request->control, request->frame.control_length, &id, NULL))
@@ -294,11 +294,11 @@ handle_mend(DifsRequest *request)
 
 /* Bodies that are a block group and another number, which the group's function reads. */
 static void
-with_group_of_pair(DifsRequest *request, void (*resume) (DifsRequest *request))
+with_group_of_pair(DifsRequest *request, void (*resume)(DifsRequest *request))
 {
-	uint64_t	id;
-	uint64_t	number;
-	DifsError	error;
+	uint64_t id;
+	uint64_t number;
+	DifsError error;
 
 	if (!difs_pair_unpack(request->control, request->frame.control_length, &id, &number, &error))
 		protocol_error(request, &error);
@@ -307,9 +307,9 @@ with_group_of_pair(DifsRequest *request, void (*resume) (DifsRequest *request))
 }
 
 static void
-with_group(DifsRequest *request, uint64_t id, void (*resume) (DifsRequest *request))
+with_group(DifsRequest *request, uint64_t id, void (*resume)(DifsRequest *request))
 {
-	DifsGroup  *group = difs_tenant_find(request->connection->tenant, id);
+	DifsGroup *group = difs_tenant_find(request->connection->tenant, id);
 
 	if (group == NULL || group->dropping)
 		difs_request_refuse(request, DIFS_ERROR_NO_GROUP, "block group %016llx is not here", (unsigned long long) id);

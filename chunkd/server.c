@@ -24,18 +24,18 @@
 #include "pull.h"
 #include "tenant.h"
 
-#define BACKLOG			1024
-#define TICK_MS			1000
-#define MEASURE_TICKS	5
-#define STOP_MS			10000
+#define BACKLOG 1024
+#define TICK_MS 1000
+#define MEASURE_TICKS 5
+#define STOP_MS 10000
 
 typedef struct Measure
 {
-	DifsJob		job;
+	DifsJob job;
 	DifsServer *server;
-	uint64_t	free_bytes;
-	bool		ok;
-	DifsError	error;
+	uint64_t free_bytes;
+	bool ok;
+	DifsError error;
 } Measure;
 
 static bool load_tls(DifsServer *server, DifsError *error);
@@ -140,7 +140,7 @@ difs_server_destroy(DifsServer *server)
 bool
 difs_server_has_room(const DifsServer *server, uint64_t bytes)
 {
-	uint64_t	capacity = server->options->capacity_bytes;
+	uint64_t capacity = server->options->capacity_bytes;
 
 	return capacity == 0 || server->used_bytes + server->queued_bytes + bytes <= capacity;
 }
@@ -168,7 +168,7 @@ listen_on(DifsServer *server, DifsError *error)
 	const DifsOptions *options = server->options;
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct addrinfo *addresses;
-	int			status = getaddrinfo(options->host, options->port, &hints, &addresses);
+	int status = getaddrinfo(options->host, options->port, &hints, &addresses);
 
 	if (status != 0)
 		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "host \"%.100s\" is unknown: %s", options->host,
@@ -188,11 +188,11 @@ static bool
 write_address(DifsServer *server, DifsError *error)
 {
 	struct sockaddr_storage address;
-	int			length = sizeof(address);
-	char		host[64];
-	char		port[8];
-	char		text[80];
-	int			status = uv_tcp_getsockname(&server->listener, (struct sockaddr *) &address, &length);
+	int length = sizeof(address);
+	char host[64];
+	char port[8];
+	char text[80];
+	int status = uv_tcp_getsockname(&server->listener, (struct sockaddr *) &address, &length);
 
 	if (status != 0)
 		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "could not get the address listened on: %s",
@@ -216,11 +216,11 @@ write_address(DifsServer *server, DifsError *error)
 static bool
 watch_stdin(DifsServer *server, DifsError *error)
 {
-	pthread_t	thread;
+	pthread_t thread;
 	pthread_attr_t detached;
-	sigset_t	all;
-	sigset_t	before;
-	int			status;
+	sigset_t all;
+	sigset_t before;
+	int status;
 
 	if (!server->options->exit_with_stdin)
 		return true;
@@ -242,8 +242,8 @@ static void *
 read_stdin(void *argument)
 {
 	DifsServer *server = argument;
-	char		bytes[256];
-	ssize_t		got;
+	char bytes[256];
+	ssize_t got;
 
 	do
 		got = read(STDIN_FILENO, bytes, sizeof(bytes));
@@ -274,7 +274,7 @@ on_hangup(uv_signal_t *signal, int number)
 {
 	DifsServer *server = signal->data;
 	DifsKeyring keyring;
-	DifsError	error;
+	DifsError error;
 
 	(void) number;
 	if (difs_keyring_load(server->options->key_file, &keyring, &error))
@@ -317,7 +317,7 @@ static void
 on_tick(uv_timer_t *timer)
 {
 	DifsServer *server = timer->data;
-	uint64_t	now_ms = uv_now(server->loop);
+	uint64_t now_ms = uv_now(server->loop);
 	DifsConnection *connection;
 	DifsConnection *next;
 
@@ -334,7 +334,7 @@ on_tick(uv_timer_t *timer)
 	difs_metrics_tick(&server->metrics);
 	if (!server->stopping && !server->measuring && now_ms / TICK_MS % MEASURE_TICKS == 0)
 	{
-		Measure    *measure = difs_alloc(sizeof(*measure));
+		Measure *measure = difs_alloc(sizeof(*measure));
 
 		server->measuring = true;
 		measure->server = server;
@@ -345,8 +345,8 @@ on_tick(uv_timer_t *timer)
 static void
 measure_run(DifsJob *job)
 {
-	Measure    *measure = (Measure *) job;
-	DifsStore  *store = measure->server->store;
+	Measure *measure = (Measure *) job;
+	DifsStore *store = measure->server->store;
 
 	measure->ok = store->free_space(store, &measure->free_bytes, &measure->error);
 }
@@ -354,7 +354,7 @@ measure_run(DifsJob *job)
 static void
 measure_done(DifsJob *job)
 {
-	Measure    *measure = (Measure *) job;
+	Measure *measure = (Measure *) job;
 
 	measure->server->measuring = false;
 	if (measure->ok)

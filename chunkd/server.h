@@ -21,11 +21,11 @@
 #include "options.h"
 #include "store.h"
 
-#define DIFS_SURPLUS_CONNECTIONS	64	/* over --max-connections, to be told so */
-#define DIFS_MAX_TENANTS			1024
-#define DIFS_MAX_GROUPS				(1024 * 1024)	/* of all tenants */
-#define DIFS_MAX_PULLS				64	/* under way or waiting */
-#define DIFS_MAX_OPEN_FILES			512	/* groups with open descriptors, two each */
+#define DIFS_SURPLUS_CONNECTIONS 64 /* over --max-connections, to be told so */
+#define DIFS_MAX_TENANTS 1024
+#define DIFS_MAX_GROUPS (1024 * 1024) /* of all tenants */
+#define DIFS_MAX_PULLS 64			  /* under way or waiting */
+#define DIFS_MAX_OPEN_FILES 512		  /* groups with open descriptors, two each */
 
 typedef TAILQ_HEAD(DifsConnectionList, DifsConnection) DifsConnectionList;
 typedef TAILQ_HEAD(DifsTenantList, DifsTenant) DifsTenantList;
@@ -34,46 +34,46 @@ struct DifsGroupPull;
 
 typedef struct DifsServer
 {
-	uv_loop_t  *loop;
+	uv_loop_t *loop;
 	const DifsOptions *options;
-	DifsKeyring keyring;		/* as the key file was at start or at the last SIGHUP */
-	DifsTlsContext *tls;		/* NULL: no TLS; from the files as they were then too */
-	DifsStore  *store;
-	DifsPool	pool;
-	DifsBudget	budget;
-	DifsGather	gather;
+	DifsKeyring keyring; /* as the key file was at start or at the last SIGHUP */
+	DifsTlsContext *tls; /* NULL: no TLS; from the files as they were then too */
+	DifsStore *store;
+	DifsPool pool;
+	DifsBudget budget;
+	DifsGather gather;
 
-	uv_tcp_t	listener;
-	uint16_t	port;			/* that it listens on */
-	uv_timer_t	timer;
+	uv_tcp_t listener;
+	uint16_t port; /* that it listens on */
+	uv_timer_t timer;
 	uv_signal_t terminate;
 	uv_signal_t interrupt;
 	uv_signal_t hangup;
-	uv_async_t	stdin_closed;
+	uv_async_t stdin_closed;
 	atomic_bool stopping;
-	uint64_t	stop_ms;		/* when stopping began */
+	uint64_t stop_ms; /* when stopping began */
 
 	DifsConnectionList connections;
-	int			connection_count;
+	int connection_count;
 
 	DifsTenantList tenants;
-	int			tenant_count;
-	uint32_t	group_count;
+	int tenant_count;
+	uint32_t group_count;
 	DifsGroupQueue open_groups; /* with open descriptors, least recently used first */
-	int			open_group_count;
+	int open_group_count;
 	DifsGroupQueue compactions; /* groups that wait to be compacted */
-	bool		compacting;
+	bool compacting;
 	TAILQ_HEAD(, DifsGroupPull) pulls;
 
-	uint64_t	used_bytes;		/* allocated by all groups */
-	uint64_t	queued_bytes;	/* records that wait to be written */
-	uint64_t	free_bytes;		/* of the file system, as it was lately */
-	bool		measuring;		/* a job gets free_bytes */
-	uint64_t	puts;
-	uint64_t	gets;
-	uint64_t	syncs;
-	uint64_t	sync_us;		/* what they took */
-	DifsCounts	counts;
+	uint64_t used_bytes;   /* allocated by all groups */
+	uint64_t queued_bytes; /* records that wait to be written */
+	uint64_t free_bytes;   /* of the file system, as it was lately */
+	bool measuring;		   /* a job gets free_bytes */
+	uint64_t puts;
+	uint64_t gets;
+	uint64_t syncs;
+	uint64_t sync_us; /* what they took */
+	DifsCounts counts;
 	DifsMetrics metrics;
 } DifsServer;
 

@@ -18,36 +18,36 @@
 
 typedef struct DifsStore DifsStore;
 
-typedef void (*DifsStoreVisit) (void *context, const char *name);
+typedef void (*DifsStoreVisit)(void *context, const char *name);
 
 struct DifsStore
 {
 	/* Calls visit for each name in a directory ("" is the top); none if it is not there. */
-	bool		(*list) (DifsStore *store, const char *directory, DifsStoreVisit visit, void *context,
-						 DifsError *error);
+	bool (*list)(DifsStore *store, const char *directory, DifsStoreVisit visit, void *context,
+				 DifsError *error);
 
 	/* Makes a directory at the top, durably; fine if it is there. */
-	bool		(*make_directory) (DifsStore *store, const char *directory, DifsError *error);
+	bool (*make_directory)(DifsStore *store, const char *directory, DifsError *error);
 
 	/* Opens a file for reading and writing; -1 with DIFS_ERROR_IO (system_errno ENOENT if it is not there). */
-	int			(*open) (DifsStore *store, const char *path, DifsError *error);
+	int (*open)(DifsStore *store, const char *path, DifsError *error);
 
 	/* Creates an empty file, in the place of one of that name. */
-	int			(*create) (DifsStore *store, const char *path, DifsError *error);
+	int (*create)(DifsStore *store, const char *path, DifsError *error);
 
 	/* Makes a created file's bytes durable, then its name, which becomes `to`. */
-	bool		(*publish) (DifsStore *store, int fd, const char *from, const char *to, DifsError *error);
+	bool (*publish)(DifsStore *store, int fd, const char *from, const char *to, DifsError *error);
 
 	/* Removes files, NULL at the end, in this order, durably.  Those that are not there are fine. */
-	bool		(*remove) (DifsStore *store, const char *const *paths, DifsError *error);
+	bool (*remove)(DifsStore *store, const char *const *paths, DifsError *error);
 
 	/* Makes what has been written to the file durable. */
-	bool		(*sync) (DifsStore *store, int fd, DifsError *error);
+	bool (*sync)(DifsStore *store, int fd, DifsError *error);
 
 	/* Bytes that the file system can still take. */
-	bool		(*free_space) (DifsStore *store, uint64_t *bytes, DifsError *error);
+	bool (*free_space)(DifsStore *store, uint64_t *bytes, DifsError *error);
 
-	void		(*destroy) (DifsStore *store);
+	void (*destroy)(DifsStore *store);
 };
 
 extern DifsStore *difs_store_disk_create(int directory_fd);

@@ -25,8 +25,8 @@
 
 typedef struct DiskStore
 {
-	DifsStore	store;
-	int			directory_fd;
+	DifsStore store;
+	int directory_fd;
 } DiskStore;
 
 static int
@@ -38,9 +38,9 @@ directory_of(DifsStore *store)
 static bool
 disk_list(DifsStore *store, const char *directory, DifsStoreVisit visit, void *context, DifsError *error)
 {
-	int			fd = openat(directory_of(store), directory[0] == '\0' ? "." : directory,
-							O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR		   *stream;
+	int fd = openat(directory_of(store), directory[0] == '\0' ? "." : directory,
+					O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream;
 	struct dirent *entry;
 
 	if (fd < 0 && errno == ENOENT)
@@ -82,7 +82,7 @@ disk_make_directory(DifsStore *store, const char *directory, DifsError *error)
 static int
 disk_open(DifsStore *store, const char *path, DifsError *error)
 {
-	int			fd = openat(directory_of(store), path, O_RDWR | O_CLOEXEC);
+	int fd = openat(directory_of(store), path, O_RDWR | O_CLOEXEC);
 
 	if (fd < 0)
 		difs_error_set(error, DIFS_ERROR_IO, "could not open file \"%s\"", path);
@@ -92,7 +92,7 @@ disk_open(DifsStore *store, const char *path, DifsError *error)
 static int
 disk_create(DifsStore *store, const char *path, DifsError *error)
 {
-	int			fd = openat(directory_of(store), path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int fd = openat(directory_of(store), path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		difs_error_set(error, DIFS_ERROR_IO, "could not create file \"%s\"", path);
@@ -102,8 +102,8 @@ disk_create(DifsStore *store, const char *path, DifsError *error)
 static bool
 disk_publish(DifsStore *store, int fd, const char *from, const char *to, DifsError *error)
 {
-	uint64_t	began_ns = uv_hrtime();
-	bool		synced = DIFS_FAULT_SKIP("chunkd.sync.file") || fsync(fd) == 0;
+	uint64_t began_ns = uv_hrtime();
+	bool synced = DIFS_FAULT_SKIP("chunkd.sync.file") || fsync(fd) == 0;
 
 	difs_count_sync(began_ns, synced);
 	if (!synced)
@@ -133,8 +133,8 @@ disk_remove(DifsStore *store, const char *const *paths, DifsError *error)
 static bool
 disk_sync(DifsStore *store, int fd, DifsError *error)
 {
-	uint64_t	began_ns = uv_hrtime();
-	bool		ok = DIFS_FAULT_SKIP("chunkd.sync.data") || fdatasync(fd) == 0 || DIFS_FAULT_SKIP("chunkd.sync.result") ||
+	uint64_t began_ns = uv_hrtime();
+	bool ok = DIFS_FAULT_SKIP("chunkd.sync.data") || fdatasync(fd) == 0 || DIFS_FAULT_SKIP("chunkd.sync.result") ||
 		difs_error_set(error, DIFS_ERROR_IO, "could not sync file");
 
 	(void) store;
@@ -162,10 +162,10 @@ disk_destroy(DifsStore *store)
 DifsStore *
 difs_store_disk_create(int directory_fd)
 {
-	DiskStore  *disk = difs_alloc(sizeof(*disk));
+	DiskStore *disk = difs_alloc(sizeof(*disk));
 
 	disk->directory_fd = directory_fd;
-	disk->store = (DifsStore) {
+	disk->store = (DifsStore){
 		.list = disk_list,
 		.make_directory = disk_make_directory,
 		.open = disk_open,

@@ -23,15 +23,15 @@
 
 typedef struct MemoryFile
 {
-	char		path[DIFS_PATH_SIZE];
-	int			fd;
+	char path[DIFS_PATH_SIZE];
+	int fd;
 } MemoryFile;
 
 typedef struct MemoryStore
 {
-	DifsStore	store;
+	DifsStore store;
 	pthread_mutex_t mutex;
-	void	   *files;			/* tsearch() tree of MemoryFile */
+	void *files; /* tsearch() tree of MemoryFile */
 } MemoryStore;
 
 static int
@@ -43,7 +43,7 @@ compare_paths(const void *a, const void *b)
 static MemoryFile *
 find_file(MemoryStore *memory, const char *path)
 {
-	MemoryFile	key;
+	MemoryFile key;
 	MemoryFile **found;
 
 	snprintf(key.path, sizeof(key.path), "%s", path);
@@ -67,7 +67,7 @@ static void
 add_file(MemoryStore *memory, MemoryFile *file)
 {
 	if (tsearch(file, &memory->files, compare_paths) == NULL)
-		abort();				/* out of memory, as in difs_alloc() */
+		abort(); /* out of memory, as in difs_alloc() */
 }
 
 /* Nothing is there when a process begins, which is the only time that anyone asks. */
@@ -96,7 +96,7 @@ memory_open(DifsStore *store, const char *path, DifsError *error)
 {
 	MemoryStore *memory = (MemoryStore *) store;
 	MemoryFile *file;
-	int			fd = -1;
+	int fd = -1;
 
 	pthread_mutex_lock(&memory->mutex);
 	file = find_file(memory, path);
@@ -114,7 +114,7 @@ memory_create(DifsStore *store, const char *path, DifsError *error)
 {
 	MemoryStore *memory = (MemoryStore *) store;
 	MemoryFile *file = difs_alloc(sizeof(*file));
-	int			fd;
+	int fd;
 
 	snprintf(file->path, sizeof(file->path), "%s", path);
 	file->fd = memfd_create(path, MFD_CLOEXEC);
@@ -211,7 +211,7 @@ difs_store_memory_create(void)
 	MemoryStore *memory = difs_alloc(sizeof(*memory));
 
 	pthread_mutex_init(&memory->mutex, NULL);
-	memory->store = (DifsStore) {
+	memory->store = (DifsStore){
 		.list = memory_list,
 		.make_directory = memory_make_directory,
 		.open = memory_open,

@@ -25,12 +25,12 @@
 
 typedef struct StoreEpoch
 {
-	DifsJob		job;
+	DifsJob job;
 	DifsTenant *tenant;
-	uint64_t	epoch;
-	uint8_t		claim[DIFS_CLAIM_SIZE];
-	bool		ok;
-	DifsError	error;
+	uint64_t epoch;
+	uint8_t claim[DIFS_CLAIM_SIZE];
+	bool ok;
+	DifsError error;
 } StoreEpoch;
 
 static DifsTenant *find_tenant(DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE]);
@@ -75,7 +75,7 @@ difs_tenant_attach(DifsConnection *connection, const uint8_t cluster[DIFS_UUID_S
 {
 	DifsServer *server = connection->server;
 	DifsTenant *tenant = find_tenant(server, cluster);
-	DifsError	error;
+	DifsError error;
 
 	if (tenant == NULL && server->tenant_count >= DIFS_MAX_TENANTS)
 	{
@@ -119,7 +119,7 @@ difs_tenant_write_done(DifsTenant *tenant)
 DifsGroup *
 difs_tenant_find(const DifsTenant *tenant, uint64_t group)
 {
-	uint32_t	position = position_of(tenant, group);
+	uint32_t position = position_of(tenant, group);
 
 	if (position == tenant->group_count || tenant->groups[position]->id != group)
 		return NULL;
@@ -129,7 +129,7 @@ difs_tenant_find(const DifsTenant *tenant, uint64_t group)
 void
 difs_tenant_add(DifsTenant *tenant, DifsGroup *group)
 {
-	uint32_t	position = position_of(tenant, group->id);
+	uint32_t position = position_of(tenant, group->id);
 
 	if (tenant->group_count == tenant->groups_allocated)
 	{
@@ -146,7 +146,7 @@ difs_tenant_add(DifsTenant *tenant, DifsGroup *group)
 void
 difs_tenant_remove(DifsTenant *tenant, DifsGroup *group)
 {
-	uint32_t	position = position_of(tenant, group->id);
+	uint32_t position = position_of(tenant, group->id);
 
 	tenant->group_count--;
 	tenant->server->group_count--;
@@ -157,7 +157,7 @@ difs_tenant_remove(DifsTenant *tenant, DifsGroup *group)
 uint32_t
 difs_tenant_list(const DifsTenant *tenant, uint64_t after, uint8_t *out)
 {
-	uint32_t	listed = 0;
+	uint32_t listed = 0;
 
 	for (uint32_t i = after == UINT64_MAX ? tenant->group_count : position_of(tenant, after + 1);
 		 i < tenant->group_count && listed < DIFS_GROUPS_MAX_ENTRIES; i++)
@@ -181,11 +181,11 @@ void
 difs_tenant_status(const DifsTenant *tenant, DifsServerStatus *status)
 {
 	const DifsServer *server = tenant->server;
-	uint64_t	capacity = server->options->capacity_bytes;
-	uint64_t	taken = server->used_bytes + server->queued_bytes;
-	uint64_t	left = capacity > taken ? capacity - taken : 0;
+	uint64_t capacity = server->options->capacity_bytes;
+	uint64_t taken = server->used_bytes + server->queued_bytes;
+	uint64_t left = capacity > taken ? capacity - taken : 0;
 
-	*status = (DifsServerStatus) {
+	*status = (DifsServerStatus){
 		.epoch = tenant->epoch,
 		.capacity_bytes = capacity,
 		.used_bytes = server->used_bytes,
@@ -218,7 +218,7 @@ find_tenant(DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE])
 {
 	DifsTenant *tenant;
 
-	TAILQ_FOREACH(tenant, &server->tenants, link)
+	TAILQ_FOREACH (tenant, &server->tenants, link)
 	{
 		if (memcmp(tenant->cluster, cluster, DIFS_UUID_SIZE) == 0)
 			return tenant;
@@ -273,12 +273,12 @@ store_epoch_run(DifsJob *job)
 {
 	StoreEpoch *storing = (StoreEpoch *) job;
 	DifsTenant *tenant = storing->tenant;
-	DifsStore  *store = tenant->server->store;
-	char		temporary[DIFS_PATH_SIZE];
-	char		path[DIFS_PATH_SIZE];
-	char		claim[2 * DIFS_CLAIM_SIZE + 1];
-	char		text[DIFS_EPOCH_TEXT_SIZE];
-	int			fd;
+	DifsStore *store = tenant->server->store;
+	char temporary[DIFS_PATH_SIZE];
+	char path[DIFS_PATH_SIZE];
+	char claim[2 * DIFS_CLAIM_SIZE + 1];
+	char text[DIFS_EPOCH_TEXT_SIZE];
+	int fd;
 
 	snprintf(path, sizeof(path), "%s/epoch", tenant->directory);
 	snprintf(temporary, sizeof(temporary), "%s/epoch.tmp", tenant->directory);
@@ -329,12 +329,12 @@ store_epoch_done(DifsJob *job)
 static uint32_t
 position_of(const DifsTenant *tenant, uint64_t id)
 {
-	uint32_t	low = 0;
-	uint32_t	high = tenant->group_count;
+	uint32_t low = 0;
+	uint32_t high = tenant->group_count;
 
 	while (low < high)
 	{
-		uint32_t	middle = low + (high - low) / 2;
+		uint32_t middle = low + (high - low) / 2;
 
 		if (tenant->groups[middle]->id < id)
 			low = middle + 1;

@@ -7,7 +7,7 @@
 #include "connection.h"
 #include "group.h"
 
-#define DIFS_EPOCH_TEXT_SIZE 64	/* of the file "epoch": the epoch, a space, the claim in hexadecimal, a line end */
+#define DIFS_EPOCH_TEXT_SIZE 64 /* of the file "epoch": the epoch, a space, the claim in hexadecimal, a line end */
 
 _Static_assert(DIFS_CLAIM_SIZE == DIFS_UUID_SIZE, "claims are written as cluster uuids are");
 
@@ -15,20 +15,20 @@ typedef struct DifsTenant
 {
 	TAILQ_ENTRY(DifsTenant) link;
 	struct DifsServer *server;
-	uint8_t		cluster[DIFS_UUID_SIZE];	/* these two never change */
-	char		directory[2 * DIFS_UUID_SIZE + 1];
+	uint8_t cluster[DIFS_UUID_SIZE]; /* these two never change */
+	char directory[2 * DIFS_UUID_SIZE + 1];
 
-	bool		durable;		/* somebody has claimed: directory and epoch file are on disk */
-	uint64_t	epoch;			/* highest claimed, durable, */
-	uint8_t		claim[DIFS_CLAIM_SIZE]; /* and who claimed it first */
-	bool		storing;		/* a job makes a claim durable */
-	bool		raised;			/* one has become durable, and nobody has been told of it yet */
-	uint32_t	writes_under_way;	/* requests that change something and are not answered */
+	bool durable;					/* somebody has claimed: directory and epoch file are on disk */
+	uint64_t epoch;					/* highest claimed, durable, */
+	uint8_t claim[DIFS_CLAIM_SIZE]; /* and who claimed it first */
+	bool storing;					/* a job makes a claim durable */
+	bool raised;					/* one has become durable, and nobody has been told of it yet */
+	uint32_t writes_under_way;		/* requests that change something and are not answered */
 	STAILQ_HEAD(, DifsConnection) attaching;
 
-	DifsGroup **groups;			/* sorted by id */
-	uint32_t	group_count;
-	uint32_t	groups_allocated;
+	DifsGroup **groups; /* sorted by id */
+	uint32_t group_count;
+	uint32_t groups_allocated;
 } DifsTenant;
 
 extern DifsTenant *difs_tenant_create(struct DifsServer *server, const uint8_t cluster[DIFS_UUID_SIZE]);
@@ -49,7 +49,7 @@ extern bool difs_tenant_obeys(const DifsTenant *tenant, const DifsConnection *co
 extern void difs_tenant_write_begun(DifsTenant *tenant);
 extern void difs_tenant_write_done(DifsTenant *tenant);
 
-extern DifsGroup *difs_tenant_find(const DifsTenant *tenant, uint64_t group);	/* NULL: none */
+extern DifsGroup *difs_tenant_find(const DifsTenant *tenant, uint64_t group); /* NULL: none */
 extern void difs_tenant_add(DifsTenant *tenant, DifsGroup *group);
 extern void difs_tenant_remove(DifsTenant *tenant, DifsGroup *group);
 

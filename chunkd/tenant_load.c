@@ -26,15 +26,15 @@
 #include "server.h"
 #include "tenant.h"
 
-#define CLUSTER_DIGITS	(2 * DIFS_UUID_SIZE)
-#define GROUP_DIGITS	16
+#define CLUSTER_DIGITS (2 * DIFS_UUID_SIZE)
+#define GROUP_DIGITS 16
 
 /* Names found in a directory. */
 typedef struct Names
 {
-	char	   (*names)[64];
-	uint32_t	count;
-	uint32_t	allocated;
+	char (*names)[64];
+	uint32_t count;
+	uint32_t allocated;
 } Names;
 
 static bool load_tenant(DifsTenant *tenant, DifsError *error);
@@ -49,14 +49,14 @@ static bool remove_leftover(DifsTenant *tenant, const char *name, DifsError *err
 static bool parse_group(const char *name, uint64_t *id, const char **suffix);
 static bool parse_bytes(const char *digits, uint8_t bytes[DIFS_UUID_SIZE]);
 static void collect_name(void *context, const char *name);
-static int	compare_names(const void *a, const void *b);
+static int compare_names(const void *a, const void *b);
 
 bool
 difs_tenant_load_all(DifsServer *server, DifsError *error)
 {
-	Names		names = {0};
-	uint8_t		cluster[DIFS_UUID_SIZE];
-	bool		ok = server->store->list(server->store, "", collect_name, &names, error);
+	Names names = {0};
+	uint8_t cluster[DIFS_UUID_SIZE];
+	bool ok = server->store->list(server->store, "", collect_name, &names, error);
 
 	for (uint32_t i = 0; i < names.count && ok; i++)
 	{
@@ -71,9 +71,9 @@ difs_tenant_load_all(DifsServer *server, DifsError *error)
 static bool
 load_tenant(DifsTenant *tenant, DifsError *error)
 {
-	DifsStore  *store = tenant->server->store;
-	Names		names = {0};
-	bool		ok = load_epoch(tenant, error) && store->list(store, tenant->directory, collect_name, &names, error);
+	DifsStore *store = tenant->server->store;
+	Names names = {0};
+	bool ok = load_epoch(tenant, error) && store->list(store, tenant->directory, collect_name, &names, error);
 
 	/* Sorted, so that groups come in the order of their ids. */
 	if (ok && names.count > 1)
@@ -92,13 +92,13 @@ load_tenant(DifsTenant *tenant, DifsError *error)
 static bool
 load_epoch(DifsTenant *tenant, DifsError *error)
 {
-	DifsStore  *store = tenant->server->store;
-	char		path[DIFS_PATH_SIZE];
-	char		text[DIFS_EPOCH_TEXT_SIZE];
-	char		claim[2 * DIFS_CLAIM_SIZE + 1];
-	ssize_t		length;
-	int			end = 0;
-	int			fd;
+	DifsStore *store = tenant->server->store;
+	char path[DIFS_PATH_SIZE];
+	char text[DIFS_EPOCH_TEXT_SIZE];
+	char claim[2 * DIFS_CLAIM_SIZE + 1];
+	ssize_t length;
+	int end = 0;
+	int fd;
 
 	snprintf(path, sizeof(path), "%s/epoch", tenant->directory);
 	fd = store->open(store, path, error);
@@ -121,7 +121,7 @@ load_epoch(DifsTenant *tenant, DifsError *error)
 static bool
 load_groups(DifsTenant *tenant, const Names *names, DifsError *error)
 {
-	uint64_t	id;
+	uint64_t id;
 	const char *suffix;
 
 	for (uint32_t i = 0; i < names->count; i++)
@@ -139,16 +139,16 @@ load_groups(DifsTenant *tenant, const Names *names, DifsError *error)
 static bool
 load_marks(DifsTenant *tenant, const Names *names, DifsError *error)
 {
-	uint64_t	id;
+	uint64_t id;
 	const char *suffix;
 
 	for (uint32_t i = 0; i < names->count; i++)
 	{
 		const char *name = names->names[i];
-		bool		of_group = parse_group(name, &id, &suffix);
-		bool		index = of_group && strcmp(suffix, ".index") == 0;
-		bool		failed = of_group && strcmp(suffix, ".failed") == 0;
-		DifsGroup  *group = of_group ? difs_tenant_find(tenant, id) : NULL;
+		bool of_group = parse_group(name, &id, &suffix);
+		bool index = of_group && strcmp(suffix, ".index") == 0;
+		bool failed = of_group && strcmp(suffix, ".failed") == 0;
+		DifsGroup *group = of_group ? difs_tenant_find(tenant, id) : NULL;
 
 		if (group != NULL && index)
 			group->sealed = true;
@@ -173,10 +173,10 @@ is_unpublished(const char *name)
 static void
 survey_group(DifsGroup *group)
 {
-	DifsStore  *store = difs_group_server(group)->store;
+	DifsStore *store = difs_group_server(group)->store;
 	DifsGroupFile file = {.fd = -1, .map.fd = -1};
-	char		path[DIFS_PATH_SIZE];
-	bool		surveyed;
+	char path[DIFS_PATH_SIZE];
+	bool surveyed;
 
 	difs_group_path(group, ".group", path);
 	file.fd = store->open(store, path, NULL);
@@ -198,7 +198,7 @@ survey_group(DifsGroup *group)
 static bool
 survey_index(DifsGroup *group, int fd)
 {
-	uint8_t		bytes[DIFS_INDEX_HEADER_SIZE];
+	uint8_t bytes[DIFS_INDEX_HEADER_SIZE];
 	DifsIndexHeader header;
 
 	if (!difs_pread_all(fd, bytes, sizeof(bytes), 0, NULL) || !difs_index_header_unpack(bytes, "index", &header, NULL))
@@ -216,9 +216,9 @@ survey_index(DifsGroup *group, int fd)
 static bool
 survey_file(DifsGroup *group, int fd)
 {
-	uint8_t		bytes[DIFS_GROUP_HEADER_SIZE];
+	uint8_t bytes[DIFS_GROUP_HEADER_SIZE];
 	DifsGroupHeader header;
-	uint64_t	allocated;
+	uint64_t allocated;
 
 	if (!difs_pread_all(fd, bytes, sizeof(bytes), 0, NULL) || !difs_group_header_unpack(bytes, "file", &header, NULL) ||
 		!difs_file_size(fd, &group->file_bytes, &allocated, NULL))
@@ -231,8 +231,8 @@ survey_file(DifsGroup *group, int fd)
 static bool
 remove_leftover(DifsTenant *tenant, const char *name, DifsError *error)
 {
-	DifsStore  *store = tenant->server->store;
-	char		path[DIFS_PATH_SIZE + 64];
+	DifsStore *store = tenant->server->store;
+	char path[DIFS_PATH_SIZE + 64];
 	const char *paths[] = {path, NULL};
 
 	snprintf(path, sizeof(path), "%s/%s", tenant->directory, name);
@@ -258,7 +258,7 @@ parse_group(const char *name, uint64_t *id, const char **suffix)
 static bool
 parse_bytes(const char *digits, uint8_t bytes[DIFS_UUID_SIZE])
 {
-	char		hex[CLUSTER_DIGITS + 1];
+	char hex[CLUSTER_DIGITS + 1];
 
 	if (strlen(digits) != CLUSTER_DIGITS)
 		return false;
@@ -274,7 +274,7 @@ parse_bytes(const char *digits, uint8_t bytes[DIFS_UUID_SIZE])
 static void
 collect_name(void *context, const char *name)
 {
-	Names	   *names = context;
+	Names *names = context;
 
 	if (names->count == names->allocated)
 	{

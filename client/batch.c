@@ -15,9 +15,9 @@
 
 #include "batch.h"
 
-#define WINDOW_BYTES	((size_t) 16 << 20)
-#define FLUSH_EVERY		32			/* statements after which the server is asked for its answers */
-#define MOVE_EVERY		16			/* changes after which answers are taken */
+#define WINDOW_BYTES ((size_t) 16 << 20)
+#define FLUSH_EVERY 32 /* statements after which the server is asked for its answers */
+#define MOVE_EVERY 16  /* changes after which answers are taken */
 
 static bool sync_statement(DifsBatch *batch);
 static void note(DifsBatch *batch, ItemKind kind, size_t bytes, int64_t tag, Gets *gets);
@@ -29,7 +29,7 @@ static bool broken(DifsBatch *batch);
 DifsBatch *
 difs_batch_begin(DifsClient *client)
 {
-	DifsBatch  *batch = NULL;
+	DifsBatch *batch = NULL;
 
 	if (!client_ready(client))
 		return NULL;
@@ -51,7 +51,7 @@ difs_batch_begin(DifsClient *client)
 DifsBatch *
 batch_begin(DifsClient *client)
 {
-	DifsBatch  *batch = calloc(1, sizeof(*batch));
+	DifsBatch *batch = calloc(1, sizeof(*batch));
 
 	if (batch == NULL)
 	{
@@ -76,8 +76,8 @@ batch_send(DifsBatch *batch, Statement statement, int count, const Parameter *pa
 {
 	DifsClient *client = batch->client;
 	const char *values[7];
-	int			lengths[7];
-	int			formats[7];
+	int lengths[7];
+	int formats[7];
 
 	if (atomic_load(&client->cancel_asked) && !batch->failed)
 		batch_fail(batch, DIFS_STATUS_CANCELLED, "cancelled");
@@ -114,7 +114,7 @@ sync_statement(DifsBatch *batch)
 static void
 note(DifsBatch *batch, ItemKind kind, size_t bytes, int64_t tag, Gets *gets)
 {
-	batch->ring[batch->next++ % WINDOW_ITEMS] = (Item) {kind, tag, bytes, false, gets};
+	batch->ring[batch->next++ % WINDOW_ITEMS] = (Item){kind, tag, bytes, false, gets};
 	batch->bytes += bytes;
 	if (++batch->unasked >= FLUSH_EVERY && kind == ITEM_STATEMENT && PQsendFlushRequest(batch->client->conn))
 		batch->unasked = 0;
@@ -124,11 +124,11 @@ note(DifsBatch *batch, ItemKind kind, size_t bytes, int64_t tag, Gets *gets)
 static bool
 move(DifsBatch *batch, unsigned items, size_t bytes)
 {
-	PGconn	   *conn = batch->client->conn;
+	PGconn *conn = batch->client->conn;
 
 	for (;;)
 	{
-		int			unsent = PQflush(conn);
+		int unsent = PQflush(conn);
 		struct pollfd socket = {.fd = PQsocket(conn), .events = POLLIN | (unsent > 0 ? POLLOUT : 0)};
 
 		if (unsent < 0 || !PQconsumeInput(conn))
@@ -153,8 +153,8 @@ move(DifsBatch *batch, unsigned items, size_t bytes)
 static void
 take_result(DifsBatch *batch)
 {
-	Item	   *item = &batch->ring[batch->first % WINDOW_ITEMS];
-	PGresult   *result = PQgetResult(batch->client->conn);
+	Item *item = &batch->ring[batch->first % WINDOW_ITEMS];
+	PGresult *result = PQgetResult(batch->client->conn);
 
 	if (result == NULL)
 	{
@@ -183,7 +183,7 @@ static void
 answer(DifsBatch *batch, Item *item, const PGresult *result)
 {
 	ExecStatusType status = PQresultStatus(result);
-	bool		good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+	bool good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
 
 	if (item->kind == ITEM_GETS)
 	{
@@ -215,8 +215,8 @@ bool
 difs_batch_end(DifsBatch *batch, int64_t *failed_tag)
 {
 	DifsClient *client = batch->client;
-	PGconn	   *conn = client->conn;
-	bool		failed;
+	PGconn *conn = client->conn;
+	bool failed;
 	DifsFailure failure;
 
 	batch_send_gathered(batch);
@@ -230,7 +230,7 @@ difs_batch_end(DifsBatch *batch, int64_t *failed_tag)
 	if (PQstatus(conn) == CONNECTION_OK && sync_statement(batch))
 		move(batch, 0, 0);
 	for (; batch->first != batch->next; batch->first++)
-		batch_free_gets(batch->ring[batch->first % WINDOW_ITEMS].gets);	/* of a connection that is lost */
+		batch_free_gets(batch->ring[batch->first % WINDOW_ITEMS].gets); /* of a connection that is lost */
 	batch_free_gets(batch->gathering);
 	client->in_batch = false;
 	PQexitPipelineMode(conn);

@@ -11,8 +11,8 @@
 
 #include "batch.h"
 
-#define GETS_BYTES	((size_t) 1 << 20)
-#define TEXT_OID	25
+#define GETS_BYTES ((size_t) 1 << 20)
+#define TEXT_OID 25
 
 static bool deliver(DifsBatch *batch, int64_t tag, const PGresult *result, int row, const DifsFailure *failure);
 static char *path_array(const Gets *gets, size_t *length);
@@ -21,7 +21,7 @@ static char *add_int(char *to, size_t number);
 DifsBatch *
 difs_batch_get_begin(DifsClient *client, DifsGotCallback callback, void *context)
 {
-	DifsBatch  *batch;
+	DifsBatch *batch;
 
 	if (!client_ready(client) || !client_prepare(client, STATEMENT_GET_MANY))
 		return NULL;
@@ -37,8 +37,8 @@ difs_batch_get_begin(DifsClient *client, DifsGotCallback callback, void *context
 bool
 difs_batch_get(DifsBatch *batch, const char *path, int64_t size, int64_t tag)
 {
-	Gets	   *gets = batch->gathering;
-	char	   *copy = strdup(path);
+	Gets *gets = batch->gathering;
+	char *copy = strdup(path);
 
 	if (gets == NULL)
 		gets = batch->gathering = calloc(1, sizeof(*gets));
@@ -59,9 +59,9 @@ difs_batch_get(DifsBatch *batch, const char *path, int64_t size, int64_t tag)
 void
 batch_send_gathered(DifsBatch *batch)
 {
-	Gets	   *gets = batch->gathering;
-	size_t		length;
-	char	   *array;
+	Gets *gets = batch->gathering;
+	size_t length;
+	char *array;
 
 	if (gets == NULL || batch->failed)
 		return;
@@ -72,7 +72,7 @@ batch_send_gathered(DifsBatch *batch)
 		return;
 	}
 	batch->gathering = NULL;
-	batch_send(batch, STATEMENT_GET_MANY, 1, (Parameter[]) {BYTES(array, length)}, gets->bytes, gets->tags[0], gets);
+	batch_send(batch, STATEMENT_GET_MANY, 1, (Parameter[]){BYTES(array, length)}, gets->bytes, gets->tags[0], gets);
 	free(array);
 }
 
@@ -80,19 +80,19 @@ batch_send_gathered(DifsBatch *batch)
 static char *
 path_array(const Gets *gets, size_t *length)
 {
-	char	   *array = malloc(20 + 4 * (size_t) gets->count + gets->path_bytes);
-	char	   *to = array;
+	char *array = malloc(20 + 4 * (size_t) gets->count + gets->path_bytes);
+	char *to = array;
 
 	if (array == NULL)
 		return NULL;
-	to = add_int(to, 1);		/* dimension */
-	to = add_int(to, 0);		/* no nulls */
+	to = add_int(to, 1); /* dimension */
+	to = add_int(to, 0); /* no nulls */
 	to = add_int(to, TEXT_OID);
 	to = add_int(to, (size_t) gets->count);
-	to = add_int(to, 1);		/* the first index */
+	to = add_int(to, 1); /* the first index */
 	for (int i = 0; i < gets->count; i++)
 	{
-		size_t		path_length = strlen(gets->paths[i]);
+		size_t path_length = strlen(gets->paths[i]);
 
 		to = add_int(to, path_length);
 		memcpy(to, gets->paths[i], path_length);
@@ -105,7 +105,7 @@ path_array(const Gets *gets, size_t *length)
 static char *
 add_int(char *to, size_t number)
 {
-	uint32_t	ordered = htobe32((uint32_t) number);
+	uint32_t ordered = htobe32((uint32_t) number);
 
 	memcpy(to, &ordered, sizeof(ordered));
 	return to + sizeof(ordered);
@@ -114,8 +114,8 @@ add_int(char *to, size_t number)
 void
 batch_got(DifsBatch *batch, Item *item, const PGresult *result)
 {
-	Gets	   *gets = item->gets;
-	bool		good = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == gets->count;
+	Gets *gets = item->gets;
+	bool good = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == gets->count;
 	DifsFailure failure = {0};
 
 	if (batch->failed || PQstatus(batch->client->conn) != CONNECTION_OK)
@@ -149,13 +149,13 @@ void
 batch_ask_again(DifsBatch *batch)
 {
 	DifsClient *client = batch->client;
-	Gets	   *gets;
+	Gets *gets;
 
 	while ((gets = batch->again) != NULL)
 	{
 		for (int i = 0; i < gets->count && !batch->failed; i++)
 		{
-			PGresult   *result = client_query(client, true, "SELECT difs_get($1::text)", 1, (Parameter[]) {TEXT(gets->paths[i])});
+			PGresult *result = client_query(client, true, "SELECT difs_get($1::text)", 1, (Parameter[]){TEXT(gets->paths[i])});
 			DifsFailure failure = client->failure;
 
 			client_clear(client);

@@ -15,8 +15,8 @@ difs_connect(const char *conninfo, const DifsOptions *options)
 	DifsClient *client = calloc(1, sizeof(*client));
 	const char *keywords[10];
 	const char *values[10];
-	int			count = 0;
-	PGresult   *result;
+	int count = 0;
+	PGresult *result;
 
 	if (client == NULL)
 		return NULL;
@@ -25,7 +25,7 @@ difs_connect(const char *conninfo, const DifsOptions *options)
 
 /* clang-format off */
 #define ADD(keyword, value) do { if ((value) != NULL) { keywords[count] = (keyword); values[count++] = (value); } } while (0)
-/* clang-format on */
+	/* clang-format on */
 	/* the first, so that it may be a string, and the others win over what stands in it */
 	ADD("dbname", conninfo != NULL ? conninfo : "");
 	ADD("host", client->options.host);
@@ -66,7 +66,7 @@ difs_connect(const char *conninfo, const DifsOptions *options)
 static void
 fill_in(DifsOptions *options)
 {
-	long		processors = sysconf(_SC_NPROCESSORS_ONLN);
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
 	options->host = options->port = options->user = options->password = options->application_name = NULL;
 	if (options->max_memory == 0)
@@ -107,7 +107,7 @@ difs_connection(DifsClient *client)
 void
 difs_cancel(DifsClient *client)
 {
-	char		message[256];
+	char message[256];
 
 	atomic_store(&client->cancel_asked, true);
 	if (client->cancel != NULL)
@@ -128,8 +128,8 @@ difs_begin(DifsClient *client)
 bool
 difs_commit(DifsClient *client)
 {
-	PGresult   *result;
-	bool		committed;
+	PGresult *result;
+	bool committed;
 
 	if (!client_ready(client))
 		return false;
@@ -173,7 +173,7 @@ bool
 client_leave(DifsClient *client, bool own, bool success)
 {
 	DifsFailure failure;
-	PGresult   *result;
+	PGresult *result;
 
 	if (!own)
 		return success;

@@ -9,7 +9,7 @@
 #include "client.h"
 #include "engine.h"
 
-#define MAX_TASKS	48
+#define MAX_TASKS 48
 
 static DifsTlsContext *tls_context(DifsClient *client, bool *good);
 static void free_tasks(DifsClient *client);
@@ -17,14 +17,15 @@ static void free_tasks(DifsClient *client);
 bool
 direct_possible(DifsClient *client)
 {
-	PGresult   *result;
+	PGresult *result;
 
 	if (client->options.no_direct)
 		return false;
 	if (client->direct != DIRECT_UNKNOWN)
 		return client->direct != DIRECT_NO;
 	result = client_query(client, false, "SELECT count(*) FROM pg_catalog.pg_proc WHERE proname OPERATOR(pg_catalog.=) ANY ('{difs_upload_begin,difs_locate}')"
-						  " AND pg_catalog.has_function_privilege(oid, 'EXECUTE')", 0, NULL);
+										 " AND pg_catalog.has_function_privilege(oid, 'EXECUTE')",
+						  0, NULL);
 	if (result == NULL)
 		return false;
 	client->direct = atoi(PQgetvalue(result, 0, 0)) == 2 ? DIRECT_MAYBE : DIRECT_NO;
@@ -35,13 +36,13 @@ direct_possible(DifsClient *client)
 bool
 direct_prepare(DifsClient *client, size_t segment_size, bool stored)
 {
-	size_t		each = segment_size * (stored ? 2 : 1);
-	size_t		count = client->options.max_memory / 4 * 3 / each;
-	DifsError	error;
+	size_t each = segment_size * (stored ? 2 : 1);
+	size_t count = client->options.max_memory / 4 * 3 / each;
+	DifsError error;
 
 	if (client->engine == NULL)
 	{
-		bool		good = true;
+		bool good = true;
 		DifsTlsContext *tls = tls_context(client, &good);
 
 		if (!good)
@@ -62,7 +63,7 @@ direct_prepare(DifsClient *client, size_t segment_size, bool stored)
 	client->task_stored = stored;
 	for (int i = 0; i < client->task_count; i++)
 	{
-		Task	   *task = &client->tasks[i];
+		Task *task = &client->tasks[i];
 
 		task->raw = malloc(segment_size);
 		task->stored = stored ? malloc(segment_size) : NULL;
@@ -81,10 +82,10 @@ direct_prepare(DifsClient *client, size_t segment_size, bool stored)
 static DifsTlsContext *
 tls_context(DifsClient *client, bool *good)
 {
-	PGresult   *result = client_query(client, false, "SELECT pg_catalog.current_setting('difs.tls', true)", 0, NULL);
+	PGresult *result = client_query(client, false, "SELECT pg_catalog.current_setting('difs.tls', true)", 0, NULL);
 	DifsTlsContext *context = NULL;
 	DifsTlsFiles files = {0};
-	DifsError	error;
+	DifsError error;
 
 	*good = result != NULL;
 	if (*good && PQgetvalue(result, 0, 0)[0] != '\0' && strcmp(PQgetvalue(result, 0, 0), "off") != 0)
@@ -133,8 +134,8 @@ free_tasks(DifsClient *client)
 bool
 direct_place(Task *task, const char *servers, const void *token, size_t token_length, uint64_t segment, uint64_t group)
 {
-	DifsToken	read;
-	DifsError	error;
+	DifsToken read;
+	DifsError error;
 
 	if (token_length != DIFS_TOKEN_SIZE || !difs_token_read(token, token_length, &read, &error))
 		return false;
@@ -145,7 +146,7 @@ direct_place(Task *task, const char *servers, const void *token, size_t token_le
 	task->server_count = 0;
 	while (*servers != '\0' && task->server_count < ENGINE_MAX_MEMBERS)
 	{
-		size_t		length = strcspn(servers, "\n");
+		size_t length = strcspn(servers, "\n");
 
 		if (length > 0 && length < ENGINE_SERVER_SIZE)
 		{
@@ -160,6 +161,14 @@ direct_place(Task *task, const char *servers, const void *token, size_t token_le
 bool
 direct_fail(DifsClient *client, const Task *task, const char *path)
 {
-	return client_fail(client, task->error.code == DIFS_ERROR_FULL ? DIFS_STATUS_NO_SPACE : (task->error.code == DIFS_ERROR_CORRUPT ? DIFS_STATUS_CORRUPT :
-					   (task->error.code == DIFS_ERROR_MEMORY ? DIFS_STATUS_MEMORY : DIFS_STATUS_SERVER)), "\"%s\": %s", path, task->error.text);
+	DifsStatus status = DIFS_STATUS_SERVER;
+
+	switch (task->error.code)
+	{
+		case DIFS_ERROR_FULL: status = DIFS_STATUS_NO_SPACE; break;
+		case DIFS_ERROR_CORRUPT: status = DIFS_STATUS_CORRUPT; break;
+		case DIFS_ERROR_MEMORY: status = DIFS_STATUS_MEMORY; break;
+		default: break;
+	}
+	return client_fail(client, status, "\"%s\": %s", path, task->error.text);
 }

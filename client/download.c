@@ -11,12 +11,22 @@
 #include "client.h"
 #include "engine.h"
 
-#define WINDOW	((int64_t) 256 << 20)
+#define WINDOW ((int64_t) 256 << 20)
 
 enum
 {
-	COLUMN_OFFSET, COLUMN_LENGTH, COLUMN_SEGMENT, COLUMN_SEGMENT_OFFSET, COLUMN_GROUP, COLUMN_STORED_LENGTH, COLUMN_RAW_LENGTH, COLUMN_CODEC, COLUMN_CRC,
-	COLUMN_SERVERS, COLUMN_TOKEN, COLUMN_DATA,
+	COLUMN_OFFSET,
+	COLUMN_LENGTH,
+	COLUMN_SEGMENT,
+	COLUMN_SEGMENT_OFFSET,
+	COLUMN_GROUP,
+	COLUMN_STORED_LENGTH,
+	COLUMN_RAW_LENGTH,
+	COLUMN_CODEC,
+	COLUMN_CRC,
+	COLUMN_SERVERS,
+	COLUMN_TOKEN,
+	COLUMN_DATA,
 };
 
 typedef struct Download
@@ -24,16 +34,16 @@ typedef struct Download
 	DifsClient *client;
 	const char *path;
 	const DifsGetOptions *options;
-	int64_t		version;
-	DifsWriter	writer;
-	void	   *writer_context;
-	int64_t		at;					/* in the file: what comes next */
-	int64_t		begin;
-	int64_t		end;
-	int64_t	   *bytes;
-	PGresult   *rows;				/* of the window */
-	Task	  **task_of;			/* by row; NULL: not asked for */
-	bool	   *back;				/* by row: its task has come back */
+	int64_t version;
+	DifsWriter writer;
+	void *writer_context;
+	int64_t at; /* in the file: what comes next */
+	int64_t begin;
+	int64_t end;
+	int64_t *bytes;
+	PGresult *rows; /* of the window */
+	Task **task_of; /* by row; NULL: not asked for */
+	bool *back;		/* by row: its task has come back */
 } Download;
 
 static bool window(Download *down, int64_t end);
@@ -48,9 +58,19 @@ bool
 download(DifsClient *client, const char *path, DifsWriter writer, void *writer_context, const DifsGetOptions *options,
 		 const DifsEntry *entry, int64_t *bytes)
 {
-	Download	down = {.client = client, .path = path, .options = options, .version = entry->version, .writer = writer,
-	.writer_context = writer_context, .at = options->offset, .begin = options->offset, .end = entry->size, .bytes = bytes};
-	bool		good = true;
+	Download down = {
+		.client = client,
+		.path = path,
+		.options = options,
+		.version = entry->version,
+		.writer = writer,
+		.writer_context = writer_context,
+		.at = options->offset,
+		.begin = options->offset,
+		.end = entry->size,
+		.bytes = bytes,
+	};
+	bool good = true;
 
 	*bytes = 0;
 	if (options->length > 0 && options->length < entry->size - options->offset)
@@ -65,23 +85,24 @@ static bool
 window(Download *down, int64_t end)
 {
 	DifsClient *client = down->client;
-	int64_t		largest = 4096;
-	int			count;
-	int			asked = 0;
-	int			fresh = 0;
-	bool		good;
+	int64_t largest = 4096;
+	int count;
+	int asked = 0;
+	int fresh = 0;
+	bool good;
 
 	down->rows = client_query(client, true,
 							  "SELECT file_offset, length, segment, segment_offset, block_group, stored_length, raw_length, codec, crc,"
-							  " pg_catalog.array_to_string(servers, E'\\n'), token, data FROM difs_locate($1::text, $2::bigint, $3::bigint, $4) ORDER BY file_offset", 4,
-							  (Parameter[]) {TEXT(down->path), NUMBER(down->at), NUMBER(end - down->at), NUMBER(down->version)});
+							  " pg_catalog.array_to_string(servers, E'\\n'), token, data FROM difs_locate($1::text, $2::bigint, $3::bigint, $4) ORDER BY file_offset",
+							  4,
+							  (Parameter[]){TEXT(down->path), NUMBER(down->at), NUMBER(end - down->at), NUMBER(down->version)});
 	if (down->rows == NULL)
 		return false;
 	count = PQntuples(down->rows);
 	for (int row = 0; row < count; row++)
 		if (!PQgetisnull(down->rows, row, COLUMN_TOKEN) && binary_int8(down->rows, row, COLUMN_RAW_LENGTH) > largest)
 			largest = binary_int8(down->rows, row, COLUMN_RAW_LENGTH);
-	down->task_of = calloc((size_t) count + 1, sizeof(*down->task_of));	/* NOLINT(bugprone-sizeof-expression): pointers */
+	down->task_of = calloc((size_t) count + 1, sizeof(*down->task_of)); /* NOLINT(bugprone-sizeof-expression): pointers */
 	down->back = calloc((size_t) count + 1, sizeof(*down->back));
 	if (down->task_of == NULL || down->back == NULL)
 		good = client_fail(client, DIFS_STATUS_MEMORY, "out of memory");
@@ -93,7 +114,7 @@ window(Download *down, int64_t end)
 		/* ahead, as far as there are tasks; that of a row that was delivered is taken for the next one */
 		for (; asked < count; asked++)
 		{
-			Task	   *task = row > 0 ? down->task_of[row - 1] : NULL;
+			Task *task = row > 0 ? down->task_of[row - 1] : NULL;
 
 			if (!PQgetisnull(down->rows, asked, COLUMN_DATA) || PQgetisnull(down->rows, asked, COLUMN_TOKEN))
 				continue;
@@ -104,7 +125,7 @@ window(Download *down, int64_t end)
 			else
 				break;
 			if (!ask(down, asked, task))
-				down->back[asked] = true;	/* by the server, then */
+				down->back[asked] = true; /* by the server, then */
 		}
 		good = zeros(down, binary_int8(down->rows, row, COLUMN_OFFSET)) && wait_for(down, row) && deliver(down, row);
 	}
@@ -120,7 +141,7 @@ window(Download *down, int64_t end)
 static bool
 ask(Download *down, int row, Task *task)
 {
-	PGresult   *rows = down->rows;
+	PGresult *rows = down->rows;
 
 	task->kind = TASK_GET;
 	task->number = row;
@@ -147,7 +168,7 @@ wait_for(Download *down, int row)
 
 	while (down->task_of[row] != NULL && !down->back[row])
 	{
-		Task	   *task = engine_wait(client->engine, 200);
+		Task *task = engine_wait(client->engine, 200);
 
 		if (task != NULL)
 			down->back[task->number] = true;
@@ -160,9 +181,9 @@ wait_for(Download *down, int row)
 static bool
 deliver(Download *down, int row)
 {
-	int64_t		offset = binary_int8(down->rows, row, COLUMN_OFFSET);
-	int64_t		length = binary_int8(down->rows, row, COLUMN_LENGTH);
-	int64_t		within = binary_int8(down->rows, row, COLUMN_SEGMENT_OFFSET);
+	int64_t offset = binary_int8(down->rows, row, COLUMN_OFFSET);
+	int64_t length = binary_int8(down->rows, row, COLUMN_LENGTH);
+	int64_t within = binary_int8(down->rows, row, COLUMN_SEGMENT_OFFSET);
 	const Task *task = down->task_of[row];
 
 	if (!PQgetisnull(down->rows, row, COLUMN_DATA) && PQgetlength(down->rows, row, COLUMN_DATA) == length)
@@ -181,9 +202,9 @@ deliver(Download *down, int row)
 static bool
 deliver_by_server(Download *down, int64_t offset, int64_t length)
 {
-	PGresult   *result = client_query(down->client, true, "SELECT difs_get($1::text, $2, $3::bigint, $4::bigint)", 4,
-									  (Parameter[]) {TEXT(down->path), NUMBER(down->version), NUMBER(offset), NUMBER(length)});
-	bool		good;
+	PGresult *result = client_query(down->client, true, "SELECT difs_get($1::text, $2, $3::bigint, $4::bigint)", 4,
+									(Parameter[]){TEXT(down->path), NUMBER(down->version), NUMBER(offset), NUMBER(length)});
+	bool good;
 
 	if (result == NULL)
 		return false;

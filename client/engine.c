@@ -16,19 +16,19 @@
 struct Engine
 {
 	pthread_mutex_t mutex;
-	pthread_cond_t work;		/* for workers */
-	pthread_cond_t back;		/* for the caller */
-	Queue		to_work;
-	Queue		to_network;
-	Queue		done;
-	int			under_way;		/* submitted and not in done */
-	bool		ending;
-	bool		stopping;		/* everything that is under way is to be given up; until nothing is */
-	int			wake_fd;
+	pthread_cond_t work; /* for workers */
+	pthread_cond_t back; /* for the caller */
+	Queue to_work;
+	Queue to_network;
+	Queue done;
+	int under_way; /* submitted and not in done */
+	bool ending;
+	bool stopping; /* everything that is under way is to be given up; until nothing is */
+	int wake_fd;
 	DifsTlsContext *tls;
-	int			threads;
-	pthread_t	worker[MAX_THREADS];
-	pthread_t	network;
+	int threads;
+	pthread_t worker[MAX_THREADS];
+	pthread_t network;
 };
 
 static void *worker(void *argument);
@@ -42,7 +42,7 @@ static void wake_network(Engine *engine);
 Engine *
 engine_create(int threads, DifsTlsContext *tls, DifsError *error)
 {
-	Engine	   *engine = calloc(1, sizeof(*engine));
+	Engine *engine = calloc(1, sizeof(*engine));
 	pthread_condattr_t monotonic;
 
 	if (engine == NULL)
@@ -106,7 +106,7 @@ engine_destroy(Engine *engine)
 void
 engine_submit(Engine *engine, Task *task)
 {
-	bool		to_work = task->kind == TASK_PUT && !task->encoded;
+	bool to_work = task->kind == TASK_PUT && !task->encoded;
 
 	task->result = TASK_DONE;
 	task->tried = 0;
@@ -125,7 +125,7 @@ Task *
 engine_wait(Engine *engine, int timeout_ms)
 {
 	struct timespec until;
-	Task	   *task;
+	Task *task;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += timeout_ms / 1000;
@@ -158,14 +158,14 @@ engine_stop_tasks(Engine *engine)
 static void *
 worker(void *argument)
 {
-	Engine	   *engine = argument;
+	Engine *engine = argument;
 	DifsEncoder *encoder = difs_encoder_create();
 
 	pthread_mutex_lock(&engine->mutex);
 	while (!engine->ending)
 	{
-		Task	   *task = pop(&engine->to_work);
-		bool		to_network;
+		Task *task = pop(&engine->to_work);
+		bool to_network;
 
 		if (task == NULL)
 		{
@@ -208,7 +208,7 @@ worker(void *argument)
 static void
 encode(Task *task, DifsEncoder *encoder)
 {
-	DifsCodec	codec = DIFS_CODEC_RAW;
+	DifsCodec codec = DIFS_CODEC_RAW;
 
 	if (task->level == 0)
 		task->stored_length = task->raw_length;
@@ -223,7 +223,7 @@ encode(Task *task, DifsEncoder *encoder)
 static void
 decode(Task *task)
 {
-	uint8_t    *bytes = task->codec == DIFS_CODEC_RAW ? task->raw : task->stored;
+	uint8_t *bytes = task->codec == DIFS_CODEC_RAW ? task->raw : task->stored;
 
 	if (!difs_segment_verify(task->packed, 0, bytes, task->stored_length, &task->error) ||
 		(task->codec != DIFS_CODEC_RAW &&
@@ -234,7 +234,7 @@ decode(Task *task)
 Task *
 engine_take_network(Engine *engine)
 {
-	Task	   *task;
+	Task *task;
 
 	pthread_mutex_lock(&engine->mutex);
 	task = pop(&engine->to_network);
@@ -269,11 +269,11 @@ come_back(Engine *engine, Task *task)
 bool
 engine_ended(Engine *engine, bool *stop)
 {
-	uint64_t	count;
-	bool		ending;
+	uint64_t count;
+	bool ending;
 
 	if (read(engine->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		abort();				/* a descriptor of our own */
+		abort(); /* a descriptor of our own */
 	pthread_mutex_lock(&engine->mutex);
 	ending = engine->ending;
 	*stop = engine->stopping;
@@ -296,7 +296,7 @@ engine_tls(const Engine *engine)
 static void
 wake_network(Engine *engine)
 {
-	uint64_t	one = 1;
+	uint64_t one = 1;
 
 	/* full means that it is awake already */
 	if (write(engine->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
@@ -317,7 +317,7 @@ push(Queue *queue, Task *task)
 static Task *
 pop(Queue *queue)
 {
-	Task	   *task = queue->first;
+	Task *task = queue->first;
 
 	if (task == NULL)
 		return NULL;

@@ -16,8 +16,8 @@ static bool parse_server(const char *server, DifsPeer *peer);
 int
 engine_find_link(Network *network, const char *server, const uint8_t *token)
 {
-	int			unused = -1;
-	DifsPeer	peer = {.token = token, .tls = engine_tls(network->engine)};
+	int unused = -1;
+	DifsPeer peer = {.token = token, .tls = engine_tls(network->engine)};
 
 	for (int i = 0; i < MAX_LINKS; i++)
 	{
@@ -28,7 +28,7 @@ engine_find_link(Network *network, const char *server, const uint8_t *token)
 	}
 	if (unused < 0 || !parse_server(server, &peer))
 		return -1;
-	network->links[unused] = (Link) {.conn = difs_conn_create(&peer), .moved_ms = engine_now_ms()};
+	network->links[unused] = (Link){.conn = difs_conn_create(&peer), .moved_ms = engine_now_ms()};
 	snprintf(network->links[unused].server, ENGINE_SERVER_SIZE, "%s", server);
 	return network->links[unused].conn != NULL ? unused : -1;
 }
@@ -51,8 +51,8 @@ parse_server(const char *server, DifsPeer *peer)
 void
 engine_break_link(Network *network, int number, const DifsError *error)
 {
-	Link	   *link = &network->links[number];
-	DifsError	reason = *error;
+	Link *link = &network->links[number];
+	DifsError reason = *error;
 
 	difs_conn_destroy(link->conn);
 	memset(link, 0, sizeof(*link));
@@ -68,12 +68,12 @@ engine_break_link(Network *network, int number, const DifsError *error)
 void
 engine_look_for_silence(Network *network)
 {
-	int64_t		now = engine_now_ms();
+	int64_t now = engine_now_ms();
 
 	for (int i = 0; i < MAX_LINKS; i++)
 	{
-		Link	   *link = &network->links[i];
-		DifsError	error;
+		Link *link = &network->links[i];
+		DifsError error;
 
 		if (link->conn == NULL || link->owed == 0)
 			continue;

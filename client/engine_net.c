@@ -24,21 +24,21 @@ static bool check_get(const Network *network, const Task *task, Link *link, cons
 void *
 engine_network(void *argument)
 {
-	Network    *network = calloc(1, sizeof(*network));
-	bool		stop = false;
+	Network *network = calloc(1, sizeof(*network));
+	bool stop = false;
 
 	if (network == NULL)
-		abort();				/* 50 KiB at the start of a thread */
+		abort(); /* 50 KiB at the start of a thread */
 	network->engine = argument;
 	while (!engine_ended(network->engine, &stop))
 	{
 		struct pollfd sockets[MAX_LINKS + 1];
-		int			count = 1;
-		bool		busy = false;
+		int count = 1;
+		bool busy = false;
 
 		if (stop)
 		{
-			DifsError	error = {0};
+			DifsError error = {0};
 
 			difs_error_set(&error, DIFS_ERROR_NETWORK, "stopped");
 			network->stopping = true;
@@ -60,16 +60,16 @@ engine_network(void *argument)
 		for (int i = 0; i < MAX_LINKS; i++)
 			if (network->links[i].conn != NULL)
 				advance(network, i);
-		take_tasks(network);	/* for which answers may have made room */
-		sockets[0] = (struct pollfd) {.fd = engine_wake_fd(network->engine), .events = POLLIN};
+		take_tasks(network); /* for which answers may have made room */
+		sockets[0] = (struct pollfd){.fd = engine_wake_fd(network->engine), .events = POLLIN};
 		for (int i = 0; i < MAX_LINKS; i++)
 		{
-			Link	   *link = &network->links[i];
+			Link *link = &network->links[i];
 
 			if (link->conn == NULL)
 				continue;
-			sockets[count++] = (struct pollfd) {.fd = difs_conn_fd(link->conn),
-				.events = POLLIN | (difs_conn_wants_write(link->conn) ? POLLOUT : 0)};
+			sockets[count++] = (struct pollfd){.fd = difs_conn_fd(link->conn),
+											   .events = POLLIN | (difs_conn_wants_write(link->conn) ? POLLOUT : 0)};
 			busy = busy || link->owed > 0;
 		}
 		poll(sockets, (nfds_t) count, busy ? 500 : -1);
@@ -125,14 +125,14 @@ start_task(Network *network, Task *task)
 static void
 ask(Network *network, Task *task, int member)
 {
-	Request    *request = network->requests;
+	Request *request = network->requests;
 
 	while (request->task != NULL)
 		request++;
-	*request = (Request) {.task = task, .member = member, .link = engine_find_link(network, task->servers[member], task->token)};
+	*request = (Request){.task = task, .member = member, .link = engine_find_link(network, task->servers[member], task->token)};
 	if (request->link < 0)
 	{
-		DifsError	error;
+		DifsError error;
 
 		difs_error_set(&error, DIFS_ERROR_ARGUMENT, "\"%s\" is not the address of a chunk server", task->servers[member]);
 		engine_answered(network, request, false, &error);
@@ -148,16 +148,23 @@ ask(Network *network, Task *task, int member)
 static void
 send_request(Network *network, int number)
 {
-	Request    *request = &network->requests[number];
-	Task	   *task = request->task;
-	DifsConn   *conn = network->links[request->link].conn;
-	DifsFrame	frame = {.request = (uint64_t) number};
-	size_t		size;
+	Request *request = &network->requests[number];
+	Task *task = request->task;
+	DifsConn *conn = network->links[request->link].conn;
+	DifsFrame frame = {.request = (uint64_t) number};
+	size_t size;
 
 	if (task->kind == TASK_PUT)
 	{
-		DifsSegment segment = {.segment = task->segment, .group = task->group, .xid = task->xid, .raw_length = task->raw_length,
-		.stored_length = task->stored_length, .crc = task->crc, .codec = task->codec};
+		DifsSegment segment = {
+			.segment = task->segment,
+			.group = task->group,
+			.xid = task->xid,
+			.raw_length = task->raw_length,
+			.stored_length = task->stored_length,
+			.crc = task->crc,
+			.codec = task->codec,
+		};
 
 		frame.message = DIFS_MESSAGE_PUT;
 		frame.payload_length = task->stored_length;
@@ -167,7 +174,7 @@ send_request(Network *network, int number)
 	else
 	{
 		frame.message = DIFS_MESSAGE_GET;
-		size = difs_get_pack(&(DifsGet) {.group = task->group, .segment = task->segment}, network->control);
+		size = difs_get_pack(&(DifsGet){.group = task->group, .segment = task->segment}, network->control);
 	}
 	size += difs_token_use_pack(task->token, difs_conn_session(conn), network->control + size);
 	frame.control_length = (uint32_t) size;
@@ -178,8 +185,8 @@ send_request(Network *network, int number)
 static void
 advance(Network *network, int number)
 {
-	Link	   *link = &network->links[number];
-	DifsFrame	frame;
+	Link *link = &network->links[number];
+	DifsFrame frame;
 
 	while (link->conn != NULL)
 		switch (difs_conn_advance(link->conn, &frame))
@@ -207,8 +214,8 @@ advance(Network *network, int number)
 static void
 take_head(Network *network, Link *link, const DifsFrame *frame)
 {
-	Request    *request = frame->request < MAX_REQUESTS ? &network->requests[frame->request] : NULL;
-	Task	   *task = request != NULL && &network->links[request->link] == link ? request->task : NULL;
+	Request *request = frame->request < MAX_REQUESTS ? &network->requests[frame->request] : NULL;
+	Task *task = request != NULL && &network->links[request->link] == link ? request->task : NULL;
 
 	if (task == NULL || task->kind != TASK_GET || frame->status != DIFS_OK || !check_get(network, task, link, frame, NULL))
 		difs_conn_payload_into(link->conn, NULL);
@@ -219,13 +226,13 @@ take_head(Network *network, Link *link, const DifsFrame *frame)
 static void
 take_frame(Network *network, Link *link, const DifsFrame *frame)
 {
-	Request    *request = frame->request < MAX_REQUESTS ? &network->requests[frame->request] : NULL;
-	Task	   *task = request != NULL && request->sent && &network->links[request->link] == link ? request->task : NULL;
-	DifsError	error = {0};
-	bool		good = frame->status == DIFS_OK;
+	Request *request = frame->request < MAX_REQUESTS ? &network->requests[frame->request] : NULL;
+	Task *task = request != NULL && request->sent && &network->links[request->link] == link ? request->task : NULL;
+	DifsError error = {0};
+	bool good = frame->status == DIFS_OK;
 
 	if (task == NULL)
-		return;					/* nobody has asked for this: it harms nobody */
+		return; /* nobody has asked for this: it harms nobody */
 	link->owed--;
 	if (!good)
 		difs_conn_reply_error(link->conn, frame, &error);
@@ -268,7 +275,7 @@ check_get(const Network *network, const Task *task, Link *link, const DifsFrame 
 void
 engine_answered(Network *network, Request *request, bool good, const DifsError *error)
 {
-	Task	   *task = request->task;
+	Task *task = request->task;
 
 	request->task = NULL;
 	if (!good && task->result == TASK_DONE)

@@ -28,7 +28,7 @@ client_clear(DifsClient *client)
 bool
 client_fail(DifsClient *client, DifsStatus status, const char *format, ...)
 {
-	va_list		arguments;
+	va_list arguments;
 
 	if (client->failure.status != DIFS_STATUS_OK)
 		return false;
@@ -43,9 +43,9 @@ client_fail(DifsClient *client, DifsStatus status, const char *format, ...)
 bool
 client_fail_errno(DifsClient *client, const char *format, ...)
 {
-	int			saved_errno = errno;
-	va_list		arguments;
-	char		what[512];
+	int saved_errno = errno;
+	va_list arguments;
+	char what[512];
 
 	va_start(arguments, format);
 	vsnprintf(what, sizeof(what), format, arguments);
@@ -98,20 +98,29 @@ status_of(const char *sqlstate)
 	static const struct
 	{
 		const char *prefix;
-		DifsStatus	status;
-	}			states[] = {
-		{"58P01", DIFS_STATUS_NOT_FOUND}, {"42704", DIFS_STATUS_NOT_FOUND},
-		{"58P02", DIFS_STATUS_EXISTS}, {"42710", DIFS_STATUS_EXISTS},
-		{"42809", DIFS_STATUS_KIND}, {"2BP01", DIFS_STATUS_KIND},
-		{"42501", DIFS_STATUS_PERMISSION}, {"28", DIFS_STATUS_PERMISSION},
+		DifsStatus status;
+	} states[] = {
+		{"58P01", DIFS_STATUS_NOT_FOUND},
+		{"42704", DIFS_STATUS_NOT_FOUND},
+		{"58P02", DIFS_STATUS_EXISTS},
+		{"42710", DIFS_STATUS_EXISTS},
+		{"42809", DIFS_STATUS_KIND},
+		{"2BP01", DIFS_STATUS_KIND},
+		{"42501", DIFS_STATUS_PERMISSION},
+		{"28", DIFS_STATUS_PERMISSION},
 		{"40001", DIFS_STATUS_CHANGED},
-		{"53400", DIFS_STATUS_NO_SPACE}, {"53100", DIFS_STATUS_NO_SPACE},
+		{"53400", DIFS_STATUS_NO_SPACE},
+		{"53100", DIFS_STATUS_NO_SPACE},
 		{"XX001", DIFS_STATUS_CORRUPT},
 		{"57014", DIFS_STATUS_CANCELLED},
 		{"53200", DIFS_STATUS_MEMORY},
-		{"42883", DIFS_STATUS_UNSUPPORTED}, {"42P01", DIFS_STATUS_UNSUPPORTED},
-		{"57P", DIFS_STATUS_CONNECTION}, {"08", DIFS_STATUS_CONNECTION},
-		{"22", DIFS_STATUS_ARGUMENT}, {"42622", DIFS_STATUS_ARGUMENT}, {"54", DIFS_STATUS_ARGUMENT},
+		{"42883", DIFS_STATUS_UNSUPPORTED},
+		{"42P01", DIFS_STATUS_UNSUPPORTED},
+		{"57P", DIFS_STATUS_CONNECTION},
+		{"08", DIFS_STATUS_CONNECTION},
+		{"22", DIFS_STATUS_ARGUMENT},
+		{"42622", DIFS_STATUS_ARGUMENT},
+		{"54", DIFS_STATUS_ARGUMENT},
 	};
 
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
@@ -124,7 +133,7 @@ status_of(const char *sqlstate)
 static void
 copy_line(char *to, size_t size, const char *from)
 {
-	size_t		length = from == NULL ? 0 : strlen(from);
+	size_t length = from == NULL ? 0 : strlen(from);
 
 	while (length > 0 && from[length - 1] == '\n')
 		length--;

@@ -6,15 +6,15 @@
 
 #include "client.h"
 
-#define MAX_READ ((size_t) 64 << 20)	/* of one statement */
+#define MAX_READ ((size_t) 64 << 20) /* of one statement */
 
 struct DifsFile
 {
 	DifsClient *client;
-	char	   *path;
-	int			flags;
-	int64_t		version;			/* as it was opened or last written */
-	int64_t		size;
+	char *path;
+	int flags;
+	int64_t version; /* as it was opened or last written */
+	int64_t size;
 };
 
 static bool make(DifsFile *file);
@@ -24,7 +24,7 @@ static ssize_t change(DifsFile *file, const char *sql, int count, const Paramete
 DifsFile *
 difs_open(DifsClient *client, const char *path, int flags)
 {
-	DifsFile   *file;
+	DifsFile *file;
 
 	if (!client_ready(client))
 		return NULL;
@@ -57,21 +57,21 @@ make(DifsFile *file)
 	DifsClient *client = file->client;
 
 	if ((file->flags & DIFS_OPEN_EXCLUSIVE) != 0)
-		return client_command(client, "SELECT difs_put($1::text, '', 0)", 1, (Parameter[]) {TEXT(file->path)}) && look(file);
+		return client_command(client, "SELECT difs_put($1::text, '', 0)", 1, (Parameter[]){TEXT(file->path)}) && look(file);
 	if ((file->flags & DIFS_OPEN_TRUNCATE) != 0 && (file->flags & DIFS_OPEN_CREATE) != 0)
-		return client_command(client, "SELECT difs_put($1::text, '')", 1, (Parameter[]) {TEXT(file->path)}) && look(file);
+		return client_command(client, "SELECT difs_put($1::text, '')", 1, (Parameter[]){TEXT(file->path)}) && look(file);
 	/* appending nothing makes a file that is not there and changes nothing of one that is */
 	if ((file->flags & DIFS_OPEN_CREATE) != 0)
-		return client_command(client, "SELECT difs_append($1::text, '')", 1, (Parameter[]) {TEXT(file->path)}) && look(file);
+		return client_command(client, "SELECT difs_append($1::text, '')", 1, (Parameter[]){TEXT(file->path)}) && look(file);
 	if ((file->flags & DIFS_OPEN_TRUNCATE) != 0)
-		return client_command(client, "SELECT difs_truncate($1::text, 0)", 1, (Parameter[]) {TEXT(file->path)}) && look(file);
+		return client_command(client, "SELECT difs_truncate($1::text, 0)", 1, (Parameter[]){TEXT(file->path)}) && look(file);
 	return look(file);
 }
 
 static bool
 look(DifsFile *file)
 {
-	DifsEntry	entry;
+	DifsEntry entry;
 
 	if (!difs_stat(file->client, file->path, 0, true, &entry))
 		return false;
@@ -98,8 +98,8 @@ ssize_t
 difs_pread(DifsFile *file, void *buffer, size_t length, int64_t offset)
 {
 	DifsClient *client = file->client;
-	PGresult   *result;
-	size_t		got;
+	PGresult *result;
+	size_t got;
 
 	if (!client_ready(client))
 		return -1;
@@ -109,8 +109,8 @@ difs_pread(DifsFile *file, void *buffer, size_t length, int64_t offset)
 		return 0;
 	/* who writes sees what he wrote; who reads sees the version that he opened */
 	result = client_query(client, true, "SELECT difs_get($1::text, $2, $3::bigint, $4::bigint)", 4,
-						  (Parameter[]) {TEXT(file->path), (file->flags & DIFS_OPEN_WRITE) != 0 ? TEXT(NULL) : NUMBER(file->version),
-						  NUMBER(offset), NUMBER((int64_t) length)});
+						  (Parameter[]){TEXT(file->path), (file->flags & DIFS_OPEN_WRITE) != 0 ? TEXT(NULL) : NUMBER(file->version),
+										NUMBER(offset), NUMBER((int64_t) length)});
 	if (result == NULL)
 		return -1;
 	got = (size_t) PQgetlength(result, 0, 0);
@@ -125,13 +125,13 @@ ssize_t
 difs_pwrite(DifsFile *file, const void *buffer, size_t length, int64_t offset)
 {
 	return change(file, "SELECT difs_write($1::text, $3::bigint, $2::bytea)", 3,
-				  (Parameter[]) {TEXT(file->path), BYTES(buffer, length), NUMBER(offset)}, length);
+				  (Parameter[]){TEXT(file->path), BYTES(buffer, length), NUMBER(offset)}, length);
 }
 
 ssize_t
 difs_append(DifsFile *file, const void *buffer, size_t length)
 {
-	return change(file, "SELECT difs_append($1::text, $2::bytea)", 2, (Parameter[]) {TEXT(file->path), BYTES(buffer, length)}, length);
+	return change(file, "SELECT difs_append($1::text, $2::bytea)", 2, (Parameter[]){TEXT(file->path), BYTES(buffer, length)}, length);
 }
 
 static ssize_t

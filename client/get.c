@@ -15,10 +15,10 @@
 /* A local file in the making: without a name if the file system can do that, so that nothing is left if the process is killed. */
 typedef struct Target
 {
-	char		name[PATH_MAX];		/* which it shall have; symbolic links are resolved */
-	char		temporary[PATH_MAX];	/* which it has; "" if it has none */
-	bool		in_place;			/* a device or a pipe: written to as it is */
-	int			fd;
+	char name[PATH_MAX];	  /* which it shall have; symbolic links are resolved */
+	char temporary[PATH_MAX]; /* which it has; "" if it has none */
+	bool in_place;			  /* a device or a pipe: written to as it is */
+	int fd;
 } Target;
 
 static const DifsGetOptions no_options;
@@ -32,8 +32,8 @@ static bool temporary_name(Target *target);
 bool
 difs_get_stream(DifsClient *client, const char *path, DifsWriter writer, void *writer_context, const DifsGetOptions *options, int64_t *bytes)
 {
-	int64_t		moved = 0;
-	DifsEntry	entry;
+	int64_t moved = 0;
+	DifsEntry entry;
 
 	if (!client_ready(client))
 		return false;
@@ -62,9 +62,9 @@ difs_get_fd(DifsClient *client, const char *path, int fd, const DifsGetOptions *
 bool
 difs_get_file(DifsClient *client, const char *path, const char *local_name, const DifsGetOptions *options, int64_t *bytes)
 {
-	DifsEntry	entry = {0};
-	Target		target = {.fd = -1};
-	bool		done;
+	DifsEntry entry = {0};
+	Target target = {.fd = -1};
+	bool done;
 
 	if (options == NULL)
 		options = &no_options;
@@ -90,7 +90,7 @@ write_fd(void *context, const void *data, size_t length)
 
 	while (length > 0)
 	{
-		ssize_t		written = write(*(int *) context, at, length);
+		ssize_t written = write(*(int *) context, at, length);
 
 		if (written < 0 && errno == EINTR)
 			continue;
@@ -106,8 +106,8 @@ static bool
 target_open(DifsClient *client, Target *target, const char *local_name, bool no_replace)
 {
 	struct stat there;
-	char		directory[PATH_MAX];
-	char	   *slash;
+	char directory[PATH_MAX];
+	char *slash;
 
 	/* through symbolic links, as cp does, also one that leads nowhere yet: then it is replaced */
 	if (strlen(local_name) >= sizeof(target->name) - 24)
@@ -157,7 +157,7 @@ target_publish(DifsClient *client, Target *target, const DifsGetOptions *options
 	if (entry != NULL)
 	{
 		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-		{.tv_sec = entry->mtime_us / 1000000, .tv_nsec = entry->mtime_us % 1000000 * 1000}};
+									{.tv_sec = entry->mtime_us / 1000000, .tv_nsec = entry->mtime_us % 1000000 * 1000}};
 
 		if (times[1].tv_nsec < 0)
 		{
@@ -176,7 +176,7 @@ target_publish(DifsClient *client, Target *target, const DifsGetOptions *options
 static bool
 target_name(DifsClient *client, Target *target, bool no_replace)
 {
-	char		self[64];
+	char self[64];
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", target->fd);
 	if (target->temporary[0] == '\0')
@@ -205,7 +205,7 @@ static bool
 temporary_name(Target *target)
 {
 	const char *slash = strrchr(target->name, '/');
-	int			directory = slash == NULL ? 0 : (int) (slash - target->name + 1);
+	int directory = slash == NULL ? 0 : (int) (slash - target->name + 1);
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);

@@ -8,10 +8,10 @@
 bool
 get_pieces(DifsClient *client, const char *path, DifsWriter writer, void *writer_context, const DifsGetOptions *options, int64_t *bytes)
 {
-	PGresult   *row;
-	DifsEntry	entry;
-	int64_t		total = -1;
-	bool		stopped = false;
+	PGresult *row;
+	DifsEntry entry;
+	int64_t total = -1;
+	bool stopped = false;
 
 	*bytes = 0;
 	if (options->progress != NULL)
@@ -24,12 +24,12 @@ get_pieces(DifsClient *client, const char *path, DifsWriter writer, void *writer
 	}
 	if (!client_send(client, true,
 					 "SELECT (piece).data FROM (SELECT difs_read($1::text, $2, $3::bigint, $4::bigint, " GET_PIECE ") AS piece) AS pieces", 4,
-					 (Parameter[]) {TEXT(path), options->version == 0 ? TEXT(NULL) : NUMBER(options->version), NUMBER(options->offset),
-					 options->length == 0 ? TEXT(NULL) : NUMBER(options->length)}))
+					 (Parameter[]){TEXT(path), options->version == 0 ? TEXT(NULL) : NUMBER(options->version), NUMBER(options->offset),
+								   options->length == 0 ? TEXT(NULL) : NUMBER(options->length)}))
 		return false;
 	while (!stopped && (row = client_row(client)) != NULL)
 	{
-		size_t		length = (size_t) PQgetlength(row, 0, 0);
+		size_t length = (size_t) PQgetlength(row, 0, 0);
 
 		if (writer(writer_context, PQgetvalue(row, 0, 0), length))
 		{

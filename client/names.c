@@ -8,16 +8,26 @@
 
 #include "client.h"
 
-#define EPOCH_2000_US INT64_C(946684800000000)	/* a binary timestamptz counts from there */
+#define EPOCH_2000_US INT64_C(946684800000000) /* a binary timestamptz counts from there */
 
 /* What difs_list() and difs_stat() have in common, in this order. */
-#define ENTRY_COLUMNS	"ino, kind, size, version, mode, owner::text, mtime"
+#define ENTRY_COLUMNS "ino, kind, size, version, mode, owner::text, mtime"
 
 enum
 {
-	COLUMN_INO, COLUMN_KIND, COLUMN_SIZE, COLUMN_VERSION, COLUMN_MODE, COLUMN_OWNER, COLUMN_MTIME,
-	COLUMN_NAME,						/* of a list */
-	COLUMN_NLINK = COLUMN_NAME, COLUMN_ATIME, COLUMN_CTIME, COLUMN_BTIME, COLUMN_VOLUME,	/* of stat */
+	COLUMN_INO,
+	COLUMN_KIND,
+	COLUMN_SIZE,
+	COLUMN_VERSION,
+	COLUMN_MODE,
+	COLUMN_OWNER,
+	COLUMN_MTIME,
+	COLUMN_NAME, /* of a list */
+	COLUMN_NLINK = COLUMN_NAME,
+	COLUMN_ATIME,
+	COLUMN_CTIME,
+	COLUMN_BTIME,
+	COLUMN_VOLUME, /* of stat */
 };
 
 static void read_entry(const PGresult *result, DifsEntry *entry);
@@ -27,15 +37,15 @@ static bool call(DifsClient *client, const char *sql, int count, const Parameter
 bool
 difs_stat(DifsClient *client, const char *path, int64_t version, bool follow, DifsEntry *entry)
 {
-	PGresult   *result;
+	PGresult *result;
 	const char *owner;
 	const char *volume;
-	size_t		path_size = strlen(path) + 1;
+	size_t path_size = strlen(path) + 1;
 
 	if (!client_ready(client))
 		return false;
 	result = client_query(client, true, "SELECT " ENTRY_COLUMNS ", nlink, atime, ctime, btime, volume FROM difs_stat($1::text, $2, $3::boolean)", 3,
-						  (Parameter[]) {TEXT(path), version == 0 ? TEXT(NULL) : NUMBER(version), BOOLEAN(follow)});
+						  (Parameter[]){TEXT(path), version == 0 ? TEXT(NULL) : NUMBER(version), BOOLEAN(follow)});
 	if (result == NULL)
 		return false;
 	memset(entry, 0, sizeof(*entry));
@@ -65,17 +75,17 @@ difs_stat(DifsClient *client, const char *path, int64_t version, bool follow, Di
 bool
 difs_list(DifsClient *client, const char *path, bool recursive, const char *after, DifsEntryCallback callback, void *context)
 {
-	PGresult   *row;
-	bool		go_on = true;
+	PGresult *row;
+	bool go_on = true;
 
 	if (!client_ready(client))
 		return false;
 	if (!client_send(client, true, "SELECT " ENTRY_COLUMNS ", name FROM difs_list($1::text, recursive => $2::boolean, after => $3::text)", 3,
-					 (Parameter[]) {TEXT(path), BOOLEAN(recursive), TEXT(after)}))
+					 (Parameter[]){TEXT(path), BOOLEAN(recursive), TEXT(after)}))
 		return false;
 	while (go_on && (row = client_row(client)) != NULL)
 	{
-		DifsEntry	entry = {0};
+		DifsEntry entry = {0};
 
 		read_entry(row, &entry);
 		entry.name = PQgetvalue(row, 0, COLUMN_NAME);
@@ -118,8 +128,8 @@ call(DifsClient *client, const char *sql, int count, const Parameter *parameters
 bool
 client_absent(DifsClient *client, const char *path)
 {
-	PGresult   *result = client_query(client, false, "SELECT difs_exists($1::text)", 1, (Parameter[]) {TEXT(path)});
-	bool		exists;
+	PGresult *result = client_query(client, false, "SELECT difs_exists($1::text)", 1, (Parameter[]){TEXT(path)});
+	bool exists;
 
 	if (result == NULL)
 		return false;
@@ -131,17 +141,17 @@ client_absent(DifsClient *client, const char *path)
 bool
 difs_mkdir(DifsClient *client, const char *path, bool parents)
 {
-	return call(client, "SELECT difs_mkdir($1::text, $2::boolean)", 2, (Parameter[]) {TEXT(path), BOOLEAN(parents)});
+	return call(client, "SELECT difs_mkdir($1::text, $2::boolean)", 2, (Parameter[]){TEXT(path), BOOLEAN(parents)});
 }
 
 bool
 difs_remove(DifsClient *client, const char *path, bool recursive, int64_t *count)
 {
-	PGresult   *result;
+	PGresult *result;
 
 	if (!client_ready(client))
 		return false;
-	result = client_query(client, true, "SELECT difs_delete($1::text, $2::boolean)", 2, (Parameter[]) {TEXT(path), BOOLEAN(recursive)});
+	result = client_query(client, true, "SELECT difs_delete($1::text, $2::boolean)", 2, (Parameter[]){TEXT(path), BOOLEAN(recursive)});
 	if (result == NULL)
 		return false;
 	if (count != NULL)
@@ -154,30 +164,30 @@ bool
 difs_rename(DifsClient *client, const char *from_path, const char *to_path, bool no_replace)
 {
 	return call(client, "SELECT difs_rename($1::text, $2::text, $3::boolean)", 3,
-				(Parameter[]) {TEXT(from_path), TEXT(to_path), BOOLEAN(no_replace)});
+				(Parameter[]){TEXT(from_path), TEXT(to_path), BOOLEAN(no_replace)});
 }
 
 bool
 difs_copy(DifsClient *client, const char *from_path, int64_t version, const char *to_path)
 {
 	return call(client, "SELECT difs_copy($1::text, $2::text, $3)", 3,
-				(Parameter[]) {TEXT(from_path), TEXT(to_path), version == 0 ? TEXT(NULL) : NUMBER(version)});
+				(Parameter[]){TEXT(from_path), TEXT(to_path), version == 0 ? TEXT(NULL) : NUMBER(version)});
 }
 
 bool
 difs_symlink(DifsClient *client, const char *target, const char *path)
 {
-	return call(client, "SELECT difs_symlink($1::text, $2::text)", 2, (Parameter[]) {TEXT(target), TEXT(path)});
+	return call(client, "SELECT difs_symlink($1::text, $2::text)", 2, (Parameter[]){TEXT(target), TEXT(path)});
 }
 
 bool
 difs_readlink(DifsClient *client, const char *path, char **target)
 {
-	PGresult   *result;
+	PGresult *result;
 
 	if (!client_ready(client))
 		return false;
-	result = client_query(client, false, "SELECT difs_readlink($1::text)", 1, (Parameter[]) {TEXT(path)});
+	result = client_query(client, false, "SELECT difs_readlink($1::text)", 1, (Parameter[]){TEXT(path)});
 	if (result == NULL)
 		return false;
 	*target = strdup(PQgetvalue(result, 0, 0));
@@ -188,10 +198,10 @@ difs_readlink(DifsClient *client, const char *path, char **target)
 bool
 difs_chmod(DifsClient *client, const char *path, uint32_t mode)
 {
-	char		octal[16];
+	char octal[16];
 
 	snprintf(octal, sizeof(octal), "%04o", mode & 07777);
-	return call(client, "SELECT difs_chmod($1::text, $2::text)", 2, (Parameter[]) {TEXT(path), TEXT(octal)});
+	return call(client, "SELECT difs_chmod($1::text, $2::text)", 2, (Parameter[]){TEXT(path), TEXT(octal)});
 }
 
 bool
@@ -199,6 +209,7 @@ difs_touch(DifsClient *client, const char *path, const int64_t *atime_us, const 
 {
 	return call(client,
 				"SELECT difs_touch($1::text, atime => pg_catalog.to_timestamp(0) + $2::bigint * interval '1 microsecond',"
-				" mtime => pg_catalog.to_timestamp(0) + $3::bigint * interval '1 microsecond')", 3,
-				(Parameter[]) {TEXT(path), atime_us == NULL ? TEXT(NULL) : NUMBER(*atime_us), mtime_us == NULL ? TEXT(NULL) : NUMBER(*mtime_us)});
+				" mtime => pg_catalog.to_timestamp(0) + $3::bigint * interval '1 microsecond')",
+				3,
+				(Parameter[]){TEXT(path), atime_us == NULL ? TEXT(NULL) : NUMBER(*atime_us), mtime_us == NULL ? TEXT(NULL) : NUMBER(*mtime_us)});
 }

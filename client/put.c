@@ -19,17 +19,17 @@
 /* A local file, which has to be the same at its end as it was at its beginning. */
 typedef struct LocalFile
 {
-	int			fd;
+	int fd;
 	struct stat before;
-	int64_t		total;
-	bool		changed;
+	int64_t total;
+	bool changed;
 } LocalFile;
 
 /* Bytes in memory as a stream. */
 typedef struct Memory
 {
 	const char *data;
-	size_t		left;
+	size_t left;
 } Memory;
 
 static const DifsPutOptions no_options;
@@ -43,7 +43,7 @@ static bool has_changed(LocalFile *file);
 bool
 difs_put_data(DifsClient *client, const char *path, const void *data, size_t length, const DifsPutOptions *options, int64_t *version)
 {
-	Memory		memory = {data, length};
+	Memory memory = {data, length};
 
 	if (!client_ready(client))
 		return false;
@@ -58,11 +58,11 @@ bool
 difs_put_stream(DifsClient *client, const char *path, DifsReader reader, void *reader_context, int64_t size,
 				const DifsPutOptions *options, int64_t *version)
 {
-	size_t		room = client->options.direct_from < PIECE_SIZE ? client->options.direct_from : PIECE_SIZE;
-	size_t		length = 0;
-	bool		ended = false;
-	bool		done = false;
-	char	   *begun;
+	size_t room = client->options.direct_from < PIECE_SIZE ? client->options.direct_from : PIECE_SIZE;
+	size_t length = 0;
+	bool ended = false;
+	bool done = false;
+	char *begun;
 
 	if (options == NULL)
 		options = &no_options;
@@ -73,7 +73,7 @@ difs_put_stream(DifsClient *client, const char *path, DifsReader reader, void *r
 		return client_fail(client, DIFS_STATUS_MEMORY, "out of memory");
 	while (!ended && length < room)
 	{
-		ssize_t		got = reader(reader_context, begun + length, room - length);
+		ssize_t got = reader(reader_context, begun + length, room - length);
 
 		if (got < 0)
 		{
@@ -85,7 +85,7 @@ difs_put_stream(DifsClient *client, const char *path, DifsReader reader, void *r
 		length += (size_t) got;
 	}
 	if (!ended && options->create_only && !client_absent(client, path))
-		done = false;			/* before all of it has been sent for nothing */
+		done = false; /* before all of it has been sent for nothing */
 	else if (!ended && direct_possible(client))
 		done = upload(client, path, reader, reader_context, size, options, begun, length, version);
 	else if (!ended)
@@ -104,17 +104,17 @@ difs_put_stream(DifsClient *client, const char *path, DifsReader reader, void *r
 static bool
 put_value(DifsClient *client, const char *path, const void *data, size_t length, const DifsPutOptions *options, int64_t *version)
 {
-	bool		attributes = options->mode != NULL || options->mtime_us != NULL || options->media_type != NULL;
-	bool		own = false;
-	bool		done;
-	PGresult   *result;
+	bool attributes = options->mode != NULL || options->mtime_us != NULL || options->media_type != NULL;
+	bool own = false;
+	bool done;
+	PGresult *result;
 
 	if (attributes && !client_enter(client, &own))
 		return false;
 	result = client_query(client, true, "SELECT difs_put($1::text, $2::bytea, $3, $4::boolean)", 4,
-						  (Parameter[]) {TEXT(path), BYTES(data != NULL ? data : "", length),
-						  options->create_only ? TEXT("0") : (options->if_version != 0 ? NUMBER(options->if_version) : TEXT(NULL)),
-						  BOOLEAN(options->parents)});
+						  (Parameter[]){TEXT(path), BYTES(data != NULL ? data : "", length),
+										options->create_only ? TEXT("0") : (options->if_version != 0 ? NUMBER(options->if_version) : TEXT(NULL)),
+										BOOLEAN(options->parents)});
 	done = result != NULL;
 	if (done && version != NULL)
 		*version = binary_int8(result, 0, 0);
@@ -131,21 +131,21 @@ put_value(DifsClient *client, const char *path, const void *data, size_t length,
 bool
 put_attributes(DifsClient *client, const char *path, const DifsPutOptions *options)
 {
-	char		octal[16];
+	char octal[16];
 
 	if (options->media_type != NULL &&
 		!client_command(client, "SELECT difs_setattr($1::text, pg_catalog.jsonb_build_object('media_type', $2::text))", 2,
-						(Parameter[]) {TEXT(path), TEXT(options->media_type)}))
+						(Parameter[]){TEXT(path), TEXT(options->media_type)}))
 		return false;
 	if (options->mode != NULL)
 	{
 		snprintf(octal, sizeof(octal), "%04o", *options->mode & 07777);
-		if (!client_command(client, "SELECT difs_chmod($1::text, $2::text)", 2, (Parameter[]) {TEXT(path), TEXT(octal)}))
+		if (!client_command(client, "SELECT difs_chmod($1::text, $2::text)", 2, (Parameter[]){TEXT(path), TEXT(octal)}))
 			return false;
 	}
 	return options->mtime_us == NULL ||
 		client_command(client, "SELECT difs_touch($1::text, mtime => pg_catalog.to_timestamp(0) + $2::bigint * interval '1 microsecond')", 2,
-					   (Parameter[]) {TEXT(path), NUMBER(*options->mtime_us)});
+					   (Parameter[]){TEXT(path), NUMBER(*options->mtime_us)});
 }
 
 bool
@@ -157,8 +157,8 @@ difs_put_fd(DifsClient *client, const char *path, int fd, const DifsPutOptions *
 bool
 difs_put_file(DifsClient *client, const char *path, const char *local_name, const DifsPutOptions *options, int64_t *version)
 {
-	LocalFile	file = {.fd = -1};
-	bool		done = false;
+	LocalFile file = {.fd = -1};
+	bool done = false;
 
 	if (!client_ready(client))
 		return false;
@@ -195,8 +195,8 @@ difs_put_file(DifsClient *client, const char *path, const char *local_name, cons
 static ssize_t
 read_memory(void *context, void *buffer, size_t length)
 {
-	Memory	   *memory = context;
-	size_t		taken = length < memory->left ? length : memory->left;
+	Memory *memory = context;
+	size_t taken = length < memory->left ? length : memory->left;
 
 	if (taken > 0)
 		memcpy(buffer, memory->data, taken);
@@ -208,7 +208,7 @@ read_memory(void *context, void *buffer, size_t length)
 static ssize_t
 read_fd(void *context, void *buffer, size_t length)
 {
-	ssize_t		got;
+	ssize_t got;
 
 	do
 		got = read(*(int *) context, buffer, length);
@@ -220,8 +220,8 @@ read_fd(void *context, void *buffer, size_t length)
 static ssize_t
 read_local(void *context, void *buffer, size_t length)
 {
-	LocalFile  *file = context;
-	ssize_t		got = read_fd(&file->fd, buffer, length);
+	LocalFile *file = context;
+	ssize_t got = read_fd(&file->fd, buffer, length);
 
 	if (got > 0)
 		file->total += got;

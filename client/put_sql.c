@@ -20,10 +20,10 @@ bool
 put_pieces(DifsClient *client, const char *path, DifsReader reader, void *reader_context, int64_t size, const DifsPutOptions *options,
 		   const void *begun, size_t begun_length, int64_t *version)
 {
-	char	   *part = part_name(path);
-	char	   *piece = malloc(PIECE_SIZE);
-	bool		own;
-	bool		done;
+	char *part = part_name(path);
+	char *piece = malloc(PIECE_SIZE);
+	bool own;
+	bool done;
 
 	if (part == NULL || piece == NULL)
 	{
@@ -52,14 +52,14 @@ static bool
 send_pieces(DifsClient *client, const char *path, const char *part, char *piece, DifsReader reader, void *reader_context, int64_t size,
 			const DifsPutOptions *options, size_t length)
 {
-	int64_t		total = 0;
-	bool		ended = false;
+	int64_t total = 0;
+	bool ended = false;
 
 	while (!ended)
 	{
 		while (!ended && length < PIECE_SIZE)
 		{
-			ssize_t		got = reader(reader_context, piece + length, PIECE_SIZE - length);
+			ssize_t got = reader(reader_context, piece + length, PIECE_SIZE - length);
 
 			if (got < 0)
 				return client_fail_errno(client, "could not read what is to be put to \"%s\"", path);
@@ -70,7 +70,7 @@ send_pieces(DifsClient *client, const char *path, const char *part, char *piece,
 			return client_fail(client, DIFS_STATUS_CANCELLED, "cancelled");
 		if (length > 0 &&
 			!client_command(client, "SELECT difs_append($1::text, $2::bytea, parents => $3::boolean)", 3,
-							(Parameter[]) {TEXT(part), BYTES(piece, length), BOOLEAN(options->parents)}))
+							(Parameter[]){TEXT(part), BYTES(piece, length), BOOLEAN(options->parents)}))
 			return false;
 		total += (int64_t) length;
 		length = 0;
@@ -85,16 +85,16 @@ send_pieces(DifsClient *client, const char *path, const char *part, char *piece,
 static bool
 publish(DifsClient *client, const char *path, const char *part, const DifsPutOptions *options, int64_t *version)
 {
-	PGresult   *result = client_query(client, true, "SELECT difs_copy($1::text, $2::text, if_version => $3)", 3,
-									  (Parameter[]) {TEXT(part), TEXT(path),
-									  options->create_only ? TEXT("0") : (options->if_version != 0 ? NUMBER(options->if_version) : TEXT(NULL))});
+	PGresult *result = client_query(client, true, "SELECT difs_copy($1::text, $2::text, if_version => $3)", 3,
+									(Parameter[]){TEXT(part), TEXT(path),
+												  options->create_only ? TEXT("0") : (options->if_version != 0 ? NUMBER(options->if_version) : TEXT(NULL))});
 
 	if (result == NULL)
 		return false;
 	if (version != NULL)
 		*version = binary_int8(result, 0, 0);
 	PQclear(result);
-	return client_command(client, "SELECT difs_delete($1::text)", 1, (Parameter[]) {TEXT(part)});
+	return client_command(client, "SELECT difs_delete($1::text)", 1, (Parameter[]){TEXT(part)});
 }
 
 /* In the same directory, where the caller may make files if he may make this one. */
@@ -102,9 +102,9 @@ static char *
 part_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
-	int			directory = slash == NULL ? 0 : (int) (slash - path + 1);
-	uint64_t	number = 0;
-	char	   *name = malloc((size_t) directory + 40);
+	int directory = slash == NULL ? 0 : (int) (slash - path + 1);
+	uint64_t number = 0;
+	char *name = malloc((size_t) directory + 40);
 
 	if (name == NULL || getrandom(&number, sizeof(number), 0) != sizeof(number))
 	{

@@ -14,8 +14,8 @@
 typedef struct Arguments
 {
 	const char *values[MAX_PARAMETERS];
-	int			lengths[MAX_PARAMETERS];
-	int			formats[MAX_PARAMETERS];
+	int lengths[MAX_PARAMETERS];
+	int formats[MAX_PARAMETERS];
 } Arguments;
 
 /* The functions may be called without a schema: difs is in the search path, or its functions are nobody's to call.  What is put
@@ -24,13 +24,13 @@ static const struct
 {
 	const char *name;
 	const char *sql;
-}			statements[STATEMENTS] = {
+} statements[STATEMENTS] = {
 	[STATEMENT_PUT] = {"difs_put", "SELECT difs_put($1::text, $2::bytea, $3::integer, $4::boolean)"},
 	[STATEMENT_PUT_ATTRIBUTES] = {"difs_put_attributes",
-		"SELECT difs_put($1::text, $2::bytea, $3::integer, $4::boolean),"
-		" CASE WHEN $5::text IS NOT NULL THEN difs_setattr($1, pg_catalog.jsonb_build_object('media_type', $5::text)) END,"
-		" CASE WHEN $6::text IS NOT NULL THEN difs_chmod($1, $6::text) END,"
-		" CASE WHEN $7::bigint IS NOT NULL THEN difs_touch($1, mtime => pg_catalog.to_timestamp(0) + $7::bigint * interval '1 microsecond') END"},
+								  "SELECT difs_put($1::text, $2::bytea, $3::integer, $4::boolean),"
+								  " CASE WHEN $5::text IS NOT NULL THEN difs_setattr($1, pg_catalog.jsonb_build_object('media_type', $5::text)) END,"
+								  " CASE WHEN $6::text IS NOT NULL THEN difs_chmod($1, $6::text) END,"
+								  " CASE WHEN $7::bigint IS NOT NULL THEN difs_touch($1, mtime => pg_catalog.to_timestamp(0) + $7::bigint * interval '1 microsecond') END"},
 	[STATEMENT_MKDIR] = {"difs_mkdir", "SELECT difs_mkdir($1::text, $2::boolean)"},
 	[STATEMENT_MKDIR_MODE] = {"difs_mkdir_mode", "SELECT difs_mkdir($1::text, $2::boolean), difs_chmod($1, $3::text)"},
 	[STATEMENT_SYMLINK] = {"difs_symlink", "SELECT difs_symlink($1::text, $2::text)"},
@@ -59,8 +59,8 @@ client_ready(DifsClient *client)
 PGresult *
 client_query(DifsClient *client, bool binary, const char *sql, int count, const Parameter *parameters)
 {
-	Arguments	arguments;
-	PGresult   *result;
+	Arguments arguments;
+	PGresult *result;
 	ExecStatusType status;
 
 	fill(&arguments, count, parameters);
@@ -78,7 +78,7 @@ client_query(DifsClient *client, bool binary, const char *sql, int count, const 
 bool
 client_command(DifsClient *client, const char *sql, int count, const Parameter *parameters)
 {
-	PGresult   *result = client_query(client, false, sql, count, parameters);
+	PGresult *result = client_query(client, false, sql, count, parameters);
 
 	PQclear(result);
 	return result != NULL;
@@ -87,8 +87,8 @@ client_command(DifsClient *client, const char *sql, int count, const Parameter *
 bool
 client_prepare(DifsClient *client, Statement statement)
 {
-	PGresult   *result;
-	bool		prepared;
+	PGresult *result;
+	bool prepared;
 
 	if (client->prepared[statement])
 		return true;
@@ -121,7 +121,7 @@ fill(Arguments *arguments, int count, const Parameter *parameters)
 bool
 client_send(DifsClient *client, bool binary, const char *sql, int count, const Parameter *parameters)
 {
-	Arguments	arguments;
+	Arguments arguments;
 
 	fill(&arguments, count, parameters);
 	if (!PQsendQueryParams(client->conn, sql, count, NULL, arguments.values, arguments.lengths, arguments.formats, binary) ||
@@ -133,7 +133,7 @@ client_send(DifsClient *client, bool binary, const char *sql, int count, const P
 PGresult *
 client_row(DifsClient *client)
 {
-	PGresult   *result = PQgetResult(client->conn);
+	PGresult *result = PQgetResult(client->conn);
 
 	if (result == NULL || PQresultStatus(result) == PGRES_SINGLE_TUPLE)
 		return result;
@@ -151,7 +151,7 @@ client_row(DifsClient *client)
 void
 client_drain(DifsClient *client, bool cancel)
 {
-	char		message[256];
+	char message[256];
 
 	if (cancel && client->cancel != NULL && PQtransactionStatus(client->conn) == PQTRANS_ACTIVE)
 		PQcancel(client->cancel, message, sizeof(message));
@@ -161,7 +161,7 @@ client_drain(DifsClient *client, bool cancel)
 static void
 end_query(DifsClient *client)
 {
-	PGresult   *result;
+	PGresult *result;
 
 	while ((result = PQgetResult(client->conn)) != NULL)
 		PQclear(result);
@@ -179,9 +179,9 @@ int64_t
 binary_int8(const PGresult *result, int row, int column)
 {
 	const char *value = PQgetvalue(result, row, column);
-	uint16_t	two;
-	uint32_t	four;
-	uint64_t	eight;
+	uint16_t two;
+	uint32_t four;
+	uint64_t eight;
 
 	switch (PQgetlength(result, row, column))
 	{

@@ -14,9 +14,9 @@
 /* What was read, and not stored, and the rest. */
 typedef struct Replay
 {
-	Upload	   *upload;
-	int64_t		number;
-	size_t		at;
+	Upload *upload;
+	int64_t number;
+	size_t at;
 } Replay;
 
 static bool begin(Upload *up);
@@ -32,12 +32,20 @@ bool
 upload(DifsClient *client, const char *path, DifsReader reader, void *reader_context, int64_t size, const DifsPutOptions *options,
 	   const void *begun, size_t begun_length, int64_t *version)
 {
-	Upload		up = {.client = client, .path = path, .options = options, .reader = reader, .reader_context = reader_context, .size = size,
-	.begun = begun, .begun_length = begun_length};
-	bool		resumable = options->resume && size >= 0 && !difs_in_transaction(client);
-	bool		found = false;
-	bool		own = false;
-	bool		done;
+	Upload up = {
+		.client = client,
+		.path = path,
+		.options = options,
+		.reader = reader,
+		.reader_context = reader_context,
+		.size = size,
+		.begun = begun,
+		.begun_length = begun_length,
+	};
+	bool resumable = options->resume && size >= 0 && !difs_in_transaction(client);
+	bool found = false;
+	bool own = false;
+	bool done;
 
 	if (resumable)
 		done = resume(&up, &found) && (found || begin(&up)) && transfer(&up) && upload_hand_in(&up) && client_enter(client, &own) && commit(&up, version);
@@ -50,18 +58,18 @@ upload(DifsClient *client, const char *path, DifsReader reader, void *reader_con
 	{
 		DifsFailure failure = client->failure;
 
-		client_command(client, "SELECT difs_upload_cancel($1::bigint)", 1, (Parameter[]) {NUMBER(up.id)});
+		client_command(client, "SELECT difs_upload_cancel($1::bigint)", 1, (Parameter[]){NUMBER(up.id)});
 		client->failure = failure;
 	}
 	done = client_leave(client, own, done);
 	if (up.fall_back)
 	{
-		Replay		again = {.upload = &up};
+		Replay again = {.upload = &up};
 
 		client_clear(client);
 		client->direct = DIRECT_NO;
 		if (!own)
-			client_command(client, "SELECT difs_upload_cancel($1::bigint)", 1, (Parameter[]) {NUMBER(up.id)});
+			client_command(client, "SELECT difs_upload_cancel($1::bigint)", 1, (Parameter[]){NUMBER(up.id)});
 		done = put_pieces(client, path, replay, &again, size, options, NULL, 0, version);
 	}
 	PQclear(up.places);
@@ -74,12 +82,13 @@ static bool
 begin(Upload *up)
 {
 	const DifsPutOptions *options = up->options;
-	PGresult   *result = client_query(up->client, true,
-									  "SELECT upload, segment_size, compression, compression_level FROM difs_upload_begin($1::text, $2::bigint, $3::text,"
-									  " $4::boolean, $5, $6::boolean, $7::boolean)", 7,
-									  (Parameter[]) {TEXT(up->path), up->size >= 0 ? NUMBER(up->size) : TEXT(NULL), TEXT(options->media_type),
-									  BOOLEAN(options->create_only), options->if_version != 0 ? NUMBER(options->if_version) : TEXT(NULL),
-									  BOOLEAN(options->resume && up->size >= 0 && !difs_in_transaction(up->client)), BOOLEAN(options->parents)});
+	PGresult *result = client_query(up->client, true,
+									"SELECT upload, segment_size, compression, compression_level FROM difs_upload_begin($1::text, $2::bigint, $3::text,"
+									" $4::boolean, $5, $6::boolean, $7::boolean)",
+									7,
+									(Parameter[]){TEXT(up->path), up->size >= 0 ? NUMBER(up->size) : TEXT(NULL), TEXT(options->media_type),
+												  BOOLEAN(options->create_only), options->if_version != 0 ? NUMBER(options->if_version) : TEXT(NULL),
+												  BOOLEAN(options->resume && up->size >= 0 && !difs_in_transaction(up->client)), BOOLEAN(options->parents)});
 
 	if (result == NULL)
 		return false;
@@ -95,13 +104,14 @@ begin(Upload *up)
 static bool
 resume(Upload *up, bool *found)
 {
-	PGresult   *result = client_query(up->client, false,
-									  "SELECT r.upload, r.segment_size, r.compression, r.compression_level, r.done,"
-									  " r.size = $2::bigint AND pg_catalog.to_timestamp(0) + $3::bigint * interval '1 microsecond' < u.created"
-									  " FROM (SELECT upload, created FROM difs.uploads WHERE path IN ($1::text, COALESCE(pg_catalog.current_setting('difs.volume', true), 'main') || ':' || $1::text)"
-									  " ORDER BY created DESC LIMIT 1) AS u, LATERAL difs_upload_resume(u.upload) AS r", 3,
-									  (Parameter[]) {TEXT(up->path), NUMBER(up->size),
-									  NUMBER(up->client->source_changed_us)});
+	PGresult *result = client_query(up->client, false,
+									"SELECT r.upload, r.segment_size, r.compression, r.compression_level, r.done,"
+									" r.size = $2::bigint AND pg_catalog.to_timestamp(0) + $3::bigint * interval '1 microsecond' < u.created"
+									" FROM (SELECT upload, created FROM difs.uploads WHERE path IN ($1::text, COALESCE(pg_catalog.current_setting('difs.volume', true), 'main') || ':' || $1::text)"
+									" ORDER BY created DESC LIMIT 1) AS u, LATERAL difs_upload_resume(u.upload) AS r",
+									3,
+									(Parameter[]){TEXT(up->path), NUMBER(up->size),
+												  NUMBER(up->client->source_changed_us)});
 
 	if (result == NULL)
 		return false;
@@ -113,7 +123,7 @@ resume(Upload *up, bool *found)
 		up->level = strcmp(PQgetvalue(result, 0, 2), "none") == 0 ? 0 : atoi(PQgetvalue(result, 0, 3));
 		if (*found)
 			read_done(up, PQgetvalue(result, 0, 4));
-		else if (!client_command(up->client, "SELECT difs_upload_cancel($1::bigint)", 1, (Parameter[]) {NUMBER(up->id)}))
+		else if (!client_command(up->client, "SELECT difs_upload_cancel($1::bigint)", 1, (Parameter[]){NUMBER(up->id)}))
 		{
 			PQclear(result);
 			return false;
@@ -127,14 +137,14 @@ resume(Upload *up, bool *found)
 static void
 read_done(Upload *up, const char *text)
 {
-	int			count = 0;
+	int count = 0;
 
 	for (const char *at = text; *at != '\0'; at++)
 		count += *at == '[';
 	up->done = calloc((size_t) count + 1, sizeof(Range));
 	while (up->done != NULL && (text = strchr(text, '[')) != NULL && up->done_count < count)
 	{
-		char	   *end;
+		char *end;
 
 		up->done[up->done_count].from = strtoll(text + 1, &end, 10);
 		up->done[up->done_count++].to = strtoll(end + 1, &end, 10);
@@ -146,11 +156,11 @@ static bool
 transfer(Upload *up)
 {
 	DifsClient *client = up->client;
-	bool		good = direct_prepare(client, up->segment_size, up->level > 0);
-	bool		ended = false;
-	int64_t		number = 0;
-	int			fresh = 0;			/* tasks that have not been used yet */
-	Task	   *task = NULL;
+	bool good = direct_prepare(client, up->segment_size, up->level > 0);
+	bool ended = false;
+	int64_t number = 0;
+	int fresh = 0; /* tasks that have not been used yet */
+	Task *task = NULL;
 
 	for (int i = 0; good && i < client->task_count; i++)
 		client->tasks[i].raw_length = 0;
@@ -170,7 +180,7 @@ transfer(Upload *up)
 		if (is_done(up, task->number))
 		{
 			up->confirmed += task->raw_length;
-			continue;				/* with the same task */
+			continue; /* with the same task */
 		}
 		up->tries[task - client->tasks] = 0;
 		good = upload_place(up, task, false);
@@ -180,7 +190,7 @@ transfer(Upload *up)
 	}
 	while (good)
 	{
-		Task	   *back = engine_wait(client->engine, 200);
+		Task *back = engine_wait(client->engine, 200);
 
 		if (back == NULL && up->confirmed == up->total)
 			break;
@@ -194,12 +204,12 @@ transfer(Upload *up)
 static bool
 next_segment(Upload *up, Task *task, bool *ended)
 {
-	size_t		length = 0;
+	size_t length = 0;
 
 	while (!*ended && length < up->segment_size)
 	{
-		size_t		room = up->segment_size - length;
-		ssize_t		got;
+		size_t room = up->segment_size - length;
+		ssize_t got;
 
 		if (up->begun_length > 0)
 		{
@@ -236,17 +246,17 @@ static bool
 commit(Upload *up, int64_t *version)
 {
 	DifsPutOptions rest = *up->options;
-	PGresult   *result;
+	PGresult *result;
 
 	if (!upload_hand_in(up))
 		return false;
-	result = client_query(up->client, true, "SELECT difs_upload_commit($1::bigint, NULL, $2::bigint)", 2, (Parameter[]) {NUMBER(up->id), NUMBER(up->total)});
+	result = client_query(up->client, true, "SELECT difs_upload_commit($1::bigint, NULL, $2::bigint)", 2, (Parameter[]){NUMBER(up->id), NUMBER(up->total)});
 	if (result == NULL)
 		return false;
 	if (version != NULL)
 		*version = binary_int8(result, 0, 0);
 	PQclear(result);
-	rest.media_type = NULL;		/* it has that from the beginning */
+	rest.media_type = NULL; /* it has that from the beginning */
 	return put_attributes(up->client, up->path, &rest);
 }
 
@@ -254,13 +264,13 @@ commit(Upload *up, int64_t *version)
 static ssize_t
 replay(void *context, void *buffer, size_t length)
 {
-	Replay	   *again = context;
-	Upload	   *up = again->upload;
+	Replay *again = context;
+	Upload *up = again->upload;
 
 	for (int i = 0; i < up->client->task_count; i++)
 	{
 		const Task *task = &up->client->tasks[i];
-		size_t		taken;
+		size_t taken;
 
 		if (task->number != again->number || task->raw_length == 0 || again->number * (int64_t) up->segment_size >= up->total)
 			continue;
@@ -276,7 +286,7 @@ replay(void *context, void *buffer, size_t length)
 	}
 	if (up->begun_length > 0)
 	{
-		size_t		taken = up->begun_length < length ? up->begun_length : length;
+		size_t taken = up->begun_length < length ? up->begun_length : length;
 
 		memcpy(buffer, up->begun, taken);
 		up->begun += taken;

@@ -9,13 +9,13 @@
 #include "client.h"
 #include "engine.h"
 
-#define MAX_AVOIDED		8
+#define MAX_AVOIDED 8
 
 /* Numbers [from, to) that are stored already. */
 typedef struct Range
 {
-	int64_t		from;
-	int64_t		to;
+	int64_t from;
+	int64_t to;
 } Range;
 
 typedef struct Upload
@@ -23,33 +23,33 @@ typedef struct Upload
 	DifsClient *client;
 	const char *path;
 	const DifsPutOptions *options;
-	int64_t		id;
-	uint32_t	segment_size;
-	int			level;
+	int64_t id;
+	uint32_t segment_size;
+	int level;
 
-	DifsReader	reader;
-	void	   *reader_context;
-	const char *begun;				/* read before */
-	size_t		begun_length;
-	int64_t		size;				/* -1: not known */
-	int64_t		total;				/* read */
-	int64_t		confirmed;			/* bytes of segments that are stored */
-	int64_t		sent;				/* segments that are, by this call */
-	bool		fall_back;			/* no chunk server can be reached from here */
+	DifsReader reader;
+	void *reader_context;
+	const char *begun; /* read before */
+	size_t begun_length;
+	int64_t size;	   /* -1: not known */
+	int64_t total;	   /* read */
+	int64_t confirmed; /* bytes of segments that are stored */
+	int64_t sent;	   /* segments that are, by this call */
+	bool fall_back;	   /* no chunk server can be reached from here */
 
-	PGresult   *places;				/* of numbers from first_place on; NULL: none */
-	int64_t		first_place;
-	int64_t		avoid[MAX_AVOIDED];	/* block groups that have failed */
-	int			avoided;
+	PGresult *places; /* of numbers from first_place on; NULL: none */
+	int64_t first_place;
+	int64_t avoid[MAX_AVOIDED]; /* block groups that have failed */
+	int avoided;
 
-	char	   *receipts;			/* a bytea[] in the making */
-	size_t		receipts_length;
-	size_t		receipts_room;
-	int			receipt_segments;
+	char *receipts; /* a bytea[] in the making */
+	size_t receipts_length;
+	size_t receipts_room;
+	int receipt_segments;
 
-	Range	   *done;
-	int			done_count;
-	int			tries[64];			/* of the segment in a task */
+	Range *done;
+	int done_count;
+	int tries[64]; /* of the segment in a task */
 } Upload;
 
 /* Says where a task goes. anew: it had a place that failed. */

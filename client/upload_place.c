@@ -10,11 +10,11 @@
 
 #include "upload.h"
 
-#define PLACES			32			/* asked for at once */
-#define RECEIPTS		64			/* segments whose receipts are handed in at once */
-#define MAX_TRIES		12			/* of one segment */
-#define FALL_BACK_TRIES	2			/* places that cannot be reached, before anything has been stored, mean that none can be */
-#define RECEIPT_TEXT	(2 * DIFS_RECEIPT_MAX_SIZE + 8)
+#define PLACES 32		  /* asked for at once */
+#define RECEIPTS 64		  /* segments whose receipts are handed in at once */
+#define MAX_TRIES 12	  /* of one segment */
+#define FALL_BACK_TRIES 2 /* places that cannot be reached, before anything has been stored, mean that none can be */
+#define RECEIPT_TEXT (2 * DIFS_RECEIPT_MAX_SIZE + 8)
 
 static bool ask_places(Upload *up, int64_t first, int count);
 static bool add_receipts(Upload *up, const Task *task);
@@ -22,12 +22,12 @@ static bool add_receipts(Upload *up, const Task *task);
 bool
 upload_place(Upload *up, Task *task, bool anew)
 {
-	int64_t		row = task->number - up->first_place;
+	int64_t row = task->number - up->first_place;
 
 	if (anew || up->places == NULL || row < 0 || row >= PQntuples(up->places))
 	{
-		int64_t		left = up->size >= 0 && !anew ? (up->size - task->number * (int64_t) up->segment_size + up->segment_size - 1) / up->segment_size : PLACES;
-		int			count = anew ? 1 : (left < 1 ? 1 : (left > PLACES ? PLACES : (int) left));
+		int64_t left = up->size >= 0 && !anew ? (up->size - task->number * (int64_t) up->segment_size + up->segment_size - 1) / up->segment_size : PLACES;
+		int count = anew ? 1 : (left < 1 ? 1 : (left > PLACES ? PLACES : (int) left));
 
 		/* of a stream nobody knows how long it will be: the first places are few */
 		if (up->size < 0 && task->number < PLACES)
@@ -51,7 +51,7 @@ upload_place(Upload *up, Task *task, bool anew)
 static bool
 ask_places(Upload *up, int64_t first, int count)
 {
-	char		avoid[MAX_AVOIDED * 22 + 3] = "{";
+	char avoid[MAX_AVOIDED * 22 + 3] = "{";
 
 	for (int i = 0; i < up->avoided && i < MAX_AVOIDED; i++)
 		sprintf(avoid + strlen(avoid), "%s%lld", i > 0 ? "," : "", (long long) up->avoid[i]);
@@ -60,8 +60,9 @@ ask_places(Upload *up, int64_t first, int count)
 	up->first_place = first;
 	up->places = client_query(up->client, true,
 							  "SELECT number, segment, block_group, pg_catalog.array_to_string(servers, E'\\n'), token"
-							  " FROM difs_upload_place($1::bigint, $2::bigint, $3::integer, $4::bigint[]) ORDER BY number", 4,
-							  (Parameter[]) {NUMBER(up->id), NUMBER(first), NUMBER(count), up->avoided > 0 ? TEXT(avoid) : TEXT(NULL)});
+							  " FROM difs_upload_place($1::bigint, $2::bigint, $3::integer, $4::bigint[]) ORDER BY number",
+							  4,
+							  (Parameter[]){NUMBER(up->id), NUMBER(first), NUMBER(count), up->avoided > 0 ? TEXT(avoid) : TEXT(NULL)});
 	return up->places != NULL;
 }
 
@@ -69,7 +70,7 @@ Task *
 upload_take_back(Upload *up, Task *task, bool *good)
 {
 	DifsClient *client = up->client;
-	int		   *tries;
+	int *tries;
 
 	*good = client_tell(client, up->options->progress, up->options->context, up->confirmed, up->size, false);
 	if (*good && atomic_exchange(&client->cancel_asked, false))
@@ -99,7 +100,7 @@ upload_take_back(Upload *up, Task *task, bool *good)
 	{
 		/* a server that is just starting again gets a moment */
 		if (*tries > 3)
-			nanosleep(&(struct timespec) {.tv_nsec = 200000000}, NULL);
+			nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
 		up->avoid[up->avoided++ % MAX_AVOIDED] = (int64_t) task->group;
 		if (up->avoided == 2 * MAX_AVOIDED)
 			up->avoided = MAX_AVOIDED;
@@ -118,12 +119,12 @@ add_receipts(Upload *up, const Task *task)
 
 	for (int member = 0; member < task->server_count; member++)
 	{
-		char	   *to;
+		char *to;
 
 		if (up->receipts_room - up->receipts_length < RECEIPT_TEXT + 2)
 		{
-			size_t		room = up->receipts_room > 0 ? 2 * up->receipts_room : 65536;
-			char	   *more = realloc(up->receipts, room);
+			size_t room = up->receipts_room > 0 ? 2 * up->receipts_room : 65536;
+			char *more = realloc(up->receipts, room);
 
 			if (more == NULL)
 				return client_fail(up->client, DIFS_STATUS_MEMORY, "out of memory");
@@ -147,12 +148,12 @@ add_receipts(Upload *up, const Task *task)
 bool
 upload_hand_in(Upload *up)
 {
-	bool		done;
+	bool done;
 
 	if (up->receipt_segments == 0)
 		return true;
 	strcpy(up->receipts + up->receipts_length, "}");
-	done = client_command(up->client, "SELECT difs_upload_receipts($1::bigint, $2::bytea[])", 2, (Parameter[]) {NUMBER(up->id), TEXT(up->receipts)});
+	done = client_command(up->client, "SELECT difs_upload_receipts($1::bigint, $2::bytea[])", 2, (Parameter[]){NUMBER(up->id), TEXT(up->receipts)});
 	up->receipts_length = 0;
 	up->receipt_segments = 0;
 	return done;

@@ -12,7 +12,7 @@
 
 #include "bytes.h"
 
-#define LABEL_SIZE 12			/* the longest */
+#define LABEL_SIZE 12 /* the longest */
 
 
 static bool keyed(const uint8_t key[DIFS_KEY_SIZE], const char *label, size_t label_length, const uint8_t *hello, size_t hello_length,
@@ -22,7 +22,7 @@ bool
 difs_key_id(const uint8_t key[DIFS_KEY_SIZE], uint8_t id[DIFS_KEY_ID_SIZE])
 {
 	static const char label[] = "difs key id";
-	uint8_t		digest[DIFS_PROOF_SIZE];
+	uint8_t digest[DIFS_PROOF_SIZE];
 
 	if (!difs_hmac(key, label, sizeof(label) - 1, digest))
 		return false;
@@ -33,11 +33,11 @@ difs_key_id(const uint8_t key[DIFS_KEY_SIZE], uint8_t id[DIFS_KEY_ID_SIZE])
 bool
 difs_random(void *buffer, size_t length, DifsError *error)
 {
-	uint8_t    *at = buffer;
+	uint8_t *at = buffer;
 
 	while (length > 0)
 	{
-		ssize_t		got = getrandom(at, length, 0);
+		ssize_t got = getrandom(at, length, 0);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -84,9 +84,9 @@ static bool
 keyed(const uint8_t key[DIFS_KEY_SIZE], const char *label, size_t label_length, const uint8_t *hello, size_t hello_length,
 	  const DifsChallenge *challenge, const uint8_t *binding, uint8_t out[DIFS_PROOF_SIZE])
 {
-	uint8_t		text[LABEL_SIZE + DIFS_WIRE_MAX_GREETING + 2 + DIFS_NONCE_SIZE + DIFS_BINDING_SIZE + DIFS_NAME_SIZE];
-	size_t		name_length = strnlen(challenge->name, DIFS_NAME_SIZE - 1);
-	uint8_t    *at = text;
+	uint8_t text[LABEL_SIZE + DIFS_WIRE_MAX_GREETING + 2 + DIFS_NONCE_SIZE + DIFS_BINDING_SIZE + DIFS_NAME_SIZE];
+	size_t name_length = strnlen(challenge->name, DIFS_NAME_SIZE - 1);
+	uint8_t *at = text;
 
 	if (hello_length > DIFS_WIRE_MAX_GREETING || label_length > LABEL_SIZE)
 		return false;

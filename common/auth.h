@@ -36,14 +36,14 @@
 #include "tls.h"
 #include "wire.h"
 
-#define DIFS_KEY_SIZE	32
-#define DIFS_MAX_KEYRING	8
+#define DIFS_KEY_SIZE 32
+#define DIFS_MAX_KEYRING 8
 
 typedef struct DifsKeyring
 {
-	int			count;
-	uint8_t		key[DIFS_MAX_KEYRING][DIFS_KEY_SIZE];
-	uint8_t		id[DIFS_MAX_KEYRING][DIFS_KEY_ID_SIZE];	/* first bytes of HMAC(key, "difs key id") */
+	int count;
+	uint8_t key[DIFS_MAX_KEYRING][DIFS_KEY_SIZE];
+	uint8_t id[DIFS_MAX_KEYRING][DIFS_KEY_ID_SIZE]; /* first bytes of HMAC(key, "difs key id") */
 } DifsKeyring;
 
 /* Reads a key file. */
@@ -53,7 +53,7 @@ extern bool difs_keyring_load(const char *path, DifsKeyring *keyring, DifsError 
 extern bool difs_keyring_create(const char *path, DifsError *error);
 
 /* The index of the key with that id, or -1. */
-extern int	difs_keyring_find(const DifsKeyring *keyring, const uint8_t id[DIFS_KEY_ID_SIZE]);
+extern int difs_keyring_find(const DifsKeyring *keyring, const uint8_t id[DIFS_KEY_ID_SIZE]);
 
 /* The id of a key. */
 extern bool difs_key_id(const uint8_t key[DIFS_KEY_SIZE], uint8_t id[DIFS_KEY_ID_SIZE]);

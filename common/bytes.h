@@ -35,7 +35,7 @@ difs_put64(uint8_t *at, uint64_t value)
 static inline uint16_t
 difs_get16(const uint8_t *at)
 {
-	uint16_t	value;
+	uint16_t value;
 
 	memcpy(&value, at, sizeof(value));
 	return le16toh(value);
@@ -44,7 +44,7 @@ difs_get16(const uint8_t *at)
 static inline uint32_t
 difs_get32(const uint8_t *at)
 {
-	uint32_t	value;
+	uint32_t value;
 
 	memcpy(&value, at, sizeof(value));
 	return le32toh(value);
@@ -53,7 +53,7 @@ difs_get32(const uint8_t *at)
 static inline uint64_t
 difs_get64(const uint8_t *at)
 {
-	uint64_t	value;
+	uint64_t value;
 
 	memcpy(&value, at, sizeof(value));
 	return le64toh(value);

@@ -23,13 +23,13 @@
 
 static bool resolve(DifsConn *conn);
 static bool dial(DifsConn *conn);
-static int	open_socket(const struct addrinfo *address);
+static int open_socket(const struct addrinfo *address);
 static bool finish_connecting(DifsConn *conn);
 
 DifsConn *
 difs_conn_create(const DifsPeer *peer)
 {
-	DifsConn   *conn = calloc(1, sizeof(*conn));
+	DifsConn *conn = calloc(1, sizeof(*conn));
 
 	if (conn == NULL)
 		return NULL;
@@ -48,7 +48,7 @@ difs_conn_create(const DifsPeer *peer)
 	difs_conn_make_label(conn);
 	if (peer->tls != NULL)
 	{
-		DifsError	error;
+		DifsError error;
 
 		conn->peer.tls = NULL;
 		conn->tls = difs_tls_create(peer->tls, conn->peer.host, &error);
@@ -71,7 +71,7 @@ difs_conn_destroy(DifsConn *conn)
 		freeaddrinfo(conn->addresses);
 	while (conn->first != NULL)
 	{
-		Outgoing   *request = conn->first;
+		Outgoing *request = conn->first;
 
 		conn->first = request->next;
 		free(request);
@@ -135,7 +135,7 @@ difs_conn_advance(DifsConn *conn, DifsFrame *frame)
 {
 	for (;;)
 	{
-		DifsEvent	event;
+		DifsEvent event;
 
 		if (conn->state == DIFS_CONN_CONNECTING && !finish_connecting(conn))
 			return conn->state == DIFS_CONN_BROKEN ? DIFS_EVENT_BROKEN : DIFS_EVENT_NONE;
@@ -146,7 +146,7 @@ difs_conn_advance(DifsConn *conn, DifsFrame *frame)
 
 		event = difs_conn_receive(conn);
 		if (event == DIFS_EVENT_NONE)
-			conn->socket_full = false;	/* the owner waits now, and the next call tries again */
+			conn->socket_full = false; /* the owner waits now, and the next call tries again */
 		if (event == DIFS_EVENT_FRAME && conn->state == DIFS_CONN_GREETING)
 		{
 			event = difs_conn_greet(conn);
@@ -169,9 +169,9 @@ difs_conn_reply_error(const DifsConn *conn, const DifsFrame *frame, DifsError *e
 bool
 difs_conn_break(DifsConn *conn, DifsErrorCode code, const char *format, ...)
 {
-	int			saved_errno = errno;
-	char		text[DIFS_ERROR_TEXT_SIZE];
-	va_list		args;
+	int saved_errno = errno;
+	char text[DIFS_ERROR_TEXT_SIZE];
+	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
@@ -188,7 +188,7 @@ difs_conn_break(DifsConn *conn, DifsErrorCode code, const char *format, ...)
 bool
 difs_conn_break_with(DifsConn *conn, const DifsError *error)
 {
-	errno = 0;					/* the text has it already */
+	errno = 0; /* the text has it already */
 	difs_conn_break(conn, error->code, "%s", error->text);
 	conn->error.system_errno = error->system_errno;
 	return false;
@@ -199,7 +199,7 @@ void
 difs_conn_make_label(DifsConn *conn)
 {
 	const DifsPeer *peer = &conn->peer;
-	bool		v6 = strchr(peer->host, ':') != NULL;
+	bool v6 = strchr(peer->host, ':') != NULL;
 
 	snprintf(conn->label, sizeof(conn->label), "%.60s%s%s%.60s%s:%u%s",
 			 peer->name, peer->name[0] != '\0' ? " (" : "",
@@ -211,8 +211,8 @@ static bool
 resolve(DifsConn *conn)
 {
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-	char		port[8];
-	int			rc;
+	char port[8];
+	int rc;
 
 	snprintf(port, sizeof(port), "%u", conn->peer.port);
 	hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
@@ -239,8 +239,8 @@ resolve(DifsConn *conn)
 static bool
 dial(DifsConn *conn)
 {
-	int			old_fd = conn->fd;
-	int			reason = errno;
+	int old_fd = conn->fd;
+	int reason = errno;
 
 	conn->fd = -1;
 	while (conn->fd < 0 && conn->next_address != NULL)
@@ -261,8 +261,8 @@ dial(DifsConn *conn)
 static int
 open_socket(const struct addrinfo *address)
 {
-	int			on = 1;
-	int			fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int on = 1;
+	int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -1;
@@ -281,8 +281,8 @@ static bool
 finish_connecting(DifsConn *conn)
 {
 	struct pollfd ready = {.fd = conn->fd, .events = POLLOUT};
-	int			reason = 0;
-	socklen_t	size = sizeof(reason);
+	int reason = 0;
+	socklen_t size = sizeof(reason);
 
 	if (poll(&ready, 1, 0) <= 0)
 		return false;

@@ -45,44 +45,44 @@ typedef enum DifsConnState
 
 typedef enum DifsEvent
 {
-	DIFS_EVENT_NONE,			/* nothing more without waiting */
-	DIFS_EVENT_READY,			/* the handshake is done; reported once */
+	DIFS_EVENT_NONE,  /* nothing more without waiting */
+	DIFS_EVENT_READY, /* the handshake is done; reported once */
 	DIFS_EVENT_HEAD,
 	DIFS_EVENT_FRAME,
-	DIFS_EVENT_BROKEN			/* see difs_conn_error(); reported at every call from then on */
+	DIFS_EVENT_BROKEN /* see difs_conn_error(); reported at every call from then on */
 } DifsEvent;
 
 /* Whom to talk to and as whom. Copied by difs_conn_create(). */
 typedef struct DifsPeer
 {
-	char		name[DIFS_NAME_SIZE];	/* storage name, proved by the handshake; empty: whoever answers */
-	char		host[256];		/* name or numeric address */
-	uint16_t	port;
-	uint8_t		cluster[DIFS_UUID_SIZE];
-	uint64_t	epoch;
-	uint8_t		claim[DIFS_CLAIM_SIZE]; /* all zeros: only to read */
-	uint8_t		key[DIFS_KEY_SIZE];
-	const uint8_t *token;		/* NULL: as one who holds the key. Else DIFS_TOKEN_SIZE bytes (token.h): as their holder, and cluster, epoch,
+	char name[DIFS_NAME_SIZE]; /* storage name, proved by the handshake; empty: whoever answers */
+	char host[256];			   /* name or numeric address */
+	uint16_t port;
+	uint8_t cluster[DIFS_UUID_SIZE];
+	uint64_t epoch;
+	uint8_t claim[DIFS_CLAIM_SIZE]; /* all zeros: only to read */
+	uint8_t key[DIFS_KEY_SIZE];
+	const uint8_t *token; /* NULL: as one who holds the key. Else DIFS_TOKEN_SIZE bytes (token.h): as their holder, and cluster, epoch,
 								 * claim and key do not count; needed only while difs_conn_create() runs */
-	DifsTlsContext *tls;		/* NULL: no TLS; needed only while difs_conn_create() runs */
+	DifsTlsContext *tls;  /* NULL: no TLS; needed only while difs_conn_create() runs */
 } DifsPeer;
 
 /* Starts to connect. Waits only for the resolver, and only if host is not numeric. Never NULL but when memory is short;
  * a connection that cannot even begin is BROKEN. Frames may be queued at once; they leave when the handshake is done.
  * TCP_NODELAY and keep-alive are set, the descriptor is close-on-exec. */
 extern DifsConn *difs_conn_create(const DifsPeer *peer);
-extern void difs_conn_destroy(DifsConn *conn);	/* closes; NULL is fine */
+extern void difs_conn_destroy(DifsConn *conn); /* closes; NULL is fine */
 
 /* -1 if broken. While CONNECTING, the number changes when the next of the host's addresses is tried. The wait must be
  * level-triggered. */
-extern int	difs_conn_fd(const DifsConn *conn);
+extern int difs_conn_fd(const DifsConn *conn);
 extern DifsConnState difs_conn_state(const DifsConn *conn);
-extern bool difs_conn_wants_write(const DifsConn *conn);	/* wait for the socket to be writable too */
-extern const DifsError *difs_conn_error(const DifsConn *conn);	/* why it is broken: "/storage01 (host:port): …" */
-extern const char *difs_conn_label(const DifsConn *conn);	/* "/storage01 (host:port)" for messages */
-extern const char *difs_conn_name(const DifsConn *conn);	/* storage name: the peer's; once READY, what the server proved */
-extern const DifsServerStatus *difs_conn_status(const DifsConn *conn);	/* what WELCOME said, once READY */
-extern const uint8_t *difs_conn_session(const DifsConn *conn);	/* by token, once READY: what difs_token_use_pack() wants; else NULL */
+extern bool difs_conn_wants_write(const DifsConn *conn);			   /* wait for the socket to be writable too */
+extern const DifsError *difs_conn_error(const DifsConn *conn);		   /* why it is broken: "/storage01 (host:port): …" */
+extern const char *difs_conn_label(const DifsConn *conn);			   /* "/storage01 (host:port)" for messages */
+extern const char *difs_conn_name(const DifsConn *conn);			   /* storage name: the peer's; once READY, what the server proved */
+extern const DifsServerStatus *difs_conn_status(const DifsConn *conn); /* what WELCOME said, once READY */
+extern const uint8_t *difs_conn_session(const DifsConn *conn);		   /* by token, once READY: what difs_token_use_pack() wants; else NULL */
 
 /* Queues a request. Returns a number, greater than any before on this connection, for difs_conn_sent(). frame's lengths
  * must be right. Nothing is written before difs_conn_advance() or difs_conn_flush(). */

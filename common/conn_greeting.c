@@ -18,8 +18,8 @@ static void put_greeting(DifsConn *conn, DifsMessage message, size_t control_len
 bool
 difs_conn_hello(DifsConn *conn)
 {
-	DifsHello	hello = {.version = DIFS_WIRE_VERSION, .epoch = conn->peer.epoch};
-	DifsError	error;
+	DifsHello hello = {.version = DIFS_WIRE_VERSION, .epoch = conn->peer.epoch};
+	DifsError error;
 
 	if (conn->by_token)
 		return hello_by_token(conn);
@@ -38,7 +38,7 @@ static bool
 hello_by_token(DifsConn *conn)
 {
 	DifsHelloToken hello = {.version = DIFS_WIRE_VERSION};
-	DifsError	error;
+	DifsError error;
 
 	if (!difs_random(hello.nonce, sizeof(hello.nonce), &error))
 		return difs_conn_break_with(conn, &error);
@@ -51,9 +51,9 @@ hello_by_token(DifsConn *conn)
 DifsEvent
 difs_conn_greet(DifsConn *conn)
 {
-	uint8_t		hello = conn->by_token ? DIFS_MESSAGE_HELLO_TOKEN : DIFS_MESSAGE_HELLO;
-	uint8_t		expected = (conn->challenged ? DIFS_MESSAGE_PROOF : hello) | DIFS_WIRE_REPLY;
-	DifsFrame  *frame = &conn->frame;
+	uint8_t hello = conn->by_token ? DIFS_MESSAGE_HELLO_TOKEN : DIFS_MESSAGE_HELLO;
+	uint8_t expected = (conn->challenged ? DIFS_MESSAGE_PROOF : hello) | DIFS_WIRE_REPLY;
+	DifsFrame *frame = &conn->frame;
 
 	errno = 0;
 	if (frame->message != expected || frame->request != 0 || conn->greeting_sent < conn->greeting_length)
@@ -76,12 +76,12 @@ difs_conn_greet(DifsConn *conn)
 static bool
 take_challenge(DifsConn *conn)
 {
-	uint8_t    *control = conn->greeting + DIFS_WIRE_HEADER_SIZE;
-	size_t		hello_length = conn->greeting_length - DIFS_WIRE_HEADER_SIZE;
+	uint8_t *control = conn->greeting + DIFS_WIRE_HEADER_SIZE;
+	size_t hello_length = conn->greeting_length - DIFS_WIRE_HEADER_SIZE;
 	DifsChallenge challenge;
-	DifsError	error;
-	uint8_t		server_proof[DIFS_PROOF_SIZE];
-	uint8_t		client_proof[DIFS_PROOF_SIZE];
+	DifsError error;
+	uint8_t server_proof[DIFS_PROOF_SIZE];
+	uint8_t client_proof[DIFS_PROOF_SIZE];
 
 	if (!difs_challenge_unpack(difs_conn_control(conn), conn->frame.control_length, &challenge, &error))
 		return difs_conn_break_with(conn, &error);
@@ -94,8 +94,7 @@ take_challenge(DifsConn *conn)
 						 server_proof) ||
 		!difs_auth_proof(conn->peer.key, DIFS_SIDE_CLIENT, control, hello_length, &challenge, conn->binding,
 						 client_proof) ||
-		(conn->by_token && !difs_auth_session(conn->peer.key, control, hello_length, &challenge, conn->binding,
-											  conn->session)))
+		(conn->by_token && !difs_auth_session(conn->peer.key, control, hello_length, &challenge, conn->binding, conn->session)))
 		return difs_conn_break(conn, DIFS_ERROR_MEMORY, "could not compute a proof");
 	if (!difs_auth_equal(server_proof, challenge.proof))
 		return difs_conn_break(conn, DIFS_ERROR_REFUSED, "server could not prove that it holds the cluster key%s",
@@ -115,7 +114,7 @@ take_challenge(DifsConn *conn)
 static bool
 take_welcome(DifsConn *conn)
 {
-	DifsError	error;
+	DifsError error;
 
 	if (!difs_status_unpack(difs_conn_control(conn), conn->frame.control_length, &conn->status, &error))
 		return difs_conn_break_with(conn, &error);
@@ -127,7 +126,7 @@ take_welcome(DifsConn *conn)
 static void
 put_greeting(DifsConn *conn, DifsMessage message, size_t control_length)
 {
-	DifsFrame	frame = {.control_length = (uint32_t) control_length, .message = (uint8_t) message};
+	DifsFrame frame = {.control_length = (uint32_t) control_length, .message = (uint8_t) message};
 
 	difs_wire_pack(&frame, conn->greeting + DIFS_WIRE_HEADER_SIZE, conn->greeting);
 	conn->greeting_length = DIFS_WIRE_HEADER_SIZE + control_length;

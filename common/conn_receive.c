@@ -43,7 +43,7 @@ difs_conn_receive(DifsConn *conn)
 	{
 		if (conn->phase == RECEIVE_HEAD)
 		{
-			DifsEvent	event = parse_head(conn);
+			DifsEvent event = parse_head(conn);
 
 			if (event != DIFS_EVENT_NONE)
 				return event;
@@ -65,10 +65,10 @@ difs_conn_receive(DifsConn *conn)
 static DifsEvent
 parse_head(DifsConn *conn)
 {
-	bool		greeting = conn->state == DIFS_CONN_GREETING;
+	bool greeting = conn->state == DIFS_CONN_GREETING;
 	const uint8_t *header = conn->buffer + conn->frame_at;
-	size_t		available = conn->end - conn->frame_at;
-	DifsError	error;
+	size_t available = conn->end - conn->frame_at;
+	DifsError error;
 
 	if (available < DIFS_WIRE_HEADER_SIZE)
 		return DIFS_EVENT_NONE;
@@ -103,8 +103,8 @@ parse_head(DifsConn *conn)
 static void
 take_buffered(DifsConn *conn)
 {
-	size_t		available = conn->end - conn->unread;
-	size_t		length = available < conn->payload_left ? available : conn->payload_left;
+	size_t available = conn->end - conn->unread;
+	size_t length = available < conn->payload_left ? available : conn->payload_left;
 
 	if (conn->payload_into != NULL && length > 0)
 	{
@@ -122,9 +122,9 @@ fill(DifsConn *conn)
 {
 	struct iovec iov[2];
 	struct msghdr message = {.msg_iov = iov};
-	size_t		direct = 0;
-	size_t		room;
-	ssize_t		got;
+	size_t direct = 0;
+	size_t room;
+	ssize_t got;
 
 	if (conn->socket_empty)
 	{
@@ -136,9 +136,9 @@ fill(DifsConn *conn)
 	if (conn->phase == RECEIVE_PAYLOAD && conn->payload_into != NULL)
 	{
 		direct = conn->payload_left;
-		iov[message.msg_iovlen++] = (struct iovec) {conn->payload_into, direct};
+		iov[message.msg_iovlen++] = (struct iovec){conn->payload_into, direct};
 	}
-	iov[message.msg_iovlen++] = (struct iovec) {conn->buffer + conn->end, room};
+	iov[message.msg_iovlen++] = (struct iovec){conn->buffer + conn->end, room};
 	if (conn->tls != NULL)
 		got = difs_conn_tls_receive(conn, iov, (int) message.msg_iovlen);
 	else
@@ -151,7 +151,7 @@ fill(DifsConn *conn)
 		return false;
 	if (got < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? false :
-			difs_conn_break(conn, DIFS_ERROR_NETWORK, "could not receive");
+														 difs_conn_break(conn, DIFS_ERROR_NETWORK, "could not receive");
 	if (got == 0)
 	{
 		errno = 0;
@@ -176,8 +176,8 @@ fill(DifsConn *conn)
 static void
 make_room(DifsConn *conn)
 {
-	bool		payload = conn->phase == RECEIVE_PAYLOAD;
-	size_t		keep = payload ? conn->head_length : conn->end - conn->frame_at;
+	bool payload = conn->phase == RECEIVE_PAYLOAD;
+	size_t keep = payload ? conn->head_length : conn->end - conn->frame_at;
 
 	if (!payload && keep > 0 && CONN_BUFFER_SIZE - conn->frame_at >= DIFS_WIRE_HEADER_SIZE + DIFS_WIRE_MAX_CONTROL)
 		return;

@@ -14,7 +14,7 @@
 
 static bool enqueue(DifsConn *conn, const DifsFrame *frame, const void *control, const void *payload);
 static ssize_t send_plain(DifsConn *conn, struct iovec *iov, int count);
-static int	gather(const DifsConn *conn, struct iovec *iov, size_t *total);
+static int gather(const DifsConn *conn, struct iovec *iov, size_t *total);
 static void took(DifsConn *conn, size_t length);
 static bool add_rest(struct iovec *iov, const uint8_t *bytes, size_t length, size_t *skip);
 
@@ -36,7 +36,7 @@ difs_conn_sent(const DifsConn *conn)
 bool
 difs_conn_unsend(DifsConn *conn, uint64_t number)
 {
-	Outgoing   *before = NULL;
+	Outgoing *before = NULL;
 
 	for (Outgoing *request = conn->first; request != NULL; before = request, request = request->next)
 	{
@@ -84,9 +84,9 @@ difs_conn_flush(DifsConn *conn)
 	while (difs_conn_wants_write(conn))
 	{
 		struct iovec iov[CONN_MAX_IOVECS];
-		size_t		total;
-		int			count = gather(conn, iov, &total);
-		ssize_t		sent = conn->tls != NULL ? difs_conn_tls_send(conn, iov, count) : send_plain(conn, iov, count);
+		size_t total;
+		int count = gather(conn, iov, &total);
+		ssize_t sent = conn->tls != NULL ? difs_conn_tls_send(conn, iov, count) : send_plain(conn, iov, count);
 
 		if (sent == CONN_IS_BROKEN)
 			return false;
@@ -108,8 +108,8 @@ difs_conn_flush(DifsConn *conn)
 static bool
 enqueue(DifsConn *conn, const DifsFrame *frame, const void *control, const void *payload)
 {
-	size_t		head_length = DIFS_WIRE_HEADER_SIZE + (size_t) frame->control_length;
-	Outgoing   *request;
+	size_t head_length = DIFS_WIRE_HEADER_SIZE + (size_t) frame->control_length;
+	Outgoing *request;
 
 	if (conn->queued >= DIFS_CONN_MAX_QUEUE)
 		return false;
@@ -139,7 +139,7 @@ static ssize_t
 send_plain(DifsConn *conn, struct iovec *iov, int count)
 {
 	struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t) count};
-	ssize_t		sent = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
+	ssize_t sent = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
 
 	if (sent > 0)
 		conn->moved += (size_t) sent;
@@ -150,8 +150,8 @@ send_plain(DifsConn *conn, struct iovec *iov, int count)
 static int
 gather(const DifsConn *conn, struct iovec *iov, size_t *total)
 {
-	int			count = 0;
-	size_t		skip = conn->greeting_sent;
+	int count = 0;
+	size_t skip = conn->greeting_sent;
 
 	*total = 0;
 	if (conn->state == DIFS_CONN_GREETING)
@@ -196,8 +196,8 @@ took(DifsConn *conn, size_t length)
 	}
 	while (length > 0)
 	{
-		Outgoing   *request = conn->first;
-		size_t		left = request->head_length + request->payload_length - request->sent;
+		Outgoing *request = conn->first;
+		size_t left = request->head_length + request->payload_length - request->sent;
 
 		if (length < left)
 		{

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#define MAX_AHEAD	(64 * 1024)
+#define MAX_AHEAD (64 * 1024)
 
 static bool send_sealed(DifsConn *conn);
 static void pick_up(DifsConn *conn);
@@ -23,14 +23,14 @@ static bool break_handshake(DifsConn *conn, const char *what);
 bool
 difs_conn_secure(DifsConn *conn)
 {
-	DifsError	error;
+	DifsError error;
 
 	for (;;)
 	{
 		DifsTlsResult result = difs_tls_handshake(conn->tls, &error);
-		bool		sent = send_sealed(conn);	/* of a handshake that failed, the alert */
-		bool		dry;
-		ssize_t		got;
+		bool sent = send_sealed(conn); /* of a handshake that failed, the alert */
+		bool dry;
+		ssize_t got;
 
 		if (result == DIFS_TLS_FAILED)
 			return difs_conn_break_with(conn, &error);
@@ -59,8 +59,8 @@ difs_conn_secure(DifsConn *conn)
 ssize_t
 difs_conn_tls_send(DifsConn *conn, const struct iovec *iov, int count)
 {
-	size_t		total = 0;
-	size_t		taken;
+	size_t total = 0;
+	size_t taken;
 
 	do
 	{
@@ -76,21 +76,21 @@ difs_conn_tls_send(DifsConn *conn, const struct iovec *iov, int count)
 ssize_t
 difs_conn_tls_receive(DifsConn *conn, const struct iovec *iov, int count)
 {
-	size_t		total = 0;
-	size_t		at = 0;
-	bool		dry = false;
+	size_t total = 0;
+	size_t at = 0;
+	bool dry = false;
 
 	for (int i = 0; i < count;)
 	{
-		DifsError	error;
-		size_t		length = 0;
-		ssize_t		got;
+		DifsError error;
+		size_t length = 0;
+		ssize_t got;
 		DifsTlsResult result = difs_tls_read(conn->tls, (uint8_t *) iov[i].iov_base + at, iov[i].iov_len - at, &length,
 											 &error);
 
 		if (result == DIFS_TLS_FAILED)
 		{
-			(void) send_sealed(conn);	/* the alert, if it goes */
+			(void) send_sealed(conn); /* the alert, if it goes */
 			difs_conn_break_with(conn, &error);
 			return CONN_IS_BROKEN;
 		}
@@ -125,7 +125,7 @@ send_sealed(DifsConn *conn)
 {
 	for (;;)
 	{
-		ssize_t		sent;
+		ssize_t sent;
 
 		pick_up(conn);
 		if (conn->sealed == NULL)
@@ -158,13 +158,13 @@ pick_up(DifsConn *conn)
 static bool
 seal(DifsConn *conn, const struct iovec *iov, int count, size_t skip, size_t *taken)
 {
-	DifsError	error;
+	DifsError error;
 
 	*taken = 0;
 	for (int i = 0; i < count && *taken < MAX_AHEAD; i++)
 	{
-		size_t		length = iov[i].iov_len;
-		size_t		from = skip < length ? skip : length;
+		size_t length = iov[i].iov_len;
+		size_t from = skip < length ? skip : length;
 
 		skip -= from;
 		length -= from;
@@ -181,9 +181,9 @@ seal(DifsConn *conn, const struct iovec *iov, int count, size_t skip, size_t *ta
 static ssize_t
 receive_raw(DifsConn *conn, bool *dry)
 {
-	size_t		room;
-	uint8_t    *into = difs_tls_room(conn->tls, &room);
-	ssize_t		got;
+	size_t room;
+	uint8_t *into = difs_tls_room(conn->tls, &room);
+	ssize_t got;
 
 	do
 		got = recv(conn->fd, into, room, 0);

@@ -14,11 +14,11 @@
 
 #include <isa-l/crc.h>
 
-#define POLYNOMIAL	0x82f63b78	/* P without its x^32, reflected */
-#define ONE			0x80000000	/* x^0 */
+#define POLYNOMIAL 0x82f63b78 /* P without its x^32, reflected */
+#define ONE 0x80000000		  /* x^0 */
 
 /* x^(2^n) mod P.  P is (x + 1) times an irreducible polynomial of degree 31, hence x^(2^31) = x: n counts modulo 31. */
-#define POWERS		31
+#define POWERS 31
 /* clang-format off */
 static const uint32_t power_of_x[POWERS] = {
 	0x40000000, 0x20000000, 0x08000000, 0x00800000, 0x00008000, 0x82f63b78,
@@ -40,7 +40,7 @@ difs_crc32c(uint32_t crc, const void *data, size_t length)
 	crc = ~crc;
 	while (length > 0)
 	{
-		int			part = length > INT_MAX ? INT_MAX : (int) length;
+		int part = length > INT_MAX ? INT_MAX : (int) length;
 
 		crc = crc32_iscsi(at, part, crc);
 		at += part;
@@ -52,7 +52,7 @@ difs_crc32c(uint32_t crc, const void *data, size_t length)
 uint32_t
 difs_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_length)
 {
-	uint32_t	shift = ONE;
+	uint32_t shift = ONE;
 
 	/* one factor for each bit of the length, so just one for a block; 3 because a byte is 2^3 bits */
 	for (int n = 3; second_length != 0; n++, second_length >>= 1)
@@ -67,7 +67,7 @@ difs_crc32c_combine(uint32_t first, uint32_t second, uint64_t second_length)
 static uint32_t
 multiply(uint32_t a, uint32_t b)
 {
-	uint32_t	product = 0;
+	uint32_t product = 0;
 
 	while (a != 0)
 	{

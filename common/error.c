@@ -7,7 +7,7 @@
  * control characters, whatever the parts were.
  */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE				/* the strerror_r() that returns its text */
+#define _GNU_SOURCE /* the strerror_r() that returns its text */
 #endif
 
 #include "error.h"
@@ -41,8 +41,8 @@ static size_t utf8_length(const unsigned char *at);
 bool
 difs_error_set(DifsError *error, DifsErrorCode code, const char *format, ...)
 {
-	int			saved_errno = errno;
-	va_list		args;
+	int saved_errno = errno;
+	va_list args;
 
 	if (error == NULL)
 		return false;
@@ -54,8 +54,8 @@ difs_error_set(DifsError *error, DifsErrorCode code, const char *format, ...)
 	va_end(args);
 	if (error->system_errno != 0)
 	{
-		char		buffer[128];
-		size_t		used = strlen(error->text);
+		char buffer[128];
+		size_t used = strlen(error->text);
 
 		snprintf(error->text + used, sizeof(error->text) - used, ": %s",
 				 strerror_r(error->system_errno, buffer, sizeof(buffer)));
@@ -81,7 +81,7 @@ clean_text(char *text)
 
 	while (*at != '\0')
 	{
-		size_t		length = utf8_length(at);
+		size_t length = utf8_length(at);
 
 		if (length == 0)
 			*at++ = '?';
@@ -95,7 +95,7 @@ clean_text(char *text)
 static size_t
 utf8_length(const unsigned char *at)
 {
-	size_t		length;
+	size_t length;
 
 	if (at[0] < 0x80)
 		return at[0] >= 0x20 && at[0] != 0x7f ? 1 : 0;

@@ -18,27 +18,27 @@
 typedef enum DifsErrorCode
 {
 	DIFS_OK = 0,
-	DIFS_ERROR_PROTOCOL = 1,	/* the peer sent bytes that make no sense; the connection is closed */
-	DIFS_ERROR_REFUSED = 2,		/* the peer does not hold the key, or may not do this */
-	DIFS_ERROR_FENCED = 3,		/* another holds the claim: this connection may only read */
-	DIFS_ERROR_ARGUMENT = 4,	/* a well-formed request with impossible values */
-	DIFS_ERROR_NO_GROUP = 5,	/* the server does not hold this block group */
-	DIFS_ERROR_NO_SEGMENT = 6,	/* the block group does not hold this segment */
-	DIFS_ERROR_EXISTS = 7,		/* the group or segment id is already there */
-	DIFS_ERROR_SEALED = 8,		/* the group takes no more segments */
-	DIFS_ERROR_FULL = 9,		/* group, capacity or disk has no room */
-	DIFS_ERROR_IO = 10,			/* a system call failed; see system_errno */
-	DIFS_ERROR_CORRUPT = 11,	/* bytes do not match their checksum */
-	DIFS_ERROR_NETWORK = 12,	/* connection refused, reset, closed */
-	DIFS_ERROR_MEMORY = 13,		/* out of memory, or a limit on memory */
-	DIFS_ERROR_VERSION = 14		/* the peer or the file is of a version that is not understood */
+	DIFS_ERROR_PROTOCOL = 1,   /* the peer sent bytes that make no sense; the connection is closed */
+	DIFS_ERROR_REFUSED = 2,	   /* the peer does not hold the key, or may not do this */
+	DIFS_ERROR_FENCED = 3,	   /* another holds the claim: this connection may only read */
+	DIFS_ERROR_ARGUMENT = 4,   /* a well-formed request with impossible values */
+	DIFS_ERROR_NO_GROUP = 5,   /* the server does not hold this block group */
+	DIFS_ERROR_NO_SEGMENT = 6, /* the block group does not hold this segment */
+	DIFS_ERROR_EXISTS = 7,	   /* the group or segment id is already there */
+	DIFS_ERROR_SEALED = 8,	   /* the group takes no more segments */
+	DIFS_ERROR_FULL = 9,	   /* group, capacity or disk has no room */
+	DIFS_ERROR_IO = 10,		   /* a system call failed; see system_errno */
+	DIFS_ERROR_CORRUPT = 11,   /* bytes do not match their checksum */
+	DIFS_ERROR_NETWORK = 12,   /* connection refused, reset, closed */
+	DIFS_ERROR_MEMORY = 13,	   /* out of memory, or a limit on memory */
+	DIFS_ERROR_VERSION = 14	   /* the peer or the file is of a version that is not understood */
 } DifsErrorCode;
 
 typedef struct DifsError
 {
 	DifsErrorCode code;
-	int			system_errno;	/* errno of the system call that failed, or 0 */
-	char		text[DIFS_ERROR_TEXT_SIZE]; /* lower case, no full stop, names the object */
+	int system_errno;				 /* errno of the system call that failed, or 0 */
+	char text[DIFS_ERROR_TEXT_SIZE]; /* lower case, no full stop, names the object */
 } DifsError;
 
 /* Fills in *error (which may be NULL) and returns false, so that a caller can write "return difs_error_set(...)".

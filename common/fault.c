@@ -19,12 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_POINTS	256
-#define NAME_SIZE	64
+#define MAX_POINTS 256
+#define NAME_SIZE 64
 
 typedef struct Passed
 {
-	char		name[NAME_SIZE];
+	char name[NAME_SIZE];
 	unsigned long times;
 } Passed;
 
@@ -41,11 +41,11 @@ bool
 difs_fault_hit(const char *name)
 {
 	const char *path = getenv("DIFS_FAULT_FILE");
-	int			saved_errno = errno;
-	char		action[16];
-	char		mark_path[PATH_MAX];
+	int saved_errno = errno;
+	char action[16];
+	char mark_path[PATH_MAX];
 	unsigned long wanted;
-	bool		skip = false;
+	bool skip = false;
 
 	if (path != NULL && look_up(path, name, action, &wanted))
 	{
@@ -68,10 +68,10 @@ difs_fault_hit(const char *name)
 static bool
 look_up(const char *path, const char *name, char action[16], unsigned long *wanted)
 {
-	FILE	   *file = fopen(path, "re");
-	char		line[256];
-	char		found[NAME_SIZE];
-	bool		ours = false;
+	FILE *file = fopen(path, "re");
+	char line[256];
+	char found[NAME_SIZE];
+	bool ours = false;
 
 	while (file != NULL && !ours && fgets(line, sizeof(line), file) != NULL)
 	{
@@ -112,7 +112,7 @@ pass(const char *path, const char *name)
 static bool
 mark(const char *path, const char *name, char mark_path[PATH_MAX])
 {
-	int			fd;
+	int fd;
 
 	snprintf(mark_path, PATH_MAX, "%s.%s", path, name);
 	fd = open(mark_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);

@@ -23,11 +23,11 @@
 
 #ifdef DIFS_FAULTS
 extern bool difs_fault_hit(const char *name);
-#define DIFS_FAULT(name)		((void) difs_fault_hit(name))
-#define DIFS_FAULT_SKIP(name)	difs_fault_hit(name)
+#define DIFS_FAULT(name) ((void) difs_fault_hit(name))
+#define DIFS_FAULT_SKIP(name) difs_fault_hit(name)
 #else
-#define DIFS_FAULT(name)		((void) 0)
-#define DIFS_FAULT_SKIP(name)	false
+#define DIFS_FAULT(name) ((void) 0)
+#define DIFS_FAULT_SKIP(name) false
 #endif
 
 #endif

@@ -7,7 +7,7 @@
  * half-way leaves "<path>.XXXXXX", which nobody reads and anybody may remove.
  */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE				/* mkostemp() */
+#define _GNU_SOURCE /* mkostemp() */
 #endif
 
 #include "auth.h"
@@ -23,21 +23,21 @@
 
 #include <openssl/crypto.h>
 
-#define HEX_SIZE			(2 * DIFS_KEY_SIZE)
-#define MAX_FILE_SIZE		16384
+#define HEX_SIZE (2 * DIFS_KEY_SIZE)
+#define MAX_FILE_SIZE 16384
 
 static bool read_file(const char *path, char text[MAX_FILE_SIZE + 1], DifsError *error);
 static bool parse_keys(const char *path, char *text, DifsKeyring *keyring, DifsError *error);
 static bool parse_key(const char *line, uint8_t key[DIFS_KEY_SIZE]);
-static int	hex_digit(char digit);
+static int hex_digit(char digit);
 static bool write_key(int fd, const char *path, DifsError *error);
 static bool sync_parent(const char *path, DifsError *error);
 
 bool
 difs_keyring_load(const char *path, DifsKeyring *keyring, DifsError *error)
 {
-	char		text[MAX_FILE_SIZE + 1];
-	bool		ok;
+	char text[MAX_FILE_SIZE + 1];
+	bool ok;
 
 	memset(keyring, 0, sizeof(*keyring));
 	ok = read_file(path, text, error) && parse_keys(path, text, keyring, error);
@@ -50,13 +50,13 @@ difs_keyring_load(const char *path, DifsKeyring *keyring, DifsError *error)
 bool
 difs_keyring_create(const char *path, DifsError *error)
 {
-	char		temporary[PATH_MAX];
-	bool		ok;
-	int			fd;
+	char temporary[PATH_MAX];
+	bool ok;
+	int fd;
 
 	if (snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >= (int) sizeof(temporary))
 		return difs_error_set(error, DIFS_ERROR_ARGUMENT, "name of the key file is too long");
-	fd = mkostemp(temporary, O_CLOEXEC);	/* with mode 0600 */
+	fd = mkostemp(temporary, O_CLOEXEC); /* with mode 0600 */
 	if (fd < 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not create file \"%s\"", temporary);
 	ok = write_key(fd, temporary, error);
@@ -90,9 +90,9 @@ static bool
 read_file(const char *path, char text[MAX_FILE_SIZE + 1], DifsError *error)
 {
 	struct stat info;
-	size_t		length = 0;
-	ssize_t		got;
-	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	size_t length = 0;
+	ssize_t got;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not open key file \"%s\"", path);
@@ -129,7 +129,7 @@ static bool
 parse_keys(const char *path, char *text, DifsKeyring *keyring, DifsError *error)
 {
 	unsigned int line_number = 0;
-	char	   *line;
+	char *line;
 
 	while ((line = strsep(&text, "\n")) != NULL)
 	{
@@ -159,8 +159,8 @@ parse_key(const char *line, uint8_t key[DIFS_KEY_SIZE])
 		return false;
 	for (int i = 0; i < DIFS_KEY_SIZE; i++)
 	{
-		int			high = hex_digit(line[2 * i]);
-		int			low = hex_digit(line[2 * i + 1]);
+		int high = hex_digit(line[2 * i]);
+		int low = hex_digit(line[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;
@@ -185,9 +185,9 @@ hex_digit(char digit)
 static bool
 write_key(int fd, const char *path, DifsError *error)
 {
-	uint8_t		key[DIFS_KEY_SIZE];
-	char		line[HEX_SIZE + 2];
-	size_t		written = 0;
+	uint8_t key[DIFS_KEY_SIZE];
+	char line[HEX_SIZE + 2];
+	size_t written = 0;
 
 	if (!difs_random(key, sizeof(key), error))
 		return false;
@@ -198,7 +198,7 @@ write_key(int fd, const char *path, DifsError *error)
 
 	while (written < HEX_SIZE + 1)
 	{
-		ssize_t		done = write(fd, line + written, HEX_SIZE + 1 - written);
+		ssize_t done = write(fd, line + written, HEX_SIZE + 1 - written);
 
 		if (done < 0 && errno == EINTR)
 			continue;
@@ -219,9 +219,9 @@ static bool
 sync_parent(const char *path, DifsError *error)
 {
 	const char *slash = strrchr(path, '/');
-	char		parent[PATH_MAX];
-	bool		ok;
-	int			fd;
+	char parent[PATH_MAX];
+	bool ok;
+	int fd;
 
 	if (slash == NULL)
 		strcpy(parent, ".");

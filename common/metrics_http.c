@@ -16,25 +16,25 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_CONNECTIONS		16
-#define CONNECTION_BYTES	(8 * 1024)
-#define IDLE_SECONDS		10
-#define PAGE_MS				1000
-#define BACKLOG				16
-#define MAX_TURNS			100		/* so that nobody keeps whoever uses this from his own work */
+#define MAX_CONNECTIONS 16
+#define CONNECTION_BYTES (8 * 1024)
+#define IDLE_SECONDS 10
+#define PAGE_MS 1000
+#define BACKLOG 16
+#define MAX_TURNS 100 /* so that nobody keeps whoever uses this from his own work */
 
 struct DifsMetricsHttp
 {
 	struct MHD_Daemon *daemon;
-	int			descriptor;
+	int descriptor;
 	DifsMetricsWrite write;
-	void	   *context;
-	struct MHD_Response *page;	/* NULL: none yet */
-	int64_t		page_ms;		/* when it was made */
-	char		url[128];
+	void *context;
+	struct MHD_Response *page; /* NULL: none yet */
+	int64_t page_ms;		   /* when it was made */
+	char url[128];
 };
 
-static int	listen_on(const char *host, const char *port, char *url, size_t url_size, DifsError *error);
+static int listen_on(const char *host, const char *port, char *url, size_t url_size, DifsError *error);
 static enum MHD_Result answer(void *context, struct MHD_Connection *connection, const char *path, const char *method, const char *version,
 							  const char *upload, size_t *upload_size, void **state);
 static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status, const char *text);
@@ -46,7 +46,7 @@ difs_metrics_http_start(const char *host, const char *port, DifsMetricsWrite wri
 {
 	DifsMetricsHttp *http = calloc(1, sizeof(*http));
 	const union MHD_DaemonInfo *information;
-	int			listener;
+	int listener;
 
 	if (http == NULL)
 	{
@@ -102,7 +102,7 @@ difs_metrics_http_descriptor(const DifsMetricsHttp *http)
 void
 difs_metrics_http_run(DifsMetricsHttp *http)
 {
-	int			turns = MAX_TURNS;
+	int turns = MAX_TURNS;
 
 	/* What has come and was not taken at once does not make the descriptor readable again. A call fails only of what the next may find mended. */
 	do
@@ -133,11 +133,11 @@ listen_on(const char *host, const char *port, char *url, size_t url_size, DifsEr
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct addrinfo *addresses;
 	struct sockaddr_storage address;
-	socklen_t	length = sizeof(address);
-	char		own_host[64];
-	char		own_port[8];
-	int			status = getaddrinfo(host, port, &hints, &addresses);
-	int			fd;
+	socklen_t length = sizeof(address);
+	char own_host[64];
+	char own_port[8];
+	int status = getaddrinfo(host, port, &hints, &addresses);
+	int fd;
 
 	if (status != 0)
 	{
@@ -145,7 +145,7 @@ listen_on(const char *host, const char *port, char *url, size_t url_size, DifsEr
 		return -1;
 	}
 	fd = socket(addresses->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int) {1}, sizeof(int)) != 0 ||
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) != 0 ||
 		bind(fd, addresses->ai_addr, addresses->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0 ||
 		getsockname(fd, (struct sockaddr *) &address, &length) != 0 ||
 		getnameinfo((struct sockaddr *) &address, length, own_host, sizeof(own_host), own_port, sizeof(own_port),

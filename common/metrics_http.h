@@ -20,21 +20,21 @@
 typedef struct DifsMetricsHttp DifsMetricsHttp;
 
 /* Fills in the page; called by difs_metrics_http_run(). */
-typedef void (*DifsMetricsWrite) (void *context, DifsMetricsPage *page);
+typedef void (*DifsMetricsWrite)(void *context, DifsMetricsPage *page);
 
 /* Listens; NULL with *error. port "0": the system picks one. */
 extern DifsMetricsHttp *difs_metrics_http_start(const char *host, const char *port, DifsMetricsWrite write, void *context,
 												DifsError *error);
-extern void difs_metrics_http_stop(DifsMetricsHttp *http);	/* NULL is fine */
+extern void difs_metrics_http_stop(DifsMetricsHttp *http); /* NULL is fine */
 
 /* Readable when there is something to do. */
-extern int	difs_metrics_http_descriptor(const DifsMetricsHttp *http);
+extern int difs_metrics_http_descriptor(const DifsMetricsHttp *http);
 
 /* Does what there is to do. */
 extern void difs_metrics_http_run(DifsMetricsHttp *http);
 
 /* How long one may wait for the descriptor before it is to be run all the same, in milliseconds; -1: for ever. */
-extern int	difs_metrics_http_timeout_ms(const DifsMetricsHttp *http);
+extern int difs_metrics_http_timeout_ms(const DifsMetricsHttp *http);
 
 /* "http://127.0.0.1:9187/metrics" */
 extern const char *difs_metrics_http_url(const DifsMetricsHttp *http);

@@ -38,11 +38,11 @@ difs_metrics_sample(DifsMetricsPage *page, const DifsMetricsLabel *labels, doubl
 void
 difs_metrics_histogram(DifsMetricsPage *page, const DifsMetricsLabel *labels, const uint64_t *counts, uint64_t sum_us)
 {
-	uint64_t	so_far = 0;
+	uint64_t so_far = 0;
 
 	for (int i = 0; i < DIFS_METRICS_BUCKETS; i++)
 	{
-		char		bound[32] = "+Inf";
+		char bound[32] = "+Inf";
 
 		so_far += counts[i];
 		if (i < DIFS_METRICS_BUCKETS - 1)
@@ -69,8 +69,8 @@ difs_metrics_value(DifsMetricsPage *page, const char *type, const char *name, co
 int
 difs_metrics_bucket(uint64_t us)
 {
-	uint64_t	units = us / DIFS_METRICS_FIRST_US;
-	int			bucket = units == 0 ? 0 : 64 - __builtin_clzll(units);
+	uint64_t units = us / DIFS_METRICS_FIRST_US;
+	int bucket = units == 0 ? 0 : 64 - __builtin_clzll(units);
 
 	return bucket < DIFS_METRICS_BUCKETS ? bucket : DIFS_METRICS_BUCKETS - 1;
 }
@@ -79,13 +79,13 @@ void
 difs_metrics_process(DifsMetricsPage *page)
 {
 	struct rusage usage;
-	long		pages = 0;
-	FILE	   *file = fopen("/proc/self/statm", "re");
+	long pages = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
 
 	getrusage(RUSAGE_SELF, &usage);
 	difs_metrics_value(page, "counter", "process_cpu_seconds_total", "Time on the processor, of this process.",
 					   (double) (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-					   (double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
+						   (double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
 	if (file != NULL && fscanf(file, "%*d %ld", &pages) == 1)
 		difs_metrics_value(page, "gauge", "process_resident_memory_bytes", "Memory of this process, what it shares included.",
 						   (double) pages * (double) sysconf(_SC_PAGESIZE));
@@ -98,8 +98,8 @@ difs_metrics_process(DifsMetricsPage *page)
 static double
 started_at(void)
 {
-	char		text[1024] = "";
-	FILE	   *file = fopen("/proc/self/stat", "re");
+	char text[1024] = "";
+	FILE *file = fopen("/proc/self/stat", "re");
 	const char *at;
 	unsigned long long ticks = 0;
 	struct timespec now;
@@ -121,9 +121,9 @@ started_at(void)
 static void
 append(DifsMetricsPage *page, const char *format, ...)
 {
-	char		line[1024];
-	va_list		args;
-	int			length;
+	char line[1024];
+	va_list args;
+	int length;
 
 	va_start(args, format);
 	length = vsnprintf(line, sizeof(line), format, args);
@@ -139,8 +139,8 @@ append_bytes(DifsMetricsPage *page, const char *bytes, size_t length)
 {
 	if (page->length + length > page->size && !page->failed)
 	{
-		size_t		size = 2 * (page->length + length) + 4096;
-		char	   *text = realloc(page->text, size);
+		size_t size = 2 * (page->length + length) + 4096;
+		char *text = realloc(page->text, size);
 
 		page->failed = text == NULL;
 		if (text != NULL)
@@ -181,16 +181,16 @@ append_labels(DifsMetricsPage *page, const DifsMetricsLabel *labels, const char 
 static void
 append_escaped(DifsMetricsPage *page, const char *value)
 {
-	bool		plain = is_utf8(value);
+	bool plain = is_utf8(value);
 
 	for (; *value != '\0'; value++)
 	{
-		char		byte = !plain && (unsigned char) *value > 127 ? '?' : *value;
+		char byte = !plain && (unsigned char) *value > 127 ? '?' : *value;
 
 		if (byte == '\n')
 			append_bytes(page, "\\n", 2);
 		else if (byte == '\\' || byte == '"')
-			append_bytes(page, (const char[]) {'\\', byte}, 2);
+			append_bytes(page, (const char[]){'\\', byte}, 2);
 		else
 			append_bytes(page, &byte, 1);
 	}
@@ -214,8 +214,8 @@ is_utf8(const char *text)
 
 	while (*at != '\0')
 	{
-		int			more = *at < 0x80 ? 0 : (*at >= 0xc2 && *at < 0xe0 ? 1 : ((*at & 0xf0) == 0xe0 ? 2 : (*at >= 0xf0 && *at < 0xf5 ? 3 : -1)));
-		unsigned	first = *at;
+		int more = *at < 0x80 ? 0 : (*at >= 0xc2 && *at < 0xe0 ? 1 : ((*at & 0xf0) == 0xe0 ? 2 : (*at >= 0xf0 && *at < 0xf5 ? 3 : -1)));
+		unsigned first = *at;
 
 		if (more < 0)
 			return false;

@@ -13,27 +13,27 @@
 
 /* Histograms of times: bucket i counts what took less than DIFS_METRICS_FIRST_US << i microseconds and not less than the one
  * before; the last one counts the rest. */
-#define DIFS_METRICS_BUCKETS	20
-#define DIFS_METRICS_FIRST_US	64
+#define DIFS_METRICS_BUCKETS 20
+#define DIFS_METRICS_FIRST_US 64
 
 typedef struct DifsMetricsPage
 {
-	char	   *text;			/* from malloc(); the caller's at the end */
-	size_t		length;
-	size_t		size;
-	bool		failed;			/* no memory */
-	const char *family;			/* that was begun last */
+	char *text; /* from malloc(); the caller's at the end */
+	size_t length;
+	size_t size;
+	bool failed;		/* no memory */
+	const char *family; /* that was begun last */
 } DifsMetricsPage;
 
 typedef struct DifsMetricsLabel
 {
 	const char *name;
-	const char *value;			/* any bytes */
+	const char *value; /* any bytes */
 } DifsMetricsLabel;
 
 /* Labels of a sample, as an argument: DIFS_LABELS({"server", name}, {"operation", "get"}) or DIFS_NO_LABELS. */
-#define DIFS_LABELS(...)	((const DifsMetricsLabel[]) {__VA_ARGS__, {NULL, NULL}})
-#define DIFS_NO_LABELS		((const DifsMetricsLabel[]) {{NULL, NULL}})
+#define DIFS_LABELS(...) ((const DifsMetricsLabel[]){__VA_ARGS__, {NULL, NULL}})
+#define DIFS_NO_LABELS ((const DifsMetricsLabel[]){{NULL, NULL}})
 
 /* Begins a family: type is "counter", "gauge" or "histogram"; the name is kept by reference until the next one. */
 extern void difs_metrics_family(DifsMetricsPage *page, const char *type, const char *name, const char *help);
@@ -48,7 +48,7 @@ extern void difs_metrics_histogram(DifsMetricsPage *page, const DifsMetricsLabel
 extern void difs_metrics_value(DifsMetricsPage *page, const char *type, const char *name, const char *help, double value);
 
 /* Which bucket a time belongs to. */
-extern int	difs_metrics_bucket(uint64_t us);
+extern int difs_metrics_bucket(uint64_t us);
 
 /* What Prometheus knows of every process: CPU time, memory, when it was started. */
 extern void difs_metrics_process(DifsMetricsPage *page);

@@ -37,12 +37,12 @@ void
 difs_segment_checksum(const void *stored, uint32_t stored_length, uint32_t *block_crc, uint32_t *crc)
 {
 	const uint8_t *at = stored;
-	uint32_t	blocks = difs_segment_blocks(stored_length);
+	uint32_t blocks = difs_segment_blocks(stored_length);
 
 	*crc = 0;
 	for (uint32_t block = 0; block < blocks; block++)
 	{
-		uint32_t	length = block_length(stored_length, block);
+		uint32_t length = block_length(stored_length, block);
 
 		block_crc[block] = difs_crc32c(0, at, length);
 		*crc = difs_crc32c_combine(*crc, block_crc[block], length);
@@ -53,8 +53,8 @@ difs_segment_checksum(const void *stored, uint32_t stored_length, uint32_t *bloc
 void
 difs_segment_pack(const DifsSegment *segment, const uint32_t *block_crc, uint8_t *out)
 {
-	uint32_t	blocks = difs_segment_blocks(segment->stored_length);
-	size_t		packed_size = difs_segment_packed_size(segment->stored_length);
+	uint32_t blocks = difs_segment_blocks(segment->stored_length);
+	size_t packed_size = difs_segment_packed_size(segment->stored_length);
 
 	difs_put32(out + AT_MAGIC, segment->dead ? DIFS_SEGMENT_MAGIC_DEAD : DIFS_SEGMENT_MAGIC);
 	difs_put64(out + AT_SEGMENT, segment->segment);
@@ -79,8 +79,8 @@ difs_segment_pack(const DifsSegment *segment, const uint32_t *block_crc, uint8_t
 bool
 difs_segment_unpack(const uint8_t *packed, size_t size, DifsSegment *segment, DifsError *error)
 {
-	uint32_t	magic;
-	size_t		packed_size;
+	uint32_t magic;
+	size_t packed_size;
 
 	if (size < DIFS_SEGMENT_HEADER_SIZE)
 		return difs_error_set(error, DIFS_ERROR_CORRUPT, "segment header is cut short: %zu bytes", size);
@@ -127,20 +127,21 @@ difs_segment_block_crc(const uint8_t *packed, uint32_t block)
 bool
 difs_segment_verify(const uint8_t *packed, uint32_t first_block, const void *bytes, uint32_t length, DifsError *error)
 {
-	uint64_t	segment = difs_get64(packed + AT_SEGMENT);
-	uint32_t	stored_length = difs_get32(packed + AT_STORED_LENGTH);
-	uint32_t	blocks = difs_segment_blocks(stored_length);
+	uint64_t segment = difs_get64(packed + AT_SEGMENT);
+	uint32_t stored_length = difs_get32(packed + AT_STORED_LENGTH);
+	uint32_t blocks = difs_segment_blocks(stored_length);
 	const uint8_t *at = bytes;
-	uint32_t	left = length;
+	uint32_t left = length;
 
 	for (uint32_t block = first_block; left > 0 || block == first_block; block++)
 	{
-		uint32_t	expected = block < blocks ? block_length(stored_length, block) : 0;
+		uint32_t expected = block < blocks ? block_length(stored_length, block) : 0;
 
 		if (expected == 0 || left < expected)
 			return difs_error_set(error, DIFS_ERROR_CORRUPT,
 								  "%" PRIu32 " bytes from block %" PRIu32 " of segment %" PRIu64 " on are not whole"
-								  " blocks", length, first_block, segment);
+								  " blocks",
+								  length, first_block, segment);
 		if (difs_crc32c(0, at, expected) != difs_segment_block_crc(packed, block))
 			return difs_error_set(error, DIFS_ERROR_CORRUPT,
 								  "block %" PRIu32 " of segment %" PRIu64 " does not match its checksum",
@@ -155,7 +156,7 @@ difs_segment_verify(const uint8_t *packed, uint32_t first_block, const void *byt
 static bool
 check_values(const uint8_t *packed, const DifsSegment *segment, DifsError *error)
 {
-	bool		lengths_fit = segment->raw_length >= 1 && segment->raw_length <= DIFS_MAX_SEGMENT_SIZE &&
+	bool lengths_fit = segment->raw_length >= 1 && segment->raw_length <= DIFS_MAX_SEGMENT_SIZE &&
 		segment->stored_length >= 1 && segment->stored_length <= segment->raw_length;
 
 	if (segment->segment == 0)
@@ -178,8 +179,8 @@ check_values(const uint8_t *packed, const DifsSegment *segment, DifsError *error
 static uint32_t
 combined_crc(const uint8_t *packed, uint32_t stored_length)
 {
-	uint32_t	blocks = difs_segment_blocks(stored_length);
-	uint32_t	crc = 0;
+	uint32_t blocks = difs_segment_blocks(stored_length);
+	uint32_t crc = 0;
 
 	for (uint32_t block = 0; block < blocks; block++)
 		crc = difs_crc32c_combine(crc, difs_segment_block_crc(packed, block), block_length(stored_length, block));
@@ -189,7 +190,7 @@ combined_crc(const uint8_t *packed, uint32_t stored_length)
 static uint32_t
 block_length(uint32_t stored_length, uint32_t block)
 {
-	uint32_t	left = stored_length - block * DIFS_BLOCK_SIZE;
+	uint32_t left = stored_length - block * DIFS_BLOCK_SIZE;
 
 	return left < DIFS_BLOCK_SIZE ? left : DIFS_BLOCK_SIZE;
 }

@@ -40,15 +40,15 @@
 
 #include "error.h"
 
-#define DIFS_SEGMENT_MAGIC			0x47455344	/* "DSEG" */
-#define DIFS_SEGMENT_MAGIC_DEAD		0x44414544	/* "DEAD" */
-#define DIFS_SEGMENT_FORMAT			0
-#define DIFS_SEGMENT_HEADER_SIZE	64
-#define DIFS_BLOCK_SIZE				65536
-#define DIFS_MIN_SEGMENT_SIZE		4096
-#define DIFS_MAX_SEGMENT_SIZE		(128 * 1024 * 1024)
-#define DIFS_MAX_BLOCKS				(DIFS_MAX_SEGMENT_SIZE / DIFS_BLOCK_SIZE)
-#define DIFS_MAX_PACKED_SIZE		(DIFS_SEGMENT_HEADER_SIZE + 4 * DIFS_MAX_BLOCKS)
+#define DIFS_SEGMENT_MAGIC 0x47455344	   /* "DSEG" */
+#define DIFS_SEGMENT_MAGIC_DEAD 0x44414544 /* "DEAD" */
+#define DIFS_SEGMENT_FORMAT 0
+#define DIFS_SEGMENT_HEADER_SIZE 64
+#define DIFS_BLOCK_SIZE 65536
+#define DIFS_MIN_SEGMENT_SIZE 4096
+#define DIFS_MAX_SEGMENT_SIZE (128 * 1024 * 1024)
+#define DIFS_MAX_BLOCKS (DIFS_MAX_SEGMENT_SIZE / DIFS_BLOCK_SIZE)
+#define DIFS_MAX_PACKED_SIZE (DIFS_SEGMENT_HEADER_SIZE + 4 * DIFS_MAX_BLOCKS)
 
 typedef enum DifsCodec
 {
@@ -59,15 +59,15 @@ typedef enum DifsCodec
 /* The fixed part of a header, unpacked. */
 typedef struct DifsSegment
 {
-	uint64_t	segment;
-	uint64_t	xid;
-	uint64_t	group;
-	uint64_t	synced;
-	uint32_t	raw_length;
-	uint32_t	stored_length;
-	uint32_t	crc;
-	uint8_t		codec;
-	bool		dead;
+	uint64_t segment;
+	uint64_t xid;
+	uint64_t group;
+	uint64_t synced;
+	uint32_t raw_length;
+	uint32_t stored_length;
+	uint32_t crc;
+	uint8_t codec;
+	bool dead;
 } DifsSegment;
 
 /* Number of blocks, and size in bytes of the packed header, of a segment whose stored form has that many bytes. */

@@ -13,7 +13,7 @@
 
 struct DifsEncoder
 {
-	ZSTD_CCtx  *context;
+	ZSTD_CCtx *context;
 };
 
 static _Thread_local ZSTD_DCtx *decode_context;
@@ -49,8 +49,8 @@ difs_segment_encode(DifsEncoder *encoder, const void *raw, uint32_t raw_length, 
 	if (level > 0)
 	{
 		/* zstd gives up by itself, early, where the result would not fit into what it may use */
-		size_t		worthwhile = raw_length - (raw_length + 15) / 16;
-		size_t		stored_length = ZSTD_compressCCtx(encoder->context, out, worthwhile, raw, raw_length, level);
+		size_t worthwhile = raw_length - (raw_length + 15) / 16;
+		size_t stored_length = ZSTD_compressCCtx(encoder->context, out, worthwhile, raw, raw_length, level);
 
 		if (!ZSTD_isError(stored_length))
 		{
@@ -67,7 +67,7 @@ bool
 difs_segment_decode(DifsCodec codec, const void *stored, uint32_t stored_length,
 					void *out, uint32_t raw_length, DifsError *error)
 {
-	size_t		length;
+	size_t length;
 
 	if (codec == DIFS_CODEC_RAW)
 	{

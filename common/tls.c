@@ -19,24 +19,24 @@
 
 struct DifsTls
 {
-	SSL		   *ssl;
+	SSL *ssl;
 
 	/* arrived: bytes from .. to have not been read by OpenSSL */
-	uint8_t    *in;
-	size_t		in_from;
-	size_t		in_to;
+	uint8_t *in;
+	size_t in_from;
+	size_t in_to;
 
 	/* to leave */
-	uint8_t    *out;
-	size_t		out_length;
-	size_t		out_size;
+	uint8_t *out;
+	size_t out_length;
+	size_t out_size;
 };
 
 static BIO_METHOD *method = NULL;
 
 static void make_method(void);
-static int	bio_read(BIO *bio, char *buffer, int size);
-static int	bio_write(BIO *bio, const char *bytes, int length);
+static int bio_read(BIO *bio, char *buffer, int size);
+static int bio_write(BIO *bio, const char *bytes, int length);
 static long bio_control(BIO *bio, int command, long number, void *pointer);
 static bool attach(DifsTls *tls, DifsTlsContext *context);
 static bool expect_host(DifsTls *tls, DifsTlsContext *context, const char *host);
@@ -46,7 +46,7 @@ static void explain(const DifsTls *tls, DifsError *error);
 DifsTls *
 difs_tls_create(DifsTlsContext *context, const char *host, DifsError *error)
 {
-	DifsTls    *tls = calloc(1, sizeof(*tls));
+	DifsTls *tls = calloc(1, sizeof(*tls));
 
 	if (tls != NULL && attach(tls, context) && (host == NULL || expect_host(tls, context, host)))
 	{
@@ -110,7 +110,7 @@ difs_tls_read(DifsTls *tls, void *buffer, size_t size, size_t *got, DifsError *e
 bool
 difs_tls_write(DifsTls *tls, const void *bytes, size_t length, DifsError *error)
 {
-	size_t		written = 0;
+	size_t written = 0;
 
 	ERR_clear_error();
 	if (length == 0 || SSL_write_ex(tls->ssl, bytes, length, &written) == 1)
@@ -122,7 +122,7 @@ difs_tls_write(DifsTls *tls, const void *bytes, size_t length, DifsError *error)
 uint8_t *
 difs_tls_take(DifsTls *tls, size_t *length)
 {
-	uint8_t    *out = tls->out_length > 0 ? tls->out : NULL;
+	uint8_t *out = tls->out_length > 0 ? tls->out : NULL;
 
 	*length = tls->out_length;
 	if (out != NULL)
@@ -158,8 +158,8 @@ make_method(void)
 static int
 bio_read(BIO *bio, char *buffer, int size)
 {
-	DifsTls    *tls = BIO_get_data(bio);
-	size_t		length = tls->in_to - tls->in_from;
+	DifsTls *tls = BIO_get_data(bio);
+	size_t length = tls->in_to - tls->in_from;
 
 	BIO_clear_retry_flags(bio);
 	if (length == 0)
@@ -179,14 +179,14 @@ bio_read(BIO *bio, char *buffer, int size)
 static int
 bio_write(BIO *bio, const char *bytes, int length)
 {
-	DifsTls    *tls = BIO_get_data(bio);
-	size_t		needed = tls->out_length + (size_t) length;
+	DifsTls *tls = BIO_get_data(bio);
+	size_t needed = tls->out_length + (size_t) length;
 
 	BIO_clear_retry_flags(bio);
 	if (needed > tls->out_size)
 	{
-		size_t		size = needed < 2 * tls->out_size ? 2 * tls->out_size : needed;
-		uint8_t    *out = realloc(tls->out, size);
+		size_t size = needed < 2 * tls->out_size ? 2 * tls->out_size : needed;
+		uint8_t *out = realloc(tls->out, size);
 
 		if (out == NULL)
 			return -1;
@@ -211,7 +211,7 @@ static bool
 attach(DifsTls *tls, DifsTlsContext *context)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	BIO		   *bio;
+	BIO *bio;
 
 	(void) pthread_once(&once, make_method);
 	tls->in = malloc(DIFS_TLS_ROOM);
@@ -232,9 +232,9 @@ attach(DifsTls *tls, DifsTlsContext *context)
 static bool
 expect_host(DifsTls *tls, DifsTlsContext *context, const char *host)
 {
-	uint8_t		address[sizeof(struct in6_addr)];
-	bool		numeric = inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
-	bool		compare = SSL_CTX_get_app_data(context) != NULL;
+	uint8_t address[sizeof(struct in6_addr)];
+	bool numeric = inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+	bool compare = SSL_CTX_get_app_data(context) != NULL;
 
 	if (numeric)
 		return !compare || X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls->ssl), host) == 1;
@@ -264,7 +264,7 @@ explain(const DifsTls *tls, DifsError *error)
 {
 	unsigned long code = ERR_get_error();
 	const char *reason = ERR_reason_error_string(code);
-	long		verified = SSL_get_verify_result(tls->ssl);
+	long verified = SSL_get_verify_result(tls->ssl);
 
 	ERR_clear_error();
 	errno = 0;

@@ -33,32 +33,32 @@
 
 #include "error.h"
 
-#define DIFS_BINDING_SIZE	32
-#define DIFS_TLS_ROOM		(32 * 1024)	/* bytes that may arrive and wait to be read */
+#define DIFS_BINDING_SIZE 32
+#define DIFS_TLS_ROOM (32 * 1024) /* bytes that may arrive and wait to be read */
 
 /* How a client looks at the server's certificate; the words are those of libpq's sslmode. Travels in PULL: never changes. */
 typedef enum DifsTlsMode
 {
-	DIFS_TLS_OFF = 0,			/* no TLS */
-	DIFS_TLS_REQUIRE = 1,		/* any certificate will do: the server is known by the cluster key alone */
-	DIFS_TLS_VERIFY_CA = 2,		/* it must come from a CA of the file */
-	DIFS_TLS_VERIFY_FULL = 3	/* and be for the host (name or address) that was connected to */
+	DIFS_TLS_OFF = 0,		 /* no TLS */
+	DIFS_TLS_REQUIRE = 1,	 /* any certificate will do: the server is known by the cluster key alone */
+	DIFS_TLS_VERIFY_CA = 2,	 /* it must come from a CA of the file */
+	DIFS_TLS_VERIFY_FULL = 3 /* and be for the host (name or address) that was connected to */
 } DifsTlsMode;
 
 /* Names of PEM files; NULL or empty for none. */
 typedef struct DifsTlsFiles
 {
-	const char *certificate;	/* chain, own first */
-	const char *key;			/* of the certificate; only its owner may read it (a group may, if it is root's) */
-	const char *ca;				/* whose certificates are believed */
+	const char *certificate; /* chain, own first */
+	const char *key;		 /* of the certificate; only its owner may read it (a group may, if it is root's) */
+	const char *ca;			 /* whose certificates are believed */
 } DifsTlsFiles;
 
 typedef enum DifsTlsResult
 {
 	DIFS_TLS_DONE,
-	DIFS_TLS_WAIT,				/* more must arrive first */
-	DIFS_TLS_CLOSED,			/* the peer has ended it */
-	DIFS_TLS_FAILED				/* see the error */
+	DIFS_TLS_WAIT,	 /* more must arrive first */
+	DIFS_TLS_CLOSED, /* the peer has ended it */
+	DIFS_TLS_FAILED	 /* see the error */
 } DifsTlsResult;
 
 typedef struct ssl_ctx_st DifsTlsContext;
@@ -70,7 +70,7 @@ extern DifsTlsContext *difs_tls_client_context(DifsTlsMode mode, const DifsTlsFi
 /* clients_too: clients must show a certificate from files->ca. */
 extern DifsTlsContext *difs_tls_server_context(const DifsTlsFiles *files, bool clients_too, DifsError *error);
 extern DifsTlsContext *difs_tls_context_hold(DifsTlsContext *context);
-extern void difs_tls_context_release(DifsTlsContext *context);	/* NULL is fine */
+extern void difs_tls_context_release(DifsTlsContext *context); /* NULL is fine */
 
 /* host: what the client connects to; NULL at a server. NULL with *error. */
 extern DifsTls *difs_tls_create(DifsTlsContext *context, const char *host, DifsError *error);

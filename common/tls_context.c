@@ -14,7 +14,7 @@
 #include <openssl/ssl.h>
 
 static DifsTlsContext *make_context(const SSL_METHOD *method, DifsError *error);
-static int	no_password(char *buffer, int size, int writing, void *context);
+static int no_password(char *buffer, int size, int writing, void *context);
 static bool load_certificate(DifsTlsContext *context, const DifsTlsFiles *files, DifsError *error);
 static bool check_key_file(const char *path, DifsError *error);
 static bool load_ca(DifsTlsContext *context, const char *path, DifsError *error);
@@ -25,7 +25,7 @@ DifsTlsContext *
 difs_tls_client_context(DifsTlsMode mode, const DifsTlsFiles *files, DifsError *error)
 {
 	DifsTlsContext *context = make_context(TLS_client_method(), error);
-	bool		verify = mode == DIFS_TLS_VERIFY_CA || mode == DIFS_TLS_VERIFY_FULL;
+	bool verify = mode == DIFS_TLS_VERIFY_CA || mode == DIFS_TLS_VERIFY_FULL;
 
 	if (context == NULL)
 		return NULL;

@@ -9,8 +9,8 @@
 
 #include "bytes.h"
 
-#define VERSION			1
-#define RECEIPT_MARK	'R'
+#define VERSION 1
+#define RECEIPT_MARK 'R'
 
 _Static_assert(DIFS_TOKEN_BODY_SIZE == DIFS_WIRE_TOKEN_SIZE, "HELLO_TOKEN carries a token's body");
 _Static_assert(DIFS_MAC_SIZE == DIFS_KEY_SIZE, "a MAC is used as a key");
@@ -48,7 +48,7 @@ bool
 difs_token_open(const uint8_t body[DIFS_TOKEN_BODY_SIZE], const DifsKeyring *keyring, DifsToken *token,
 				uint8_t mac[DIFS_MAC_SIZE], DifsError *error)
 {
-	int			key;
+	int key;
 
 	if (!unpack_token(body, token))
 		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "this is no token");
@@ -71,7 +71,7 @@ bool
 difs_token_use_check(const uint8_t mac[DIFS_MAC_SIZE], const uint8_t session[DIFS_PROOF_SIZE],
 					 const uint8_t proof[DIFS_PROOF_SIZE])
 {
-	uint8_t		expected[DIFS_PROOF_SIZE];
+	uint8_t expected[DIFS_PROOF_SIZE];
 
 	return use_proof(mac, session, expected) && difs_auth_equal(expected, proof);
 }
@@ -79,9 +79,9 @@ difs_token_use_check(const uint8_t mac[DIFS_MAC_SIZE], const uint8_t session[DIF
 size_t
 difs_receipt_sign(const DifsReceipt *receipt, const DifsKeyring *keyring, uint8_t out[DIFS_RECEIPT_MAX_SIZE])
 {
-	size_t		name_length = strnlen(receipt->server, DIFS_NAME_SIZE - 1);
-	size_t		length = DIFS_RECEIPT_FIXED_SIZE + name_length;
-	int			key = difs_keyring_find(keyring, receipt->key_id);
+	size_t name_length = strnlen(receipt->server, DIFS_NAME_SIZE - 1);
+	size_t length = DIFS_RECEIPT_FIXED_SIZE + name_length;
+	int key = difs_keyring_find(keyring, receipt->key_id);
 
 	out[0] = VERSION;
 	out[1] = RECEIPT_MARK;
@@ -106,8 +106,8 @@ difs_receipt_sign(const DifsReceipt *receipt, const DifsKeyring *keyring, uint8_
 bool
 difs_receipt_open(const uint8_t *in, size_t length, const DifsKeyring *keyring, DifsReceipt *receipt, DifsError *error)
 {
-	uint8_t		mac[DIFS_MAC_SIZE];
-	int			key;
+	uint8_t mac[DIFS_MAC_SIZE];
+	int key;
 
 	if (!difs_receipt_read(in, length, receipt, error))
 		return false;
@@ -132,7 +132,7 @@ difs_token_read(const uint8_t *in, size_t length, DifsToken *token, DifsError *e
 bool
 difs_receipt_read(const uint8_t *in, size_t length, DifsReceipt *receipt, DifsError *error)
 {
-	size_t		name_length;
+	size_t name_length;
 
 	if (length <= DIFS_RECEIPT_FIXED_SIZE + DIFS_MAC_SIZE || length > DIFS_RECEIPT_MAX_SIZE || in[0] != VERSION ||
 		in[1] != RECEIPT_MARK)
@@ -166,8 +166,8 @@ difs_token_use_pack(const uint8_t token[DIFS_TOKEN_SIZE], const uint8_t session[
 static bool
 mac_of(const uint8_t key[DIFS_KEY_SIZE], const char *kind, const uint8_t *body, size_t length, uint8_t mac[DIFS_MAC_SIZE])
 {
-	uint8_t		kind_key[DIFS_KEY_SIZE];
-	bool		ok = difs_hmac(key, kind, strlen(kind), kind_key) && difs_hmac(kind_key, body, length, mac);
+	uint8_t kind_key[DIFS_KEY_SIZE];
+	bool ok = difs_hmac(key, kind, strlen(kind), kind_key) && difs_hmac(kind_key, body, length, mac);
 
 	OPENSSL_cleanse(kind_key, sizeof(kind_key));
 	return ok;
@@ -177,7 +177,7 @@ static bool
 use_proof(const uint8_t mac[DIFS_MAC_SIZE], const uint8_t session[DIFS_PROOF_SIZE], uint8_t proof[DIFS_PROOF_SIZE])
 {
 	static const char label[] = "difs use";
-	uint8_t		text[sizeof(label) - 1 + DIFS_PROOF_SIZE];
+	uint8_t text[sizeof(label) - 1 + DIFS_PROOF_SIZE];
 
 	memcpy(text, label, sizeof(label) - 1);
 	memcpy(text + sizeof(label) - 1, session, DIFS_PROOF_SIZE);

@@ -65,12 +65,12 @@
 #include "auth.h"
 #include "segment.h"
 
-#define DIFS_MAC_SIZE			32
-#define DIFS_TOKEN_BODY_SIZE	102
-#define DIFS_TOKEN_SIZE			(DIFS_TOKEN_BODY_SIZE + DIFS_MAC_SIZE)
-#define DIFS_TOKEN_USE_SIZE		(DIFS_TOKEN_BODY_SIZE + DIFS_PROOF_SIZE)
+#define DIFS_MAC_SIZE 32
+#define DIFS_TOKEN_BODY_SIZE 102
+#define DIFS_TOKEN_SIZE (DIFS_TOKEN_BODY_SIZE + DIFS_MAC_SIZE)
+#define DIFS_TOKEN_USE_SIZE (DIFS_TOKEN_BODY_SIZE + DIFS_PROOF_SIZE)
 #define DIFS_RECEIPT_FIXED_SIZE 87
-#define DIFS_RECEIPT_MAX_SIZE	(DIFS_RECEIPT_FIXED_SIZE + DIFS_NAME_SIZE - 1 + DIFS_MAC_SIZE)
+#define DIFS_RECEIPT_MAX_SIZE (DIFS_RECEIPT_FIXED_SIZE + DIFS_NAME_SIZE - 1 + DIFS_MAC_SIZE)
 
 typedef enum DifsOperation
 {
@@ -81,34 +81,34 @@ typedef enum DifsOperation
 typedef struct DifsToken
 {
 	DifsOperation operation;
-	uint8_t		key_id[DIFS_KEY_ID_SIZE];
-	uint8_t		cluster[DIFS_UUID_SIZE];
-	uint64_t	epoch;
-	uint8_t		claim[DIFS_CLAIM_SIZE];
-	uint64_t	group;
-	uint64_t	segment;
-	uint64_t	xid;
-	uint64_t	upload;
-	uint64_t	number;
-	uint32_t	max_bytes;		/* raw */
-	uint64_t	expires;		/* seconds since 1970 */
+	uint8_t key_id[DIFS_KEY_ID_SIZE];
+	uint8_t cluster[DIFS_UUID_SIZE];
+	uint64_t epoch;
+	uint8_t claim[DIFS_CLAIM_SIZE];
+	uint64_t group;
+	uint64_t segment;
+	uint64_t xid;
+	uint64_t upload;
+	uint64_t number;
+	uint32_t max_bytes; /* raw */
+	uint64_t expires;	/* seconds since 1970 */
 } DifsToken;
 
 typedef struct DifsReceipt
 {
-	uint8_t		key_id[DIFS_KEY_ID_SIZE];
-	uint8_t		cluster[DIFS_UUID_SIZE];
-	uint64_t	epoch;
-	uint64_t	group;
-	uint64_t	segment;
-	uint64_t	xid;
-	uint64_t	upload;
-	uint64_t	number;
-	uint32_t	raw_length;
-	uint32_t	stored_length;
-	uint32_t	crc;
-	uint8_t		codec;
-	char		server[DIFS_NAME_SIZE];	/* storage name */
+	uint8_t key_id[DIFS_KEY_ID_SIZE];
+	uint8_t cluster[DIFS_UUID_SIZE];
+	uint64_t epoch;
+	uint64_t group;
+	uint64_t segment;
+	uint64_t xid;
+	uint64_t upload;
+	uint64_t number;
+	uint32_t raw_length;
+	uint32_t stored_length;
+	uint32_t crc;
+	uint8_t codec;
+	char server[DIFS_NAME_SIZE]; /* storage name */
 } DifsReceipt;
 
 /*

@@ -62,7 +62,7 @@ difs_wire_unpack(const uint8_t header[DIFS_WIRE_HEADER_SIZE], uint32_t max_contr
 bool
 difs_wire_check(const uint8_t header[DIFS_WIRE_HEADER_SIZE], const uint8_t *control, DifsError *error)
 {
-	uint32_t	control_length = difs_get32(header + AT_CONTROL_LENGTH);
+	uint32_t control_length = difs_get32(header + AT_CONTROL_LENGTH);
 
 	if (difs_get32(header + AT_CRC) != frame_crc(header, control, control_length))
 		return difs_error_set(error, DIFS_ERROR_PROTOCOL, "%s frame does not match its checksum",

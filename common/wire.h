@@ -96,20 +96,20 @@
 #include "error.h"
 #include "segment.h"
 
-#define DIFS_WIRE_VERSION		1
-#define DIFS_WIRE_HEADER_SIZE	24
-#define DIFS_WIRE_MAX_CONTROL	(36 * 1024)
-#define DIFS_WIRE_MAX_GREETING	512
-#define DIFS_WIRE_MAX_DELETE	4096
-#define DIFS_WIRE_REPLY			0x80
-#define DIFS_VERIFY_BYTES		(16 * 1024 * 1024)
+#define DIFS_WIRE_VERSION 1
+#define DIFS_WIRE_HEADER_SIZE 24
+#define DIFS_WIRE_MAX_CONTROL (36 * 1024)
+#define DIFS_WIRE_MAX_GREETING 512
+#define DIFS_WIRE_MAX_DELETE 4096
+#define DIFS_WIRE_REPLY 0x80
+#define DIFS_VERIFY_BYTES (16 * 1024 * 1024)
 
-#define DIFS_NAME_SIZE			256	/* storage name with its terminator */
-#define DIFS_UUID_SIZE			16
-#define DIFS_CLAIM_SIZE			16
-#define DIFS_NONCE_SIZE			32
-#define DIFS_PROOF_SIZE			32
-#define DIFS_KEY_ID_SIZE		8
+#define DIFS_NAME_SIZE 256 /* storage name with its terminator */
+#define DIFS_UUID_SIZE 16
+#define DIFS_CLAIM_SIZE 16
+#define DIFS_NONCE_SIZE 32
+#define DIFS_PROOF_SIZE 32
+#define DIFS_KEY_ID_SIZE 8
 
 typedef enum DifsMessage
 {
@@ -134,11 +134,11 @@ typedef enum DifsMessage
 /* A frame without its bytes: what a header says. */
 typedef struct DifsFrame
 {
-	uint32_t	control_length;
-	uint32_t	payload_length;
-	uint64_t	request;
-	uint8_t		message;
-	uint8_t		status;
+	uint32_t control_length;
+	uint32_t payload_length;
+	uint64_t request;
+	uint8_t message;
+	uint8_t status;
 } DifsFrame;
 
 /* Writes a frame header for frame, whose control (control_length bytes) stands at control. */
@@ -159,136 +159,136 @@ extern bool difs_wire_check(const uint8_t header[DIFS_WIRE_HEADER_SIZE], const u
  */
 typedef struct DifsHello
 {
-	uint16_t	version;
-	uint8_t		key_id[DIFS_KEY_ID_SIZE];
-	uint8_t		cluster[DIFS_UUID_SIZE];
-	uint64_t	epoch;
-	uint8_t		claim[DIFS_CLAIM_SIZE]; /* all zeros: only to read */
-	uint8_t		nonce[DIFS_NONCE_SIZE];
-	char		name[DIFS_NAME_SIZE];	/* storage name that the client means to talk to; empty: any */
+	uint16_t version;
+	uint8_t key_id[DIFS_KEY_ID_SIZE];
+	uint8_t cluster[DIFS_UUID_SIZE];
+	uint64_t epoch;
+	uint8_t claim[DIFS_CLAIM_SIZE]; /* all zeros: only to read */
+	uint8_t nonce[DIFS_NONCE_SIZE];
+	char name[DIFS_NAME_SIZE]; /* storage name that the client means to talk to; empty: any */
 } DifsHello;
 
-#define DIFS_WIRE_TOKEN_SIZE	102	/* token.h: DIFS_TOKEN_BODY_SIZE */
+#define DIFS_WIRE_TOKEN_SIZE 102 /* token.h: DIFS_TOKEN_BODY_SIZE */
 typedef struct DifsHelloToken
 {
-	uint16_t	version;
-	uint8_t		nonce[DIFS_NONCE_SIZE];
-	uint8_t		token[DIFS_WIRE_TOKEN_SIZE];	/* its body */
-	char		name[DIFS_NAME_SIZE];	/* storage name that the client means to talk to; empty: any */
+	uint16_t version;
+	uint8_t nonce[DIFS_NONCE_SIZE];
+	uint8_t token[DIFS_WIRE_TOKEN_SIZE]; /* its body */
+	char name[DIFS_NAME_SIZE];			 /* storage name that the client means to talk to; empty: any */
 } DifsHelloToken;
 
 typedef struct DifsChallenge
 {
-	uint16_t	version;
-	uint8_t		nonce[DIFS_NONCE_SIZE];
-	uint8_t		proof[DIFS_PROOF_SIZE];
-	char		name[DIFS_NAME_SIZE];	/* the server's storage name */
+	uint16_t version;
+	uint8_t nonce[DIFS_NONCE_SIZE];
+	uint8_t proof[DIFS_PROOF_SIZE];
+	char name[DIFS_NAME_SIZE]; /* the server's storage name */
 } DifsChallenge;
 
-typedef struct DifsServerStatus		/* u64 each on the wire, in this order, then u8 tier, u8[16] claim, u8[16] storage, u64 sync_us */
+typedef struct DifsServerStatus /* u64 each on the wire, in this order, then u8 tier, u8[16] claim, u8[16] storage, u64 sync_us */
 {
-	uint64_t	epoch;			/* highest seen for this cluster */
-	uint64_t	capacity_bytes; /* 0 = what the file system has */
-	uint64_t	used_bytes;		/* allocated on disk by all groups of all clusters */
-	uint64_t	free_bytes;		/* that can still be written */
-	uint64_t	groups;			/* of this cluster */
-	uint64_t	segments;		/* live, of this cluster */
-	uint64_t	dead_bytes;		/* of deleted segments whose space has not come back yet */
-	uint64_t	puts;			/* segments written since start */
-	uint64_t	gets;
-	uint64_t	syncs;			/* fdatasync calls since start */
-	uint8_t		tier;			/* 0 disk, 1 memory */
-	uint8_t		claim[DIFS_CLAIM_SIZE]; /* that holds the epoch; all zeros: nobody has claimed yet */
-	uint8_t		storage[DIFS_UUID_SIZE];	/* of the data directory, made with it; all zeros: memory without one */
-	uint64_t	sync_us;		/* what those fdatasync calls took; 0 from a server that does not say so */
+	uint64_t epoch;			 /* highest seen for this cluster */
+	uint64_t capacity_bytes; /* 0 = what the file system has */
+	uint64_t used_bytes;	 /* allocated on disk by all groups of all clusters */
+	uint64_t free_bytes;	 /* that can still be written */
+	uint64_t groups;		 /* of this cluster */
+	uint64_t segments;		 /* live, of this cluster */
+	uint64_t dead_bytes;	 /* of deleted segments whose space has not come back yet */
+	uint64_t puts;			 /* segments written since start */
+	uint64_t gets;
+	uint64_t syncs;					 /* fdatasync calls since start */
+	uint8_t tier;					 /* 0 disk, 1 memory */
+	uint8_t claim[DIFS_CLAIM_SIZE];	 /* that holds the epoch; all zeros: nobody has claimed yet */
+	uint8_t storage[DIFS_UUID_SIZE]; /* of the data directory, made with it; all zeros: memory without one */
+	uint64_t sync_us;				 /* what those fdatasync calls took; 0 from a server that does not say so */
 } DifsServerStatus;
 
 typedef struct DifsCreateGroup
 {
-	uint64_t	group;
-	uint64_t	epoch;
-	uint64_t	capacity;		/* bytes of group file that a PUT may not exceed */
+	uint64_t group;
+	uint64_t epoch;
+	uint64_t capacity; /* bytes of group file that a PUT may not exceed */
 } DifsCreateGroup;
 
 typedef struct DifsGet
 {
-	uint64_t	group;
-	uint64_t	segment;
-	uint32_t	offset;
-	uint32_t	length;
+	uint64_t group;
+	uint64_t segment;
+	uint32_t offset;
+	uint32_t length;
 } DifsGet;
 
 typedef struct DifsDelete
 {
-	uint64_t	group;
-	uint32_t	count;			/* 1 .. DIFS_WIRE_MAX_DELETE */
-	const uint8_t *ids;			/* count little-endian u64, in the frame */
+	uint64_t group;
+	uint32_t count;		/* 1 .. DIFS_WIRE_MAX_DELETE */
+	const uint8_t *ids; /* count little-endian u64, in the frame */
 } DifsDelete;
 
 /* One entry of LIST's payload, 32 bytes: u64 segment, u64 xid, u64 offset in the file, u32 stored_length, u32 flags. */
-#define DIFS_LIST_ENTRY_SIZE	32
-#define DIFS_LIST_MAX_ENTRIES	4096
+#define DIFS_LIST_ENTRY_SIZE 32
+#define DIFS_LIST_MAX_ENTRIES 4096
 typedef struct DifsListEntry
 {
-	uint64_t	segment;
-	uint64_t	xid;
-	uint64_t	offset;
-	uint32_t	stored_length;
-	uint32_t	flags;			/* DIFS_LIST_DEAD, DIFS_LIST_DAMAGED */
+	uint64_t segment;
+	uint64_t xid;
+	uint64_t offset;
+	uint32_t stored_length;
+	uint32_t flags; /* DIFS_LIST_DEAD, DIFS_LIST_DAMAGED */
 } DifsListEntry;
-#define DIFS_LIST_DEAD		1	/* deleted; the id stays taken */
-#define DIFS_LIST_DAMAGED	2	/* its header is unreadable, or its bytes failed their checksum */
+#define DIFS_LIST_DEAD 1	/* deleted; the id stays taken */
+#define DIFS_LIST_DAMAGED 2 /* its header is unreadable, or its bytes failed their checksum */
 
 /* One entry of LIST_GROUPS' payload, 40 bytes: u64 group, u64 epoch, u64 file_bytes, u64 live_bytes, u64 state. */
-#define DIFS_GROUP_ENTRY_SIZE	40
+#define DIFS_GROUP_ENTRY_SIZE 40
 #define DIFS_GROUPS_MAX_ENTRIES 1024
 typedef struct DifsGroupEntry
 {
-	uint64_t	group;
-	uint64_t	epoch;
-	uint64_t	file_bytes;		/* length of the group file */
-	uint64_t	live_bytes;		/* stored bytes of segments that are not deleted */
-	uint64_t	state;			/* DifsGroupState */
+	uint64_t group;
+	uint64_t epoch;
+	uint64_t file_bytes; /* length of the group file */
+	uint64_t live_bytes; /* stored bytes of segments that are not deleted */
+	uint64_t state;		 /* DifsGroupState */
 } DifsGroupEntry;
 
-typedef enum DifsGroupState		/* of one server's copy of a block group */
+typedef enum DifsGroupState /* of one server's copy of a block group */
 {
 	DIFS_GROUP_OPEN = 0,
 	DIFS_GROUP_SEALED = 1,
-	DIFS_GROUP_FAILED = 2		/* a write or sync failed: readable, takes nothing more, to be repaired elsewhere */
+	DIFS_GROUP_FAILED = 2 /* a write or sync failed: readable, takes nothing more, to be repaired elsewhere */
 } DifsGroupState;
 
 /* On the wire: u64 group, epoch, capacity, rate; u8 flags, u8 sources; for each source u16 port, u8 length and bytes of host and
  * of name. */
-#define DIFS_PULL_MAX_SOURCES	8
-#define DIFS_PULL_TLS_SHIFT		4	/* the two bits from there on: DifsTlsMode, as which it talks to the sources */
-#define DIFS_PULL_TLS_MASK		(3 << DIFS_PULL_TLS_SHIFT)
-#define DIFS_PULL_DAMAGED		1	/* a segment that no source has right is left out, marked as damaged, instead of failing */
+#define DIFS_PULL_MAX_SOURCES 8
+#define DIFS_PULL_TLS_SHIFT 4 /* the two bits from there on: DifsTlsMode, as which it talks to the sources */
+#define DIFS_PULL_TLS_MASK (3 << DIFS_PULL_TLS_SHIFT)
+#define DIFS_PULL_DAMAGED 1 /* a segment that no source has right is left out, marked as damaged, instead of failing */
 typedef struct DifsPullSource
 {
-	char		name[DIFS_NAME_SIZE];
-	char		host[256];
-	uint16_t	port;
+	char name[DIFS_NAME_SIZE];
+	char host[256];
+	uint16_t port;
 } DifsPullSource;
 
 typedef struct DifsPull
 {
-	uint64_t	group;
-	uint64_t	epoch;			/* of the new copy; higher than that of any other */
-	uint64_t	capacity;
-	uint64_t	rate;			/* bytes a second that it may copy; 0 = no bound */
-	uint8_t		flags;
-	uint8_t		count;			/* 1 .. DIFS_PULL_MAX_SOURCES */
-	DifsPullSource sources[DIFS_PULL_MAX_SOURCES];	/* the first that has a good copy of a segment gives it */
+	uint64_t group;
+	uint64_t epoch; /* of the new copy; higher than that of any other */
+	uint64_t capacity;
+	uint64_t rate; /* bytes a second that it may copy; 0 = no bound */
+	uint8_t flags;
+	uint8_t count;								   /* 1 .. DIFS_PULL_MAX_SOURCES */
+	DifsPullSource sources[DIFS_PULL_MAX_SOURCES]; /* the first that has a good copy of a segment gives it */
 } DifsPull;
 
-typedef struct DifsPullProgress	/* u64 segments, bytes, total; u32 damaged; u8 done */
+typedef struct DifsPullProgress /* u64 segments, bytes, total; u32 damaged; u8 done */
 {
-	uint64_t	segments;		/* copied so far */
-	uint64_t	bytes;			/* their stored bytes */
-	uint64_t	total;			/* stored bytes of all; 0 = not known yet */
-	uint32_t	damaged;		/* segments that no source had right */
-	bool		done;			/* the copy is durable, and what the server has from now on */
+	uint64_t segments; /* copied so far */
+	uint64_t bytes;	   /* their stored bytes */
+	uint64_t total;	   /* stored bytes of all; 0 = not known yet */
+	uint32_t damaged;  /* segments that no source had right */
+	bool done;		   /* the copy is durable, and what the server has from now on */
 } DifsPullProgress;
 
 extern size_t difs_hello_pack(const DifsHello *hello, uint8_t *out);
@@ -302,9 +302,9 @@ extern size_t difs_status_pack(const DifsServerStatus *status, uint8_t *out);
 extern bool difs_status_unpack(const uint8_t *in, size_t length, DifsServerStatus *status, DifsError *error);
 extern size_t difs_create_group_pack(const DifsCreateGroup *create, uint8_t *out);
 extern bool difs_create_group_unpack(const uint8_t *in, size_t length, DifsCreateGroup *create, DifsError *error);
-extern size_t difs_group_pack(uint64_t group, uint8_t *out);	/* SEAL_GROUP, LIST_GROUPS, MEND: one u64 */
+extern size_t difs_group_pack(uint64_t group, uint8_t *out); /* SEAL_GROUP, LIST_GROUPS, MEND: one u64 */
 extern bool difs_group_unpack(const uint8_t *in, size_t length, uint64_t *group, DifsError *error);
-extern size_t difs_pair_pack(uint64_t first, uint64_t second, uint8_t *out);	/* DROP_GROUP, LIST, VERIFY, VERIFY_GROUP, replies: two u64 */
+extern size_t difs_pair_pack(uint64_t first, uint64_t second, uint8_t *out); /* DROP_GROUP, LIST, VERIFY, VERIFY_GROUP, replies: two u64 */
 extern bool difs_pair_unpack(const uint8_t *in, size_t length, uint64_t *first, uint64_t *second, DifsError *error);
 extern size_t difs_get_pack(const DifsGet *get, uint8_t *out);
 extern bool difs_get_unpack(const uint8_t *in, size_t length, DifsGet *get, DifsError *error);

@@ -9,16 +9,16 @@
 
 #include "bytes.h"
 
-#define HELLO_FIXED_SIZE		(2 + DIFS_KEY_ID_SIZE + DIFS_UUID_SIZE + 8 + DIFS_CLAIM_SIZE + DIFS_NONCE_SIZE)
-#define HELLO_TOKEN_FIXED_SIZE	(2 + DIFS_NONCE_SIZE + DIFS_WIRE_TOKEN_SIZE)
-#define CHALLENGE_FIXED_SIZE	(2 + DIFS_NONCE_SIZE + DIFS_PROOF_SIZE + 2)
-#define STATUS_FIRST_SIZE		(10 * 8 + 1 + DIFS_CLAIM_SIZE + DIFS_UUID_SIZE)	/* of the first servers */
-#define STATUS_SIZE				(STATUS_FIRST_SIZE + 8)
-#define CREATE_GROUP_SIZE		24
-#define GET_SIZE				24
-#define PULL_FIXED_SIZE			34
-#define PULL_SOURCE_SIZE		(4 + DIFS_NAME_SIZE - 1 + 255)
-#define PULL_PROGRESS_SIZE		29
+#define HELLO_FIXED_SIZE (2 + DIFS_KEY_ID_SIZE + DIFS_UUID_SIZE + 8 + DIFS_CLAIM_SIZE + DIFS_NONCE_SIZE)
+#define HELLO_TOKEN_FIXED_SIZE (2 + DIFS_NONCE_SIZE + DIFS_WIRE_TOKEN_SIZE)
+#define CHALLENGE_FIXED_SIZE (2 + DIFS_NONCE_SIZE + DIFS_PROOF_SIZE + 2)
+#define STATUS_FIRST_SIZE (10 * 8 + 1 + DIFS_CLAIM_SIZE + DIFS_UUID_SIZE) /* of the first servers */
+#define STATUS_SIZE (STATUS_FIRST_SIZE + 8)
+#define CREATE_GROUP_SIZE 24
+#define GET_SIZE 24
+#define PULL_FIXED_SIZE 34
+#define PULL_SOURCE_SIZE (4 + DIFS_NAME_SIZE - 1 + 255)
+#define PULL_PROGRESS_SIZE 29
 
 _Static_assert(HELLO_FIXED_SIZE + DIFS_NAME_SIZE <= DIFS_WIRE_MAX_GREETING, "HELLO fits into a greeting");
 _Static_assert(HELLO_TOKEN_FIXED_SIZE + DIFS_NAME_SIZE <= DIFS_WIRE_MAX_GREETING, "HELLO_TOKEN fits into a greeting");
@@ -38,7 +38,7 @@ static bool unpack_name(const uint8_t *in, size_t length, char name[DIFS_NAME_SI
 size_t
 difs_hello_pack(const DifsHello *hello, uint8_t *out)
 {
-	size_t		name_length = strnlen(hello->name, DIFS_NAME_SIZE - 1);
+	size_t name_length = strnlen(hello->name, DIFS_NAME_SIZE - 1);
 
 	difs_put16(out, hello->version);
 	memcpy(out + 2, hello->key_id, DIFS_KEY_ID_SIZE);
@@ -67,7 +67,7 @@ difs_hello_unpack(const uint8_t *in, size_t length, DifsHello *hello, DifsError 
 size_t
 difs_hello_token_pack(const DifsHelloToken *hello, uint8_t *out)
 {
-	size_t		name_length = strnlen(hello->name, DIFS_NAME_SIZE - 1);
+	size_t name_length = strnlen(hello->name, DIFS_NAME_SIZE - 1);
 
 	difs_put16(out, hello->version);
 	memcpy(out + 2, hello->nonce, DIFS_NONCE_SIZE);
@@ -90,7 +90,7 @@ difs_hello_token_unpack(const uint8_t *in, size_t length, DifsHelloToken *hello,
 size_t
 difs_challenge_pack(const DifsChallenge *challenge, uint8_t *out)
 {
-	size_t		name_length = strnlen(challenge->name, DIFS_NAME_SIZE - 1);
+	size_t name_length = strnlen(challenge->name, DIFS_NAME_SIZE - 1);
 
 	difs_put16(out, challenge->version);
 	memcpy(out + 2, challenge->nonce, DIFS_NONCE_SIZE);
@@ -257,7 +257,7 @@ difs_delete_unpack(const uint8_t *in, size_t length, DifsDelete *delete, DifsErr
 size_t
 difs_pull_pack(const DifsPull *pull, uint8_t *out)
 {
-	size_t		length = PULL_FIXED_SIZE;
+	size_t length = PULL_FIXED_SIZE;
 
 	difs_put64(out, pull->group);
 	difs_put64(out + 8, pull->epoch);
@@ -278,7 +278,7 @@ difs_pull_pack(const DifsPull *pull, uint8_t *out)
 bool
 difs_pull_unpack(const uint8_t *in, size_t length, DifsPull *pull, DifsError *error)
 {
-	size_t		at = PULL_FIXED_SIZE;
+	size_t at = PULL_FIXED_SIZE;
 
 	if (length < PULL_FIXED_SIZE)
 		return wrong_length("PULL", length, error);
@@ -377,7 +377,7 @@ unpack_source(const uint8_t *in, size_t length, size_t *at, DifsPullSource *sour
 static size_t
 pack_text(const char *text, uint8_t *out)
 {
-	size_t		length = strnlen(text, DIFS_NAME_SIZE - 1);
+	size_t length = strnlen(text, DIFS_NAME_SIZE - 1);
 
 	out[0] = (uint8_t) length;
 	memcpy(out + 1, text, length);
@@ -387,7 +387,7 @@ pack_text(const char *text, uint8_t *out)
 static bool
 unpack_text(const uint8_t *in, size_t length, size_t *at, char text[DIFS_NAME_SIZE], DifsError *error)
 {
-	size_t		size;
+	size_t size;
 
 	if (length == *at || length - *at - 1 < in[*at])
 		return wrong_length("PULL", length, error);

@@ -13,14 +13,14 @@
 #include "src/report.h"
 
 static DifsAccess *copy_with_room(const DifsAccess *access);
-static int	find_role(const DifsAccess *access, Oid role);
+static int find_role(const DifsAccess *access, Oid role);
 
 DifsAccess *
 difs_access_decode(const Datum *roles, const Datum *modes)
 {
-	ArrayType  *role_array = roles != NULL ? DatumGetArrayTypeP(*roles) : NULL;
-	ArrayType  *mode_array = modes != NULL ? DatumGetArrayTypeP(*modes) : NULL;
-	int			count = roles != NULL ? ArrayGetNItems(ARR_NDIM(role_array), ARR_DIMS(role_array)) : 0;
+	ArrayType *role_array = roles != NULL ? DatumGetArrayTypeP(*roles) : NULL;
+	ArrayType *mode_array = modes != NULL ? DatumGetArrayTypeP(*modes) : NULL;
+	int count = roles != NULL ? ArrayGetNItems(ARR_NDIM(role_array), ARR_DIMS(role_array)) : 0;
 	DifsAccess *access;
 
 	if (roles == NULL && modes == NULL)
@@ -45,7 +45,7 @@ difs_access_decode(const Datum *roles, const Datum *modes)
 bool
 difs_access_encode(const DifsAccess *access, Datum *roles, Datum *modes)
 {
-	Datum	   *elements;
+	Datum *elements;
 
 	if (access == NULL)
 		return false;
@@ -64,7 +64,7 @@ DifsAccess *
 difs_access_add(const DifsAccess *access, Oid role, int mode)
 {
 	DifsAccess *changed = copy_with_room(access);
-	int			place = find_role(changed, role);
+	int place = find_role(changed, role);
 
 	if (place == changed->count)
 	{
@@ -85,7 +85,7 @@ DifsAccess *
 difs_access_remove(const DifsAccess *access, Oid role, int mode)
 {
 	DifsAccess *changed = copy_with_room(access);
-	int			place = find_role(changed, role);
+	int place = find_role(changed, role);
 
 	if (place < changed->count)
 	{
@@ -109,8 +109,8 @@ difs_access_inherit(const DifsAccess *access, bool directory)
 	inherited->count = 0;
 	for (int i = 0; i < access->count; i++)
 	{
-		int			may = access->entry[i].mode >> 3 & DIFS_MAY_ALL;
-		int			mode = directory ? may | DIFS_ACCESS_DEFAULT(may) : may & ~DIFS_MAY_SEARCH;
+		int may = access->entry[i].mode >> 3 & DIFS_MAY_ALL;
+		int mode = directory ? may | DIFS_ACCESS_DEFAULT(may) : may & ~DIFS_MAY_SEARCH;
 
 		if (mode != 0)
 		{
@@ -124,12 +124,11 @@ difs_access_inherit(const DifsAccess *access, bool directory)
 int
 difs_access_parse(const char *privileges)
 {
-	int			may = 0;
+	int may = 0;
 
 	for (const char *letter = privileges; *letter != '\0'; letter++)
 	{
-		int			bit = *letter == 'r' ? DIFS_MAY_READ : (*letter == 'w' ? DIFS_MAY_WRITE :
-			(*letter == 'x' ? DIFS_MAY_SEARCH : 0));
+		int bit = *letter == 'r' ? DIFS_MAY_READ : (*letter == 'w' ? DIFS_MAY_WRITE : (*letter == 'x' ? DIFS_MAY_SEARCH : 0));
 
 		if (bit == 0)
 			may = -1;
@@ -155,7 +154,7 @@ difs_access_letters(int may)
 static DifsAccess *
 copy_with_room(const DifsAccess *access)
 {
-	int			count = access == NULL ? 0 : access->count;
+	int count = access == NULL ? 0 : access->count;
 	DifsAccess *copy = palloc(offsetof(DifsAccess, entry) + sizeof(copy->entry[0]) * (count + 1));
 
 	copy->count = count;
@@ -168,7 +167,7 @@ copy_with_room(const DifsAccess *access)
 static int
 find_role(const DifsAccess *access, Oid role)
 {
-	int			place = 0;
+	int place = 0;
 
 	while (place < access->count && access->entry[place].role != role)
 		place++;

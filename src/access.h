@@ -12,17 +12,17 @@
 
 #include "postgres.h"
 
-#define DIFS_MAX_ACCESS			64	/* entries of one inode */
-#define DIFS_ACCESS_DEFAULT(may)	((may) << 3)	/* in mode: the same for what is created */
+#define DIFS_MAX_ACCESS 64					  /* entries of one inode */
+#define DIFS_ACCESS_DEFAULT(may) ((may) << 3) /* in mode: the same for what is created */
 
 typedef struct DifsAccess
 {
-	int			count;
+	int count;
 	struct
 	{
-		Oid			role;
-		int16		mode;
-	}			entry[FLEXIBLE_ARRAY_MEMBER];
+		Oid role;
+		int16 mode;
+	} entry[FLEXIBLE_ARRAY_MEMBER];
 } DifsAccess;
 
 /* From the two columns (NULL: null), palloc'd; NULL if both are null, XX001 if they do not fit together. To the two columns: false if they are to be null. */
@@ -38,7 +38,7 @@ extern DifsAccess *difs_access_remove(const DifsAccess *access, Oid role, int mo
 extern DifsAccess *difs_access_inherit(const DifsAccess *access, bool directory);
 
 /* Bits by letters: "rwx", in any order; 22023 for others or none. And back, palloc'd, with "-" for what is missing. */
-extern int	difs_access_parse(const char *privileges);
+extern int difs_access_parse(const char *privileges);
 extern char *difs_access_letters(int may);
 
 #endif

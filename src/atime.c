@@ -32,10 +32,10 @@
 #include "src/settings.h"
 #include "src/table.h"
 
-#define MAX_NOTED	256			/* files read by one transaction; the others' times are left to other reads */
+#define MAX_NOTED 256 /* files read by one transaction; the others' times are left to other reads */
 
 static int64 noted[MAX_NOTED];
-static int	noted_count;
+static int noted_count;
 static TimestampTz noted_time;
 
 static bool due(const DifsInode *file, TimestampTz now);
@@ -104,10 +104,10 @@ static void
 write_atime(int64 ino)
 {
 	ScanKeyData key;
-	HeapTuple	row;
-	Datum		values[DIFS_INODE_COLUMNS] = {0};
-	bool		nulls[DIFS_INODE_COLUMNS] = {false};
-	bool		replace[DIFS_INODE_COLUMNS] = {false};
+	HeapTuple row;
+	Datum values[DIFS_INODE_COLUMNS] = {0};
+	bool nulls[DIFS_INODE_COLUMNS] = {false};
+	bool replace[DIFS_INODE_COLUMNS] = {false};
 
 	DIFS_KEY(&key, DIFS_INODE_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
 	row = difs_row_find(DIFS_REL_INODE, DIFS_REL_INODE_PKEY, 1, &key);

@@ -8,7 +8,7 @@
 
 #include "src/inode.h"
 
-typedef enum DifsAtimeMode		/* difs.atime */
+typedef enum DifsAtimeMode /* difs.atime */
 {
 	DIFS_ATIME_OFF,
 	DIFS_ATIME_RELATIME

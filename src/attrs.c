@@ -26,8 +26,8 @@
 #include "src/report.h"
 #include "src/table.h"
 
-#define MEDIA_TYPE		"media_type"
-#define MAX_ATTRS_BYTES	(64 * 1024)
+#define MEDIA_TYPE "media_type"
+#define MAX_ATTRS_BYTES (64 * 1024)
 
 static void set_attrs(const text *path, Jsonb *change);
 static Jsonb *attrs_of_row(HeapTuple row);
@@ -41,11 +41,11 @@ set_attrs(const text *path, Jsonb *change)
 {
 	for (;; difs_names_again())
 	{
-		DifsWalk	walk;
-		Jsonb	   *merged;
-		Datum		values[DIFS_INODE_COLUMNS] = {0};
-		bool		nulls[DIFS_INODE_COLUMNS] = {false};
-		bool		replace[DIFS_INODE_COLUMNS] = {false};
+		DifsWalk walk;
+		Jsonb *merged;
+		Datum values[DIFS_INODE_COLUMNS] = {0};
+		bool nulls[DIFS_INODE_COLUMNS] = {false};
+		bool replace[DIFS_INODE_COLUMNS] = {false};
 
 		difs_path_find(path, &walk);
 		if (!difs_inode_lock(&walk.inode))
@@ -68,10 +68,10 @@ set_attrs(const text *path, Jsonb *change)
 static Jsonb *
 attrs_of_row(HeapTuple row)
 {
-	Relation	table = table_open(difs_relation(DIFS_REL_INODE), AccessShareLock);
-	bool		null;
-	Datum		value = heap_getattr(row, DIFS_INODE_ATTRS, RelationGetDescr(table), &null);
-	Jsonb	   *attrs = null ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))) : DatumGetJsonbPCopy(value);
+	Relation table = table_open(difs_relation(DIFS_REL_INODE), AccessShareLock);
+	bool null;
+	Datum value = heap_getattr(row, DIFS_INODE_ATTRS, RelationGetDescr(table), &null);
+	Jsonb *attrs = null ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))) : DatumGetJsonbPCopy(value);
 
 	table_close(table, NoLock);
 	return attrs;
@@ -81,11 +81,11 @@ attrs_of_row(HeapTuple row)
 static Jsonb *
 merge(Jsonb *attrs, Jsonb *change)
 {
-	Datum		merged = DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(attrs), JsonbPGetDatum(change));
+	Datum merged = DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(attrs), JsonbPGetDatum(change));
 	JsonbIterator *iterator = JsonbIteratorInit(&change->root);
 	JsonbIteratorToken token;
-	JsonbValue	value;
-	text	   *key = NULL;
+	JsonbValue value;
+	text *key = NULL;
 
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
@@ -100,7 +100,7 @@ merge(Jsonb *attrs, Jsonb *change)
 static void
 check_attrs(const char *path, Jsonb *change, Jsonb *merged)
 {
-	JsonbValue	buffer;
+	JsonbValue buffer;
 	JsonbValue *type = getKeyJsonValueFromContainer(&change->root, MEDIA_TYPE, strlen(MEDIA_TYPE), &buffer);
 
 	if (type != NULL && type->type != jbvNull &&
@@ -147,7 +147,7 @@ text *
 difs_media_type_of(int64 ino)
 {
 	ScanKeyData key;
-	HeapTuple	row;
+	HeapTuple row;
 	JsonbValue *type;
 
 	DIFS_KEY(&key, DIFS_INODE_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
@@ -161,7 +161,7 @@ difs_media_type_of(int64 ino)
 static bool
 is_media_type(const char *text, int length)
 {
-	int			slash = -1;
+	int slash = -1;
 
 	for (int i = 0; i < length; i++)
 	{
@@ -181,7 +181,7 @@ PG_FUNCTION_INFO_V1(difs_getattr);
 Datum
 difs_setattr(PG_FUNCTION_ARGS)
 {
-	Jsonb	   *change;
+	Jsonb *change;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "attrs");
@@ -201,10 +201,10 @@ difs_setattr(PG_FUNCTION_ARGS)
 Datum
 difs_getattr(PG_FUNCTION_ARGS)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 	ScanKeyData key;
-	HeapTuple	row;
-	Jsonb	   *attrs;
+	HeapTuple row;
+	Jsonb *attrs;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 

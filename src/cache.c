@@ -19,19 +19,19 @@
 #include "src/cache_partition.h"
 #include "src/settings.h"
 
-#define PARTITION_BYTES		(4 * 1024 * 1024)
-#define MAX_PARTITIONS		1024
-#define LARGE_SHARE			8	/* a reading of more than an eighth does not stay */
-#define MOST_USES			3
+#define PARTITION_BYTES (4 * 1024 * 1024)
+#define MAX_PARTITIONS 1024
+#define LARGE_SHARE 8 /* a reading of more than an eighth does not stay */
+#define MOST_USES 3
 
 /* The layout. */
 typedef struct Layout
 {
-	uint32		partitions;		/* a power of 2 */
-	uint32		pages;			/* in each */
-	Size		partition_size;
-	Size		memory_offset;
-	Size		size;
+	uint32 partitions; /* a power of 2 */
+	uint32 pages;	   /* in each */
+	Size partition_size;
+	Size memory_offset;
+	Size size;
 } Layout;
 
 static char *area = NULL;
@@ -57,7 +57,7 @@ difs_cache_shmem_size(void)
 void
 difs_cache_shmem_init(void *shared, bool found)
 {
-	int		   *tranche;
+	int *tranche;
 
 	layout = lay_out();
 	area = (char *) TYPEALIGN(DIFS_CACHE_PAGE, shared);
@@ -87,7 +87,7 @@ difs_cache_for(int64 bytes)
 bool
 difs_cache_has(const uint8 *cluster, const DifsStored *stored, uint32 raw_offset, uint32 length)
 {
-	uint32		end = raw_offset + length;
+	uint32 end = raw_offset + length;
 	DifsCacheKey key;
 
 	if (area == NULL)
@@ -106,7 +106,7 @@ uint32
 difs_cache_read(const uint8 *cluster, const DifsStored *stored, uint32 raw_offset, uint32 length,
 				DifsCaching caching, char *out)
 {
-	uint32		done = 0;
+	uint32 done = 0;
 	DifsCacheKey key;
 
 	if (area == NULL || caching == DIFS_CACHING_NONE)
@@ -114,8 +114,8 @@ difs_cache_read(const uint8 *cluster, const DifsStored *stored, uint32 raw_offse
 	make_key(cluster, stored, &key);
 	while (done < length)
 	{
-		uint32		offset = (raw_offset + done) % DIFS_BLOCK_SIZE;
-		uint32		part = Min(length - done, DIFS_BLOCK_SIZE - offset);
+		uint32 offset = (raw_offset + done) % DIFS_BLOCK_SIZE;
+		uint32 part = Min(length - done, DIFS_BLOCK_SIZE - offset);
 
 		key.block = (raw_offset + done) / DIFS_BLOCK_SIZE;
 		if (!read_block(&key, offset, part, caching, out == NULL ? NULL : out + done))
@@ -138,8 +138,8 @@ difs_cache_keep(const uint8 *cluster, const DifsStored *stored, uint32 raw_offse
 	make_key(cluster, stored, &key);
 	for (uint32 done = 0; done < length; done += DIFS_BLOCK_SIZE)
 	{
-		uint32		at = raw_offset + done;
-		uint32		part = Min(length - done, DIFS_BLOCK_SIZE);
+		uint32 at = raw_offset + done;
+		uint32 part = Min(length - done, DIFS_BLOCK_SIZE);
 
 		key.block = at / DIFS_BLOCK_SIZE;
 		keep_block(&key, raw + done, part, at + part <= wanted_offset || at >= wanted_offset + wanted_length);
@@ -150,8 +150,8 @@ difs_cache_keep(const uint8 *cluster, const DifsStored *stored, uint32 raw_offse
 static Layout
 lay_out(void)
 {
-	Size		bytes = (Size) difs_cache_size * 1024 * 1024;
-	Layout		made = {0};
+	Size bytes = (Size) difs_cache_size * 1024 * 1024;
+	Layout made = {0};
 
 	if (bytes == 0)
 		return made;
@@ -188,8 +188,8 @@ make_key(const uint8 *cluster, const DifsStored *stored, DifsCacheKey *key)
 static uint64
 hash_key(const DifsCacheKey *key)
 {
-	uint64		half[2];
-	uint64		hash;
+	uint64 half[2];
+	uint64 hash;
 
 	memcpy(half, key->cluster, sizeof(half));
 	hash = half[0] ^ half[1] ^ (key->segment * UINT64CONST(0x9E3779B97F4A7C15)) ^
@@ -202,10 +202,10 @@ hash_key(const DifsCacheKey *key)
 static bool
 has_block(const DifsCacheKey *key, uint32 end)
 {
-	uint64		hash = hash_key(key);
+	uint64 hash = hash_key(key);
 	DifsCacheView view;
 	DifsCacheBlock *block;
-	bool		found;
+	bool found;
 
 	view_partition((uint32) (hash >> 54) & (layout.partitions - 1), &view);
 	LWLockAcquire(&view.partition->lock, LW_SHARED);
@@ -218,10 +218,10 @@ has_block(const DifsCacheKey *key, uint32 end)
 static bool
 read_block(const DifsCacheKey *key, uint32 offset, uint32 length, DifsCaching caching, char *out)
 {
-	uint64		hash = hash_key(key);
+	uint64 hash = hash_key(key);
 	DifsCacheView view;
 	DifsCacheBlock *block;
-	bool		found;
+	bool found;
 
 	view_partition((uint32) (hash >> 54) & (layout.partitions - 1), &view);
 	LWLockAcquire(&view.partition->lock, LW_SHARED);
@@ -245,7 +245,7 @@ read_block(const DifsCacheKey *key, uint32 offset, uint32 length, DifsCaching ca
 static void
 count_use(DifsCacheBlock *block)
 {
-	bool		again = block->hash == last_hash;
+	bool again = block->hash == last_hash;
 
 	last_hash = block->hash;
 	if (block->ahead)
@@ -258,7 +258,7 @@ count_use(DifsCacheBlock *block)
 static void
 keep_block(const DifsCacheKey *key, const char *raw, uint32 length, bool ahead)
 {
-	uint64		hash = hash_key(key);
+	uint64 hash = hash_key(key);
 	DifsCacheView view;
 
 	view_partition((uint32) (hash >> 54) & (layout.partitions - 1), &view);
@@ -300,10 +300,10 @@ PG_FUNCTION_INFO_V1(difs_cache_state);
 Datum
 difs_cache_state(PG_FUNCTION_ARGS)
 {
-	uint64		totals[DIFS_CACHE_TOTALS];
-	Datum		values[DIFS_CACHE_TOTALS];
-	bool		nulls[DIFS_CACHE_TOTALS] = {0};
-	TupleDesc	desc;
+	uint64 totals[DIFS_CACHE_TOTALS];
+	Datum values[DIFS_CACHE_TOTALS];
+	bool nulls[DIFS_CACHE_TOTALS] = {0};
+	TupleDesc desc;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "difs.cache_state must return a row");

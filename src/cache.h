@@ -42,10 +42,10 @@
 /* What a read has to do with the cache. */
 typedef enum DifsCaching
 {
-	DIFS_CACHING_NONE,			/* nothing: the bytes come from where they are stored */
-	DIFS_CACHING_LOOK,			/* takes what is there */
-	DIFS_CACHING_AGAIN,			/* the same, of what has been counted already */
-	DIFS_CACHING_KEEP			/* takes what is there, and puts into it what was not */
+	DIFS_CACHING_NONE,	/* nothing: the bytes come from where they are stored */
+	DIFS_CACHING_LOOK,	/* takes what is there */
+	DIFS_CACHING_AGAIN, /* the same, of what has been counted already */
+	DIFS_CACHING_KEEP	/* takes what is there, and puts into it what was not */
 } DifsCaching;
 
 /* What difs.stat_cache shows, in the order of its columns. */

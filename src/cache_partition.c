@@ -7,8 +7,8 @@
 
 #include "src/cache_partition.h"
 
-#define SMALL_SHARE		10		/* small is a tenth */
-#define MOST_CHANCES	128		/* blocks that are moved to the front of main to make room once: bounds the time under the lock */
+#define SMALL_SHARE 10	 /* small is a tenth */
+#define MOST_CHANCES 128 /* blocks that are moved to the front of main to make room once: bounds the time under the lock */
 
 static void make_room(const DifsCacheView *view, uint32 pages);
 static void shrink_small(const DifsCacheView *view);
@@ -37,8 +37,8 @@ slot_of(const DifsCacheView *view, uint64 hash)
 Size
 difs_cache_partition_size(uint32 pages)
 {
-	Size		slots = pg_nextpower2_32(pages);
-	Size		size = CACHELINEALIGN(sizeof(DifsCachePartition));
+	Size slots = pg_nextpower2_32(pages);
+	Size size = CACHELINEALIGN(sizeof(DifsCachePartition));
 
 	size += CACHELINEALIGN((pages + 1) * sizeof(DifsCacheBlock));
 	size += CACHELINEALIGN((pages + 1) * sizeof(uint32));
@@ -49,7 +49,7 @@ difs_cache_partition_size(uint32 pages)
 void
 difs_cache_partition_view(DifsCacheView *view, void *area, uint32 pages, char *memory)
 {
-	char	   *at = area;
+	char *at = area;
 
 	view->pages = pages;
 	view->slots = pg_nextpower2_32(pages);
@@ -84,7 +84,7 @@ difs_cache_partition_init(const DifsCacheView *view, int tranche)
 DifsCacheBlock *
 difs_cache_partition_find(const DifsCacheView *view, const DifsCacheKey *key, uint64 hash)
 {
-	uint32		index = view->bucket[slot_of(view, hash)];
+	uint32 index = view->bucket[slot_of(view, hash)];
 
 	while (index != 0)
 	{
@@ -100,14 +100,14 @@ difs_cache_partition_find(const DifsCacheView *view, const DifsCacheKey *key, ui
 void
 difs_cache_partition_copy(const DifsCacheView *view, const DifsCacheBlock *block, uint32 offset, uint32 length, char *out)
 {
-	uint32		page = block->first_page;
+	uint32 page = block->first_page;
 
 	Assert(offset + length <= block->length);
 	for (; offset >= DIFS_CACHE_PAGE; offset -= DIFS_CACHE_PAGE)
 		page = view->next_page[page];
 	while (length > 0)
 	{
-		uint32		part = Min(length, DIFS_CACHE_PAGE - offset);
+		uint32 part = Min(length, DIFS_CACHE_PAGE - offset);
 
 		memcpy(out, view->memory + (Size) (page - 1) * DIFS_CACHE_PAGE + offset, part);
 		out += part;
@@ -122,8 +122,8 @@ difs_cache_partition_put(const DifsCacheView *view, const DifsCacheKey *key, uin
 						 bool ahead)
 {
 	DifsCachePartition *partition = view->partition;
-	uint32	   *bucket = &view->bucket[slot_of(view, hash)];
-	uint32		index;
+	uint32 *bucket = &view->bucket[slot_of(view, hash)];
+	uint32 index;
 	DifsCacheBlock *block;
 
 	make_room(view, pages_of(length));
@@ -147,7 +147,7 @@ static void
 make_room(const DifsCacheView *view, uint32 pages)
 {
 	DifsCachePartition *partition = view->partition;
-	int			chances = MOST_CHANCES;
+	int chances = MOST_CHANCES;
 
 	while (view->pages - partition->used_pages < pages)
 	{
@@ -163,7 +163,7 @@ static void
 shrink_small(const DifsCacheView *view)
 {
 	DifsCachePartition *partition = view->partition;
-	uint32		index = take_oldest(view, &partition->small);
+	uint32 index = take_oldest(view, &partition->small);
 	DifsCacheBlock *block = &view->block[index];
 
 	partition->left_small += pages_of(block->length);
@@ -182,7 +182,7 @@ static void
 shrink_main(const DifsCacheView *view, int *chances)
 {
 	DifsCachePartition *partition = view->partition;
-	uint32		index = take_oldest(view, &partition->main);
+	uint32 index = take_oldest(view, &partition->main);
 	DifsCacheBlock *block = &view->block[index];
 
 	if (block->uses > 0 && (*chances)-- > 0)
@@ -200,8 +200,8 @@ drop(const DifsCacheView *view, uint32 index)
 {
 	DifsCachePartition *partition = view->partition;
 	DifsCacheBlock *block = &view->block[index];
-	uint32	   *link = &view->bucket[slot_of(view, block->hash)];
-	uint32		last = block->first_page;
+	uint32 *link = &view->bucket[slot_of(view, block->hash)];
+	uint32 last = block->first_page;
 
 	while (*link != index)
 		link = &view->block[*link].next_in_bucket;
@@ -224,7 +224,7 @@ static uint32
 new_block(const DifsCacheView *view)
 {
 	DifsCachePartition *partition = view->partition;
-	uint32		index = partition->free_block;
+	uint32 index = partition->free_block;
 
 	if (index == 0)
 		return partition->fresh_block++;
@@ -236,7 +236,7 @@ static uint32
 new_page(const DifsCacheView *view)
 {
 	DifsCachePartition *partition = view->partition;
-	uint32		page = partition->free_page;
+	uint32 page = partition->free_page;
 
 	partition->used_pages++;
 	if (page == 0)
@@ -248,11 +248,11 @@ new_page(const DifsCacheView *view)
 static void
 fill(const DifsCacheView *view, DifsCacheBlock *block, const char *bytes)
 {
-	uint32	   *link = &block->first_page;
+	uint32 *link = &block->first_page;
 
 	for (uint32 at = 0; at < block->length; at += DIFS_CACHE_PAGE)
 	{
-		uint32		page = new_page(view);
+		uint32 page = new_page(view);
 
 		memcpy(view->memory + (Size) (page - 1) * DIFS_CACHE_PAGE, bytes + at, Min(block->length - at, DIFS_CACHE_PAGE));
 		*link = page;
@@ -278,7 +278,7 @@ append(const DifsCacheView *view, DifsCacheQueue *queue, uint32 index)
 static uint32
 take_oldest(const DifsCacheView *view, DifsCacheQueue *queue)
 {
-	uint32		index = queue->oldest;
+	uint32 index = queue->oldest;
 	DifsCacheBlock *block = &view->block[index];
 
 	Assert(index != 0);
@@ -293,14 +293,14 @@ static void
 remember(const DifsCacheView *view, const DifsCacheBlock *block)
 {
 	view->ghost[slot_of(view, block->hash)] =
-		(DifsCacheGhost) {.mark = (uint32) (block->hash >> 32), .left = view->partition->left_small};
+		(DifsCacheGhost){.mark = (uint32) (block->hash >> 32), .left = view->partition->left_small};
 }
 
 static bool
 is_remembered(const DifsCacheView *view, uint64 hash)
 {
 	DifsCacheGhost *ghost = &view->ghost[slot_of(view, hash)];
-	uint32		main_pages = view->pages - view->pages / SMALL_SHARE;
+	uint32 main_pages = view->pages - view->pages / SMALL_SHARE;
 
 	return ghost->mark == (uint32) (hash >> 32) && view->partition->left_small - ghost->left < main_pages;
 }

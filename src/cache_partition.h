@@ -36,49 +36,49 @@
 
 #include "common/wire.h"
 
-#define DIFS_CACHE_PAGE		4096
+#define DIFS_CACHE_PAGE 4096
 
 /* What a block is found by; no padding, so that it can be compared as bytes. */
 typedef struct DifsCacheKey
 {
-	uint8		cluster[DIFS_UUID_SIZE];
-	uint64		segment;
-	uint32		block;			/* number within the raw form */
-	uint32		crc;			/* of the whole stored form */
-	uint32		raw_length;		/* of the segment */
-	uint32		stored_length;
+	uint8 cluster[DIFS_UUID_SIZE];
+	uint64 segment;
+	uint32 block;	   /* number within the raw form */
+	uint32 crc;		   /* of the whole stored form */
+	uint32 raw_length; /* of the segment */
+	uint32 stored_length;
 } DifsCacheKey;
 
 /* Indexes count from 1; 0 is none. */
 typedef struct DifsCacheBlock
 {
 	DifsCacheKey key;
-	uint64		hash;
-	uint32		length;			/* bytes */
-	uint32		first_page;
-	uint32		next_in_bucket;
-	uint32		next_in_queue;	/* the one that was put in after it; or the next free one */
-	uint8		uses;			/* 0 .. 3; readers change these two with the lock shared, so a change may get lost */
-	bool		ahead;			/* nobody has asked for it: it came along with others */
-	bool		in_main;
+	uint64 hash;
+	uint32 length; /* bytes */
+	uint32 first_page;
+	uint32 next_in_bucket;
+	uint32 next_in_queue; /* the one that was put in after it; or the next free one */
+	uint8 uses;			  /* 0 .. 3; readers change these two with the lock shared, so a change may get lost */
+	bool ahead;			  /* nobody has asked for it: it came along with others */
+	bool in_main;
 } DifsCacheBlock;
 
 typedef struct DifsCacheGhost
 {
-	uint32		mark;			/* upper half of the hash; the lower one finds the slot */
-	uint32		left;			/* when it left, in pages that had left small */
+	uint32 mark; /* upper half of the hash; the lower one finds the slot */
+	uint32 left; /* when it left, in pages that had left small */
 } DifsCacheGhost;
 
 typedef struct DifsCacheQueue
 {
-	uint32		oldest;
-	uint32		newest;
-	uint32		pages;
+	uint32 oldest;
+	uint32 newest;
+	uint32 pages;
 } DifsCacheQueue;
 
 typedef struct DifsCachePartition
 {
-	LWLock		lock;
+	LWLock lock;
 
 	/* counted with the lock shared, so atomic */
 	pg_atomic_uint64 hits;
@@ -86,30 +86,30 @@ typedef struct DifsCachePartition
 	pg_atomic_uint64 misses;
 
 	/* the rest: lock */
-	uint64		kept;			/* blocks put in */
-	uint64		evicted;		/* blocks that had to go */
-	uint32		blocks;			/* in it now */
-	uint32		used_pages;
-	uint32		free_page;		/* chains of those that have been used before … */
-	uint32		free_block;
-	uint32		fresh_page;		/* … and the first that never was */
-	uint32		fresh_block;
+	uint64 kept;	/* blocks put in */
+	uint64 evicted; /* blocks that had to go */
+	uint32 blocks;	/* in it now */
+	uint32 used_pages;
+	uint32 free_page; /* chains of those that have been used before … */
+	uint32 free_block;
+	uint32 fresh_page; /* … and the first that never was */
+	uint32 fresh_block;
 	DifsCacheQueue small;
 	DifsCacheQueue main;
-	uint32		left_small;		/* pages, wraps around */
+	uint32 left_small; /* pages, wraps around */
 } DifsCachePartition;
 
 /* Where the parts of a partition are, in this process. */
 typedef struct DifsCacheView
 {
 	DifsCachePartition *partition;
-	uint32		pages;			/* how many there are; and as many blocks at most */
-	uint32		slots;			/* of buckets and of ghosts: a power of 2 */
-	DifsCacheBlock *block;		/* [pages + 1] */
-	uint32	   *next_page;		/* [pages + 1] */
-	uint32	   *bucket;			/* [slots] */
-	DifsCacheGhost *ghost;		/* [slots] */
-	char	   *memory;			/* page n begins at memory + (n - 1) * DIFS_CACHE_PAGE */
+	uint32 pages;		   /* how many there are; and as many blocks at most */
+	uint32 slots;		   /* of buckets and of ghosts: a power of 2 */
+	DifsCacheBlock *block; /* [pages + 1] */
+	uint32 *next_page;	   /* [pages + 1] */
+	uint32 *bucket;		   /* [slots] */
+	DifsCacheGhost *ghost; /* [slots] */
+	char *memory;		   /* page n begins at memory + (n - 1) * DIFS_CACHE_PAGE */
 } DifsCacheView;
 
 /* Bytes of what stands beside the memory, for so many pages. */

@@ -23,16 +23,16 @@ difs_call(int32 server, DifsMessage message, const void *control, uint32 control
 		  const void *payload, uint32 payload_length, int timeout_ms, DifsReply *reply, DifsError *error)
 {
 	static uint64 last_request = 0;
-	DifsFrame	request = {
+	DifsFrame request = {
 		.control_length = control_length,
 		.payload_length = payload_length,
-		.request = ++last_request | UINT64CONST(1) << 63,	/* apart from those of fetch.c on the same connections */
+		.request = ++last_request | UINT64CONST(1) << 63, /* apart from those of fetch.c on the same connections */
 		.message = message,
 	};
-	DifsReply	unwanted;
-	DifsLink   *link;
-	bool		done = false;
-	int64		began_us = difs_pace_clock_us();
+	DifsReply unwanted;
+	DifsLink *link;
+	bool done = false;
+	int64 began_us = difs_pace_clock_us();
 
 	link = open_link(server, error);
 	if (link == NULL)
@@ -65,13 +65,13 @@ static DifsLink *
 open_link(int32 server, DifsError *error)
 {
 	MemoryContext context = CurrentMemoryContext;
-	bool		own_transaction = !IsTransactionState();
-	DifsLink   *link;
+	bool own_transaction = !IsTransactionState();
+	DifsLink *link;
 
 	if (own_transaction)
 		StartTransactionCommand();
 	difs_link_begin();
-	difs_link_close_busy();		/* they owe replies that nobody wants any more (fetch.c), which would only wake us */
+	difs_link_close_busy(); /* they owe replies that nobody wants any more (fetch.c), which would only wake us */
 	link = difs_link_open(server, error);
 	if (own_transaction)
 		CommitTransactionCommand();
@@ -82,14 +82,14 @@ open_link(int32 server, DifsError *error)
 static bool
 converse(DifsLink *link, const DifsFrame *request, int timeout_ms, DifsReply *reply, DifsError *error)
 {
-	int64		heard_ms = difs_link_clock_ms();
-	uint64		moved = difs_conn_moved(link->conn);
-	DifsFrame	frame;
+	int64 heard_ms = difs_link_clock_ms();
+	uint64 moved = difs_conn_moved(link->conn);
+	DifsFrame frame;
 
 	memset(reply, 0, sizeof(*reply));
 	for (;;)
 	{
-		int64		left_ms;
+		int64 left_ms;
 
 		switch (difs_conn_advance(link->conn, &frame))
 		{

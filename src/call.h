@@ -15,10 +15,10 @@
 /* A reply, in the memory context of the call. */
 typedef struct DifsReply
 {
-	uint8	   *control;
-	uint32		control_length;
-	uint8	   *payload;
-	uint32		payload_length;
+	uint8 *control;
+	uint32 control_length;
+	uint8 *payload;
+	uint32 payload_length;
 } DifsReply;
 
 /* Sends a request and waits for its reply for at most timeout_ms without any byte moving. False with *error if the server cannot be reached, does

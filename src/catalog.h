@@ -69,7 +69,7 @@ typedef enum DifsRelation
 	DIFS_REL_DISCARDED_PKEY,
 	DIFS_REL_DISCARDED_PATH,
 	DIFS_REL_SEQ_TRASH,
-	DIFS_RELATIONS				/* how many */
+	DIFS_RELATIONS /* how many */
 } DifsRelation;
 
 enum DifsClusterColumn

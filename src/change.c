@@ -27,27 +27,26 @@ static void move_usage(const DifsVolume *volume, const DifsInode *inode, int64 f
 void
 difs_change_enter_move(const DifsVolume *volume, const DifsInode *inode, int64 from_parent, int64 to_parent)
 {
-	DifsRoots	from;
-	DifsRoots	to;
+	DifsRoots from;
+	DifsRoots to;
 
 	if (volume->accounting != DIFS_ACCOUNTING_NONE)
-		difs_volume_usage_lock(volume->id, inode->kind == DIFS_KIND_DIRECTORY &&
-							   crosses_roots(volume, from_parent, to_parent, &from, &to));
+		difs_volume_usage_lock(volume->id, inode->kind == DIFS_KIND_DIRECTORY && crosses_roots(volume, from_parent, to_parent, &from, &to));
 }
 
 void
 difs_change_content(const DifsInode *inode, HeapTuple row)
 {
-	DifsVolume	volume;
-	DifsRoots	roots;
-	int64		parent;
+	DifsVolume volume;
+	DifsRoots roots;
+	int64 parent;
 
 	if (!is_watched(inode->volume, &volume))
 		return;
 	if (volume.accounting != DIFS_ACCOUNTING_NONE)
 	{
-		int64		bytes = inode->size - (row != NULL ? size_before(row) : 0);
-		bool		named;
+		int64 bytes = inode->size - (row != NULL ? size_before(row) : 0);
+		bool named;
 
 		difs_latest_begin();
 		named = find_counted(&volume, inode, &parent);
@@ -65,8 +64,8 @@ difs_change_content(const DifsInode *inode, HeapTuple row)
 static bool
 find_counted(const DifsVolume *volume, const DifsInode *inode, int64 *parent)
 {
-	DifsName   *names;
-	int			count;
+	DifsName *names;
+	int count;
 
 	if (inode->nlink <= 1)
 		return difs_dentry_above(inode->ino, parent, NULL);
@@ -83,8 +82,8 @@ find_counted(const DifsVolume *volume, const DifsInode *inode, int64 *parent)
 void
 difs_change_made(int64 parent, const DifsInode *inode)
 {
-	DifsVolume	volume;
-	DifsRoots	roots;
+	DifsVolume volume;
+	DifsRoots roots;
 
 	if (!is_watched(inode->volume, &volume))
 		return;
@@ -99,9 +98,9 @@ difs_change_made(int64 parent, const DifsInode *inode)
 void
 difs_change_linking(const DifsInode *inode, int64 parent, int64 new_parent, const char *new_path)
 {
-	DifsVolume	volume;
-	DifsRoots	from;
-	DifsRoots	to;
+	DifsVolume volume;
+	DifsRoots from;
+	DifsRoots to;
 
 	if (!is_watched(inode->volume, &volume))
 		return;
@@ -117,14 +116,14 @@ difs_change_linking(const DifsInode *inode, int64 parent, int64 new_parent, cons
 void
 difs_change_removing(int64 parent, const DifsInode *inode)
 {
-	DifsInode	newest = *inode;
-	DifsVolume	volume;
-	DifsRoots	roots;
+	DifsInode newest = *inode;
+	DifsVolume volume;
+	DifsRoots roots;
 
 	if (!is_watched(inode->volume, &volume))
 		return;
 	if (inode->kind != DIFS_KIND_DIRECTORY && !difs_inode_lock(&newest))
-		return;					/* its remover finds out */
+		return; /* its remover finds out */
 	if (volume.accounting != DIFS_ACCOUNTING_NONE && (newest.nlink <= 1 || difs_quota_count_names(&volume, inode->ino) <= 1))
 	{
 		difs_quota_roots(&volume, parent, &roots);
@@ -138,14 +137,14 @@ difs_change_removing(int64 parent, const DifsInode *inode)
 void
 difs_change_discarding(int64 parent, const DifsInode *directory)
 {
-	DifsVolume	volume;
-	DifsRoots	roots;
+	DifsVolume volume;
+	DifsRoots roots;
 
 	if (!is_watched(directory->volume, &volume))
 		return;
 	if (volume.accounting != DIFS_ACCOUNTING_NONE)
 	{
-		DifsTotals	totals;
+		DifsTotals totals;
 
 		difs_volume_usage_lock(volume.id, true);
 		difs_quota_count_own(&volume, directory->ino, &totals);
@@ -158,9 +157,9 @@ difs_change_discarding(int64 parent, const DifsInode *directory)
 void
 difs_change_returning(int64 parent, const DifsInode *inode, const char *action)
 {
-	DifsTotals	totals = {.bytes = inode->size};
-	DifsVolume	volume;
-	DifsRoots	roots;
+	DifsTotals totals = {.bytes = inode->size};
+	DifsVolume volume;
+	DifsRoots roots;
 
 	if (!is_watched(inode->volume, &volume))
 		return;
@@ -184,13 +183,13 @@ difs_change_returning(int64 parent, const DifsInode *inode, const char *action)
 static void
 refuse_other_roots(const DifsVolume *volume, int64 parent, const DifsInode *directory)
 {
-	int64		outside = 0;
+	int64 outside = 0;
 
 	while (volume->accounting == DIFS_ACCOUNTING_TREES &&
 		   (outside = difs_quota_next_outside(volume, directory->ino, outside)) != 0)
 	{
-		DifsRoots	here;
-		DifsRoots	there;
+		DifsRoots here;
+		DifsRoots there;
 
 		if (crosses_roots(volume, parent, outside, &here, &there))
 			ereport(ERROR,
@@ -204,7 +203,7 @@ refuse_other_roots(const DifsVolume *volume, int64 parent, const DifsInode *dire
 void
 difs_change_purging(const DifsInode *inode)
 {
-	DifsVolume	volume;
+	DifsVolume volume;
 
 	if (inode->kind == DIFS_KIND_DIRECTORY && difs_volume_find_current(inode->volume, &volume) &&
 		volume.accounting == DIFS_ACCOUNTING_TREES)
@@ -215,7 +214,7 @@ void
 difs_change_moving(const DifsInode *inode, int64 from_parent, const char *from_name,
 				   int64 to_parent, const char *to_name)
 {
-	DifsVolume	volume;
+	DifsVolume volume;
 
 	if (!is_watched(inode->volume, &volume))
 		return;
@@ -228,7 +227,7 @@ difs_change_moving(const DifsInode *inode, int64 from_parent, const char *from_n
 static char *
 path_below(const DifsVolume *volume, int64 parent, const char *name)
 {
-	char	   *above = difs_journal_path(volume, parent);
+	char *above = difs_journal_path(volume, parent);
 
 	return psprintf("%s%s%s", above, above[1] == '\0' ? "" : "/", name);
 }
@@ -243,9 +242,9 @@ is_watched(int32 id, DifsVolume *volume)
 static int64
 size_before(HeapTuple row)
 {
-	Relation	table = table_open(difs_relation(DIFS_REL_INODE), NoLock);
-	bool		null;
-	int64		size = DatumGetInt64(heap_getattr(row, DIFS_INODE_SIZE, RelationGetDescr(table), &null));
+	Relation table = table_open(difs_relation(DIFS_REL_INODE), NoLock);
+	bool null;
+	int64 size = DatumGetInt64(heap_getattr(row, DIFS_INODE_SIZE, RelationGetDescr(table), &null));
 
 	table_close(table, NoLock);
 	return size;
@@ -270,11 +269,11 @@ crosses_roots(const DifsVolume *volume, int64 from_parent, int64 to_parent, Difs
 static void
 move_usage(const DifsVolume *volume, const DifsInode *inode, int64 from_parent, int64 to_parent)
 {
-	DifsRoots	from;
-	DifsRoots	to;
-	DifsRoots	left;
-	DifsRoots	entered;
-	DifsTotals	totals = {0};
+	DifsRoots from;
+	DifsRoots to;
+	DifsRoots left;
+	DifsRoots entered;
+	DifsTotals totals = {0};
 
 	if (!crosses_roots(volume, from_parent, to_parent, &from, &to))
 		return;
@@ -286,10 +285,10 @@ move_usage(const DifsVolume *volume, const DifsInode *inode, int64 from_parent, 
 	}
 	else
 	{
-		DifsInode	newest = *inode;
+		DifsInode newest = *inode;
 
 		if (!difs_inode_lock(&newest))
-			return;				/* its name is locked, so we find out before we change it */
+			return; /* its name is locked, so we find out before we change it */
 		totals.bytes = newest.size;
 		totals.files = 1;
 		totals.linked = newest.nlink > 1;

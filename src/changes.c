@@ -31,9 +31,9 @@
 /* The place of a row: what lies behind it is asked for. */
 typedef struct Cursor
 {
-	int64		epoch;
-	uint64		xid;
-	int32		seq;
+	int64 epoch;
+	uint64 xid;
+	int32 seq;
 } Cursor;
 
 static void read_cursor(const char *text, Cursor *cursor);
@@ -41,13 +41,13 @@ static uint64 read_number(const char **text, uint64 max, char end);
 static void read_journal(int32 volume, const Cursor *since, int32 max, ReturnSetInfo *result);
 
 static const char *const query =
-"SELECT pg_catalog.format('%s/%s/%s', j.epoch, j.xid, j.seq), j.at, j.who, j.action, j.ino, j.path, j.from_path, j.version, j.xid"
-" FROM difs.journal j"
-" WHERE j.volume OPERATOR(pg_catalog.=) $1 AND (j.epoch, j.xid, j.seq) OPERATOR(pg_catalog.>) ($2, $3, $4)"
-" AND (j.xid OPERATOR(pg_catalog.<) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())"
-"  OR j.epoch OPERATOR(pg_catalog.<) (SELECT c.epoch FROM difs.cluster c)"
-"  AND j.xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))"
-" ORDER BY j.volume, j.epoch, j.xid, j.seq LIMIT $5";
+	"SELECT pg_catalog.format('%s/%s/%s', j.epoch, j.xid, j.seq), j.at, j.who, j.action, j.ino, j.path, j.from_path, j.version, j.xid"
+	" FROM difs.journal j"
+	" WHERE j.volume OPERATOR(pg_catalog.=) $1 AND (j.epoch, j.xid, j.seq) OPERATOR(pg_catalog.>) ($2, $3, $4)"
+	" AND (j.xid OPERATOR(pg_catalog.<) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())"
+	"  OR j.epoch OPERATOR(pg_catalog.<) (SELECT c.epoch FROM difs.cluster c)"
+	"  AND j.xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))"
+	" ORDER BY j.volume, j.epoch, j.xid, j.seq LIMIT $5";
 
 PG_FUNCTION_INFO_V1(difs_changes);
 
@@ -55,8 +55,8 @@ PG_FUNCTION_INFO_V1(difs_changes);
 Datum
 difs_changes(PG_FUNCTION_ARGS)
 {
-	DifsVolume	volume;
-	Cursor		since = {0};
+	DifsVolume volume;
+	Cursor since = {0};
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_GETARG_INT32(2) < 0)
 		ereport(ERROR,
@@ -102,7 +102,7 @@ static uint64
 read_number(const char **text, uint64 max, char end)
 {
 	const char *at = *text;
-	uint64		number = 0;
+	uint64 number = 0;
 
 	while (*at >= '0' && *at <= '9' && number <= (max - (*at - '0')) / 10)
 		number = number * 10 + (*at++ - '0');
@@ -113,15 +113,18 @@ read_number(const char **text, uint64 max, char end)
 static void
 read_journal(int32 volume, const Cursor *since, int32 max, ReturnSetInfo *result)
 {
-	Oid			types[] = {INT4OID, INT8OID, XID8OID, INT4OID, INT4OID};
-	Datum		values[] = {
-		Int32GetDatum(volume), Int64GetDatum(since->epoch), FullTransactionIdGetDatum(FullTransactionIdFromU64(since->xid)),
-		Int32GetDatum(since->seq), Int32GetDatum(max),
+	Oid types[] = {INT4OID, INT8OID, XID8OID, INT4OID, INT4OID};
+	Datum values[] = {
+		Int32GetDatum(volume),
+		Int64GetDatum(since->epoch),
+		FullTransactionIdGetDatum(FullTransactionIdFromU64(since->xid)),
+		Int32GetDatum(since->seq),
+		Int32GetDatum(max),
 	};
-	Relation	table = difs_table_open(DIFS_REL_JOURNAL, AccessShareLock);
-	Oid			owner = table->rd_rel->relowner;
-	Oid			user;
-	int			context;
+	Relation table = difs_table_open(DIFS_REL_JOURNAL, AccessShareLock);
+	Oid owner = table->rd_rel->relowner;
+	Oid user;
+	int context;
 
 	table_close(table, NoLock);
 	GetUserIdAndSecContext(&user, &context);

@@ -57,7 +57,7 @@ bool
 difs_claim_held(void)
 {
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
-	bool		held = false;
+	bool held = false;
 
 	if (database != NULL)
 	{
@@ -72,9 +72,9 @@ void
 difs_claim_require(void)
 {
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
-	char		problem[DIFS_ERROR_TEXT_SIZE];
-	bool		running = false;
-	bool		claimed = false;
+	char problem[DIFS_ERROR_TEXT_SIZE];
+	bool running = false;
+	bool claimed = false;
 
 	if (database != NULL)
 	{
@@ -102,11 +102,11 @@ difs_claim_require(void)
 static bool
 read_claim(char *problem)
 {
-	uint8		cluster[DIFS_UUID_SIZE];
-	uint64		epoch;
-	DifsClaim	claim;
+	uint8 cluster[DIFS_UUID_SIZE];
+	uint64 epoch;
+	DifsClaim claim;
 	const char *why = "";
-	bool		held;
+	bool held;
 
 	difs_cluster_read(cluster, &epoch);
 	held = difs_claim_read(cluster, epoch, &claim, &why) == DIFS_CLAIM_HELD;
@@ -118,11 +118,11 @@ read_claim(char *problem)
 bool
 difs_claim_confirmed(DifsDatabase *database)
 {
-	int			servers = 0;
-	int			obey = 0;
-	bool		claimed;
+	int servers = 0;
+	int obey = 0;
+	bool claimed;
 	TimestampTz now = GetCurrentTimestamp();
-	int			valid_ms = difs_server_timeout + 2 * difs_health_interval;
+	int valid_ms = difs_server_timeout + 2 * difs_health_interval;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	claimed = database->claimed && database->state == DIFS_DATABASE_RUNNING;
@@ -166,10 +166,10 @@ difs_claim_prepare(MemoryContext context)
 uint64
 difs_claim_record(DifsClaimTry *try)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) try->claim.epoch)};
-	uint8		cluster[DIFS_UUID_SIZE];
-	uint64		epoch;
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum((int64) try->claim.epoch)};
+	uint8 cluster[DIFS_UUID_SIZE];
+	uint64 epoch;
 
 	LockRelationOid(difs_relation(DIFS_REL_CLUSTER), ShareRowExclusiveLock);
 	difs_cluster_read(cluster, &epoch);
@@ -194,9 +194,9 @@ void
 difs_cluster_read(uint8 *uuid, uint64 *epoch)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
-	bool		null;
+	DifsScan *scan;
+	HeapTuple row;
+	bool null;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	DIFS_KEY(&key, DIFS_CLUSTER_SINGLETON, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
@@ -217,7 +217,8 @@ read_servers(DifsClaimTry *try)
 {
 	SPI_connect();
 	if (SPI_execute("SELECT name, host, port, storage FROM difs.server "
-					"WHERE state OPERATOR(pg_catalog.<>) 'removed' ORDER BY id", false, 0) != SPI_OK_SELECT)
+					"WHERE state OPERATOR(pg_catalog.<>) 'removed' ORDER BY id",
+					false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.server");
 	if (SPI_processed > DIFS_MAX_SERVERS)
 		ereport(ERROR,
@@ -227,10 +228,10 @@ read_servers(DifsClaimTry *try)
 	for (int i = 0; i < try->count; i++)
 	{
 		DifsClaimServer *server = &try->servers[i];
-		TupleDesc	description = SPI_tuptable->tupdesc;
-		HeapTuple	row = SPI_tuptable->vals[i];
-		bool		null;
-		Datum		storage = SPI_getbinval(row, description, 4, &null);
+		TupleDesc description = SPI_tuptable->tupdesc;
+		HeapTuple row = SPI_tuptable->vals[i];
+		bool null;
+		Datum storage = SPI_getbinval(row, description, 4, &null);
 
 		if (!null)
 			memcpy(server->storage, DatumGetUUIDP(storage)->data, DIFS_UUID_SIZE);
@@ -274,7 +275,7 @@ Datum
 difs_claim(PG_FUNCTION_ARGS)
 {
 	DifsClaimTry *try;
-	uint64		epoch;
+	uint64 epoch;
 
 	if (!superuser())
 		ereport(ERROR,
@@ -296,9 +297,9 @@ difs_claim(PG_FUNCTION_ARGS)
 static void
 refuse_copy(void)
 {
-	uint8		cluster[DIFS_UUID_SIZE];
-	uint64		epoch;
-	Oid			other = InvalidOid;
+	uint8 cluster[DIFS_UUID_SIZE];
+	uint64 epoch;
+	Oid other = InvalidOid;
 
 	difs_cluster_read(cluster, &epoch);
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
@@ -323,9 +324,9 @@ refuse_copy(void)
 Datum
 difs_claim_first(PG_FUNCTION_ARGS)
 {
-	uint8		cluster[DIFS_UUID_SIZE];
-	DifsClaim	claim;
-	DifsError	error;
+	uint8 cluster[DIFS_UUID_SIZE];
+	DifsClaim claim;
+	DifsError error;
 
 	if (!creating_extension)
 		ereport(ERROR,
@@ -344,10 +345,10 @@ Datum
 difs_claim_state(PG_FUNCTION_ARGS)
 {
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
-	TupleDesc	description;
-	Datum		values[2] = {0};
-	bool		nulls[2] = {true, true};
-	char		problem[DIFS_ERROR_TEXT_SIZE];
+	TupleDesc description;
+	Datum values[2] = {0};
+	bool nulls[2] = {true, true};
+	char problem[DIFS_ERROR_TEXT_SIZE];
 
 	if (get_call_result_type(fcinfo, NULL, &description) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -373,6 +374,6 @@ difs_cluster_changed(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "difs_cluster_changed() is a trigger function");
 	want_restart_at_commit();
-	CacheInvalidateRelcacheByRelid(RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation));	/* for difs_servers_cluster() */
+	CacheInvalidateRelcacheByRelid(RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation)); /* for difs_servers_cluster() */
 	PG_RETURN_POINTER(NULL);
 }

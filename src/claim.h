@@ -32,16 +32,16 @@
 
 typedef struct DifsClaim
 {
-	uint64		epoch;
-	uint8		id[DIFS_CLAIM_SIZE];
+	uint64 epoch;
+	uint8 id[DIFS_CLAIM_SIZE];
 } DifsClaim;
 
-typedef enum DifsClaimState		/* of the file */
+typedef enum DifsClaimState /* of the file */
 {
-	DIFS_CLAIM_NONE,			/* there is none */
+	DIFS_CLAIM_NONE, /* there is none */
 	DIFS_CLAIM_HELD,
-	DIFS_CLAIM_VOID,			/* written in another place */
-	DIFS_CLAIM_LOST				/* a server has told of a higher epoch */
+	DIFS_CLAIM_VOID, /* written in another place */
+	DIFS_CLAIM_LOST	 /* a server has told of a higher epoch */
 } DifsClaimState;
 
 /* Who this database is to chunk servers, and the epoch of its claim: the row of difs.cluster as it is now. */
@@ -83,6 +83,6 @@ extern void difs_claim_introduce(DifsDatabase *database, DifsPeer *peer);
 typedef struct DifsClaimTry DifsClaimTry;
 extern DifsClaimTry *difs_claim_prepare(MemoryContext context);
 extern void difs_claim_win(DifsClaimTry *try);
-extern uint64 difs_claim_record(DifsClaimTry *try);	/* the new epoch */
+extern uint64 difs_claim_record(DifsClaimTry *try); /* the new epoch */
 
 #endif

@@ -36,9 +36,9 @@
 #include "src/claim.h"
 #include "src/report.h"
 
-#define CLAIM_DIRECTORY	"difs_claims"
-#define FORMAT			1
-#define TEXT_SIZE		(PATH_MAX + 1024)
+#define CLAIM_DIRECTORY "difs_claims"
+#define FORMAT 1
+#define TEXT_SIZE (PATH_MAX + 1024)
 
 static char *file_name(const uint8 *cluster);
 static void hex(const uint8 *bytes, int length, char *out);
@@ -52,13 +52,13 @@ static const char *why_void(const char *text, const char *wanted);
 DifsClaimState
 difs_claim_file_read(const uint8 *cluster, DifsClaim *claim, const char **why)
 {
-	char	   *file = file_name(cluster);
-	char	   *text = palloc(TEXT_SIZE);
-	char		digits[2 * DIFS_CLAIM_SIZE + 1];
-	char		state_word[8];
+	char *file = file_name(cluster);
+	char *text = palloc(TEXT_SIZE);
+	char digits[2 * DIFS_CLAIM_SIZE + 1];
+	char state_word[8];
 	unsigned long long epoch;
 	DifsClaimState state;
-	int			format;
+	int format;
 
 	if (!read_text(file, text))
 	{
@@ -90,8 +90,8 @@ difs_claim_file_read(const uint8 *cluster, DifsClaim *claim, const char **why)
 void
 difs_claim_file_write(const uint8 *cluster, const DifsClaim *claim, DifsClaimState state)
 {
-	char	   *file = file_name(cluster);
-	char	   *temporary = psprintf("%s.tmp", file);
+	char *file = file_name(cluster);
+	char *temporary = psprintf("%s.tmp", file);
 
 	if (MakePGDirectory(CLAIM_DIRECTORY) != 0 && errno != EEXIST)
 		ereport(ERROR,
@@ -113,7 +113,7 @@ difs_claim_birth(const char *file)
 {
 #ifdef STATX_BTIME
 	struct statx status;
-	bool		known;
+	bool known;
 
 	if (statx(AT_FDCWD, file, 0, STATX_INO | STATX_BTIME, &status) != 0)
 		return NULL;
@@ -132,7 +132,7 @@ difs_claim_birth(const char *file)
 static char *
 file_name(const uint8 *cluster)
 {
-	char		digits[2 * DIFS_UUID_SIZE + 1];
+	char digits[2 * DIFS_UUID_SIZE + 1];
 
 	hex(cluster, DIFS_UUID_SIZE, digits);
 	return psprintf("%s/%s.claim", CLAIM_DIRECTORY, digits);
@@ -160,9 +160,9 @@ unhex(const char *digits, uint8 *bytes, int length)
 static char *
 describe(const uint8 *cluster, const DifsClaim *claim, DifsClaimState state, const char *file)
 {
-	char		cluster_digits[2 * DIFS_UUID_SIZE + 1];
-	char		claim_digits[2 * DIFS_CLAIM_SIZE + 1];
-	char		path[PATH_MAX];
+	char cluster_digits[2 * DIFS_UUID_SIZE + 1];
+	char claim_digits[2 * DIFS_CLAIM_SIZE + 1];
+	char path[PATH_MAX];
 
 	hex(cluster, DIFS_UUID_SIZE, cluster_digits);
 	hex(claim->id, DIFS_CLAIM_SIZE, claim_digits);
@@ -179,7 +179,7 @@ describe(const uint8 *cluster, const DifsClaim *claim, DifsClaimState state, con
 static char *
 birth(const char *file)
 {
-	char	   *birth = difs_claim_birth(file);
+	char *birth = difs_claim_birth(file);
 
 	if (birth == NULL)
 		ereport(ERROR,
@@ -191,8 +191,8 @@ birth(const char *file)
 static bool
 read_text(const char *file, char *text)
 {
-	int			fd = OpenTransientFile(file, O_RDONLY | PG_BINARY);
-	ssize_t		length;
+	int fd = OpenTransientFile(file, O_RDONLY | PG_BINARY);
+	ssize_t length;
 
 	if (fd < 0 && errno == ENOENT)
 		return false;
@@ -208,9 +208,9 @@ read_text(const char *file, char *text)
 static void
 write_text(const char *file, const char *text)
 {
-	int			fd = OpenTransientFile(file, O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY);
-	ssize_t		length = strlen(text);
-	ssize_t		written = fd < 0 ? -1 : write(fd, text, length);
+	int fd = OpenTransientFile(file, O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY);
+	ssize_t length = strlen(text);
+	ssize_t written = fd < 0 ? -1 : write(fd, text, length);
 
 	if (written >= 0 && written < length)
 		errno = ENOSPC;

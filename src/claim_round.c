@@ -43,7 +43,7 @@ static void check_majority(const DifsClaimTry *try);
 void
 difs_claim_win(DifsClaimTry *try)
 {
-	DifsError	error;
+	DifsError error;
 
 	try->claim.epoch = try->epoch;
 	ask_all(try, NULL);
@@ -95,8 +95,8 @@ close_all(DifsClaimTry *try)
 static void
 connect_all(DifsClaimTry *try, const DifsClaim *claim)
 {
-	DifsPeer	peer = {0};
-	DifsError	error;
+	DifsPeer peer = {0};
+	DifsError error;
 
 	memcpy(peer.cluster, try->cluster, DIFS_UUID_SIZE);
 	if (claim != NULL)
@@ -109,7 +109,7 @@ connect_all(DifsClaimTry *try, const DifsClaim *claim)
 		DifsClaimServer *server = &try->servers[i];
 
 		if (claim != NULL && !server->answered)
-			continue;			/* nor has it in the first round */
+			continue; /* nor has it in the first round */
 		strlcpy(peer.name, server->name, sizeof(peer.name));
 		strlcpy(peer.host, server->host, sizeof(peer.host));
 		peer.port = server->port;
@@ -127,15 +127,15 @@ connect_all(DifsClaimTry *try, const DifsClaim *claim)
 static void
 wait_for_all(DifsClaimTry *try)
 {
-	int64		deadline_ms = difs_link_clock_ms() + difs_server_timeout / 2;
+	int64 deadline_ms = difs_link_clock_ms() + difs_server_timeout / 2;
 
 	for (;;)
 	{
-		int64		left_ms = deadline_ms - difs_link_clock_ms();
-		bool		busy = false;
+		int64 left_ms = deadline_ms - difs_link_clock_ms();
+		bool busy = false;
 		WaitEventSet *set;
-		WaitEvent	event;
-		DifsFrame	frame;
+		WaitEvent event;
+		DifsFrame frame;
 
 		for (int i = 0; i < try->count; i++)
 		{
@@ -150,7 +150,7 @@ wait_for_all(DifsClaimTry *try)
 		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 		for (int i = 0; i < try->count; i++)
 		{
-			DifsConn   *conn = try->servers[i].conn;
+			DifsConn *conn = try->servers[i].conn;
 
 			if (is_busy(&try->servers[i]) && difs_conn_fd(conn) >= 0)
 				AddWaitEventToSet(set, WL_SOCKET_READABLE | (difs_conn_wants_write(conn) ? WL_SOCKET_WRITEABLE : 0),
@@ -166,8 +166,7 @@ wait_for_all(DifsClaimTry *try)
 static bool
 is_busy(const DifsClaimServer *server)
 {
-	return server->conn != NULL && (difs_conn_state(server->conn) == DIFS_CONN_CONNECTING ||
-									difs_conn_state(server->conn) == DIFS_CONN_GREETING);
+	return server->conn != NULL && (difs_conn_state(server->conn) == DIFS_CONN_CONNECTING || difs_conn_state(server->conn) == DIFS_CONN_GREETING);
 }
 
 static void
@@ -218,7 +217,7 @@ static void
 check_majority(const DifsClaimTry *try)
 {
 	StringInfoData problems;
-	int			answered = 0;
+	int answered = 0;
 
 	initStringInfo(&problems);
 	for (int i = 0; i < try->count; i++)

@@ -10,22 +10,22 @@
 
 typedef struct DifsClaimServer
 {
-	char		name[DIFS_NAME_SIZE];
-	char		host[256];
-	uint16		port;
-	uint8		storage[DIFS_UUID_SIZE];	/* all zeros: not known yet */
-	DifsConn   *conn;
-	bool		answered;		/* in the last round, as it should */
-	uint64		epoch;			/* that it obeys */
-	char		problem[DIFS_ERROR_TEXT_SIZE];
+	char name[DIFS_NAME_SIZE];
+	char host[256];
+	uint16 port;
+	uint8 storage[DIFS_UUID_SIZE]; /* all zeros: not known yet */
+	DifsConn *conn;
+	bool answered; /* in the last round, as it should */
+	uint64 epoch;  /* that it obeys */
+	char problem[DIFS_ERROR_TEXT_SIZE];
 } DifsClaimServer;
 
 struct DifsClaimTry
 {
-	uint8		cluster[DIFS_UUID_SIZE];
-	uint64		epoch;			/* of the table */
-	DifsClaim	claim;			/* to be taken */
-	int			count;
+	uint8 cluster[DIFS_UUID_SIZE];
+	uint64 epoch;	 /* of the table */
+	DifsClaim claim; /* to be taken */
+	int count;
 	DifsClaimServer servers[DIFS_MAX_SERVERS];
 };
 

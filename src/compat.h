@@ -23,25 +23,25 @@
 
 /* 18: the attribute goes in front */
 #if PG_VERSION_NUM < 180000
-#define pg_noreturn				pg_attribute_noreturn()
+#define pg_noreturn pg_attribute_noreturn()
 #endif
 
 /* 17: proc numbers have a type and a name of their own, and numbers of transactions are kept elsewhere */
 #if PG_VERSION_NUM < 170000
-#define DIFS_MY_PROC_NUMBER		(MyProc->pgprocno)
-#define DIFS_PROC_BY_NUMBER(n)	(&ProcGlobal->allProcs[(n)])
-#define DIFS_MY_LXID			(MyProc->lxid)
+#define DIFS_MY_PROC_NUMBER (MyProc->pgprocno)
+#define DIFS_PROC_BY_NUMBER(n) (&ProcGlobal->allProcs[(n)])
+#define DIFS_MY_LXID (MyProc->lxid)
 #else
-#define DIFS_MY_PROC_NUMBER		MyProcNumber
-#define DIFS_PROC_BY_NUMBER(n)	GetPGProcByNumber(n)
-#define DIFS_MY_LXID			(MyProc->vxid.lxid)
+#define DIFS_MY_PROC_NUMBER MyProcNumber
+#define DIFS_PROC_BY_NUMBER(n) GetPGProcByNumber(n)
+#define DIFS_MY_LXID (MyProc->vxid.lxid)
 #endif
 
 /* 17: a wait set belongs to a resource owner or, without one, lives as long as its process */
 #if PG_VERSION_NUM < 170000
-#define DIFS_CREATE_WAIT_SET(events)	CreateWaitEventSet(TopMemoryContext, (events))
+#define DIFS_CREATE_WAIT_SET(events) CreateWaitEventSet(TopMemoryContext, (events))
 #else
-#define DIFS_CREATE_WAIT_SET(events)	CreateWaitEventSet(NULL, (events))
+#define DIFS_CREATE_WAIT_SET(events) CreateWaitEventSet(NULL, (events))
 #endif
 
 /* 17: LogLogicalMessage() can flush by itself; we flush where we need it */
@@ -61,9 +61,9 @@
 /* 16: an update may concern the summarizing indexes only */
 #if PG_VERSION_NUM < 160000
 typedef bool TU_UpdateIndexes;
-#define TU_None					false
+#define TU_None false
 #define ExecInsertIndexTuples(info, slot, estate, update, no_error, conflict, arbiters, only_summarizing) \
-	(ExecInsertIndexTuples) ((info), (slot), (estate), (update), (no_error), (conflict), (arbiters))
+	(ExecInsertIndexTuples)((info), (slot), (estate), (update), (no_error), (conflict), (arbiters))
 #endif
 
 /* 17: whether this process has a lock can be asked of stronger modes, too */
@@ -82,7 +82,7 @@ typedef bool TU_UpdateIndexes;
 
 /* 16: where a relation's file is has a name of its own */
 #if PG_VERSION_NUM < 160000
-#define rd_locator				rd_node
+#define rd_locator rd_node
 #endif
 
 /* 17: snapshots do not become too old any more */
@@ -104,14 +104,14 @@ typedef bool TU_UpdateIndexes;
 
 /* 16: the record that tells standbys of rows that nobody may see any more says of which table they are */
 #if PG_VERSION_NUM < 160000
-#define gistXLogPageReuse(index, table, block, xid) (gistXLogPageReuse) ((index), (block), (xid))
+#define gistXLogPageReuse(index, table, block, xid) (gistXLogPageReuse)((index), (block), (xid))
 #endif
 
 /* 17: wait events of extensions have names */
 #if PG_VERSION_NUM < 170000
-#define difs_wait_event_new(name)	((void) (name), PG_WAIT_EXTENSION)
+#define difs_wait_event_new(name) ((void) (name), PG_WAIT_EXTENSION)
 #else
-#define difs_wait_event_new(name)	WaitEventExtensionNew(name)
+#define difs_wait_event_new(name) WaitEventExtensionNew(name)
 #endif
 
 /* 18: a tuple that does not count as a conflict */
@@ -119,7 +119,7 @@ typedef bool TU_UpdateIndexes;
 #define ExecCheckIndexConstraints(info, slot, estate, conflict, tuple, arbiters) \
 	((void) (tuple), (ExecCheckIndexConstraints) ((info), (slot), (estate), (conflict), (arbiters)))
 #define index_beginscan(table, index, snapshot, instrument, keys, order_bys) \
-	(index_beginscan) ((table), (index), (snapshot), (keys), (order_bys))
+	(index_beginscan)((table), (index), (snapshot), (keys), (order_bys))
 #endif
 
 #endif

@@ -26,13 +26,13 @@ static DifsPart *parts_argument(ArrayType *paths, int *count);
 int32
 difs_concat_parts(const DifsPart *parts, int count, const text *to, int32 if_version)
 {
-	DifsWalk	source;
-	DifsWalk	target;
-	DifsInode	inode;
+	DifsWalk source;
+	DifsWalk target;
+	DifsInode inode;
 	DifsVersion version;
-	DifsSplice	splice;
-	bool		created;
-	int64		at = 0;
+	DifsSplice splice;
+	bool created;
+	int64 at = 0;
 
 	for (int i = 0; i < count; i++)
 		difs_copy_find_source(parts[i].path, parts[i].version, &source, &version);
@@ -53,10 +53,10 @@ difs_concat_parts(const DifsPart *parts, int count, const text *to, int32 if_ver
 static int64
 share_part(DifsSplice *splice, const DifsPart *part, const DifsWalk *target, int64 at)
 {
-	DifsWalk	source;
+	DifsWalk source;
 	DifsVersion version;
-	int64		offset;
-	int64		length;
+	int64 offset;
+	int64 length;
 
 	CHECK_FOR_INTERRUPTS();
 	difs_copy_find_source(part->path, part->version, &source, &version);
@@ -70,9 +70,9 @@ share_part(DifsSplice *splice, const DifsPart *part, const DifsWalk *target, int
 static DifsPart *
 parts_argument(ArrayType *paths, int *count)
 {
-	Datum	   *values;
-	bool	   *nulls;
-	DifsPart   *parts;
+	Datum *values;
+	bool *nulls;
+	DifsPart *parts;
 
 	deconstruct_array(paths, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, count);
 	parts = palloc0(sizeof(DifsPart) * Max(*count, 1));
@@ -94,9 +94,9 @@ PG_FUNCTION_INFO_V1(difs_concat);
 Datum
 difs_concat(PG_FUNCTION_ARGS)
 {
-	DifsPart   *parts;
-	int			count;
-	int32		version;
+	DifsPart *parts;
+	int count;
+	int32 version;
 
 	DIFS_ARG_NOT_NULL(0, "paths");
 	DIFS_ARG_NOT_NULL(1, "to_path");

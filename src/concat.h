@@ -10,9 +10,9 @@
 typedef struct DifsPart
 {
 	const text *path;
-	int32		version;		/* 0: the current one */
-	int64		offset;
-	int64		length;
+	int32 version; /* 0: the current one */
+	int64 offset;
+	int64 length;
 } DifsPart;
 
 /* Makes a new version of a file of parts of others, which may be the file itself, one after the other; returns its number. Bytes stay where they

@@ -9,7 +9,7 @@
 DifsConn *
 difs_connect(DifsPeer *peer, DifsError *error)
 {
-	DifsConn   *conn = NULL;
+	DifsConn *conn = NULL;
 
 	peer->tls = NULL;
 	if (difs_tls == DIFS_TLS_OFF || (peer->tls = difs_tls_client_context(difs_tls, &difs_tls_files, error)) != NULL)

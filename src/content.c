@@ -20,15 +20,15 @@
 struct DifsContent
 {
 	const DifsVolume *volume;
-	int64		ino;
-	int32		version;
-	int64		start;			/* where in the version it begins */
-	int64		size;
-	int32		segments;
-	char	   *scratch;		/* raw bytes of one segment, for difs_content_room() of a compressed volume */
-	int			slot;			/* between room and filled of an uncompressed volume */
-	char	   *held;			/* the beginning, while it may be all and short enough for difs.inline; NULL = it is not */
-	uint32		held_length;
+	int64 ino;
+	int32 version;
+	int64 start; /* where in the version it begins */
+	int64 size;
+	int32 segments;
+	char *scratch; /* raw bytes of one segment, for difs_content_room() of a compressed volume */
+	int slot;	   /* between room and filled of an uncompressed volume */
+	char *held;	   /* the beginning, while it may be all and short enough for difs.inline; NULL = it is not */
+	uint32 held_length;
 };
 
 static DifsEncoder *encoder = NULL;
@@ -37,7 +37,7 @@ static EVP_MD_CTX *sha256 = NULL;
 
 static void digest_begin(DifsDigest digest);
 static void digest_add(DifsDigest digest, const char *raw, uint32 length);
-static int	digest_end(DifsDigest digest, uint8 *out);
+static int digest_end(DifsDigest digest, uint8 *out);
 static bool hold(DifsContent *content, const char *raw, uint32 length);
 static void let_go_held(DifsContent *content);
 static void add_segment(DifsContent *content, const char *raw, uint32 length);
@@ -89,7 +89,7 @@ hold(DifsContent *content, const char *raw, uint32 length)
 static void
 let_go_held(DifsContent *content)
 {
-	char	   *held = content->held;
+	char *held = content->held;
 
 	content->held = NULL;
 	for (uint32 done = 0; held != NULL && done < content->held_length; done += content->volume->segment_size)
@@ -99,8 +99,8 @@ let_go_held(DifsContent *content)
 static void
 add_segment(DifsContent *content, const char *raw, uint32 length)
 {
-	void	   *room;
-	int			slot;
+	void *room;
+	int slot;
 
 	if (content->volume->compression_level > 0)
 	{
@@ -116,7 +116,7 @@ add_segment(DifsContent *content, const char *raw, uint32 length)
 char *
 difs_content_room(DifsContent *content)
 {
-	void	   *room;
+	void *room;
 
 	if (content->volume->compression_level > 0 || content->held != NULL)
 	{
@@ -131,14 +131,14 @@ difs_content_room(DifsContent *content)
 void
 difs_content_filled(DifsContent *content, uint32 length)
 {
-	int			slot = content->slot;
+	int slot = content->slot;
 
 	content->slot = -1;
 	if (length == 0 && slot != -1)
 		difs_stream_abandon(slot);
 	else if (length > 0 && slot != -1)
 	{
-		DifsSlot   *filled = difs_stream_slot(slot);
+		DifsSlot *filled = difs_stream_slot(slot);
 
 		digest_add(content->volume->digest, (char *) difs_pool_address(filled->run) + filled->payload_offset, length);
 		queue(content, slot, length, length, DIFS_CODEC_RAW);
@@ -175,10 +175,10 @@ difs_content_digest(DifsDigest digest, const char *raw, uint32 length, uint8 *ou
 static void
 encode(DifsContent *content, const char *raw, uint32 length)
 {
-	void	   *room;
-	int			slot = difs_stream_begin(&content->volume->class, length, &room);
-	DifsCodec	codec;
-	uint32		stored_length;
+	void *room;
+	int slot = difs_stream_begin(&content->volume->class, length, &room);
+	DifsCodec codec;
+	uint32 stored_length;
 
 	if (encoder == NULL)
 		encoder = difs_encoder_create();
@@ -202,7 +202,7 @@ queue(DifsContent *content, int slot, uint32 length, uint32 stored_length, DifsC
 static void
 digest_begin(DifsDigest digest)
 {
-	bool		good = true;
+	bool good = true;
 
 	if (digest == DIFS_DIGEST_XXH128)
 	{
@@ -224,7 +224,7 @@ static void
 digest_add(DifsDigest digest, const char *raw, uint32 length)
 {
 	if (digest == DIFS_DIGEST_XXH128)
-		(void) XXH3_128bits_update(xxh3, raw, length);	/* fails for null pointers only */
+		(void) XXH3_128bits_update(xxh3, raw, length); /* fails for null pointers only */
 	else if (digest == DIFS_DIGEST_SHA256 && EVP_DigestUpdate(sha256, raw, length) != 1)
 		elog(ERROR, "could not compute a digest");
 }

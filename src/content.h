@@ -36,6 +36,6 @@ extern void difs_content_filled(DifsContent *content, uint32 length);
 extern void difs_content_end(DifsContent *content, DifsVersion *version);
 
 /* The digest of bytes in memory; returns its length, 0 if the volume wants none. out has room for 32. */
-extern int	difs_content_digest(DifsDigest digest, const char *raw, uint32 length, uint8 *out);
+extern int difs_content_digest(DifsDigest digest, const char *raw, uint32 length, uint8 *out);
 
 #endif

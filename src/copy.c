@@ -40,16 +40,16 @@ static int64 range_argument(FunctionCallInfo fcinfo, int argument, const char *n
 static int32
 copy(const text *from, const text *to, int32 number, int32 if_version)
 {
-	DifsWalk	source;
-	DifsWalk	target;
-	DifsInode	inode;
+	DifsWalk source;
+	DifsWalk target;
+	DifsInode inode;
 	DifsVersion version;
-	bool		created;
+	bool created;
 
 	difs_copy_find_source(from, number, &source, &version);
 	difs_file_open_for_write(to, false, if_version, &target, &inode, &created);
 	if (created)
-		inode.mode &= source.inode.mode;	/* a copy of what is private is private */
+		inode.mode &= source.inode.mode; /* a copy of what is private is private */
 	difs_copy_check_classes(&source, &target);
 
 	/*
@@ -95,8 +95,8 @@ difs_copy_find_source(const text *path, int32 number, DifsWalk *walk, DifsVersio
 void
 difs_copy_check_gone(const text *path, const DifsWalk *target, const DifsInode *inode)
 {
-	DifsPath   *source;
-	bool		same;
+	DifsPath *source;
+	bool same;
 
 	if (!inode->fresh)
 		return;
@@ -135,7 +135,7 @@ difs_copy_check_classes(const DifsWalk *from, const DifsWalk *to)
 static int64
 range_argument(FunctionCallInfo fcinfo, int argument, const char *name, int64 otherwise)
 {
-	int64		value = PG_ARGISNULL(argument) ? otherwise : PG_GETARG_INT64(argument);
+	int64 value = PG_ARGISNULL(argument) ? otherwise : PG_GETARG_INT64(argument);
 
 	if (value < 0)
 		ereport(ERROR,
@@ -150,10 +150,10 @@ PG_FUNCTION_INFO_V1(difs_restore);
 Datum
 difs_copy(PG_FUNCTION_ARGS)
 {
-	int32		number = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
-	int32		if_version = PG_ARGISNULL(3) ? DIFS_ANY_VERSION : PG_GETARG_INT32(3);
-	DifsPart	part = {.version = number};
-	int32		version;
+	int32 number = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	int32 if_version = PG_ARGISNULL(3) ? DIFS_ANY_VERSION : PG_GETARG_INT32(3);
+	DifsPart part = {.version = number};
+	int32 version;
 
 	DIFS_ARG_NOT_NULL(0, "from_path");
 	DIFS_ARG_NOT_NULL(1, "to_path");
@@ -179,8 +179,8 @@ difs_copy(PG_FUNCTION_ARGS)
 Datum
 difs_restore(PG_FUNCTION_ARGS)
 {
-	int32		number;
-	int32		version;
+	int32 number;
+	int32 version;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "version");

@@ -11,16 +11,16 @@
 #include "src/counters.h"
 #include "src/settings.h"
 
-static DifsCounters *area = NULL;	/* difs_max_databases entries; NULL: not preloaded */
-static Oid	counted = InvalidOid;	/* for which database this process counts */
-static bool sought = false;		/* mine has been looked for */
+static DifsCounters *area = NULL; /* difs_max_databases entries; NULL: not preloaded */
+static Oid counted = InvalidOid;  /* for which database this process counts */
+static bool sought = false;		  /* mine has been looked for */
 static DifsCounters *mine = NULL;
 
 static DifsCounters *own(void);
 static DifsServerCounters *find_server(int32 server);
 static DifsCounters *take_entry(Oid database);
 static bool is_served(Oid database);
-static int	bucket_of(uint64 microseconds);
+static int bucket_of(uint64 microseconds);
 
 Size
 difs_counters_shmem_size(void)
@@ -92,7 +92,7 @@ difs_counters_server(DifsCounters *counters, int32 server)
 	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
 	{
 		DifsServerCounters *entry = &counters->servers[((uint32) server + i) % DIFS_MAX_SERVERS];
-		uint32		holder = pg_atomic_read_u32(&entry->server);
+		uint32 holder = pg_atomic_read_u32(&entry->server);
 
 		/* if somebody else is quicker, holder becomes whom he has entered */
 		if (holder == 0 && pg_atomic_compare_exchange_u32(&entry->server, &holder, (uint32) server))
@@ -127,7 +127,7 @@ void
 difs_counters_io(DifsIoKind kind, int32 server, uint64 bytes, int64 microseconds)
 {
 	DifsServerCounters *entry = find_server(server);
-	uint64		took_us = Max(microseconds, 0);	/* clocks are set back */
+	uint64 took_us = Max(microseconds, 0); /* clocks are set back */
 
 	if (entry == NULL)
 		return;
@@ -207,7 +207,7 @@ is_served(Oid database)
 static int
 bucket_of(uint64 microseconds)
 {
-	uint64		units = microseconds / DIFS_IO_FIRST_US;
+	uint64 units = microseconds / DIFS_IO_FIRST_US;
 
 	return units == 0 ? 0 : Min(pg_leftmost_one_pos64(units) + 1, DIFS_IO_BUCKETS - 1);
 }

@@ -29,9 +29,9 @@
 /* A kind of request to a chunk server. */
 typedef enum DifsIoKind
 {
-	DIFS_IO_GET,				/* a backend reads a segment, or a part of one */
-	DIFS_IO_PUT,				/* the streamer stores a segment */
-	DIFS_IO_CALL,				/* all others (call.h): collection, repair, scrub, groups */
+	DIFS_IO_GET,  /* a backend reads a segment, or a part of one */
+	DIFS_IO_PUT,  /* the streamer stores a segment */
+	DIFS_IO_CALL, /* all others (call.h): collection, repair, scrub, groups */
 	DIFS_IO_KINDS
 } DifsIoKind;
 
@@ -45,37 +45,37 @@ enum
 	DIFS_IO_TOOK,
 };
 
-#define DIFS_IO_BUCKETS		20
-#define DIFS_IO_FIRST_US	64
-#define DIFS_IO_COUNTS		(DIFS_IO_TOOK + DIFS_IO_BUCKETS)
+#define DIFS_IO_BUCKETS 20
+#define DIFS_IO_FIRST_US 64
+#define DIFS_IO_COUNTS (DIFS_IO_TOOK + DIFS_IO_BUCKETS)
 
 /* What is counted of a streamer. */
 typedef enum DifsStreamerCount
 {
-	DIFS_STREAMER_BATCHES,		/* turns of its loop in which it sent segments */
-	DIFS_STREAMER_SENT,			/* tries */
-	DIFS_STREAMER_TRIED_AGAIN,	/* tries that failed, and were followed by others */
-	DIFS_STREAMER_STORED,		/* segments, and their bytes */
+	DIFS_STREAMER_BATCHES,	   /* turns of its loop in which it sent segments */
+	DIFS_STREAMER_SENT,		   /* tries */
+	DIFS_STREAMER_TRIED_AGAIN, /* tries that failed, and were followed by others */
+	DIFS_STREAMER_STORED,	   /* segments, and their bytes */
 	DIFS_STREAMER_BYTES,
-	DIFS_STREAMER_FAILED,		/* segments that could not be stored, those that were staged then included */
-	DIFS_STREAMER_WAITED_US,	/* of what was stored: from the queue to the last try */
-	DIFS_STREAMER_STORING_US,	/* from there to the last member's word that the segment is durable */
+	DIFS_STREAMER_FAILED,	  /* segments that could not be stored, those that were staged then included */
+	DIFS_STREAMER_WAITED_US,  /* of what was stored: from the queue to the last try */
+	DIFS_STREAMER_STORING_US, /* from there to the last member's word that the segment is durable */
 	DIFS_STREAMER_COUNTS
 } DifsStreamerCount;
 
 typedef struct DifsServerCounters
 {
-	pg_atomic_uint32 server;	/* difs.server.id; 0 = not in use */
+	pg_atomic_uint32 server; /* difs.server.id; 0 = not in use */
 	pg_atomic_uint64 io[DIFS_IO_KINDS][DIFS_IO_COUNTS];
 } DifsServerCounters;
 
 typedef struct DifsCounters
 {
-	Oid			database;		/* InvalidOid = not in use */
-	uint8		cluster[DIFS_UUID_SIZE];	/* all zeros: not known yet */
-	pg_atomic_uint64 since;		/* TimestampTz: of the first count, or of the last reset */
+	Oid database;				   /* InvalidOid = not in use */
+	uint8 cluster[DIFS_UUID_SIZE]; /* all zeros: not known yet */
+	pg_atomic_uint64 since;		   /* TimestampTz: of the first count, or of the last reset */
 	pg_atomic_uint64 streamer[DIFS_STREAMER_COUNTS];
-	DifsServerCounters servers[DIFS_MAX_SERVERS];	/* in no order; more servers than that are not counted */
+	DifsServerCounters servers[DIFS_MAX_SERVERS]; /* in no order; more servers than that are not counted */
 } DifsCounters;
 
 extern Size difs_counters_shmem_size(void);
@@ -102,7 +102,7 @@ extern void difs_counters_io_failed(DifsIoKind kind, int32 server, int requests)
 extern void difs_counters_streamer(DifsStreamerCount count, int64 amount);
 
 /* counters_file.c: what a shutdown leaves for the next start. Neither ever errors: counts are not worth a failure. */
-extern void difs_counters_save(int code, Datum arg);	/* for on_shmem_exit() */
+extern void difs_counters_save(int code, Datum arg); /* for on_shmem_exit() */
 extern void difs_counters_load(void);
 
 #endif

@@ -24,25 +24,25 @@
 
 #include "src/counters.h"
 
-#define FILE_NAME	PGSTAT_STAT_PERMANENT_DIRECTORY "/difs.stat"
-#define MAGIC		UINT64CONST(0x5441545353464944)	/* "DIFSSTAT" */
-#define LAYOUT		((uint64) 1 << 32 | DIFS_STREAMER_COUNTS << 16 | DIFS_IO_KINDS << 8 | DIFS_IO_COUNTS)
-#define SERVER_COUNTS	(DIFS_IO_KINDS * DIFS_IO_COUNTS)
-#define MOST_WORDS		(8 + (uint64) PG_INT16_MAX * 1024)	/* of any file that this has written */
+#define FILE_NAME PGSTAT_STAT_PERMANENT_DIRECTORY "/difs.stat"
+#define MAGIC UINT64CONST(0x5441545353464944) /* "DIFSSTAT" */
+#define LAYOUT ((uint64) 1 << 32 | DIFS_STREAMER_COUNTS << 16 | DIFS_IO_KINDS << 8 | DIFS_IO_COUNTS)
+#define SERVER_COUNTS (DIFS_IO_KINDS * DIFS_IO_COUNTS)
+#define MOST_WORDS (8 + (uint64) PG_INT16_MAX * 1024) /* of any file that this has written */
 
 typedef struct Writer
 {
-	FILE	   *file;
-	pg_crc32c	crc;
-	bool		failed;
+	FILE *file;
+	pg_crc32c crc;
+	bool failed;
 } Writer;
 
 /* Words that are read: beyond the end all are 0, and failed is set. */
 typedef struct Reader
 {
 	const uint64 *word;
-	size_t		left;
-	bool		failed;
+	size_t left;
+	bool failed;
 } Reader;
 
 static void put(Writer *writer, uint64 word);
@@ -56,8 +56,8 @@ static void get_database(Reader *reader, DifsCounters *counters);
 void
 difs_counters_save(int code, Datum arg)
 {
-	Writer		writer = {0};
-	uint64		databases = 0;
+	Writer writer = {0};
+	uint64 databases = 0;
 
 	if (code != 0 || difs_counters_at(0) == NULL)
 		return;
@@ -90,17 +90,17 @@ difs_counters_save(int code, Datum arg)
 void
 difs_counters_load(void)
 {
-	Reader		reader = {0};
-	uint64	   *words;
-	size_t		count;
-	uint64		databases;
-	int			i = 0;
+	Reader reader = {0};
+	uint64 *words;
+	size_t count;
+	uint64 databases;
+	int i = 0;
 
 	if (!read_words(&words, &count))
 		return;
 	reader.word = words;
 	reader.left = count;
-	(void) get(&reader);		/* magic and layout: read_words() has seen them */
+	(void) get(&reader); /* magic and layout: read_words() has seen them */
 	(void) get(&reader);
 	databases = get(&reader);
 	/* more than there is room for, if difs.max_databases is lower now */
@@ -127,8 +127,8 @@ put_counts(Writer *writer, pg_atomic_uint64 *count, int number)
 static void
 put_database(Writer *writer, DifsCounters *counters)
 {
-	uint64		half[2];
-	uint64		servers = 0;
+	uint64 half[2];
+	uint64 servers = 0;
 
 	put(writer, counters->database);
 	memcpy(half, counters->cluster, sizeof(half));
@@ -154,10 +154,10 @@ put_database(Writer *writer, DifsCounters *counters)
 static bool
 read_words(uint64 **words, size_t *count)
 {
-	FILE	   *file = AllocateFile(FILE_NAME, PG_BINARY_R);
+	FILE *file = AllocateFile(FILE_NAME, PG_BINARY_R);
 	struct stat status;
-	pg_crc32c	crc;
-	bool		good;
+	pg_crc32c crc;
+	bool good;
 
 	if (file == NULL)
 		return false;
@@ -206,8 +206,8 @@ get_counts(Reader *reader, pg_atomic_uint64 *count, int number)
 static void
 get_database(Reader *reader, DifsCounters *counters)
 {
-	uint64		half[2];
-	uint64		servers;
+	uint64 half[2];
+	uint64 servers;
 
 	counters->database = (Oid) get(reader);
 	half[0] = get(reader);

@@ -81,8 +81,8 @@ difs_streamer_state(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
 	DifsCounters *counters = database != NULL ? difs_counters_of(MyDatabaseId, NULL) : NULL;
-	Datum		values[STREAMER_COLUMNS];
-	bool		nulls[STREAMER_COLUMNS] = {false};
+	Datum values[STREAMER_COLUMNS];
+	bool nulls[STREAMER_COLUMNS] = {false};
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (counters == NULL)
@@ -114,11 +114,11 @@ static void
 put_io(ReturnSetInfo *result, DifsCounters *counters, DifsServerCounters *server, DifsIoKind kind)
 {
 	pg_atomic_uint64 *count = server->io[kind];
-	Datum		values[IO_COLUMNS];
-	bool		nulls[IO_COLUMNS] = {false};
-	int64		histogram[DIFS_IO_BUCKETS];
-	Datum		elements[DIFS_IO_BUCKETS];
-	int64		total = 0;
+	Datum values[IO_COLUMNS];
+	bool nulls[IO_COLUMNS] = {false};
+	int64 histogram[DIFS_IO_BUCKETS];
+	Datum elements[DIFS_IO_BUCKETS];
+	int64 total = 0;
 
 	for (int i = 0; i < DIFS_IO_BUCKETS; i++)
 	{
@@ -146,7 +146,7 @@ put_io(ReturnSetInfo *result, DifsCounters *counters, DifsServerCounters *server
 static float8
 quantile_ms(const int64 *histogram, int64 total, float8 share)
 {
-	int64		so_far = 0;
+	int64 so_far = 0;
 
 	for (int i = 0; i < DIFS_IO_BUCKETS - 1; i++)
 	{

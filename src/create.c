@@ -29,7 +29,7 @@ void
 difs_file_open_for_write(const text *path, bool parents, int32 if_version,
 						 DifsWalk *walk, DifsInode *inode, bool *created)
 {
-	DifsPath   *parsed = difs_path_parse(path);
+	DifsPath *parsed = difs_path_parse(path);
 
 	for (;; difs_names_again())
 	{

@@ -12,7 +12,7 @@
 #include "src/path.h"
 #include "src/version.h"
 
-#define DIFS_ANY_VERSION	(-1)
+#define DIFS_ANY_VERSION (-1)
 
 /*
  * Finds or creates the file that is to get a new version, and locks it: on return, *inode is its

@@ -41,15 +41,15 @@
 #include "src/wait.h"
 #include "worker/legacy.h"
 
-#define STOP_TIMEOUT_MS 10000	/* for workers to exit; then PostgreSQL says who is in the way */
+#define STOP_TIMEOUT_MS 10000 /* for workers to exit; then PostgreSQL says who is in the way */
 #define DEFAULT_TEMPLATE "template1"
 
 static ProcessUtility_hook_type previous_hook = NULL;
 
 /* what the end of this transaction has to do */
-static Oid	blocked = InvalidOid;
-static Oid	to_look_at = InvalidOid;	/* a database for the launcher, if we commit */
-static bool dropped = false;	/* the extension */
+static Oid blocked = InvalidOid;
+static Oid to_look_at = InvalidOid; /* a database for the launcher, if we commit */
+static bool dropped = false;		/* the extension */
 
 static void utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
 					ParamListInfo parameters, QueryEnvironment *environment, DestReceiver *destination,
@@ -79,12 +79,12 @@ static void
 utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
 		ParamListInfo parameters, QueryEnvironment *environment, DestReceiver *destination, QueryCompletion *completion)
 {
-	Node	   *node = statement->utilityStmt;
+	Node *node = statement->utilityStmt;
 	const char *to_clear = database_to_clear(node);
 	const char *new_database = database_to_look_at(node);
-	bool		creates = IsA(node, CreateExtensionStmt);
-	bool		changes_version = may_change_version(node);
-	bool		drops = may_drop_extension(node) && OidIsValid(get_extension_oid("difs", true));
+	bool creates = IsA(node, CreateExtensionStmt);
+	bool changes_version = may_change_version(node);
+	bool drops = may_drop_extension(node) && OidIsValid(get_extension_oid("difs", true));
 
 	/* the statement may be freed while it runs (a ROLLBACK, say): no look at it after that */
 	if (new_database != NULL)
@@ -110,7 +110,7 @@ utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessU
 	{
 		CommandCounterIncrement();
 		difs_extension_check();
-		CacheInvalidateRelcacheAll();	/* other processes look at the version again (table.c) */
+		CacheInvalidateRelcacheAll(); /* other processes look at the version again (table.c) */
 	}
 	if (new_database != NULL)
 	{
@@ -134,10 +134,12 @@ database_to_clear(Node *statement)
 			return ((DropdbStmt *) statement)->dbname;
 		case T_RenameStmt:
 			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE ?
-				((RenameStmt *) statement)->subname : NULL;
+				((RenameStmt *) statement)->subname :
+				NULL;
 		case T_AlterDatabaseStmt:
 			return option_string(((AlterDatabaseStmt *) statement)->options, "tablespace") != NULL ?
-				((AlterDatabaseStmt *) statement)->dbname : NULL;
+				((AlterDatabaseStmt *) statement)->dbname :
+				NULL;
 		case T_CreatedbStmt:
 			template = option_string(((CreatedbStmt *) statement)->options, "template");
 			return template != NULL ? template : DEFAULT_TEMPLATE;
@@ -171,18 +173,17 @@ may_drop_extension(Node *statement)
 {
 	if (IsA(statement, DropOwnedStmt))
 		return true;
-	return IsA(statement, DropStmt) && (((DropStmt *) statement)->removeType == OBJECT_EXTENSION ||
-										((DropStmt *) statement)->removeType == OBJECT_SCHEMA);
+	return IsA(statement, DropStmt) && (((DropStmt *) statement)->removeType == OBJECT_EXTENSION || ((DropStmt *) statement)->removeType == OBJECT_SCHEMA);
 }
 
 static const char *
 option_string(List *options, const char *name)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
-	foreach(cell, options)
+	foreach (cell, options)
 	{
-		DefElem    *option = lfirst_node(DefElem, cell);
+		DefElem *option = lfirst_node(DefElem, cell);
 
 		if (strcmp(option->defname, name) == 0 && option->arg != NULL)
 			return defGetString(option);
@@ -194,7 +195,7 @@ option_string(List *options, const char *name)
 static void
 clear_database(const char *name, bool drops)
 {
-	Oid			database = get_database_oid(name, true);
+	Oid database = get_database_oid(name, true);
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), STOP_TIMEOUT_MS);
 
 	if (!OidIsValid(database) || !has_workers(database) || !difs_owns_database(database, GetUserId()))
@@ -204,7 +205,7 @@ clear_database(const char *name, bool drops)
 	ConditionVariablePrepareToSleep(&difs_shared->changed);
 	while (!block(database) || has_workers(database))
 	{
-		long		left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		long left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
 		if (left_ms <= 0)
 			break;
@@ -225,7 +226,7 @@ block(Oid database)
 	if (blocked == database)
 		return true;
 	if (OidIsValid(blocked))
-		unblock();				/* several in one transaction: the earlier one is locked already */
+		unblock(); /* several in one transaction: the earlier one is locked already */
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	if (!OidIsValid(difs_shared->blocked_database))
@@ -258,12 +259,11 @@ stop_workers(Oid database)
 static bool
 has_workers(Oid database)
 {
-	bool		found = false;
+	bool found = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < difs_shared->database_count; i++)
-		found = found || (difs_shared->databases[i].state != DIFS_DATABASE_UNUSED &&
-						  difs_shared->databases[i].database == database);
+		found = found || (difs_shared->databases[i].state != DIFS_DATABASE_UNUSED && difs_shared->databases[i].database == database);
 	LWLockRelease(&difs_shared->lock);
 	return found;
 }
@@ -272,13 +272,13 @@ has_workers(Oid database)
 static void
 unblock(void)
 {
-	Oid			database = blocked;
+	Oid database = blocked;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	difs_shared->blocked_database = blocked = InvalidOid;
 	difs_shared->blocked_by = -1;
 	LWLockRelease(&difs_shared->lock);
-	ConditionVariableBroadcast(&difs_shared->changed);	/* somebody may wait to block another one */
+	ConditionVariableBroadcast(&difs_shared->changed); /* somebody may wait to block another one */
 	difs_database_hint(database);
 }
 

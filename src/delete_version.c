@@ -25,9 +25,9 @@
 /* The file and its name, or where it is among deleted ones; all locked. */
 typedef struct Target
 {
-	DifsWalk	walk;
-	DifsInode	inode;
-	DifsMarkerEntry entry;		/* its row is that of the name, also if the file is not deleted */
+	DifsWalk walk;
+	DifsInode inode;
+	DifsMarkerEntry entry; /* its row is that of the name, also if the file is not deleted */
 } Target;
 
 static bool open_target(const text *path, Target *target);
@@ -37,15 +37,15 @@ static void require_removal(const Target *target);
 void
 difs_delete_version(const text *path, int32 number)
 {
-	Target		target;
-	DifsInode  *inode = &target.inode;
+	Target target;
+	DifsInode *inode = &target.inode;
 	DifsVersion version;
 	DifsVersion current;
 	DifsVersion before;
 
 	while (!open_target(path, &target))
 		difs_names_again();
-	difs_names_again();			/* what there is now that the file is locked */
+	difs_names_again(); /* what there is now that the file is locked */
 
 	target.walk.inode = *inode;
 	difs_stat_version(&target.walk, number, &version);
@@ -70,7 +70,7 @@ difs_delete_version(const text *path, int32 number)
 static bool
 open_target(const text *path, Target *target)
 {
-	DifsWalk   *walk = &target->walk;
+	DifsWalk *walk = &target->walk;
 
 	difs_path_walk(path, walk);
 	difs_path_expect_file(walk);
@@ -95,7 +95,7 @@ static void
 remove_current(Target *target, const DifsVersion *version)
 {
 	const DifsWalk *walk = &target->walk;
-	DifsInode  *inode = &target->inode;
+	DifsInode *inode = &target->inode;
 	DifsVersion before;
 
 	if (!difs_history_before(inode->ino, version->version, &before))

@@ -24,7 +24,7 @@
 #include "src/report.h"
 #include "src/table.h"
 
-static int	compare_names(const void *a, const void *b);
+static int compare_names(const void *a, const void *b);
 static int64 ino_of(HeapTuple row);
 static void find_root(const DifsPath *path, DifsInode *root);
 
@@ -32,7 +32,7 @@ HeapTuple
 difs_dentry_find(int64 parent, const char *name, int64 *ino)
 {
 	ScanKeyData keys[2];
-	HeapTuple	row;
+	HeapTuple row;
 
 	DIFS_KEY(&keys[0], DIFS_DENTRY_PARENT, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(parent));
 	DIFS_KEY(&keys[1], DIFS_DENTRY_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
@@ -45,8 +45,8 @@ difs_dentry_find(int64 parent, const char *name, int64 *ino)
 HeapTuple
 difs_dentry_lock(int64 parent, const char *name, int64 ino)
 {
-	int64		found;
-	HeapTuple	row = difs_dentry_find(parent, name, &found);
+	int64 found;
+	HeapTuple row = difs_dentry_find(parent, name, &found);
 
 	if (row == NULL || found != ino || !difs_row_lock(DIFS_REL_DENTRY, &row))
 		return NULL;
@@ -56,19 +56,19 @@ difs_dentry_lock(int64 parent, const char *name, int64 ino)
 DifsName *
 difs_dentry_names(int64 ino, int *count)
 {
-	int			room = 4;
-	DifsName   *names = palloc(room * sizeof(DifsName));
+	int room = 4;
+	DifsName *names = palloc(room * sizeof(DifsName));
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	*count = 0;
 	DIFS_KEY(&key, DIFS_DENTRY_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
 	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_INO, 1, &key);
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
-		TupleDesc	desc = difs_scan_desc(scan);
-		bool		null;
+		TupleDesc desc = difs_scan_desc(scan);
+		bool null;
 
 		if (*count == room)
 			names = repalloc_huge(names, (room *= 2) * sizeof(DifsName));
@@ -97,9 +97,9 @@ bool
 difs_dentry_above(int64 ino, int64 *parent, char **name)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
-	bool		null;
+	DifsScan *scan;
+	HeapTuple row;
+	bool null;
 
 	CHECK_FOR_INTERRUPTS();
 	DIFS_KEY(&key, DIFS_DENTRY_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
@@ -116,7 +116,7 @@ difs_dentry_above(int64 ino, int64 *parent, char **name)
 bool
 difs_dentry_insert(int64 parent, const char *name, int64 ino)
 {
-	Datum		values[DIFS_DENTRY_COLUMNS];
+	Datum values[DIFS_DENTRY_COLUMNS];
 
 	values[DIFS_DENTRY_PARENT - 1] = Int64GetDatum(parent);
 	values[DIFS_DENTRY_NAME - 1] = CStringGetTextDatum(name);
@@ -127,8 +127,8 @@ difs_dentry_insert(int64 parent, const char *name, int64 ino)
 void
 difs_dentry_take_back(int64 parent, const char *name, int64 ino)
 {
-	int64		found;
-	HeapTuple	row = difs_dentry_find(parent, name, &found);
+	int64 found;
+	HeapTuple row = difs_dentry_find(parent, name, &found);
 
 	if (row == NULL || found != ino)
 		elog(ERROR, "entry \"%s\" of inode " INT64_FORMAT " is gone though this transaction made it", name, parent);
@@ -140,12 +140,12 @@ difs_directory_enter(const DifsInode *directory)
 {
 	static struct
 	{
-		int64		ino;
+		int64 ino;
 		LocalTransactionId transaction;
 		SubTransactionId subtransaction;
-	}			entered;		/* the last one that this process has found there, and when */
-	DifsInode	now;
-	bool		exists;
+	} entered; /* the last one that this process has found there, and when */
+	DifsInode now;
+	bool exists;
 
 	if (directory->own)
 		return true;
@@ -193,7 +193,7 @@ difs_entry_create(const DifsInode *directory, const char *name, DifsKind kind, D
 static void
 find_root(const DifsPath *path, DifsInode *root)
 {
-	DifsVolume	volume;
+	DifsVolume volume;
 
 	difs_volume_find(path->volume, &volume);
 	difs_change_enter(&volume);
@@ -204,15 +204,15 @@ find_root(const DifsPath *path, DifsInode *root)
 bool
 difs_directories_create(const DifsPath *path)
 {
-	DifsInode	directory;
-	int			links = 0;
+	DifsInode directory;
+	int links = 0;
 
 	find_root(path, &directory);
 	for (int i = 0;; i++)
 	{
 		const DifsPath *expanded = difs_path_expand(path, i, &directory, &links);
-		DifsInode	next;
-		int64		ino;
+		DifsInode next;
+		int64 ino;
 
 		if (expanded != NULL)
 		{
@@ -264,7 +264,7 @@ difs_latest_end(void)
 int64
 difs_dentry_ino(HeapTuple row, TupleDesc desc)
 {
-	bool		null;
+	bool null;
 
 	return DatumGetInt64(heap_getattr(row, DIFS_DENTRY_INO, desc, &null));
 }
@@ -284,8 +284,8 @@ compare_names(const void *a, const void *b)
 static int64
 ino_of(HeapTuple row)
 {
-	Relation	relation = table_open(difs_relation(DIFS_REL_DENTRY), NoLock);
-	int64		ino = difs_dentry_ino(row, RelationGetDescr(relation));
+	Relation relation = table_open(difs_relation(DIFS_REL_DENTRY), NoLock);
+	int64 ino = difs_dentry_ino(row, RelationGetDescr(relation));
 
 	table_close(relation, NoLock);
 	return ino;

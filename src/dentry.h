@@ -40,8 +40,8 @@ extern HeapTuple difs_dentry_lock(int64 parent, const char *name, int64 ino);
 /* A name of an inode. */
 typedef struct DifsName
 {
-	int64		parent;
-	char	   *name;
+	int64 parent;
+	char *name;
 } DifsName;
 
 /* All names of an inode under the active snapshot, in the order of their keys, palloc'd; *count says how many. */

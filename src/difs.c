@@ -31,7 +31,7 @@ _PG_init(void)
 		return;
 	difs_settings_define(process_shared_preload_libraries_in_progress);
 	difs_journal_install();
-	difs_usage_install();		/* before pending.c: PostgreSQL asks the last first, and so rows of usage are locked after the wait for segments */
+	difs_usage_install(); /* before pending.c: PostgreSQL asks the last first, and so rows of usage are locked after the wait for segments */
 	difs_pending_install();
 	difs_atime_install();
 	if (!process_shared_preload_libraries_in_progress)

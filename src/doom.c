@@ -39,8 +39,8 @@ difs_doom_version(int64 ino, int32 version)
 static void
 doom(int64 ino, int32 version)
 {
-	Datum		values[DIFS_DOOMED_COLUMNS] = {0};
-	bool		nulls[DIFS_DOOMED_COLUMNS] = {0};
+	Datum values[DIFS_DOOMED_COLUMNS] = {0};
+	bool nulls[DIFS_DOOMED_COLUMNS] = {0};
 
 	values[DIFS_DOOMED_INO - 1] = Int64GetDatum(ino);
 	values[DIFS_DOOMED_VERSION - 1] = Int32GetDatum(version);

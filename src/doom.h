@@ -17,7 +17,7 @@ extern void difs_doom_inode(int64 ino);
 
 /* One version of a file that stays; its row has a number below zero (history.h). Or none, but the manifest rows that no version has
  * any more (worker/compact.c): a number that no file ever counts down to. */
-#define DIFS_DOOM_UNUSED_ROWS	PG_INT32_MIN
+#define DIFS_DOOM_UNUSED_ROWS PG_INT32_MIN
 extern void difs_doom_version(int64 ino, int32 version);
 
 #endif

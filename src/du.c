@@ -33,9 +33,9 @@ enum DuColumn
 
 typedef struct Totals
 {
-	const char *path;			/* as given, for messages */
-	int64		sum[DU_COLUMNS];
-	HTAB	   *seen;			/* numbers of files with several names; NULL: none yet */
+	const char *path; /* as given, for messages */
+	int64 sum[DU_COLUMNS];
+	HTAB *seen; /* numbers of files with several names; NULL: none yet */
 } Totals;
 
 static void add_inode(Totals *totals, const DifsInode *inode);
@@ -69,8 +69,8 @@ static void
 add_below(Totals *totals, int64 directory)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	check_stack_depth();
 
@@ -78,8 +78,8 @@ add_below(Totals *totals, int64 directory)
 	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, 1, &key);
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
-		int64		ino = difs_dentry_ino(row, difs_scan_desc(scan));
-		DifsInode	inode;
+		int64 ino = difs_dentry_ino(row, difs_scan_desc(scan));
+		DifsInode inode;
 
 		if (!difs_inode_find(ino, &inode))
 			elog(ERROR, "inode " INT64_FORMAT ", to which an entry of inode " INT64_FORMAT " leads, is missing", ino, directory);
@@ -92,11 +92,11 @@ add_below(Totals *totals, int64 directory)
 static bool
 seen_before(Totals *totals, int64 ino)
 {
-	bool		found;
+	bool found;
 
 	if (totals->seen == NULL)
 	{
-		HASHCTL		layout = {.keysize = sizeof(int64), .entrysize = sizeof(int64), .hcxt = CurrentMemoryContext};
+		HASHCTL layout = {.keysize = sizeof(int64), .entrysize = sizeof(int64), .hcxt = CurrentMemoryContext};
 
 		totals->seen = hash_create("files with several names", 256, &layout, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
@@ -109,11 +109,11 @@ PG_FUNCTION_INFO_V1(difs_du);
 Datum
 difs_du(PG_FUNCTION_ARGS)
 {
-	DifsWalk	walk;
-	Totals		totals = {0};
-	TupleDesc	desc;
-	Datum		values[DU_COLUMNS];
-	bool		nulls[DU_COLUMNS] = {false};
+	DifsWalk walk;
+	Totals totals = {0};
+	TupleDesc desc;
+	Datum values[DU_COLUMNS];
+	bool nulls[DU_COLUMNS] = {false};
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)

@@ -16,7 +16,7 @@
 #include "src/settings.h"
 #include "src/wait.h"
 
-#define FAILED_PAUSE_MS 10000	/* after a round that failed, or could not be started */
+#define FAILED_PAUSE_MS 10000 /* after a round that failed, or could not be started */
 
 static const int only_when_wanted = 0;
 
@@ -44,10 +44,10 @@ void
 difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
 {
 	DifsDatabase *database = difs_database_require();
-	uint64		awaited;
-	bool		stopped = false;
+	uint64 awaited;
+	bool stopped = false;
 
-	difs_extension_check();		/* a keeper that refuses the version runs no round */
+	difs_extension_check(); /* a keeper that refuses the version runs no round */
 	difs_claim_require();
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	awaited = database->duties[kind].round + 1;
@@ -76,7 +76,7 @@ difs_duty_run(DifsDutyKind kind, DifsDutyState *state)
 TimestampTz
 difs_duty_due(DifsDutyKind kind, const DifsDutyState *state)
 {
-	int			interval_ms = *difs_duties[kind].interval_ms;
+	int interval_ms = *difs_duties[kind].interval_ms;
 	TimestampTz due = DT_NOEND;
 
 	if (state->wanted)

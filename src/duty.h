@@ -12,8 +12,8 @@
 
 typedef struct DifsDuty
 {
-	const char *name;			/* "collect" */
-	const int  *interval_ms;	/* setting: time from the end of a round to the next; 0 = only when wanted */
+	const char *name;		/* "collect" */
+	const int *interval_ms; /* setting: time from the end of a round to the next; 0 = only when wanted */
 } DifsDuty;
 
 /* Indexed by DifsDutyKind. */
@@ -24,18 +24,18 @@ enum DifsRepairResult
 {
 	DIFS_REPAIR_COPIED,
 	DIFS_REPAIR_DROPPED,
-	DIFS_REPAIR_MOVED,			/* by rebalancing */
+	DIFS_REPAIR_MOVED, /* by rebalancing */
 };
 
 /* And one of the scrub. */
 enum DifsScrubResult
 {
-	DIFS_SCRUB_COPIES,			/* copies of block groups that were read */
+	DIFS_SCRUB_COPIES, /* copies of block groups that were read */
 	DIFS_SCRUB_BYTES,
-	DIFS_SCRUB_DAMAGED,			/* copies of segments that were damaged or missing */
+	DIFS_SCRUB_DAMAGED, /* copies of segments that were damaged or missing */
 	DIFS_SCRUB_MENDED,
-	DIFS_SCRUB_LOST,			/* segments without a good copy */
-	DIFS_SCRUB_UNREACHABLE,		/* copies of block groups that could not be read */
+	DIFS_SCRUB_LOST,		/* segments without a good copy */
+	DIFS_SCRUB_UNREACHABLE, /* copies of block groups that could not be read */
 	DIFS_SCRUB_RESULTS,
 };
 

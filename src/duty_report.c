@@ -62,10 +62,10 @@ difs_keeper_state(PG_FUNCTION_ARGS)
 static void
 put_duty(ReturnSetInfo *result, DifsDutyKind kind, const DifsDutyState *state, TimestampTz now)
 {
-	bool		running = state->ended_round != state->round;
+	bool running = state->ended_round != state->round;
 	TimestampTz next = difs_duty_due(kind, state);
-	Datum		values[KEEPER_COLUMNS];
-	bool		nulls[KEEPER_COLUMNS] = {false};
+	Datum values[KEEPER_COLUMNS];
+	bool nulls[KEEPER_COLUMNS] = {false};
 
 	values[KEEPER_DUTY] = CStringGetTextDatum(difs_duties[kind].name);
 	values[KEEPER_RUNNING] = BoolGetDatum(running);
@@ -92,7 +92,7 @@ put_duty(ReturnSetInfo *result, DifsDutyKind kind, const DifsDutyState *state, T
 static Datum
 results_of(const DifsDutyState *state)
 {
-	Datum		elements[DIFS_DUTY_RESULTS];
+	Datum elements[DIFS_DUTY_RESULTS];
 
 	for (int i = 0; i < DIFS_DUTY_RESULTS; i++)
 		elements[i] = Int64GetDatum(state->so_far[i]);

@@ -28,11 +28,11 @@
 #include "src/table.h"
 #include "src/wait.h"
 
-#define BUFFER_BYTES	(16 * 1024 * 1024)
+#define BUFFER_BYTES (16 * 1024 * 1024)
 
 static void check_target(const char *target);
 static void export_version(const char *path, const DifsVersion *version, const char *target);
-static int	create_file(const char *name);
+static int create_file(const char *name);
 static void write_version(const char *path, const DifsVersion *version, int file, const char *name);
 static int64 piece_bytes(const DifsVersion *version);
 static void write_all(int file, const char *name, const char *bytes, int64 length);
@@ -55,8 +55,8 @@ check_target(const char *target)
 static void
 export_version(const char *path, const DifsVersion *version, const char *target)
 {
-	char	   *name = psprintf("%s.difs.%d", target, MyProcPid);
-	int			file = create_file(name);
+	char *name = psprintf("%s.difs.%d", target, MyProcPid);
+	int file = create_file(name);
 
 	PG_TRY();
 	{
@@ -79,7 +79,7 @@ export_version(const char *path, const DifsVersion *version, const char *target)
 static int
 create_file(const char *name)
 {
-	int			file = OpenTransientFile(name, O_CREAT | O_EXCL | O_WRONLY | PG_BINARY);
+	int file = OpenTransientFile(name, O_CREAT | O_EXCL | O_WRONLY | PG_BINARY);
 
 	if (file < 0 || fchmod(file, S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH) != 0)
 		ereport(ERROR,
@@ -91,12 +91,12 @@ create_file(const char *name)
 static void
 write_version(const char *path, const DifsVersion *version, int file, const char *name)
 {
-	int64		piece = piece_bytes(version);
-	char	   *buffer = palloc(Max(Min(piece, version->size), 1));
+	int64 piece = piece_bytes(version);
+	char *buffer = palloc(Max(Min(piece, version->size), 1));
 
 	for (int64 at = 0; at < version->size; at += piece)
 	{
-		int64		length = Min(piece, version->size - at);
+		int64 length = Min(piece, version->size - at);
 
 		difs_fetch_range(path, version, at, length, difs_cache_for(version->size), buffer);
 		write_all(file, name, buffer, length);
@@ -118,7 +118,7 @@ write_all(int file, const char *name, const char *bytes, int64 length)
 {
 	while (length > 0)
 	{
-		ssize_t		written;
+		ssize_t written;
 
 		CHECK_FOR_INTERRUPTS();
 		errno = 0;
@@ -144,8 +144,8 @@ PG_FUNCTION_INFO_V1(difs_export);
 Datum
 difs_export(PG_FUNCTION_ARGS)
 {
-	char	   *target;
-	char	   *path;
+	char *target;
+	char *path;
 	DifsVersion version;
 
 	DIFS_ARG_NOT_NULL(0, "path");

@@ -28,7 +28,7 @@
  */
 static const char *const known[] = {"1.0"};
 
-static Oid	look_up(char **version);
+static Oid look_up(char **version);
 static bool is_known(const char *version);
 static bool is_older(const char *version, const char *other);
 
@@ -37,7 +37,7 @@ difs_extension_check(void)
 {
 	const char *oldest = known[0];
 	const char *newest = known[lengthof(known) - 1];
-	char	   *version;
+	char *version;
 
 	if (creating_extension || !OidIsValid(look_up(&version)) || is_known(version))
 		return;
@@ -46,16 +46,16 @@ difs_extension_check(void)
 			errmsg("extension difs in database \"%s\" is of version %s, which the loaded library does not know",
 				   get_database_name(MyDatabaseId), version),
 			lengthof(known) == 1 ? errdetail("The library is of version %s.", newest) :
-			errdetail("The library is of version %s, and knows those from %s on.", newest, oldest),
+								   errdetail("The library is of version %s, and knows those from %s on.", newest, oldest),
 			is_older(version, newest) ? errhint("Run ALTER EXTENSION difs UPDATE.") :
-			errhint("Install the package of that version, and restart PostgreSQL, which loads the library at its start."));
+										errhint("Install the package of that version, and restart PostgreSQL, which loads the library at its start."));
 }
 
 Oid
 difs_extension_hold(void)
 {
-	char	   *version;
-	Oid			extension = look_up(&version);
+	char *version;
+	Oid extension = look_up(&version);
 
 	if (!OidIsValid(extension))
 		return InvalidOid;
@@ -69,18 +69,18 @@ difs_extension_hold(void)
 static Oid
 look_up(char **version)
 {
-	Relation	catalog = table_open(ExtensionRelationId, AccessShareLock);
-	Oid			extension = InvalidOid;
+	Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
+	Oid extension = InvalidOid;
 	ScanKeyData key;
 	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple tuple;
 
 	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("difs"));
 	scan = systable_beginscan(catalog, ExtensionNameIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
-		bool		null;
+		bool null;
 
 		extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
 		*version = TextDatumGetCString(heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(catalog), &null));
@@ -95,7 +95,7 @@ is_known(const char *version)
 {
 	for (int i = 0; i < lengthof(known); i++)
 	{
-		size_t		length = strlen(known[i]);
+		size_t length = strlen(known[i]);
 
 		if (strncmp(version, known[i], length) == 0 && (version[length] == '\0' || version[length] == '.'))
 			return true;
@@ -107,10 +107,10 @@ is_known(const char *version)
 static bool
 is_older(const char *version, const char *other)
 {
-	char	   *rest;
-	char	   *other_rest;
-	long		number = strtol(version, &rest, 10);
-	long		other_number = strtol(other, &other_rest, 10);
+	char *rest;
+	char *other_rest;
+	long number = strtol(version, &rest, 10);
+	long other_number = strtol(other, &other_rest, 10);
 
 	if (number != other_number || *rest != '.' || *other_rest != '.')
 		return number < other_number;

@@ -17,6 +17,6 @@ extern void difs_extension_check(void);
 
 /* The OID of the extension, with a share lock on it, so that neither DROP nor ALTER EXTENSION comes in between until
  * the end of the transaction; InvalidOid if there is none. Checks its version. */
-extern Oid	difs_extension_hold(void);
+extern Oid difs_extension_hold(void);
 
 #endif

@@ -25,22 +25,22 @@
 #include "src/settings.h"
 #include "src/slow.h"
 
-#define MIN_LANES		16
-#define MAX_LANES		128
-#define WINDOW_BYTES	(16 * 1024 * 1024)
+#define MIN_LANES 16
+#define MAX_LANES 128
+#define WINDOW_BYTES (16 * 1024 * 1024)
 
 typedef struct Fetch
 {
-	const DifsFetchRange *ranges;	/* behind that of the plan */
+	const DifsFetchRange *ranges; /* behind that of the plan */
 	const DifsFetchRange *ranges_end;
-	DifsPlan	plan;
-	bool		planned;		/* no piece is left to be begun */
-	bool		held;			/* next_piece waits for room in the window */
-	DifsPiece	next_piece;
-	int			busy;			/* lanes in use */
-	uint64		busy_bytes;
-	int			lane_count;
-	DifsLane	lanes[FLEXIBLE_ARRAY_MEMBER];
+	DifsPlan plan;
+	bool planned; /* no piece is left to be begun */
+	bool held;	  /* next_piece waits for room in the window */
+	DifsPiece next_piece;
+	int busy; /* lanes in use */
+	uint64 busy_bytes;
+	int lane_count;
+	DifsLane lanes[FLEXIBLE_ARRAY_MEMBER];
 } Fetch;
 
 static bool first_piece(const DifsFetchRange *range, DifsPlan *plan, DifsPiece *piece);
@@ -76,8 +76,8 @@ difs_fetch_range(const char *path, const DifsVersion *version, int64 offset, int
 void
 difs_fetch_ranges(const DifsFetchRange *ranges, int count)
 {
-	DifsPlan	plan;
-	DifsPiece	piece;
+	DifsPlan plan;
+	DifsPiece piece;
 
 	for (int i = 0; i < count; i++)
 		if (first_piece(&ranges[i], &plan, &piece))
@@ -110,8 +110,8 @@ fetch_planned(const DifsPlan *plan, const DifsPiece *first, const DifsFetchRange
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs fetch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
-	int			lane_count = Min(Max(MIN_LANES, count + 1), MAX_LANES);
-	Fetch	   *fetch = palloc(offsetof(Fetch, lanes) + sizeof(DifsLane) * lane_count);
+	int lane_count = Min(Max(MIN_LANES, count + 1), MAX_LANES);
+	Fetch *fetch = palloc(offsetof(Fetch, lanes) + sizeof(DifsLane) * lane_count);
 
 	fetch->ranges = ranges;
 	fetch->ranges_end = ranges + count;
@@ -167,7 +167,7 @@ begin_pieces(Fetch *fetch)
 {
 	for (int i = 0; i < fetch->lane_count; i++)
 	{
-		DifsLane   *lane = &fetch->lanes[i];
+		DifsLane *lane = &fetch->lanes[i];
 
 		if (lane->state != DIFS_LANE_FREE)
 			continue;
@@ -186,7 +186,7 @@ begin_pieces(Fetch *fetch)
 static bool
 next_piece(Fetch *fetch)
 {
-	bool		found = difs_plan_next(&fetch->plan, &fetch->next_piece);
+	bool found = difs_plan_next(&fetch->plan, &fetch->next_piece);
 
 	while (!found && fetch->ranges < fetch->ranges_end)
 		found = first_piece(fetch->ranges++, &fetch->plan, &fetch->next_piece);
@@ -224,7 +224,7 @@ move_lanes(Fetch *fetch)
 {
 	for (int i = 0; i < fetch->lane_count; i++)
 	{
-		DifsLane   *lane = &fetch->lanes[i];
+		DifsLane *lane = &fetch->lanes[i];
 
 		if (lane->state == DIFS_LANE_TO_SEND ||
 			(lane->state == DIFS_LANE_PAUSED && lane->resume_ms <= difs_link_clock_ms()))
@@ -247,7 +247,7 @@ drop_debtors(Fetch *fetch)
 	(void) advance_links(fetch);
 	for (int i = 0; i < difs_link_count(); i++)
 	{
-		DifsLink   *link = difs_link_at(i);
+		DifsLink *link = difs_link_at(i);
 
 		if (link->in_flight > 0 && link->heard_ms + difs_server_timeout / 2 < difs_link_clock_ms())
 			difs_link_close(link, difs_server_timeout);
@@ -258,16 +258,16 @@ drop_debtors(Fetch *fetch)
 static bool
 advance_links(Fetch *fetch)
 {
-	bool		happened = false;
+	bool happened = false;
 
 	for (int i = 0; i < difs_link_count(); i++)
 	{
-		DifsLink   *link = difs_link_at(i);
+		DifsLink *link = difs_link_at(i);
 
 		while (link->in_flight > 0)
 		{
-			DifsFrame	frame;
-			DifsEvent	event = difs_conn_advance(link->conn, &frame);
+			DifsFrame frame;
+			DifsEvent event = difs_conn_advance(link->conn, &frame);
 
 			if (event == DIFS_EVENT_NONE)
 				break;
@@ -282,7 +282,7 @@ advance_links(Fetch *fetch)
 static void
 take_event(Fetch *fetch, DifsLink *link, DifsEvent event, const DifsFrame *frame)
 {
-	int64		now_us = difs_pace_clock_us();
+	int64 now_us = difs_pace_clock_us();
 
 	link->heard_ms = now_us / 1000;
 	if (event == DIFS_EVENT_HEAD)
@@ -291,7 +291,7 @@ take_event(Fetch *fetch, DifsLink *link, DifsEvent event, const DifsFrame *frame
 		take_frame(fetch, link, frame, now_us);
 	else if (event == DIFS_EVENT_BROKEN)
 	{
-		DifsError	error = *difs_conn_error(link->conn);
+		DifsError error = *difs_conn_error(link->conn);
 
 		link_lost(fetch, link, &error, !link->proven);
 	}
@@ -301,10 +301,10 @@ take_event(Fetch *fetch, DifsLink *link, DifsEvent event, const DifsFrame *frame
 static void
 take_head(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
 {
-	void	   *payload_into = NULL;
-	DifsLane   *lane;
-	int			member;
-	DifsError	error;
+	void *payload_into = NULL;
+	DifsLane *lane;
+	int member;
+	DifsError error;
 
 	if (difs_lanes_find(fetch->lanes, fetch->lane_count, link, frame->request, &lane, &member))
 	{
@@ -321,12 +321,12 @@ take_head(Fetch *fetch, DifsLink *link, const DifsFrame *frame)
 static void
 take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame, int64 now_us)
 {
-	DifsLane   *lane;
-	int			member;
-	uint32		length;
-	int64		sent_us;
-	DifsError	error;
-	bool		done;
+	DifsLane *lane;
+	int member;
+	uint32 length;
+	int64 sent_us;
+	DifsError error;
+	bool done;
 
 	link->proven = true;
 	link->suspect_until_ms = 0;
@@ -335,7 +335,7 @@ take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame, int64 now_us)
 		link->in_flight--;
 		return;
 	}
-	length = lane->piece.get_length;	/* before the lane goes on to another chunk */
+	length = lane->piece.get_length; /* before the lane goes on to another chunk */
 	sent_us = lane->tries[member].sent_us;
 	if (frame->status != DIFS_OK)
 		difs_conn_reply_error(link->conn, frame, &error);
@@ -361,7 +361,7 @@ take_frame(Fetch *fetch, DifsLink *link, const DifsFrame *frame, int64 now_us)
 static bool
 take_payload(DifsLane *lane, int member, bool *done, DifsError *error)
 {
-	DifsError	reason;
+	DifsError reason;
 
 	if (!difs_lane_check_payload(lane, member, error))
 		return false;
@@ -395,7 +395,7 @@ link_lost(Fetch *fetch, DifsLink *link, const DifsError *error, bool again)
 {
 	for (int i = 0; i < fetch->lane_count; i++)
 	{
-		DifsLane   *lane = &fetch->lanes[i];
+		DifsLane *lane = &fetch->lanes[i];
 
 		for (int j = 0; lane->state == DIFS_LANE_SENT && j < lane->members.count; j++)
 			if (lane->tries[j].link == link)
@@ -420,12 +420,12 @@ try_failed(DifsLane *lane, int member, bool answered, const DifsError *error)
 static void
 wait_for_links(Fetch *fetch)
 {
-	int64		now_ms = difs_link_clock_ms();
-	int64		deadline_ms = PG_INT64_MAX;
+	int64 now_ms = difs_link_clock_ms();
+	int64 deadline_ms = PG_INT64_MAX;
 
 	for (int i = 0; i < fetch->lane_count; i++)
 	{
-		DifsLane   *lane = &fetch->lanes[i];
+		DifsLane *lane = &fetch->lanes[i];
 
 		if (lane->state == DIFS_LANE_TO_SEND)
 			return;
@@ -439,7 +439,7 @@ wait_for_links(Fetch *fetch)
 static int64
 lane_deadline(const DifsLane *lane)
 {
-	int64		deadline_ms;
+	int64 deadline_ms;
 
 	if (lane->state == DIFS_LANE_PAUSED)
 		return lane->resume_ms;
@@ -454,16 +454,16 @@ lane_deadline(const DifsLane *lane)
 static void
 give_up_silent(Fetch *fetch)
 {
-	int64		now_ms = difs_link_clock_ms();
+	int64 now_ms = difs_link_clock_ms();
 
 	for (int i = 0; i < fetch->lane_count; i++)
 	{
-		DifsLane   *lane = &fetch->lanes[i];
-		DifsError	error;
+		DifsLane *lane = &fetch->lanes[i];
+		DifsError error;
 
 		for (int j = 0; lane->state == DIFS_LANE_SENT && j < lane->members.count; j++)
 		{
-			DifsTry    *try = &lane->tries[j];
+			DifsTry *try = &lane->tries[j];
 
 			if (try->link == NULL || difs_try_deadline_ms(try) > now_ms)
 				continue;

@@ -23,12 +23,12 @@ typedef struct DifsFetchRange
 {
 	const char *path;
 	const DifsVersion *version;
-	int64		offset;
-	int64		length;
+	int64 offset;
+	int64 length;
 	DifsCaching caching;
-	char	   *out;
-	const DifsExtent *rows;		/* its manifest rows, if they have been read already: all of them, as difs_manifest_range() … */
-	int			row_count;		/* … gives them; or NULL */
+	char *out;
+	const DifsExtent *rows; /* its manifest rows, if they have been read already: all of them, as difs_manifest_range() … */
+	int row_count;			/* … gives them; or NULL */
 } DifsFetchRange;
 
 /* The same for many, whose segments are in flight together. Out of an error nobody learns which of the others were read. */

@@ -24,13 +24,13 @@ static void begin_try(DifsLane *lane, int member, DifsLink *link, int64 patience
 bool
 difs_lane_ask(DifsLane *lane)
 {
-	int			member;
-	int64		patience_ms;
-	DifsError	error;
+	int member;
+	int64 patience_ms;
+	DifsError error;
 
 	while (difs_lane_choose(lane, &member, &patience_ms))
 	{
-		DifsLink   *link = difs_link_open(lane->members.server[member], &error);
+		DifsLink *link = difs_link_open(lane->members.server[member], &error);
 
 		if (link != NULL)
 		{
@@ -46,7 +46,7 @@ difs_lane_ask(DifsLane *lane)
 int64
 difs_lane_hedge_ms(const DifsLane *lane)
 {
-	int64		latest_ms = 0;
+	int64 latest_ms = 0;
 
 	if (difs_hedge_delay < 0 || pg_popcount32(lane->tried | lane->awaited) >= lane->members.count)
 		return PG_INT64_MAX;
@@ -84,7 +84,7 @@ difs_lanes_find(DifsLane *lanes, int count, const DifsLink *link, uint64 request
 void
 difs_lane_drop_try(DifsLane *lane, int member, bool answered)
 {
-	DifsTry    *try = &lane->tries[member];
+	DifsTry *try = &lane->tries[member];
 
 	if (answered)
 		try->link->in_flight--;
@@ -94,7 +94,7 @@ difs_lane_drop_try(DifsLane *lane, int member, bool answered)
 		pfree(try->packed);
 	if (try->scratch != NULL)
 		pfree(try->scratch);
-	*try = (DifsTry) {0};
+	*try = (DifsTry){0};
 	lane->awaited &= ~(1u << member);
 	if (lane->direct == member)
 		lane->direct = -1;
@@ -123,13 +123,12 @@ static void
 begin_try(DifsLane *lane, int member, DifsLink *link, int64 patience_ms)
 {
 	const DifsPiece *piece = &lane->piece;
-	DifsTry    *try = &lane->tries[member];
-	DifsGet		get = {.group = piece->stored.group, .segment = piece->stored.segment,
-	.offset = piece->get_offset, .length = piece->get_length};
-	DifsFrame	frame = {.message = DIFS_MESSAGE_GET, .request = ++last_request};
-	uint8		control[64];
+	DifsTry *try = &lane->tries[member];
+	DifsGet get = {.group = piece->stored.group, .segment = piece->stored.segment, .offset = piece->get_offset, .length = piece->get_length};
+	DifsFrame frame = {.message = DIFS_MESSAGE_GET, .request = ++last_request};
+	uint8 control[64];
 
-	*try = (DifsTry) {
+	*try = (DifsTry){
 		.link = link,
 		.request = frame.request,
 		.sent_ms = difs_link_clock_ms(),

@@ -37,41 +37,41 @@ typedef enum DifsLaneState
 /* A member that has been asked and has not answered. */
 typedef struct DifsTry
 {
-	DifsLink   *link;			/* NULL: nothing is awaited */
-	uint64		request;
-	int64		sent_ms;
-	int64		sent_us;		/* the same, for pace.h */
-	int			ahead;			/* requests that the server had to answer before */
-	int64		patience_ms;	/* silence that is borne */
-	int64		limit_ms;		/* when it is given up although bytes move */
-	uint8	   *packed;			/* header of the segment, once it is there */
-	uint32		first_block;
-	char	   *scratch;		/* where the payload goes, unless it goes straight to piece.out */
+	DifsLink *link; /* NULL: nothing is awaited */
+	uint64 request;
+	int64 sent_ms;
+	int64 sent_us;	   /* the same, for pace.h */
+	int ahead;		   /* requests that the server had to answer before */
+	int64 patience_ms; /* silence that is borne */
+	int64 limit_ms;	   /* when it is given up although bytes move */
+	uint8 *packed;	   /* header of the segment, once it is there */
+	uint32 first_block;
+	char *scratch; /* where the payload goes, unless it goes straight to piece.out */
 } DifsTry;
 
 typedef struct DifsLane
 {
 	DifsLaneState state;
-	DifsPiece	piece;
-	const char *path;			/* for messages */
-	uint32		window_bytes;	/* what it counts for in the window */
-	DifsInflate *inflate;		/* of a chunked piece */
+	DifsPiece piece;
+	const char *path;	  /* for messages */
+	uint32 window_bytes;  /* what it counts for in the window */
+	DifsInflate *inflate; /* of a chunked piece */
 
 	/* who has it, and what became of asking them; sets have one bit a member */
 	DifsMembers members;
-	uint8		order[DIFS_MAX_REPLICAS];	/* members, the best first */
-	uint32		tried;			/* in this round */
-	uint32		bad;			/* answered, and have no good copy */
-	bool		refreshed;		/* members have been read again since all had failed */
-	DifsError  *why;			/* the last failure of each */
-	int64		began_ms;
-	int64		try_ms;			/* how long a try may take although bytes move */
-	int64		resume_ms;		/* PAUSED: until then */
+	uint8 order[DIFS_MAX_REPLICAS]; /* members, the best first */
+	uint32 tried;					/* in this round */
+	uint32 bad;						/* answered, and have no good copy */
+	bool refreshed;					/* members have been read again since all had failed */
+	DifsError *why;					/* the last failure of each */
+	int64 began_ms;
+	int64 try_ms;	 /* how long a try may take although bytes move */
+	int64 resume_ms; /* PAUSED: until then */
 
 	/* SENT */
-	DifsTry		tries[DIFS_MAX_REPLICAS];	/* one for each member */
-	uint32		awaited;		/* set of those that are under way */
-	int			direct;			/* the one whose payload goes straight to piece.out, or -1 */
+	DifsTry tries[DIFS_MAX_REPLICAS]; /* one for each member */
+	uint32 awaited;					  /* set of those that are under way */
+	int direct;						  /* the one whose payload goes straight to piece.out, or -1 */
 } DifsLane;
 
 /* fetch_member.c */

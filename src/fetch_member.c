@@ -29,7 +29,7 @@
 #include "src/settings.h"
 #include "src/shmem.h"
 
-#define PAUSE_MS	100
+#define PAUSE_MS 100
 
 static int64 choose_patience(const DifsLane *lane);
 static int64 time_left_ms(const DifsLane *lane);
@@ -45,9 +45,9 @@ pg_noreturn static void report_silence(const DifsLane *lane);
 void
 difs_lane_begin(DifsLane *lane, const DifsPiece *piece, const char *path)
 {
-	*lane = (DifsLane) {.piece = *piece, .path = path, .window_bytes = piece->get_length, .direct = -1};
+	*lane = (DifsLane){.piece = *piece, .path = path, .window_bytes = piece->get_length, .direct = -1};
 	if (piece->stored.group == 0)
-		return;					/* staged */
+		return; /* staged */
 	find_members(lane);
 	difs_lane_begin_round(lane);
 }
@@ -100,7 +100,7 @@ difs_lane_note_failure(DifsLane *lane, int member, const DifsError *error)
 void
 difs_lane_round_over(DifsLane *lane)
 {
-	bool		changed = refresh_members(lane);
+	bool changed = refresh_members(lane);
 
 	if (!changed && pg_popcount32(lane->bad) == lane->members.count)
 		report_lost(lane);
@@ -117,7 +117,7 @@ difs_lane_round_over(DifsLane *lane)
 static int64
 choose_patience(const DifsLane *lane)
 {
-	int			untried = lane->members.count - pg_popcount32(lane->tried);
+	int untried = lane->members.count - pg_popcount32(lane->tried);
 
 	if (lane->tried == 0 && !lane->refreshed)
 		return difs_server_timeout / 2;
@@ -133,7 +133,7 @@ time_left_ms(const DifsLane *lane)
 static void
 find_members(DifsLane *lane)
 {
-	uint64		group = lane->piece.stored.group;
+	uint64 group = lane->piece.stored.group;
 
 	if (!difs_group_members(group, &lane->members))
 		ereport(ERROR,
@@ -147,17 +147,17 @@ static void
 put_in_order(DifsLane *lane)
 {
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
-	int			count = lane->members.count;
-	double		lots[DIFS_MAX_REPLICAS];
+	int count = lane->members.count;
+	double lots[DIFS_MAX_REPLICAS];
 
 	for (int member = 0; member < count; member++)
 	{
-		int32		server = lane->members.server[member];
-		int			place = member;
+		int32 server = lane->members.server[member];
+		int place = member;
 
 		lots[member] = count == 1 ? 0 : draw(server);
 		if (count > 1 && !seems_alive(database, server))
-			lots[member] += 1e30;	/* more than any draw */
+			lots[member] += 1e30; /* more than any draw */
 		for (; place > 0 && lots[lane->order[place - 1]] > lots[member]; place--)
 			lane->order[place] = lane->order[place - 1];
 		lane->order[place] = member;
@@ -169,7 +169,7 @@ put_in_order(DifsLane *lane)
 static double
 draw(int32 server)
 {
-	double		time_us = difs_pace_of(server) * (1.0 + difs_link_in_flight(server));
+	double time_us = difs_pace_of(server) * (1.0 + difs_link_in_flight(server));
 
 	return -log(1.0 - pg_prng_double(&pg_global_prng_state)) * time_us * time_us;
 }

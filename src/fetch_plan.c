@@ -23,9 +23,9 @@
 #include "src/report.h"
 #include "src/servers.h"
 
-#define BATCH			256
-#define MAX_RAW_PIECE	(4 * 1024 * 1024)
-#define LARGE_SEGMENT	(4 * 1024 * 1024)
+#define BATCH 256
+#define MAX_RAW_PIECE (4 * 1024 * 1024)
+#define LARGE_SEGMENT (4 * 1024 * 1024)
 
 StaticAssertDecl(MAX_RAW_PIECE % DIFS_BLOCK_SIZE == 0, "pieces begin at blocks");
 
@@ -40,8 +40,13 @@ void
 difs_plan_begin(DifsPlan *plan, const char *path, const DifsVersion *version, int64 offset, int64 length,
 				DifsCaching caching, char *out)
 {
-	*plan = (DifsPlan) {
-		.path = path, .version = version, .at = offset, .end = offset + length, .out = out, .caching = caching,
+	*plan = (DifsPlan){
+		.path = path,
+		.version = version,
+		.at = offset,
+		.end = offset + length,
+		.out = out,
+		.caching = caching,
 	};
 }
 
@@ -110,9 +115,9 @@ next_extent(DifsPlan *plan)
 static bool
 take_cached(DifsPlan *plan, const DifsExtent *extent)
 {
-	int64		skip = plan->at - extent->file_offset;
-	int64		length = Min(extent->length - skip, plan->end - plan->at);
-	int64		taken;
+	int64 skip = plan->at - extent->file_offset;
+	int64 length = Min(extent->length - skip, plan->end - plan->at);
+	int64 taken;
 
 	if (plan->caching == DIFS_CACHING_NONE)
 		return false;
@@ -149,9 +154,9 @@ check_extent(const DifsPlan *plan, const DifsExtent *extent)
 static void
 make_piece(const DifsPlan *plan, const DifsExtent *extent, DifsPiece *piece)
 {
-	int64		skip = plan->at - extent->file_offset;
-	int64		length = Min(extent->length - skip, plan->end - plan->at);
-	uint32		first = extent->segment_offset + (uint32) skip;
+	int64 skip = plan->at - extent->file_offset;
+	int64 length = Min(extent->length - skip, plan->end - plan->at);
+	uint32 first = extent->segment_offset + (uint32) skip;
 
 	piece->stored = extent->stored;
 	piece->file_offset = plan->at;
@@ -164,8 +169,8 @@ make_piece(const DifsPlan *plan, const DifsExtent *extent, DifsPiece *piece)
 	piece->keep = plan->caching == DIFS_CACHING_KEEP;
 	if (extent->stored.codec == DIFS_CODEC_RAW)
 	{
-		uint32		limit = first - first % MAX_RAW_PIECE + MAX_RAW_PIECE;
-		uint32		end;
+		uint32 limit = first - first % MAX_RAW_PIECE + MAX_RAW_PIECE;
+		uint32 end;
 
 		piece->length = Min(piece->length, limit - first);
 		end = first + piece->length;

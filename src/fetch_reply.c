@@ -22,9 +22,9 @@ static void ask_for_chunk(DifsLane *lane);
 bool
 difs_lane_begin_chunks(DifsLane *lane)
 {
-	DifsPiece  *piece = &lane->piece;
-	DifsError	error;
-	bool		done;
+	DifsPiece *piece = &lane->piece;
+	DifsError error;
+	bool done;
 
 	lane->inflate = difs_inflate_begin(&piece->stored, piece->raw_offset);
 	if (!difs_inflate_feed(lane->inflate, NULL, 0, piece->raw_offset, piece->length, piece->out, &done, &error))
@@ -39,9 +39,9 @@ difs_lane_take_head(DifsLane *lane, int member, const DifsFrame *frame, const ui
 					void **payload_into, DifsError *error)
 {
 	const DifsPiece *piece = &lane->piece;
-	DifsTry    *try = &lane->tries[member];
+	DifsTry *try = &lane->tries[member];
 	const char *label = difs_conn_label(try->link->conn);
-	size_t		packed_size = difs_segment_packed_size(piece->stored.stored_length);
+	size_t packed_size = difs_segment_packed_size(piece->stored.stored_length);
 
 	errno = 0;
 	if (frame->control_length != 4 + packed_size || frame->payload_length != piece->get_length ||
@@ -66,7 +66,7 @@ difs_lane_check_payload(const DifsLane *lane, int member, DifsError *error)
 {
 	const DifsTry *try = &lane->tries[member];
 	const char *bytes = try->scratch != NULL ? try->scratch : lane->piece.out;
-	DifsError	reason;
+	DifsError reason;
 
 	if (DIFS_FAULT_SKIP("backend.read.checksum") ||
 		difs_segment_verify(try->packed, try->first_block, bytes, lane->piece.get_length, &reason))
@@ -97,7 +97,7 @@ difs_lane_check_header(const DifsLane *lane, const char *label, const uint8 *pac
 {
 	const DifsStored *stored = &lane->piece.stored;
 	DifsSegment header;
-	DifsError	reason;
+	DifsError reason;
 
 	errno = 0;
 	if (!difs_segment_unpack(packed, size, &header, &reason))
@@ -128,9 +128,9 @@ static bool
 deliver_decoded(const DifsPiece *piece, const char *scratch, DifsError *error)
 {
 	const DifsStored *stored = &piece->stored;
-	bool		whole = piece->length == stored->raw_length;
-	char	   *raw = whole ? piece->out : palloc(stored->raw_length);
-	bool		ok = difs_segment_decode(stored->codec, scratch, stored->stored_length, raw, stored->raw_length, error);
+	bool whole = piece->length == stored->raw_length;
+	char *raw = whole ? piece->out : palloc(stored->raw_length);
+	bool ok = difs_segment_decode(stored->codec, scratch, stored->stored_length, raw, stored->raw_length, error);
 
 	if (ok)
 		keep(piece, 0, stored->raw_length, raw);
@@ -155,8 +155,8 @@ static bool
 deliver_chunk(DifsLane *lane, const char *scratch, bool *done, DifsError *error)
 {
 	const DifsPiece *piece = &lane->piece;
-	bool		ok = difs_inflate_feed(lane->inflate, scratch, piece->get_length,
-									   piece->raw_offset, piece->length, piece->out, done, error);
+	bool ok = difs_inflate_feed(lane->inflate, scratch, piece->get_length,
+								piece->raw_offset, piece->length, piece->out, done, error);
 
 	if (ok && !*done && difs_inflate_stored_at(lane->inflate) >= piece->stored.stored_length)
 		ok = difs_error_set(error, DIFS_ERROR_CORRUPT, "segment ends before its bytes have come");
@@ -174,7 +174,7 @@ deliver_chunk(DifsLane *lane, const char *scratch, bool *done, DifsError *error)
 static void
 ask_for_chunk(DifsLane *lane)
 {
-	DifsPiece  *piece = &lane->piece;
+	DifsPiece *piece = &lane->piece;
 
 	piece->get_offset = difs_inflate_stored_at(lane->inflate);
 	piece->get_length = Min(piece->stored.stored_length - piece->get_offset, DIFS_INFLATE_CHUNK);

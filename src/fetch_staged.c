@@ -20,8 +20,8 @@ difs_lane_take_staged(DifsLane *lane)
 {
 	const DifsPiece *piece = &lane->piece;
 	DifsStaged *staged = difs_staging_find(piece->stored.segment);
-	DifsError	error = {DIFS_ERROR_NO_SEGMENT, 0, "it is not in difs.staging"};
-	bool		done = false;
+	DifsError error = {DIFS_ERROR_NO_SEGMENT, 0, "it is not in difs.staging"};
+	bool done = false;
 
 	errno = 0;
 	while (staged != NULL && !done)
@@ -46,8 +46,8 @@ take(DifsLane *lane, const DifsStaged *staged, bool *done, DifsError *error)
 {
 	const DifsPiece *piece = &lane->piece;
 	const uint8 *packed = (const uint8 *) VARDATA_ANY(staged->packed);
-	bytea	   *slice;
-	bool		ok;
+	bytea *slice;
+	bool ok;
 
 	if (!difs_lane_check_header(lane, "difs.staging", packed, VARSIZE_ANY_EXHDR(staged->packed), error))
 		return false;

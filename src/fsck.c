@@ -19,16 +19,16 @@
 #include "src/marker.h"
 #include "src/report.h"
 
-#define FETCH_ROWS	1000
+#define FETCH_ROWS 1000
 
-#define NOT_DOOMED(version) \
+#define NOT_DOOMED(version)                                                   \
 	" NOT EXISTS (SELECT FROM difs.doomed WHERE doomed.ino = " version ".ino" \
 	" AND (doomed.version IS NULL OR doomed.version = " version ".version))"
 #define INODE(ino) "'inode ' || " ino " || coalesce(' (' || difs.path_of(" ino ") || ')', '')"
 #define VERSION(v) "'version ' || " v ".version || ' of inode ' || " v ".ino || coalesce(' (' || difs.path_of(" v ".ino) || ')', '')"
-#define MAPPED(m, v) m ".ino = coalesce(" v ".map_ino, " v ".ino)" \
-	" AND " m ".from_version BETWEEN " v ".base AND coalesce(" v ".map_version, " v ".version)" \
-	" AND (" m ".to_version IS NULL OR " m ".to_version > coalesce(" v ".map_version, " v ".version))"
+#define MAPPED(m, v) m ".ino = coalesce(" v ".map_ino, " v ".ino)"                                                 \
+					   " AND " m ".from_version BETWEEN " v ".base AND coalesce(" v ".map_version, " v ".version)" \
+					   " AND (" m ".to_version IS NULL OR " m ".to_version > coalesce(" v ".map_version, " v ".version))"
 
 /* Bytes that are not in holes; and those of a version without segments are in difs.inline (src/inline.h). */
 #define COVERED(v) "(" v ".size - coalesce(" v ".holes, 0))"
@@ -280,7 +280,7 @@ difs_fsck_run(ReturnSetInfo *result, const DifsCheck *wanted, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
-		Portal		portal = SPI_cursor_open_with_args(NULL, wanted[i].query, 0, NULL, NULL, NULL, false, 0);
+		Portal portal = SPI_cursor_open_with_args(NULL, wanted[i].query, 0, NULL, NULL, NULL, false, 0);
 
 		for (;;)
 		{
@@ -289,9 +289,9 @@ difs_fsck_run(ReturnSetInfo *result, const DifsCheck *wanted, int count)
 				break;
 			for (uint64 row = 0; row < SPI_processed; row++)
 			{
-				bool		null;
-				Datum		object = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &null);
-				Datum		detail = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 2, &null);
+				bool null;
+				Datum object = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &null);
+				Datum detail = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 2, &null);
 
 				difs_fsck_report(result, wanted[i].kind, object, detail, wanted[i].hint);
 			}
@@ -305,8 +305,8 @@ difs_fsck_run(ReturnSetInfo *result, const DifsCheck *wanted, int count)
 void
 difs_fsck_report(ReturnSetInfo *result, const char *kind, Datum object, Datum detail, const char *hint)
 {
-	Datum		values[] = {CStringGetTextDatum(kind), object, detail, CStringGetTextDatum(hint)};
-	bool		nulls[] = {false, object == 0, detail == 0, false};
+	Datum values[] = {CStringGetTextDatum(kind), object, detail, CStringGetTextDatum(hint)};
+	bool nulls[] = {false, object == 0, detail == 0, false};
 
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }

@@ -41,7 +41,7 @@ enum InventoryColumn
 	INVENTORY_STORED_LENGTH,
 	INVENTORY_DEAD,
 	INVENTORY_DAMAGED,
-	INVENTORY_SETTLED,			/* its transaction is older than all that anybody can see */
+	INVENTORY_SETTLED, /* its transaction is older than all that anybody can see */
 	INVENTORY_PROBLEM,
 	INVENTORY_XID,
 	INVENTORY_COLUMNS,
@@ -50,22 +50,22 @@ enum InventoryColumn
 typedef struct Inventory
 {
 	Tuplestorestate *rows;
-	TupleDesc	desc;
-	int64		count;
-	uint64		horizon;		/* 64-bit transaction id */
+	TupleDesc desc;
+	int64 count;
+	uint64 horizon; /* 64-bit transaction id */
 } Inventory;
 
 /* What doomed content named may be collected already, unless a copy or another version has it, too. */
-#define IS_NEEDED \
-	"(NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = m.ino)" \
+#define IS_NEEDED                                                                                                   \
+	"(NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = m.ino)"                                                   \
 	" OR EXISTS (SELECT FROM difs.version v WHERE v.ino = m.ino AND v.map_ino IS NULL AND" HAS_ROW("v.version") ")" \
-	" OR EXISTS (SELECT FROM difs.version v WHERE v.map_ino = m.ino AND" HAS_ROW("v.map_version") "))"
-#define HAS_ROW(number) \
+																												" OR EXISTS (SELECT FROM difs.version v WHERE v.map_ino = m.ino AND" HAS_ROW("v.map_version") "))"
+#define HAS_ROW(number)                                                                                     \
 	" m.from_version BETWEEN v.base AND " number " AND (m.to_version IS NULL OR m.to_version > " number ")" \
 	" AND NOT EXISTS (SELECT FROM difs.doomed d WHERE d.ino = v.ino AND (d.version IS NULL OR d.version = v.version))"
 
 /* Segments that versions need, wherever they should be. */
-#define NEEDED \
+#define NEEDED                                                                                   \
 	"(SELECT DISTINCT m.segment, m.block_group, m.stored_length, g.members FROM difs.manifest m" \
 	" JOIN difs.block_group g ON g.id = m.block_group WHERE " IS_NEEDED ") AS n CROSS JOIN LATERAL unnest(n.members) AS member (server)"
 #define NAME_OF(id) "coalesce((SELECT name FROM difs.server WHERE server.id = " id "), 'server ' || " id ")"
@@ -73,59 +73,59 @@ typedef struct Inventory
 
 static const DifsCheck checks[] = {
 	{"unreachable server",
-		"SELECT " NAME_OF("i.server") ", i.problem FROM inventory i WHERE i.block_group IS NULL",
-	"What it holds could not be compared. See difs.servers, and start it."},
+	 "SELECT " NAME_OF("i.server") ", i.problem FROM inventory i WHERE i.block_group IS NULL",
+	 "What it holds could not be compared. See difs.servers, and start it."},
 	{"unreadable group",
-		"SELECT 'block group ' || i.block_group || ' on ' || " NAME_OF("i.server") ", i.problem FROM inventory i"
-		" WHERE i.block_group IS NOT NULL AND i.problem IS NOT NULL"
-		" AND EXISTS (SELECT FROM difs.block_group g WHERE g.id = i.block_group AND i.server = ANY (g.members))",
-	"difs_scrub_all() makes the copy anew from another member, unless its disk fails."},
+	 "SELECT 'block group ' || i.block_group || ' on ' || " NAME_OF("i.server") ", i.problem FROM inventory i"
+																				" WHERE i.block_group IS NOT NULL AND i.problem IS NOT NULL"
+																				" AND EXISTS (SELECT FROM difs.block_group g WHERE g.id = i.block_group AND i.server = ANY (g.members))",
+	 "difs_scrub_all() makes the copy anew from another member, unless its disk fails."},
 	{"missing group",
-		"SELECT 'block group ' || g.id || ' on ' || " NAME_OF("member.server") ", 'the server does not have it'"
-		" FROM difs.block_group g CROSS JOIN LATERAL unnest(g.members) AS member (server)"
-		" WHERE EXISTS (SELECT FROM inventory i WHERE i.server = member.server AND i.block_group = 0)"
-		" AND NOT EXISTS (SELECT FROM inventory i WHERE i.server = member.server AND i.block_group = g.id)"
-		" AND EXISTS (SELECT FROM difs.manifest m WHERE m.block_group = g.id AND " IS_NEEDED ")",
-	"difs_scrub_all() makes the copy anew from another member."},
+	 "SELECT 'block group ' || g.id || ' on ' || " NAME_OF("member.server") ", 'the server does not have it'"
+																			" FROM difs.block_group g CROSS JOIN LATERAL unnest(g.members) AS member (server)"
+																			" WHERE EXISTS (SELECT FROM inventory i WHERE i.server = member.server AND i.block_group = 0)"
+																			" AND NOT EXISTS (SELECT FROM inventory i WHERE i.server = member.server AND i.block_group = g.id)"
+																			" AND EXISTS (SELECT FROM difs.manifest m WHERE m.block_group = g.id AND " IS_NEEDED ")",
+	 "difs_scrub_all() makes the copy anew from another member."},
 	{"unknown group",
-		"SELECT 'block group ' || i.block_group || ' on ' || " NAME_OF("i.server") ", 'no row names it'"
-		" FROM inventory i WHERE i.block_group <> 0 AND i.segment IS NULL"
-		" AND NOT EXISTS (SELECT FROM difs.block_group g WHERE g.id = i.block_group)",
-	"It may be what a restore to an earlier time has left; the keeper drops what nobody needs."},
+	 "SELECT 'block group ' || i.block_group || ' on ' || " NAME_OF("i.server") ", 'no row names it'"
+																				" FROM inventory i WHERE i.block_group <> 0 AND i.segment IS NULL"
+																				" AND NOT EXISTS (SELECT FROM difs.block_group g WHERE g.id = i.block_group)",
+	 "It may be what a restore to an earlier time has left; the keeper drops what nobody needs."},
 	{"stray group",
-		"SELECT 'block group ' || i.block_group || ' on ' || " NAME_OF("i.server") ", 'the server is not a member'"
-		" FROM inventory i JOIN difs.block_group g ON g.id = i.block_group"
-		" WHERE i.segment IS NULL AND i.server <> ALL (g.members) AND g.state <> 'repairing'",
-	"The server was replaced while it was away; the keeper drops its copy."},
+	 "SELECT 'block group ' || i.block_group || ' on ' || " NAME_OF("i.server") ", 'the server is not a member'"
+																				" FROM inventory i JOIN difs.block_group g ON g.id = i.block_group"
+																				" WHERE i.segment IS NULL AND i.server <> ALL (g.members) AND g.state <> 'repairing'",
+	 "The server was replaced while it was away; the keeper drops its copy."},
 	{"missing segment",
-		"SELECT 'segment ' || n.segment || " IN_GROUP("n.block_group") " || ' on ' || " NAME_OF("member.server") ", look.outcome FROM " NEEDED
-		" CROSS JOIN LATERAL (SELECT difs.copy_outcome(member.server, n.block_group, n.segment) AS outcome OFFSET 0) AS look"
-		" WHERE EXISTS (SELECT FROM inventory i WHERE i.server = member.server AND i.block_group = n.block_group"
-		"  AND i.segment IS NULL AND i.problem IS NULL)"
-		" AND NOT EXISTS (SELECT FROM inventory i WHERE i.server = member.server AND i.block_group = n.block_group"
-		"  AND i.segment = n.segment AND NOT i.dead) AND look.outcome <> 'good'",
-	"difs_scrub_all() mends it from another member."},
+	 "SELECT 'segment ' || n.segment || " IN_GROUP("n.block_group") " || ' on ' || " NAME_OF("member.server") ", look.outcome FROM " NEEDED
+																											  " CROSS JOIN LATERAL (SELECT difs.copy_outcome(member.server, n.block_group, n.segment) AS outcome OFFSET 0) AS look"
+																											  " WHERE EXISTS (SELECT FROM inventory i WHERE i.server = member.server AND i.block_group = n.block_group"
+																											  "  AND i.segment IS NULL AND i.problem IS NULL)"
+																											  " AND NOT EXISTS (SELECT FROM inventory i WHERE i.server = member.server AND i.block_group = n.block_group"
+																											  "  AND i.segment = n.segment AND NOT i.dead) AND look.outcome <> 'good'",
+	 "difs_scrub_all() mends it from another member."},
 	{"wrong length",
-		"SELECT 'segment ' || n.segment || " IN_GROUP("n.block_group") " || ' on ' || " NAME_OF("i.server") ","
-		" 'it has ' || i.stored_length || ' bytes, the manifest says ' || n.stored_length FROM " NEEDED
-		" JOIN inventory i ON i.server = member.server AND i.block_group = n.block_group AND i.segment = n.segment"
-		" WHERE NOT i.dead AND i.stored_length <> n.stored_length",
-	"One of the two is wrong: compare with the other members."},
+	 "SELECT 'segment ' || n.segment || " IN_GROUP("n.block_group") " || ' on ' || " NAME_OF("i.server") ","
+																										 " 'it has ' || i.stored_length || ' bytes, the manifest says ' || n.stored_length FROM " NEEDED
+																										 " JOIN inventory i ON i.server = member.server AND i.block_group = n.block_group AND i.segment = n.segment"
+																										 " WHERE NOT i.dead AND i.stored_length <> n.stored_length",
+	 "One of the two is wrong: compare with the other members."},
 	{"damaged segment",
-		"SELECT 'segment ' || n.segment || " IN_GROUP("n.block_group") " || ' on ' || " NAME_OF("i.server") ", look.outcome FROM " NEEDED
-		" JOIN inventory i ON i.server = member.server AND i.block_group = n.block_group AND i.segment = n.segment"
-		" AND i.damaged AND NOT i.dead"
-		" CROSS JOIN LATERAL (SELECT difs.copy_outcome(i.server, i.block_group, i.segment) AS outcome OFFSET 0) AS look"
-		" WHERE look.outcome <> 'good'",
-	"difs_scrub_all() mends it from another member."},
+	 "SELECT 'segment ' || n.segment || " IN_GROUP("n.block_group") " || ' on ' || " NAME_OF("i.server") ", look.outcome FROM " NEEDED
+																										 " JOIN inventory i ON i.server = member.server AND i.block_group = n.block_group AND i.segment = n.segment"
+																										 " AND i.damaged AND NOT i.dead"
+																										 " CROSS JOIN LATERAL (SELECT difs.copy_outcome(i.server, i.block_group, i.segment) AS outcome OFFSET 0) AS look"
+																										 " WHERE look.outcome <> 'good'",
+	 "difs_scrub_all() mends it from another member."},
 	{"orphan",
-		"SELECT 'segment ' || i.segment || " IN_GROUP("i.block_group") " || ' on ' || " NAME_OF("i.server") ","
-		" 'nothing names its ' || i.stored_length || ' bytes, and nothing can any more'"
-		" FROM inventory i WHERE i.segment <> 0 AND NOT i.dead AND i.settled"
-		" AND NOT EXISTS (SELECT FROM difs.manifest m WHERE m.segment = i.segment)"
-		" AND NOT EXISTS (SELECT FROM difs.upload u WHERE u.xid = i.xid)"
-		" AND EXISTS (SELECT FROM difs.block_group g WHERE g.id = i.block_group AND i.server = ANY (g.members))",
-	"The keeper collects it; difs_collect() does so at once."},
+	 "SELECT 'segment ' || i.segment || " IN_GROUP("i.block_group") " || ' on ' || " NAME_OF("i.server") ","
+																										 " 'nothing names its ' || i.stored_length || ' bytes, and nothing can any more'"
+																										 " FROM inventory i WHERE i.segment <> 0 AND NOT i.dead AND i.settled"
+																										 " AND NOT EXISTS (SELECT FROM difs.manifest m WHERE m.segment = i.segment)"
+																										 " AND NOT EXISTS (SELECT FROM difs.upload u WHERE u.xid = i.xid)"
+																										 " AND EXISTS (SELECT FROM difs.block_group g WHERE g.id = i.block_group AND i.server = ANY (g.members))",
+	 "The keeper collects it; difs_collect() does so at once."},
 };
 
 static TupleDesc make_desc(void);
@@ -139,7 +139,7 @@ static void register_inventory(const Inventory *inventory);
 void
 difs_fsck_deep(ReturnSetInfo *result)
 {
-	Inventory	inventory = {.desc = make_desc(), .horizon = find_horizon()};
+	Inventory inventory = {.desc = make_desc(), .horizon = find_horizon()};
 
 	inventory.rows = tuplestore_begin_heap(true, false, work_mem);
 	take_inventory(&inventory);
@@ -152,7 +152,7 @@ difs_fsck_deep(ReturnSetInfo *result)
 static TupleDesc
 make_desc(void)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(INVENTORY_COLUMNS);
+	TupleDesc desc = CreateTemplateTupleDesc(INVENTORY_COLUMNS);
 
 	TupleDescInitEntry(desc, INVENTORY_SERVER + 1, "server", INT4OID, -1, 0);
 	TupleDescInitEntry(desc, INVENTORY_GROUP + 1, "block_group", INT8OID, -1, 0);
@@ -170,9 +170,9 @@ make_desc(void)
 static uint64
 find_horizon(void)
 {
-	Relation	manifest = table_open(difs_relation(DIFS_REL_MANIFEST), AccessShareLock);
+	Relation manifest = table_open(difs_relation(DIFS_REL_MANIFEST), AccessShareLock);
 	TransactionId oldest = GetOldestNonRemovableTransactionId(manifest);
-	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
+	uint64 next = U64FromFullTransactionId(ReadNextFullTransactionId());
 
 	table_close(manifest, NoLock);
 	return next - (uint32) ((uint32) next - oldest);
@@ -181,9 +181,9 @@ find_horizon(void)
 static void
 take_inventory(Inventory *inventory)
 {
-	int			count;
-	int32	   *servers;
-	bool		null;
+	int count;
+	int32 *servers;
+	bool null;
 
 	SPI_execute("SELECT id FROM difs.server WHERE state <> 'removed' ORDER BY id", false, 0);
 	count = (int) SPI_processed;
@@ -197,14 +197,14 @@ take_inventory(Inventory *inventory)
 static void
 ask_server(Inventory *inventory, int32 server)
 {
-	uint64		after = 0;
-	uint32		count;
+	uint64 after = 0;
+	uint32 count;
 
 	do
 	{
-		uint8		control[8];
-		DifsReply	reply;
-		DifsError	error;
+		uint8 control[8];
+		DifsReply reply;
+		DifsError error;
 
 		if (!difs_mend_ask(server, 0, DIFS_MESSAGE_LIST_GROUPS, control, difs_group_pack(after, control), NULL, 0,
 						   &reply, &error))
@@ -214,7 +214,7 @@ ask_server(Inventory *inventory, int32 server)
 		}
 		/* an empty problem: it has answered */
 		if (after == 0)
-			add_row(inventory, server, 0, &(DifsListEntry) {0}, "");
+			add_row(inventory, server, 0, &(DifsListEntry){0}, "");
 		count = reply.payload_length / DIFS_GROUP_ENTRY_SIZE;
 		for (uint32 i = 0; i < count; i++)
 		{
@@ -234,12 +234,12 @@ ask_server(Inventory *inventory, int32 server)
 static bool
 list_group(Inventory *inventory, int32 server, uint64 group, DifsError *error)
 {
-	uint64		cursor = 0;
+	uint64 cursor = 0;
 
 	do
 	{
-		uint8		control[16];
-		DifsReply	reply;
+		uint8 control[16];
+		DifsReply reply;
 
 		if (!difs_mend_ask(server, group, DIFS_MESSAGE_LIST, control, difs_pair_pack(group, cursor, control), NULL, 0,
 						   &reply, error) ||
@@ -263,8 +263,8 @@ list_group(Inventory *inventory, int32 server, uint64 group, DifsError *error)
 static void
 add_row(Inventory *inventory, int32 server, uint64 group, const DifsListEntry *entry, const char *problem)
 {
-	Datum		values[INVENTORY_COLUMNS] = {0};
-	bool		nulls[INVENTORY_COLUMNS];
+	Datum values[INVENTORY_COLUMNS] = {0};
+	bool nulls[INVENTORY_COLUMNS];
 
 	memset(nulls, true, sizeof(nulls));
 	nulls[INVENTORY_SERVER] = false;
@@ -315,7 +315,7 @@ PG_FUNCTION_INFO_V1(difs_copy_outcome);
 Datum
 difs_copy_outcome(PG_FUNCTION_ARGS)
 {
-	DifsError	error;
+	DifsError error;
 	DifsCopyState state = difs_mend_look(PG_GETARG_INT32(0), (uint64) PG_GETARG_INT64(1), (uint64) PG_GETARG_INT64(2),
 										 &error);
 

@@ -23,8 +23,8 @@
 #include "src/fsck.h"
 #include "src/version.h"
 
-#define PIECE_BYTES	(16 * 1024 * 1024)
-#define FETCH_ROWS	1000
+#define PIECE_BYTES (16 * 1024 * 1024)
+#define FETCH_ROWS 1000
 #define XXH128_SIZE 16
 #define HINT "Restore the version from a backup, or delete it."
 
@@ -32,9 +32,9 @@ static XXH3_state_t *xxh3 = NULL;
 static EVP_MD_CTX *sha256 = NULL;
 
 static const char *const query =
-"SELECT v.ino, v.version, 'version ' || v.version || ' of ' || coalesce(difs.path_of(v.ino), 'inode ' || v.ino)"
-" FROM difs.version v WHERE v.digest IS NOT NULL AND NOT EXISTS (SELECT FROM difs.doomed d"
-" WHERE d.ino = v.ino AND (d.version IS NULL OR d.version = v.version)) ORDER BY v.ino, v.version";
+	"SELECT v.ino, v.version, 'version ' || v.version || ' of ' || coalesce(difs.path_of(v.ino), 'inode ' || v.ino)"
+	" FROM difs.version v WHERE v.digest IS NOT NULL AND NOT EXISTS (SELECT FROM difs.doomed d"
+	" WHERE d.ino = v.ino AND (d.version IS NULL OR d.version = v.version)) ORDER BY v.ino, v.version";
 
 static void check_version(ReturnSetInfo *result, int64 ino, int32 number, Datum object);
 static bool matches(int64 ino, int32 number, const char *name);
@@ -43,12 +43,12 @@ static void begin(bool long_digest);
 void
 difs_fsck_digests(ReturnSetInfo *result)
 {
-	Portal		portal = SPI_cursor_open_with_args(NULL, query, 0, NULL, NULL, NULL, false, 0);
+	Portal portal = SPI_cursor_open_with_args(NULL, query, 0, NULL, NULL, NULL, false, 0);
 
 	for (;;)
 	{
 		SPITupleTable *table;
-		uint64		count;
+		uint64 count;
 
 		SPI_cursor_fetch(portal, true, FETCH_ROWS);
 		table = SPI_tuptable;
@@ -57,7 +57,7 @@ difs_fsck_digests(ReturnSetInfo *result)
 			break;
 		for (uint64 i = 0; i < count; i++)
 		{
-			bool		null;
+			bool null;
 
 			check_version(result, DatumGetInt64(SPI_getbinval(table->vals[i], table->tupdesc, 1, &null)),
 						  DatumGetInt32(SPI_getbinval(table->vals[i], table->tupdesc, 2, &null)),
@@ -73,7 +73,7 @@ check_version(ReturnSetInfo *result, int64 ino, int32 number, Datum object)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 	volatile bool right = false;
 
 	BeginInternalSubTransaction(NULL);
@@ -106,23 +106,23 @@ static bool
 matches(int64 ino, int32 number, const char *name)
 {
 	DifsVersion version;
-	uint8		digest[EVP_MAX_MD_SIZE];
-	char	   *piece;
-	bool		is_short;
+	uint8 digest[EVP_MAX_MD_SIZE];
+	char *piece;
+	bool is_short;
 
 	if (!difs_version_find(ino, number, &version))
-		return true;			/* collected meanwhile */
+		return true; /* collected meanwhile */
 	piece = palloc(Min(version.size, PIECE_BYTES) + 1);
 	is_short = version.digest_length == XXH128_SIZE;
 	begin(!is_short);
 	for (int64 at = 0; at < version.size; at += PIECE_BYTES)
 	{
-		int64		length = Min(version.size - at, PIECE_BYTES);
+		int64 length = Min(version.size - at, PIECE_BYTES);
 
 		CHECK_FOR_INTERRUPTS();
 		difs_fetch_range(name, &version, at, length, DIFS_CACHING_NONE, piece);
 		if (is_short)
-			(void) XXH3_128bits_update(xxh3, piece, length);	/* fails for null pointers only */
+			(void) XXH3_128bits_update(xxh3, piece, length); /* fails for null pointers only */
 		else if (EVP_DigestUpdate(sha256, piece, length) != 1)
 			elog(ERROR, "could not compute a digest");
 	}
@@ -137,7 +137,7 @@ matches(int64 ino, int32 number, const char *name)
 static void
 begin(bool long_digest)
 {
-	bool		good;
+	bool good;
 
 	if (long_digest)
 	{

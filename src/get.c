@@ -29,20 +29,20 @@
 #include "src/table.h"
 #include "src/value.h"
 
-#define MIN_PIECE	4096
-#define MAX_PIECE	(64 * 1024 * 1024)
+#define MIN_PIECE 4096
+#define MAX_PIECE (64 * 1024 * 1024)
 
 /* A call of difs_read() on its way through a file. */
 typedef struct Reading
 {
-	char	   *path;
+	char *path;
 	DifsVersion version;
-	int64		at;
-	int64		end;
-	int32		piece_size;
+	int64 at;
+	int64 end;
+	int32 piece_size;
 	DifsCaching caching;
 	MemoryContext piece_context;
-	Snapshot	snapshot;
+	Snapshot snapshot;
 	ResourceOwner owner;
 	ExprContext *expression;
 } Reading;
@@ -58,7 +58,7 @@ static Datum next_piece(Reading *reading, TupleDesc desc);
 void
 difs_get_open(FunctionCallInfo fcinfo, int path_argument, int version_argument, char **path, DifsVersion *version)
 {
-	text	   *path_text = PG_GETARG_TEXT_PP(path_argument);
+	text *path_text = PG_GETARG_TEXT_PP(path_argument);
 
 	if (PG_ARGISNULL(version_argument))
 		difs_get_current(path_text, path, version);
@@ -69,7 +69,7 @@ difs_get_open(FunctionCallInfo fcinfo, int path_argument, int version_argument, 
 void
 difs_get_current(text *path_text, char **path, DifsVersion *version)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 
 	difs_path_find_file(path_text, &walk);
 	open_version(&walk, walk.inode.version, path, version);
@@ -78,7 +78,7 @@ difs_get_current(text *path_text, char **path, DifsVersion *version)
 void
 difs_get_numbered(text *path_text, int32 number, char **path, DifsVersion *version)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 
 	difs_marker_path_find(path_text, &walk);
 	open_version(&walk, number, path, version);
@@ -87,11 +87,10 @@ difs_get_numbered(text *path_text, int32 number, char **path, DifsVersion *versi
 static void
 open_version(DifsWalk *walk, int32 number, char **path, DifsVersion *version)
 {
-	bool		found;
+	bool found;
 
 	difs_perm_require(&walk->inode, DIFS_MAY_READ, walk->path->text);
-	found = number == walk->inode.version ? difs_version_of_inode(&walk->inode, version)
-		: difs_version_find(walk->inode.ino, number, version);
+	found = number == walk->inode.version ? difs_version_of_inode(&walk->inode, version) : difs_version_find(walk->inode.ino, number, version);
 	if (!found || version->deleted)
 		ereport(ERROR,
 				(errcode(DIFS_ERRCODE_NO_FILE),
@@ -123,7 +122,7 @@ clip_range(FunctionCallInfo fcinfo, int64 size, int64 *offset, int64 *length)
 bytea *
 difs_get_room(const char *path, int64 length)
 {
-	bytea	   *bytes;
+	bytea *bytes;
 
 	if (length > (int64) (MaxAllocSize - VARHDRSZ))
 		ereport(ERROR,
@@ -138,7 +137,7 @@ difs_get_room(const char *path, int64 length)
 static bytea *
 fetch_bytes(const char *path, const DifsVersion *version, int64 offset, int64 length, DifsCaching caching)
 {
-	bytea	   *bytes = difs_get_room(path, length);
+	bytea *bytes = difs_get_room(path, length);
 
 	if (length > 0)
 		difs_fetch_range(path, version, offset, length, caching, VARDATA(bytes));
@@ -150,8 +149,8 @@ static Reading *
 begin_reading(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Reading    *reading = palloc0(sizeof(Reading));
-	int64		length;
+	Reading *reading = palloc0(sizeof(Reading));
+	int64 length;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(2, "offset");
@@ -187,7 +186,7 @@ end_reading(Reading *reading)
 static void
 query_ends(Datum datum)
 {
-	Reading    *reading = (Reading *) DatumGetPointer(datum);
+	Reading *reading = (Reading *) DatumGetPointer(datum);
 
 	UnregisterSnapshotFromOwner(reading->snapshot, reading->owner);
 }
@@ -196,12 +195,12 @@ query_ends(Datum datum)
 static Datum
 next_piece(Reading *reading, TupleDesc desc)
 {
-	int64		length = Min(reading->piece_size, reading->end - reading->at);
+	int64 length = Min(reading->piece_size, reading->end - reading->at);
 	MemoryContext caller = MemoryContextSwitchTo(reading->piece_context);
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
+	Datum values[2];
+	bool nulls[2] = {false, false};
 	DifsSlowMark mark;
-	HeapTuple	tuple;
+	HeapTuple tuple;
 
 	difs_slow_mark(&mark);
 	PushActiveSnapshot(reading->snapshot);
@@ -223,11 +222,11 @@ PG_FUNCTION_INFO_V1(difs_read);
 Datum
 difs_get(PG_FUNCTION_ARGS)
 {
-	char	   *path;
+	char *path;
 	DifsVersion version;
-	int64		offset;
-	int64		length;
-	Datum		value;
+	int64 offset;
+	int64 length;
+	Datum value;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(2, "offset");
@@ -244,7 +243,7 @@ Datum
 difs_read(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *call;
-	Reading    *reading;
+	Reading *reading;
 
 	if (SRF_IS_FIRSTCALL())
 	{

@@ -22,16 +22,16 @@
 #include "src/report.h"
 #include "src/table.h"
 
-#define WINDOW_FILES	128
-#define WINDOW_BYTES	(8 * 1024 * 1024)
+#define WINDOW_FILES 128
+#define WINDOW_BYTES (8 * 1024 * 1024)
 
 typedef struct Window
 {
-	int			files;
-	int			ranges;			/* of files that are not empty */
-	int64		bytes;
-	Datum		paths[WINDOW_FILES];
-	bytea	   *data[WINDOW_FILES];
+	int files;
+	int ranges; /* of files that are not empty */
+	int64 bytes;
+	Datum paths[WINDOW_FILES];
+	bytea *data[WINDOW_FILES];
 	DifsVersion versions[WINDOW_FILES];
 	DifsFetchRange range[WINDOW_FILES];
 } Window;
@@ -47,10 +47,10 @@ difs_get_many(PG_FUNCTION_ARGS)
 {
 	MemoryContext context;
 	MemoryContext caller;
-	Window	   *window;
-	Datum	   *paths;
-	bool	   *nulls;
-	int			count;
+	Window *window;
+	Datum *paths;
+	bool *nulls;
+	int count;
 
 	DIFS_ARG_NOT_NULL(0, "paths");
 	InitMaterializedSRF(fcinfo, 0);
@@ -84,18 +84,21 @@ difs_get_many(PG_FUNCTION_ARGS)
 static void
 add_file(Window *window, Datum path)
 {
-	int			file = window->files++;
+	int file = window->files++;
 	DifsVersion *version = &window->versions[file];
-	char	   *name;
+	char *name;
 
 	difs_get_current(DatumGetTextPP(path), &name, version);
 	window->paths[file] = path;
 	window->data[file] = difs_get_room(name, version->size);
 	window->bytes += version->size;
 	if (version->size > 0)
-		window->range[window->ranges++] = (DifsFetchRange) {
-			.path = name, .version = version, .length = version->size,
-			.caching = difs_cache_for(version->size), .out = VARDATA(window->data[file]),
+		window->range[window->ranges++] = (DifsFetchRange){
+			.path = name,
+			.version = version,
+			.length = version->size,
+			.caching = difs_cache_for(version->size),
+			.out = VARDATA(window->data[file]),
 		};
 }
 
@@ -105,8 +108,8 @@ end_window(Window *window, ReturnSetInfo *result)
 	difs_fetch_ranges(window->range, window->ranges);
 	for (int file = 0; file < window->files; file++)
 	{
-		Datum		values[2] = {window->paths[file], PointerGetDatum(window->data[file])};
-		bool		nulls[2] = {false, false};
+		Datum values[2] = {window->paths[file], PointerGetDatum(window->data[file])};
+		bool nulls[2] = {false, false};
 
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}

@@ -31,13 +31,13 @@ static void count_links(DifsInode *inode, int change);
 void
 difs_inode_unlink(const DifsInode *inode, const char *path)
 {
-	DifsInode	now = *inode;
-	bool		policy = false;
+	DifsInode now = *inode;
+	bool policy = false;
 
 	while (now.nlink > 1 || !difs_inode_remove(now.ino, &policy))
 	{
 		if (!difs_inode_lock(&now))
-			return;				/* somebody has removed its row by hand */
+			return; /* somebody has removed its row by hand */
 		if (now.nlink > 1)
 		{
 			difs_policy_refuse_removal(&now, path);
@@ -66,8 +66,8 @@ make_link(const text *existing, const text *new)
 {
 	for (;; difs_names_again())
 	{
-		DifsWalk	from;
-		DifsWalk	to;
+		DifsWalk from;
+		DifsWalk to;
 
 		difs_path_find(existing, &from);
 		difs_path_walk_entry(new, &to);
@@ -127,9 +127,9 @@ check_link(const DifsWalk *existing, const DifsWalk *new)
 static void
 count_links(DifsInode *inode, int change)
 {
-	Datum		values[DIFS_INODE_COLUMNS] = {0};
-	bool		nulls[DIFS_INODE_COLUMNS] = {false};
-	bool		replace[DIFS_INODE_COLUMNS] = {false};
+	Datum values[DIFS_INODE_COLUMNS] = {0};
+	bool nulls[DIFS_INODE_COLUMNS] = {false};
+	bool replace[DIFS_INODE_COLUMNS] = {false};
 
 	values[DIFS_INODE_NLINK - 1] = Int32GetDatum(inode->nlink + change);
 	values[DIFS_INODE_CTIME - 1] = TimestampTzGetDatum(GetCurrentTimestamp());

@@ -23,7 +23,7 @@ static HeapTuple find_row(int64 ino, int32 number);
 int32
 difs_version_argument(FunctionCallInfo fcinfo, int argument)
 {
-	int64		number;
+	int64 number;
 
 	if (PG_ARGISNULL(argument))
 		return DIFS_NEXT_VERSION;
@@ -99,7 +99,7 @@ difs_number_store(const DifsNumber *chosen, DifsInode *inode, DifsVersion *versi
 void
 difs_history_remove(DifsInode *inode, const DifsVersion *version)
 {
-	HeapTuple	row = find_row(version->ino, version->version);
+	HeapTuple row = find_row(version->ino, version->version);
 
 	if (row == NULL)
 		elog(ERROR, "version %d of inode " INT64_FORMAT " is missing", version->version, version->ino);
@@ -123,8 +123,8 @@ bool
 difs_history_before(int64 ino, int32 number, DifsVersion *version)
 {
 	ScanKeyData keys[3];
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	DIFS_KEY(&keys[0], DIFS_VERSION_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
 	DIFS_KEY(&keys[1], DIFS_VERSION_VERSION, BTGreaterStrategyNumber, F_INT4GT, Int32GetDatum(0));

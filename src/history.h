@@ -29,14 +29,14 @@
 /* What difs_put(version => n) amounts to. */
 typedef struct DifsNumber
 {
-	int32		version;
-	int32		content;		/* number for its manifest rows; for difs_content_begin() */
-	bool		replaces;		/* there is a version with this number */
-	bool		current;		/* it is, or becomes, the current one */
+	int32 version;
+	int32 content; /* number for its manifest rows; for difs_content_begin() */
+	bool replaces; /* there is a version with this number */
+	bool current;  /* it is, or becomes, the current one */
 } DifsNumber;
 
 /* No explicit number: the next one is taken. */
-#define DIFS_NEXT_VERSION	0
+#define DIFS_NEXT_VERSION 0
 
 /* Takes an argument apart that names a version: 22003 beyond integer, 22023 below 1. DIFS_NEXT_VERSION if null. */
 extern int32 difs_version_argument(FunctionCallInfo fcinfo, int argument);

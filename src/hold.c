@@ -32,10 +32,10 @@ PG_FUNCTION_INFO_V1(difs_release);
 Datum
 difs_hold(PG_FUNCTION_ARGS)
 {
-	Datum		values[DIFS_HOLD_COLUMNS] = {0};
-	bool		nulls[DIFS_HOLD_COLUMNS] = {0};
-	bool		has_time = !PG_ARGISNULL(2);
-	XLogRecPtr	lsn;
+	Datum values[DIFS_HOLD_COLUMNS] = {0};
+	bool nulls[DIFS_HOLD_COLUMNS] = {0};
+	bool has_time = !PG_ARGISNULL(2);
+	XLogRecPtr lsn;
 
 	DIFS_ARG_NOT_NULL(0, "name");
 	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0)) > MAX_NAME_BYTES || VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0)) == 0)
@@ -70,7 +70,7 @@ Datum
 difs_release(PG_FUNCTION_ARGS)
 {
 	ScanKeyData key;
-	HeapTuple	row;
+	HeapTuple row;
 
 	DIFS_ARG_NOT_NULL(0, "name");
 	difs_write_begin("difs_release");

@@ -28,8 +28,8 @@
 #include "src/report.h"
 #include "src/volume.h"
 
-#define BEFORE_PUT_ARGUMENTS	6
-#define SAFE_PATH				"pg_catalog, pg_temp"
+#define BEFORE_PUT_ARGUMENTS 6
+#define SAFE_PATH "pg_catalog, pg_temp"
 
 /* path, ino, version, size, media_type, owner */
 static const Oid before_put_types[BEFORE_PUT_ARGUMENTS] = {TEXTOID, INT8OID, INT4OID, INT8OID, TEXTOID, REGROLEOID};
@@ -44,7 +44,7 @@ typedef struct Frame
 static Frame *running = NULL;
 
 static void call(Oid function, const Frame *frame, const DifsInode *inode, int32 version, int64 size);
-static Oid	find(const DifsVolume *volume);
+static Oid find(const DifsVolume *volume);
 static void check(Oid function);
 static void refuse_recursion(const DifsVolume *volume, const char *path);
 static void say_where(void *arg);
@@ -52,16 +52,16 @@ static void say_where(void *arg);
 void
 difs_hook_before_put(const DifsInode *inode, int32 version, int64 size)
 {
-	DifsVolume	volume;
-	Frame		frame;
-	Oid			function;
-	Oid			user;
-	int			context;
-	int			nest_level;
+	DifsVolume volume;
+	Frame frame;
+	Oid function;
+	Oid user;
+	int context;
+	int nest_level;
 
 	if (!difs_volume_find_current(inode->volume, &volume) || volume.before_put[0] == '\0')
 		return;
-	frame = (Frame) {.volume = &volume, .path = difs_policy_path(inode), .outer = running};
+	frame = (Frame){.volume = &volume, .path = difs_policy_path(inode), .outer = running};
 	refuse_recursion(&volume, frame.path);
 	function = find(&volume);
 	check(function);
@@ -90,8 +90,8 @@ call(Oid function, const Frame *frame, const DifsInode *inode, int32 version, in
 {
 	LOCAL_FCINFO(fcinfo, BEFORE_PUT_ARGUMENTS);
 	ErrorContextCallback where = {.callback = say_where, .arg = unconstify(Frame *, frame), .previous = error_context_stack};
-	text	   *media_type = difs_media_type_of(inode->ino);
-	FmgrInfo	info;
+	text *media_type = difs_media_type_of(inode->ino);
+	FmgrInfo info;
 
 	error_context_stack = &where;
 	InvokeFunctionExecuteHook(function);
@@ -113,8 +113,8 @@ call(Oid function, const Frame *frame, const DifsInode *inode, int32 version, in
 static Oid
 find(const DifsVolume *volume)
 {
-	List	   *parts = NIL;
-	Oid			function = InvalidOid;
+	List *parts = NIL;
+	Oid function = InvalidOid;
 
 	if (SplitIdentifierString(pstrdup(volume->before_put), '.', &parts) && list_length(parts) == 2)
 		function = LookupFuncName(list_make2(makeString(linitial(parts)), makeString(lsecond(parts))), BEFORE_PUT_ARGUMENTS,
@@ -133,7 +133,7 @@ find(const DifsVolume *volume)
 static void
 check(Oid function)
 {
-	HeapTuple	row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc form;
 
 	if (!HeapTupleIsValid(row))
@@ -178,7 +178,7 @@ say_where(void *arg)
 void
 difs_hook_argument(FunctionCallInfo fcinfo, int argument, char *name)
 {
-	Oid			function = PG_GETARG_OID(argument);
+	Oid function = PG_GETARG_OID(argument);
 
 	check(function);
 	strlcpy(name, quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), get_func_name(function)), DIFS_HOOK_NAME_SIZE);

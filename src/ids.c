@@ -17,7 +17,7 @@ static uint64 with_epoch(const DifsDatabase *database, uint64 number);
 void
 difs_segment_refill(DifsDatabase *database)
 {
-	uint64		first;
+	uint64 first;
 
 	if (database->limit_segment - database->next_segment >= DIFS_SEGMENT_ID_BATCH / 2)
 		return;
@@ -37,7 +37,7 @@ difs_segment_refill(DifsDatabase *database)
 uint64
 difs_group_id_next(DifsDatabase *database)
 {
-	uint64		number = difs_sequence_next(DIFS_REL_SEQ_BLOCK_GROUP);
+	uint64 number = difs_sequence_next(DIFS_REL_SEQ_BLOCK_GROUP);
 
 	flush_sequence();
 	return with_epoch(database, number);
@@ -46,7 +46,7 @@ difs_group_id_next(DifsDatabase *database)
 uint64
 difs_fence_next(DifsDatabase *database)
 {
-	uint64		number = difs_sequence_next(DIFS_REL_SEQ_FENCE);
+	uint64 number = difs_sequence_next(DIFS_REL_SEQ_FENCE);
 
 	flush_sequence();
 	return with_epoch(database, number);

@@ -18,8 +18,8 @@
 
 #include "src/shmem.h"
 
-#define DIFS_ID_EPOCH_SHIFT		41
-#define DIFS_SEGMENT_ID_BATCH	8192
+#define DIFS_ID_EPOCH_SHIFT 41
+#define DIFS_SEGMENT_ID_BATCH 8192
 
 /* Refills the database's range of segment ids if fewer than half a batch are left. In a transaction; flushes WAL. */
 extern void difs_segment_refill(DifsDatabase *database);

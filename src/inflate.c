@@ -12,20 +12,20 @@
 
 #include "src/inflate.h"
 
-#define MAX_WINDOW_LOG	25		/* what level 19 needs for 128 MiB is 23 */
+#define MAX_WINDOW_LOG 25 /* what level 19 needs for 128 MiB is 23 */
 
 struct DifsInflate
 {
-	DifsStored	stored;
+	DifsStored stored;
 	ZSTD_DStream *stream;
-	uint32		raw_at;			/* bytes that have come out */
-	uint32		stored_at;		/* bytes that have been fed, the rest included */
-	uint32		rest_length;	/* of the last chunk, not yet decompressed */
-	char		rest[DIFS_INFLATE_CHUNK];
+	uint32 raw_at;		/* bytes that have come out */
+	uint32 stored_at;	/* bytes that have been fed, the rest included */
+	uint32 rest_length; /* of the last chunk, not yet decompressed */
+	char rest[DIFS_INFLATE_CHUNK];
 };
 
 static DifsInflate *parked = NULL;
-static bool callback_registered = false;	/* in this transaction */
+static bool callback_registered = false; /* in this transaction */
 
 static bool is_parked_for(const DifsStored *stored, uint32 raw_offset);
 static DifsInflate *create(const DifsStored *stored);
@@ -53,18 +53,18 @@ bool
 difs_inflate_feed(DifsInflate *inflate, const char *chunk, uint32 chunk_length,
 				  uint32 raw_offset, uint32 length, char *out, bool *done, DifsError *error)
 {
-	uint32		end = raw_offset + length;
+	uint32 end = raw_offset + length;
 	ZSTD_inBuffer in = {inflate->rest, inflate->rest_length, 0};
 
 	if (chunk != NULL)
 	{
-		in = (ZSTD_inBuffer) {chunk, chunk_length, 0};
+		in = (ZSTD_inBuffer){chunk, chunk_length, 0};
 		inflate->stored_at += chunk_length;
 	}
 	while (inflate->raw_at < end)
 	{
-		uint32		raw_before = inflate->raw_at;
-		size_t		in_before = in.pos;
+		uint32 raw_before = inflate->raw_at;
+		size_t in_before = in.pos;
 
 		if (!turn(inflate, &in, raw_offset, end, out, error))
 			return false;
@@ -132,10 +132,10 @@ create(const DifsStored *stored)
 static bool
 turn(DifsInflate *inflate, ZSTD_inBuffer *in, uint32 raw_offset, uint32 end, char *out, DifsError *error)
 {
-	char		nowhere[65536];
-	bool		wanted = inflate->raw_at >= raw_offset;
+	char nowhere[65536];
+	bool wanted = inflate->raw_at >= raw_offset;
 	ZSTD_outBuffer to = {nowhere, 0, 0};
-	size_t		result;
+	size_t result;
 
 	if (wanted)
 		to.dst = out + (inflate->raw_at - raw_offset);

@@ -16,7 +16,7 @@
 #include "common/error.h"
 #include "src/stream.h"
 
-#define DIFS_INFLATE_CHUNK	(1024 * 1024)	/* bytes of stored form to be fed at once; whole blocks */
+#define DIFS_INFLATE_CHUNK (1024 * 1024) /* bytes of stored form to be fed at once; whole blocks */
 
 typedef struct DifsInflate DifsInflate;
 

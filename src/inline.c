@@ -17,8 +17,8 @@
 void
 difs_inline_insert(int64 ino, int32 version, const char *bytes, uint32 length)
 {
-	Datum		values[DIFS_INLINE_COLUMNS];
-	bytea	   *value = palloc(VARHDRSZ + length);
+	Datum values[DIFS_INLINE_COLUMNS];
+	bytea *value = palloc(VARHDRSZ + length);
 
 	SET_VARSIZE(value, VARHDRSZ + length);
 	memcpy(VARDATA(value), bytes, length);
@@ -33,10 +33,10 @@ void
 difs_inline_read(const char *path, const DifsVersion *version, int64 offset, int64 length, char *out)
 {
 	ScanKeyData keys[2];
-	DifsScan   *scan;
-	HeapTuple	row;
-	bytea	   *bytes = NULL;
-	bool		null;
+	DifsScan *scan;
+	HeapTuple row;
+	bytea *bytes = NULL;
+	bool null;
 
 	DIFS_KEY(&keys[0], DIFS_INLINE_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(version->map_ino));
 	DIFS_KEY(&keys[1], DIFS_INLINE_VERSION, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(version->map_version));

@@ -15,7 +15,7 @@
 #include "src/version.h"
 
 /* Bytes of the longest inline file: a row must fit into one page, without TOAST. */
-#define DIFS_MAX_INLINE	8000
+#define DIFS_MAX_INLINE 8000
 
 /* Writes the row of a version. */
 extern void difs_inline_insert(int64 ino, int32 version, const char *bytes, uint32 length);

@@ -19,7 +19,7 @@
 #include "src/table.h"
 
 /* Deeper than any way through directories can be that are not below themselves; see difs_fsck(). */
-#define MAX_DEPTH	100000
+#define MAX_DEPTH 100000
 
 static char *path_of_name(int64 parent, const char *name);
 static void require_search(int64 directory);
@@ -31,13 +31,13 @@ static char *root_volume(int64 ino);
 static char *
 path_of_name(int64 parent, const char *name)
 {
-	List	   *names = list_make1(unconstify(char *, name));	/* from the end on */
-	char	   *volume;
+	List *names = list_make1(unconstify(char *, name)); /* from the end on */
+	char *volume;
 
 	for (;;)
 	{
-		DifsName   *above;
-		int			count;
+		DifsName *above;
+		int count;
 
 		CHECK_FOR_INTERRUPTS();
 		require_search(parent);
@@ -57,7 +57,7 @@ path_of_name(int64 parent, const char *name)
 static void
 require_search(int64 directory)
 {
-	DifsInode	inode;
+	DifsInode inode;
 
 	if (!difs_inode_find(directory, &inode) || difs_perm_privileged(inode.volume) ||
 		(difs_perm_of_directory(inode.volume, directory) & DIFS_MAY_SEARCH) != 0)
@@ -71,7 +71,7 @@ require_search(int64 directory)
 static char *
 path_of_root(int64 ino)
 {
-	char	   *volume = root_volume(ino);
+	char *volume = root_volume(ino);
 
 	return volume == NULL ? NULL : psprintf("%s:/", volume);
 }
@@ -92,8 +92,8 @@ write_path(const char *volume, List *names)
 static char *
 root_volume(int64 ino)
 {
-	DifsInode	inode;
-	DifsVolume	volume;
+	DifsInode inode;
+	DifsVolume volume;
 
 	if (!difs_inode_find(ino, &inode) || !difs_volume_find_id(inode.volume, &volume) || volume.root != ino)
 		return NULL;
@@ -107,7 +107,7 @@ PG_FUNCTION_INFO_V1(difs_paths);
 Datum
 difs_ino(PG_FUNCTION_ARGS)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 
@@ -121,10 +121,10 @@ difs_ino(PG_FUNCTION_ARGS)
 Datum
 difs_path(PG_FUNCTION_ARGS)
 {
-	int64		ino = PG_GETARG_INT64(0);
-	DifsName   *names;
-	int			count;
-	char	   *path;
+	int64 ino = PG_GETARG_INT64(0);
+	DifsName *names;
+	int count;
+	char *path;
 
 	difs_read_begin();
 	names = difs_dentry_names(ino, &count);
@@ -139,18 +139,18 @@ Datum
 difs_paths(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	int64		ino = PG_GETARG_INT64(0);
-	DifsName   *names;
-	int			count;
+	int64 ino = PG_GETARG_INT64(0);
+	DifsName *names;
+	int count;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	difs_read_begin();
 	names = difs_dentry_names(ino, &count);
 	for (int i = 0; i < Max(count, 1); i++)
 	{
-		char	   *path = count == 0 ? path_of_root(ino) : path_of_name(names[i].parent, names[i].name);
-		Datum		value;
-		bool		null = false;
+		char *path = count == 0 ? path_of_root(ino) : path_of_name(names[i].parent, names[i].name);
+		Datum value;
+		bool null = false;
 
 		if (path == NULL)
 			continue;

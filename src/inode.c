@@ -33,8 +33,8 @@
 
 /* Lock tags: PostgreSQL's own advisory locks have 1 or 2 in their last field, so a number other than these is ours
  * alone. */
-#define LOCK_SPACE		0xD1F5
-#define LOCK_BUCKETS	1024
+#define LOCK_SPACE 0xD1F5
+#define LOCK_BUCKETS 1024
 
 typedef enum LockClass
 {
@@ -56,9 +56,9 @@ static void lock_number(LockClass class, uint32 number, LOCKMODE mode);
 bool
 difs_inode_find(int64 ino, DifsInode *inode)
 {
-	uint64		key = difs_row_hint_number(DIFS_REL_INODE, ino, 0);
-	DifsScan   *scan;
-	HeapTuple	tuple;
+	uint64 key = difs_row_hint_number(DIFS_REL_INODE, ino, 0);
+	DifsScan *scan;
+	HeapTuple tuple;
 
 	if (find_by_hint(ino, key, inode))
 		return true;
@@ -91,7 +91,7 @@ difs_inode_prepare(int32 volume, DifsKind kind, const DifsInode *directory, Difs
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	*inode = (DifsInode) {
+	*inode = (DifsInode){
 		.ino = difs_sequence_next(DIFS_REL_SEQ_INO),
 		.volume = volume,
 		.kind = kind,
@@ -115,8 +115,8 @@ difs_inode_prepare(int32 volume, DifsKind kind, const DifsInode *directory, Difs
 void
 difs_inode_insert(DifsInode *inode)
 {
-	Datum		values[DIFS_INODE_COLUMNS];
-	bool		nulls[DIFS_INODE_COLUMNS] = {false};
+	Datum values[DIFS_INODE_COLUMNS];
+	bool nulls[DIFS_INODE_COLUMNS] = {false};
 
 	values[DIFS_INODE_INO - 1] = Int64GetDatum(inode->ino);
 	values[DIFS_INODE_VOLUME - 1] = Int32GetDatum(inode->volume);
@@ -147,9 +147,9 @@ difs_inode_insert(DifsInode *inode)
 bool
 difs_inode_lock(DifsInode *inode)
 {
-	DifsScan   *scan = scan_inode(inode->ino);
-	HeapTuple	tuple = difs_scan_next(scan, false);
-	bool		locked = tuple != NULL && difs_row_lock(DIFS_REL_INODE, &tuple);
+	DifsScan *scan = scan_inode(inode->ino);
+	HeapTuple tuple = difs_scan_next(scan, false);
+	bool locked = tuple != NULL && difs_row_lock(DIFS_REL_INODE, &tuple);
 
 	if (locked)
 	{
@@ -178,9 +178,9 @@ difs_inode_store_content(DifsInode *inode)
 void
 difs_inode_store_history(DifsInode *inode)
 {
-	Datum		values[DIFS_INODE_COLUMNS] = {0};
-	bool		nulls[DIFS_INODE_COLUMNS] = {false};
-	bool		replace[DIFS_INODE_COLUMNS] = {false};
+	Datum values[DIFS_INODE_COLUMNS] = {0};
+	bool nulls[DIFS_INODE_COLUMNS] = {false};
+	bool replace[DIFS_INODE_COLUMNS] = {false};
 
 	values[DIFS_INODE_VERSION - 1] = Int32GetDatum(inode->version);
 	values[DIFS_INODE_SIZE - 1] = Int64GetDatum(inode->size);
@@ -219,7 +219,7 @@ find_own_row(DifsInode *inode)
 int32
 difs_inode_next_version(const DifsInode *inode)
 {
-	int32		last = Max(inode->version, inode->last_version);
+	int32 last = Max(inode->version, inode->last_version);
 
 	if (last == PG_INT32_MAX)
 		ereport(ERROR,
@@ -231,9 +231,9 @@ difs_inode_next_version(const DifsInode *inode)
 void
 difs_inode_store_policy(DifsInode *inode)
 {
-	Datum		values[DIFS_INODE_COLUMNS] = {0};
-	bool		nulls[DIFS_INODE_COLUMNS] = {false};
-	bool		replace[DIFS_INODE_COLUMNS] = {false};
+	Datum values[DIFS_INODE_COLUMNS] = {0};
+	bool nulls[DIFS_INODE_COLUMNS] = {false};
+	bool replace[DIFS_INODE_COLUMNS] = {false};
 
 	inode->policy = true;
 	values[DIFS_INODE_POLICY - 1] = BoolGetDatum(true);
@@ -244,9 +244,9 @@ difs_inode_store_policy(DifsInode *inode)
 void
 difs_inode_store_rights(DifsInode *inode)
 {
-	Datum		values[DIFS_INODE_COLUMNS] = {0};
-	bool		nulls[DIFS_INODE_COLUMNS] = {false};
-	bool		replace[DIFS_INODE_COLUMNS] = {false};
+	Datum values[DIFS_INODE_COLUMNS] = {0};
+	bool nulls[DIFS_INODE_COLUMNS] = {false};
+	bool replace[DIFS_INODE_COLUMNS] = {false};
 
 	set_rights(inode, values, nulls);
 	values[DIFS_INODE_MODE - 1] = Int32GetDatum(inode->mode);
@@ -281,15 +281,15 @@ bool
 difs_inode_remove(int64 ino, bool *policy)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[1] = {INT8OID};
-	Datum		values[1] = {Int64GetDatum(ino)};
-	Relation	table = difs_table_open(DIFS_REL_INODE, RowExclusiveLock);
-	Oid			owner = table->rd_rel->relowner;
-	EState	   *estate;
-	Oid			user;
-	int			context;
-	bool		removed;
-	bool		no_policy = true;
+	Oid types[1] = {INT8OID};
+	Datum values[1] = {Int64GetDatum(ino)};
+	Relation table = difs_table_open(DIFS_REL_INODE, RowExclusiveLock);
+	Oid owner = table->rd_rel->relowner;
+	EState *estate;
+	Oid user;
+	int context;
+	bool removed;
+	bool no_policy = true;
 
 	table_close(table, NoLock);
 	GetUserIdAndSecContext(&user, &context);
@@ -299,8 +299,9 @@ difs_inode_remove(int64 ino, bool *policy)
 		elog(ERROR, "SPI_connect failed");
 	if (plan == NULL)
 	{
-		SPIPlanPtr	prepared = SPI_prepare("DELETE FROM difs.inode WHERE ino OPERATOR(pg_catalog.=) $1"
-											   " AND nlink OPERATOR(pg_catalog.<=) 1 RETURNING policy", 1, types);
+		SPIPlanPtr prepared = SPI_prepare("DELETE FROM difs.inode WHERE ino OPERATOR(pg_catalog.=) $1"
+										  " AND nlink OPERATOR(pg_catalog.<=) 1 RETURNING policy",
+										  1, types);
 
 		if (prepared == NULL || SPI_keepplan(prepared) != 0)
 			elog(ERROR, "could not prepare the removal of an inode: %s", SPI_result_code_string(SPI_result));
@@ -368,11 +369,11 @@ scan_inode(int64 ino)
 static bool
 find_by_hint(int64 ino, uint64 key, DifsInode *inode)
 {
-	Relation	table = difs_table_open(DIFS_REL_INODE, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(table);
+	Relation table = difs_table_open(DIFS_REL_INODE, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(table);
 	DifsHintedRow row;
-	bool		found = false;
-	bool		null;
+	bool found = false;
+	bool null;
 
 	if (difs_row_hint_find(table, key, &row))
 	{
@@ -388,8 +389,8 @@ find_by_hint(int64 ino, uint64 key, DifsInode *inode)
 static void
 decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode)
 {
-	Datum		values[DIFS_INODE_COLUMNS];
-	bool		nulls[DIFS_INODE_COLUMNS];
+	Datum values[DIFS_INODE_COLUMNS];
+	bool nulls[DIFS_INODE_COLUMNS];
 
 	heap_deform_tuple(tuple, desc, values, nulls);
 
@@ -426,8 +427,8 @@ decode(HeapTuple tuple, TupleDesc desc, DifsInode *inode)
 static void
 set_rights(const DifsInode *inode, Datum *values, bool *nulls)
 {
-	bool		has_access = difs_access_encode(inode->access, &values[DIFS_INODE_ACL_ROLE - 1],
-												&values[DIFS_INODE_ACL_MODE - 1]);
+	bool has_access = difs_access_encode(inode->access, &values[DIFS_INODE_ACL_ROLE - 1],
+										 &values[DIFS_INODE_ACL_MODE - 1]);
 
 	nulls[DIFS_INODE_ACL_ROLE - 1] = nulls[DIFS_INODE_ACL_MODE - 1] = !has_access;
 	values[DIFS_INODE_GRP - 1] = ObjectIdGetDatum(inode->group);
@@ -459,7 +460,7 @@ hash_ino(int64 ino)
 static void
 lock_number(LockClass class, uint32 number, LOCKMODE mode)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) class, number % LOCK_BUCKETS, LOCK_SPACE);
 	LockAcquire(&tag, mode, false, false);

@@ -25,29 +25,29 @@ typedef enum DifsKind
 
 typedef struct DifsInode
 {
-	int64		ino;
-	int32		volume;
-	DifsKind	kind;
-	int32		mode;			/* permission bits */
-	Oid			owner;
-	int32		nlink;
-	int32		version;		/* current version of a file */
-	int64		size;			/* of the current version */
-	int32		last_version;	/* highest number ever given to a version, if that is above the current one; else 0 or less than it */
-	int32		let_go;			/* how many versions have been let go of one by one (history.h) */
-	bool		policy;			/* has a row in difs.file_policy (policy.h) */
+	int64 ino;
+	int32 volume;
+	DifsKind kind;
+	int32 mode; /* permission bits */
+	Oid owner;
+	int32 nlink;
+	int32 version;		/* current version of a file */
+	int64 size;			/* of the current version */
+	int32 last_version; /* highest number ever given to a version, if that is above the current one; else 0 or less than it */
+	int32 let_go;		/* how many versions have been let go of one by one (history.h) */
+	bool policy;		/* has a row in difs.file_policy (policy.h) */
 	TimestampTz atime;
 	TimestampTz mtime;
 	TimestampTz ctime;
 	TimestampTz btime;
-	const char *target;			/* of a symbolic link, palloc'd; else NULL */
-	Oid			group;			/* InvalidOid: none */
-	struct DifsAccess *access;	/* entries for more roles (access.h); NULL: none */
-	int32		extent;			/* of the current version, as read: see difs_version_of_inode(); 0: difs.version says */
-	int32		new_extent;		/* what difs_inode_store_content() writes; 0 unless the writer sets it after reading or preparing */
-	bool		own;			/* made by this very transaction: nobody else can see it, so no lock is needed */
-	bool		fresh;			/* prepared: it has no row yet */
-	HeapTuple	row;			/* its newest row, once difs_inode_lock() has locked it; NULL before */
+	const char *target;		   /* of a symbolic link, palloc'd; else NULL */
+	Oid group;				   /* InvalidOid: none */
+	struct DifsAccess *access; /* entries for more roles (access.h); NULL: none */
+	int32 extent;			   /* of the current version, as read: see difs_version_of_inode(); 0: difs.version says */
+	int32 new_extent;		   /* what difs_inode_store_content() writes; 0 unless the writer sets it after reading or preparing */
+	bool own;				   /* made by this very transaction: nobody else can see it, so no lock is needed */
+	bool fresh;				   /* prepared: it has no row yet */
+	HeapTuple row;			   /* its newest row, once difs_inode_lock() has locked it; NULL before */
 } DifsInode;
 
 /* Reads one under the active snapshot; false if there is none. */

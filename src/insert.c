@@ -29,8 +29,8 @@
 #include "src/shmem.h"
 #include "src/table.h"
 
-static bool wake_keeper = false;	/* at commit */
-static List *cancelled = NIL;	/* processes, as allocated int64s; in TopTransactionContext */
+static bool wake_keeper = false; /* at commit */
+static List *cancelled = NIL;	 /* processes, as allocated int64s; in TopTransactionContext */
 
 static void check_queue(void);
 static int64 insert_row(FunctionCallInfo fcinfo, const char *path, const char *source);
@@ -48,9 +48,9 @@ PG_FUNCTION_INFO_V1(difs_canonical_path);
 Datum
 difs_insert(PG_FUNCTION_ARGS)
 {
-	DifsPath   *path;
-	char	   *source;
-	int64		process;
+	DifsPath *path;
+	char *source;
+	int64 process;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "source_url");
@@ -74,11 +74,12 @@ difs_insert(PG_FUNCTION_ARGS)
 static void
 check_queue(void)
 {
-	int64		role = GetUserId();
-	int64		count;
+	int64 role = GetUserId();
+	int64 count;
 
 	(void) difs_owner_query("SELECT pg_catalog.count(*) FROM difs.insert_process WHERE role OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
-							" AND state IN ('accepted', 'in progress')", 1, &role, false, 1, &count);
+							" AND state IN ('accepted', 'in progress')",
+							1, &role, false, 1, &count);
 	if (count >= difs_insert_queue)
 		ereport(ERROR,
 				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -90,9 +91,9 @@ check_queue(void)
 static int64
 insert_row(FunctionCallInfo fcinfo, const char *path, const char *source)
 {
-	int64		process = difs_sequence_next(DIFS_REL_SEQ_INSERT);
-	Datum		values[DIFS_INSERT_COLUMNS] = {0};
-	bool		nulls[DIFS_INSERT_COLUMNS];
+	int64 process = difs_sequence_next(DIFS_REL_SEQ_INSERT);
+	Datum values[DIFS_INSERT_COLUMNS] = {0};
+	bool nulls[DIFS_INSERT_COLUMNS];
 
 	memset(nulls, true, sizeof(nulls));
 	for (int column = DIFS_INSERT_ID; column <= DIFS_INSERT_BEGUN; column++)
@@ -116,9 +117,9 @@ insert_row(FunctionCallInfo fcinfo, const char *path, const char *source)
 Datum
 difs_insert_cancel(PG_FUNCTION_ARGS)
 {
-	int64		process;
-	int64		role = 0;
-	bool		open;
+	int64 process;
+	int64 role = 0;
+	bool open;
 
 	DIFS_ARG_NOT_NULL(0, "process");
 	process = PG_GETARG_INT64(0);
@@ -133,12 +134,13 @@ difs_insert_cancel(PG_FUNCTION_ARGS)
 				errdetail("Or it is another role's, or it has ended and been cleared since."));
 	open = difs_owner_query("UPDATE difs.insert_process SET state = 'cancelled', ended = pg_catalog.clock_timestamp()"
 							" WHERE id OPERATOR(pg_catalog.=) $1 AND state IN ('accepted', 'in progress')"
-							" RETURNING id", 1, &process, false, 1, &process);
+							" RETURNING id",
+							1, &process, false, 1, &process);
 	difs_write_end();
 	if (open)
 	{
 		MemoryContext before = MemoryContextSwitchTo(TopTransactionContext);
-		int64	   *number = palloc(sizeof(int64));
+		int64 *number = palloc(sizeof(int64));
 
 		*number = process;
 		watch();
@@ -162,14 +164,14 @@ static void
 on_transaction(XactEvent event, void *arg)
 {
 	DifsDatabase *database;
-	ListCell   *cell;
+	ListCell *cell;
 
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
 	if (event == XACT_EVENT_COMMIT && (wake_keeper || cancelled != NIL) &&
 		(database = difs_database_find(MyDatabaseId)) != NULL)
 	{
-		foreach(cell, cancelled)
+		foreach (cell, cancelled)
 			tell_helper(database, *(int64 *) lfirst(cell));
 		if (wake_keeper)
 		{
@@ -213,9 +215,9 @@ difs_insert_progress(PG_FUNCTION_ARGS)
 	LWLockRelease(&difs_shared->lock);
 	for (int i = 0; i < DIFS_MAX_INSERTS; i++)
 	{
-		Datum		values[] = {Int64GetDatum(helpers[i].process), Int64GetDatum(helpers[i].segments),
-		Int64GetDatum(helpers[i].bytes), Int64GetDatum(helpers[i].total_bytes)};
-		bool		nulls[] = {false, false, false, helpers[i].total_bytes < 0};
+		Datum values[] = {Int64GetDatum(helpers[i].process), Int64GetDatum(helpers[i].segments),
+						  Int64GetDatum(helpers[i].bytes), Int64GetDatum(helpers[i].total_bytes)};
+		bool nulls[] = {false, false, false, helpers[i].total_bytes < 0};
 
 		if (helpers[i].pid != 0 && helpers[i].process != 0)
 			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
@@ -234,7 +236,7 @@ difs_insert_visible(PG_FUNCTION_ARGS)
 Datum
 difs_canonical_path(PG_FUNCTION_ARGS)
 {
-	DifsPath   *path = difs_path_parse(PG_GETARG_TEXT_PP(0));
+	DifsPath *path = difs_path_parse(PG_GETARG_TEXT_PP(0));
 
 	PG_RETURN_TEXT_P(cstring_to_text(difs_path_write(path, path->count)));
 }

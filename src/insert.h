@@ -29,8 +29,8 @@
 
 #include "src/path.h"
 
-#define DIFS_MAX_SOURCE		8192	/* bytes of a source */
-#define DIFS_FILE_SCHEME	"file:"
+#define DIFS_MAX_SOURCE 8192 /* bytes of a source */
+#define DIFS_FILE_SCHEME "file:"
 
 /* insert_url.c. Errors: 22023 if it is not a source that difs_insert() takes, 55000 if files are not taken. */
 extern void difs_insert_check_source(const char *source);

@@ -23,7 +23,7 @@ static void check_nearest(const text *path);
 void
 difs_insert_check_target(const text *path, int32 if_version, bool parents)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 
 	if (parents && !reaches_parent(path))
 	{
@@ -56,7 +56,7 @@ check_found(const DifsWalk *walk, int32 if_version)
 static void
 check_missing(const DifsWalk *walk, int32 if_version)
 {
-	DifsRoots	roots;
+	DifsRoots roots;
 
 	difs_perm_require_entry(walk->volume.id, walk->parent.ino, walk->path->text);
 	if (if_version > 0)
@@ -75,8 +75,8 @@ check_missing(const DifsWalk *walk, int32 if_version)
 static bool
 reaches_parent(const text *path)
 {
-	DifsPath   *parsed = difs_path_parse(path);
-	DifsWalk	walk;
+	DifsPath *parsed = difs_path_parse(path);
+	DifsWalk walk;
 
 	return parsed->count <= 1 || difs_path_look(cstring_to_text(difs_path_leading(parsed, parsed->count - 1)), &walk);
 }
@@ -85,7 +85,7 @@ reaches_parent(const text *path)
 static void
 check_nearest(const text *path)
 {
-	DifsPath   *parsed = difs_path_parse(path);
+	DifsPath *parsed = difs_path_parse(path);
 
 	if (parsed->directory)
 		ereport(ERROR,
@@ -93,8 +93,8 @@ check_nearest(const text *path)
 				errmsg("\"%s\" is not the name of a file", parsed->text));
 	for (int count = parsed->count - 1; count >= 0; count--)
 	{
-		DifsWalk	walk;
-		text	   *above = cstring_to_text(difs_path_leading(parsed, count));
+		DifsWalk walk;
+		text *above = cstring_to_text(difs_path_leading(parsed, count));
 
 		if (!difs_path_look(above, &walk))
 			continue;
@@ -119,8 +119,8 @@ difs_insert_check_still(const DifsWalk *walk, const DifsInode *inode, bool creat
 void
 difs_insert_check_quota(const DifsWalk *walk, int64 bytes)
 {
-	DifsRoots	roots;
-	int64		more = walk->found ? bytes - walk->inode.size : bytes;
+	DifsRoots roots;
+	int64 more = walk->found ? bytes - walk->inode.size : bytes;
 
 	if (walk->volume.accounting == DIFS_ACCOUNTING_NONE || more <= 0)
 		return;

@@ -57,12 +57,12 @@ difs_insert_source_file(const char *source)
 static void
 check_url(const char *source)
 {
-	CURLU	   *url = curl_url();
-	char	   *scheme = NULL;
-	bool		fit = url != NULL && curl_url_set(url, CURLUPART_URL, source, 0) == CURLUE_OK &&
+	CURLU *url = curl_url();
+	char *scheme = NULL;
+	bool fit = url != NULL && curl_url_set(url, CURLUPART_URL, source, 0) == CURLUE_OK &&
 		curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK;
-	bool		web = fit && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
-	bool		secret = fit && (has_part(url, CURLUPART_USER) || has_part(url, CURLUPART_PASSWORD));
+	bool web = fit && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
+	bool secret = fit && (has_part(url, CURLUPART_USER) || has_part(url, CURLUPART_PASSWORD));
 
 	curl_free(scheme);
 	curl_url_cleanup(url);
@@ -75,8 +75,8 @@ check_url(const char *source)
 static bool
 has_part(CURLU *url, CURLUPart part)
 {
-	char	   *text = NULL;
-	bool		there = curl_url_get(url, part, &text, 0) == CURLUE_OK;
+	char *text = NULL;
+	bool there = curl_url_get(url, part, &text, 0) == CURLUE_OK;
 
 	curl_free(text);
 	return there;

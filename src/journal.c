@@ -34,7 +34,7 @@ difs_journal_add(const DifsVolume *volume, const char *action, int64 ino, int32 
 		insert_row(volume, action, ino, version, from_path, path != NULL ? path : difs_journal_path(volume, ino));
 	if (volume->notify)
 	{
-		char		channel[NAMEDATALEN];
+		char channel[NAMEDATALEN];
 
 		snprintf(channel, sizeof(channel), DIFS_CHANNEL_PREFIX "%s", volume->name);
 		Async_Notify(channel, "");
@@ -44,8 +44,8 @@ difs_journal_add(const DifsVolume *volume, const char *action, int64 ino, int32 
 char *
 difs_journal_path(const DifsVolume *volume, int64 ino)
 {
-	char	   *path = NULL;
-	char	   *name;
+	char *path = NULL;
+	char *name;
 
 	difs_latest_begin();
 	while (ino != volume->root && difs_dentry_above(ino, &ino, &name))
@@ -64,8 +64,8 @@ static void
 insert_row(const DifsVolume *volume, const char *action, int64 ino, int32 version,
 		   const char *from_path, const char *path)
 {
-	Datum		values[DIFS_JOURNAL_COLUMNS] = {0};
-	bool		nulls[DIFS_JOURNAL_COLUMNS] = {0};
+	Datum values[DIFS_JOURNAL_COLUMNS] = {0};
+	bool nulls[DIFS_JOURNAL_COLUMNS] = {0};
 	FullTransactionId xid = GetTopFullTransactionId();
 
 	values[DIFS_JOURNAL_VOLUME - 1] = Int32GetDatum(volume->id);

@@ -23,25 +23,25 @@
 #include "src/servers.h"
 #include "src/wait.h"
 
-#define MAX_LINKS		DIFS_MAX_SERVERS
-#define MAX_EVENTS		16
+#define MAX_LINKS DIFS_MAX_SERVERS
+#define MAX_EVENTS 16
 
 /* A socket as the wait set knows it. */
 typedef struct WaitedSocket
 {
-	DifsLink   *link;
-	pgsocket	socket;
-	uint32		events;
+	DifsLink *link;
+	pgsocket socket;
+	uint32 events;
 } WaitedSocket;
 
 static DifsLink links[MAX_LINKS];
-static int	link_count = 0;
-static Oid	generation = InvalidOid;
-static TimestampTz loaded = 0;	/* PgReloadTime of their key and certificates */
+static int link_count = 0;
+static Oid generation = InvalidOid;
+static TimestampTz loaded = 0; /* PgReloadTime of their key and certificates */
 
 static WaitEventSet *wait_set = NULL;
-static WaitedSocket waited[MAX_LINKS];	/* by position in the wait set, less the two that are always there */
-static int	waited_count = 0;
+static WaitedSocket waited[MAX_LINKS]; /* by position in the wait set, less the two that are always there */
+static int waited_count = 0;
 
 static void close_idle(void);
 static DifsLink *find_link(int32 server);
@@ -95,7 +95,7 @@ close_idle(void)
 DifsLink *
 difs_link_open(int32 server, DifsError *error)
 {
-	DifsLink   *link = find_link(server);
+	DifsLink *link = find_link(server);
 
 	if (link == NULL)
 		link = take_entry(server);
@@ -137,7 +137,7 @@ difs_link_close_busy(void)
 bool
 difs_link_suspect(int32 server)
 {
-	DifsLink   *link = find_link(server);
+	DifsLink *link = find_link(server);
 
 	return link != NULL && link->suspect_until_ms > 0 && link->suspect_until_ms > difs_link_clock_ms();
 }
@@ -145,7 +145,7 @@ difs_link_suspect(int32 server)
 int
 difs_link_in_flight(int32 server)
 {
-	DifsLink   *link = find_link(server);
+	DifsLink *link = find_link(server);
 
 	return link != NULL ? link->in_flight : 0;
 }
@@ -165,9 +165,9 @@ difs_link_at(int index)
 void
 difs_link_wait(int64 timeout_ms)
 {
-	WaitEvent	events[MAX_EVENTS];
-	int64		began_us;
-	int			count;
+	WaitEvent events[MAX_EVENTS];
+	int64 began_us;
+	int count;
 
 	prepare_wait_set();
 	began_us = difs_wait_begin();
@@ -181,15 +181,15 @@ difs_link_wait(int64 timeout_ms)
 void
 difs_link_wait_ready(DifsConn *conn, int64 timeout_ms)
 {
-	int64		deadline_ms = difs_link_clock_ms() + timeout_ms;
+	int64 deadline_ms = difs_link_clock_ms() + timeout_ms;
 
 	for (;;)
 	{
-		DifsFrame	frame;
-		DifsEvent	event = difs_conn_advance(conn, &frame);
-		int64		left_ms = deadline_ms - difs_link_clock_ms();
-		int64		began_us;
-		int			ready;
+		DifsFrame frame;
+		DifsEvent event = difs_conn_advance(conn, &frame);
+		int64 left_ms = deadline_ms - difs_link_clock_ms();
+		int64 began_us;
+		int ready;
 
 		if (event != DIFS_EVENT_NONE || left_ms <= 0)
 			return;
@@ -216,7 +216,7 @@ find_link(int32 server)
 static DifsLink *
 take_entry(int32 server)
 {
-	DifsLink   *link = find_link(0);
+	DifsLink *link = find_link(0);
 
 	if (link == NULL && link_count < MAX_LINKS)
 		link = &links[link_count++];
@@ -234,8 +234,8 @@ take_entry(int32 server)
 static bool
 connect_link(DifsLink *link, DifsError *error)
 {
-	DifsPeer	peer = {0};
-	DifsError	reason;
+	DifsPeer peer = {0};
+	DifsError reason;
 
 	errno = 0;
 	if (!difs_server_peer(link->server, &peer))
@@ -264,7 +264,7 @@ prepare_wait_set(void)
 		build_wait_set();
 	for (int i = 0; i < waited_count; i++)
 	{
-		uint32		events = wanted_events(waited[i].link->conn);
+		uint32 events = wanted_events(waited[i].link->conn);
 
 		if (events == waited[i].events)
 			continue;
@@ -319,7 +319,7 @@ note_events(const WaitEvent *events, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
-		DifsLink   *link = events[i].user_data;
+		DifsLink *link = events[i].user_data;
 
 		if (events[i].events & WL_LATCH_SET)
 			ResetLatch(MyLatch);
@@ -338,7 +338,7 @@ note_moves(void)
 {
 	for (int i = 0; i < link_count; i++)
 	{
-		DifsLink   *link = &links[i];
+		DifsLink *link = &links[i];
 
 		if (link->conn == NULL || link->moved == difs_conn_moved(link->conn))
 			continue;

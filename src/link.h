@@ -16,13 +16,13 @@
 
 typedef struct DifsLink
 {
-	int32		server;			/* id; 0 = entry not in use */
-	DifsConn   *conn;			/* NULL: closed */
-	int			in_flight;		/* requests without a reply, those included whose reply nobody wants any more */
-	bool		proven;			/* connected, or heard of, since difs_link_begin() */
-	int64		heard_ms;		/* when bytes were last seen to move, or are waiting to be received */
-	uint64		moved;			/* difs_conn_moved() then */
-	int64		suspect_until_ms;	/* failed lately: to be tried after others */
+	int32 server;			/* id; 0 = entry not in use */
+	DifsConn *conn;			/* NULL: closed */
+	int in_flight;			/* requests without a reply, those included whose reply nobody wants any more */
+	bool proven;			/* connected, or heard of, since difs_link_begin() */
+	int64 heard_ms;			/* when bytes were last seen to move, or are waiting to be received */
+	uint64 moved;			/* difs_conn_moved() then */
+	int64 suspect_until_ms; /* failed lately: to be tried after others */
 } DifsLink;
 
 /* Milliseconds of a clock that never jumps. */
@@ -44,10 +44,10 @@ extern void difs_link_close_busy(void);
 extern bool difs_link_suspect(int32 server);
 
 /* Requests to the server without a reply. */
-extern int	difs_link_in_flight(int32 server);
+extern int difs_link_in_flight(int32 server);
 
 /* The links, open or not: 0 .. count - 1. */
-extern int	difs_link_count(void);
+extern int difs_link_count(void);
 extern DifsLink *difs_link_at(int index);
 
 /* Waits until a socket is ready or the time is over. Interruptible. */

@@ -50,13 +50,13 @@ enum ListColumn
 typedef struct Listing
 {
 	ReturnSetInfo *result;
-	int32		volume;
-	bool		recursive;
-	int			kind;			/* DifsKind; 0 = any */
-	const char *pattern;		/* NULL = any */
-	int64		room;			/* rows that may still be added */
-	StringInfoData name;		/* of the entry at hand, relative to what is listed */
-	MemoryContext row_context;	/* emptied after each row */
+	int32 volume;
+	bool recursive;
+	int kind;				   /* DifsKind; 0 = any */
+	const char *pattern;	   /* NULL = any */
+	int64 room;				   /* rows that may still be added */
+	StringInfoData name;	   /* of the entry at hand, relative to what is listed */
+	MemoryContext row_context; /* emptied after each row */
 } Listing;
 
 static void list_path(Listing *listing, const text *path, char **after);
@@ -67,14 +67,14 @@ static void list_entry(Listing *listing, int64 directory, const char *name, int6
 static bool goes_down(const Listing *listing, int64 directory, const DifsInode *inode);
 static void add_row(Listing *listing, const char *last, const DifsInode *inode, bool attributes);
 static bool matches(const char *pattern, const char *name);
-static int	parse_kind(const text *kind);
+static int parse_kind(const text *kind);
 static char **split_name(const text *name);
 
 /* A directory's entries; of something else, that itself. */
 static void
 list_path(Listing *listing, const text *path, char **after)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 
 	difs_path_find(path, &walk);
 	if (walk.inode.kind == DIFS_KIND_DIRECTORY)
@@ -94,8 +94,8 @@ list_path(Listing *listing, const text *path, char **after)
 static void
 list_directory(Listing *listing, int64 directory, char **after)
 {
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	check_stack_depth();
 
@@ -107,9 +107,9 @@ list_directory(Listing *listing, int64 directory, char **after)
 	scan = scan_entries(directory, *after);
 	while (listing->room > 0 && (row = difs_scan_next(scan, false)) != NULL)
 	{
-		TupleDesc	desc = difs_scan_desc(scan);
-		bool		null;
-		char	   *name = TextDatumGetCString(heap_getattr(row, DIFS_DENTRY_NAME, desc, &null));
+		TupleDesc desc = difs_scan_desc(scan);
+		bool null;
+		char *name = TextDatumGetCString(heap_getattr(row, DIFS_DENTRY_NAME, desc, &null));
 
 		list_entry(listing, directory, name, difs_dentry_ino(row, desc));
 		pfree(name);
@@ -121,9 +121,9 @@ list_directory(Listing *listing, int64 directory, char **after)
 static void
 resume_below(Listing *listing, int64 directory, char **after)
 {
-	int			length = listing->name.len;
-	DifsInode	inode;
-	int64		ino;
+	int length = listing->name.len;
+	DifsInode inode;
+	int64 ino;
 
 	if (difs_dentry_find(directory, *after, &ino) == NULL || !difs_inode_find(ino, &inode) ||
 		!goes_down(listing, directory, &inode))
@@ -152,8 +152,8 @@ static void
 list_entry(Listing *listing, int64 directory, const char *name, int64 ino)
 {
 	static char *beginning[] = {NULL};
-	int			length = listing->name.len;
-	DifsInode	inode;
+	int length = listing->name.len;
+	DifsInode inode;
 
 	MemoryContext old = MemoryContextSwitchTo(listing->row_context);
 
@@ -184,8 +184,8 @@ goes_down(const Listing *listing, int64 directory, const DifsInode *inode)
 static void
 add_row(Listing *listing, const char *last, const DifsInode *inode, bool attributes)
 {
-	Datum		values[LIST_COLUMNS];
-	bool		nulls[LIST_COLUMNS] = {0};
+	Datum values[LIST_COLUMNS];
+	bool nulls[LIST_COLUMNS] = {0};
 	MemoryContext old;
 
 	if (listing->kind != 0 && inode->kind != listing->kind)
@@ -214,7 +214,7 @@ add_row(Listing *listing, const char *last, const DifsInode *inode, bool attribu
 static bool
 matches(const char *pattern, const char *name)
 {
-	int			result = fnmatch(pattern, name, 0);
+	int result = fnmatch(pattern, name, 0);
 
 	if (result != 0 && result != FNM_NOMATCH)
 		ereport(ERROR,
@@ -227,7 +227,7 @@ static int
 parse_kind(const text *kind)
 {
 	static const DifsKind kinds[] = {DIFS_KIND_FILE, DIFS_KIND_DIRECTORY, DIFS_KIND_SYMLINK};
-	char	   *name = text_to_cstring(kind);
+	char *name = text_to_cstring(kind);
 
 	for (int i = 0; i < lengthof(kinds); i++)
 	{
@@ -244,10 +244,10 @@ parse_kind(const text *kind)
 static char **
 split_name(const text *name)
 {
-	char	   *string = text_to_cstring(name);
-	char	  **component = palloc(sizeof(char *) * (strlen(string) / 2 + 2));
-	int			count = 0;
-	char	   *rest = NULL;
+	char *string = text_to_cstring(name);
+	char **component = palloc(sizeof(char *) * (strlen(string) / 2 + 2));
+	int count = 0;
+	char *rest = NULL;
 
 	for (char *one = strtok_r(string, "/", &rest); one != NULL; one = strtok_r(NULL, "/", &rest))
 		component[count++] = one;
@@ -261,8 +261,8 @@ PG_FUNCTION_INFO_V1(difs_list);
 Datum
 difs_list(PG_FUNCTION_ARGS)
 {
-	char	   *beginning[] = {NULL};
-	Listing		listing = {.room = PG_INT64_MAX};
+	char *beginning[] = {NULL};
+	Listing listing = {.room = PG_INT64_MAX};
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "recursive");

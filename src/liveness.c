@@ -36,10 +36,10 @@
 /* An index scan that shows whatever a snapshot could see. */
 typedef struct PossibleScan
 {
-	Relation	table;
-	Relation	index;
+	Relation table;
+	Relation index;
 	SnapshotData snapshot;
-	Snapshot	began;			/* rows deleted before it are not shown; NULL: they are */
+	Snapshot began; /* rows deleted before it are not shown; NULL: they are */
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 } PossibleScan;
@@ -47,9 +47,9 @@ typedef struct PossibleScan
 struct DifsLiveness
 {
 	PossibleScan manifest;
-	Snapshot	began;			/* registered; NULL if it will not be asked with releases */
+	Snapshot began; /* registered; NULL if it will not be asked with releases */
 	PossibleScan uploads;
-	bool		uploads_open;
+	bool uploads_open;
 };
 
 static void possible_begin(PossibleScan *possible, DifsRelation table, DifsRelation index, Snapshot began);
@@ -122,7 +122,7 @@ difs_release_row_need(const DifsRelease *release, int64 from_version, int64 to_v
 	DifsRowNeed need = DIFS_ROW_FREE;
 
 	if (from_version < release->first || from_version > release->last)
-		return DIFS_ROW_IN_VERSION;	/* nobody has let go of it, and who needs it has not been read */
+		return DIFS_ROW_IN_VERSION; /* nobody has let go of it, and who needs it has not been read */
 	for (int i = 0; i < release->kept_count && need != DIFS_ROW_IN_VERSION; i++)
 	{
 		if (has_row(&release->kept[i], from_version, to_version))
@@ -134,11 +134,11 @@ difs_release_row_need(const DifsRelease *release, int64 from_version, int64 to_v
 bool
 difs_release_has_row(const DifsRelease *release, int32 number, int64 from_version, int64 to_version)
 {
-	int			low = 0;
+	int low = 0;
 
 	for (int high = release->gone_count; low < high;)
 	{
-		int			middle = (low + high) / 2;
+		int middle = (low + high) / 2;
 
 		if (release->gone[middle].number < number)
 			low = middle + 1;
@@ -152,7 +152,7 @@ difs_release_has_row(const DifsRelease *release, int32 number, int64 from_versio
 int32 *
 difs_release_kept(const DifsRelease *release, bool copies, int *count)
 {
-	int32	   *versions = palloc(sizeof(int32) * (release->kept_count + 1));
+	int32 *versions = palloc(sizeof(int32) * (release->kept_count + 1));
 
 	*count = 0;
 	for (int i = 0; i < release->kept_count; i++)
@@ -191,7 +191,7 @@ static bool
 inode_is_possible(int64 ino)
 {
 	PossibleScan possible;
-	bool		visible;
+	bool visible;
 
 	possible_begin(&possible, DIFS_REL_INODE, DIFS_REL_INODE_PKEY, NULL);
 	possible_find(&possible, ino);
@@ -261,13 +261,14 @@ possible_end(PossibleScan *possible)
 static int64
 number(PossibleScan *possible, int column)
 {
-	bool		null;
-	Datum		datum = slot_getattr(possible->slot, column, &null);
+	bool null;
+	Datum datum = slot_getattr(possible->slot, column, &null);
 
 	if (null)
 		return -1;
 	return TupleDescAttr(RelationGetDescr(possible->table), column - 1)->attlen == sizeof(int64) ?
-		DatumGetInt64(datum) : DatumGetInt32(datum);
+		DatumGetInt64(datum) :
+		DatumGetInt32(datum);
 }
 
 /* Older tuples of it, too: who could see one of those could see the row. */
@@ -282,12 +283,12 @@ is_row(PossibleScan *possible, const DifsRowId *id)
 static bool
 is_free(PossibleScan *possible, const DifsRelease *releases, int count)
 {
-	int64		ino = number(possible, DIFS_MANIFEST_INO);
-	int			low = 0;
+	int64 ino = number(possible, DIFS_MANIFEST_INO);
+	int low = 0;
 
 	for (int high = count; low < high;)
 	{
-		int			middle = (low + high) / 2;
+		int middle = (low + high) / 2;
 
 		if (releases[middle].ino < ino)
 			low = middle + 1;
@@ -309,19 +310,19 @@ has_row(const DifsContentRows *rows, int64 from_version, int64 to_version)
 static void
 read_versions(PossibleScan *possible, bool copies, const int32 *versions, int count, DifsRelease *release)
 {
-	int			found = 0;
-	int			own_count = release->kept_count;
+	int found = 0;
+	int own_count = release->kept_count;
 
 	while (possible_next(possible))
 	{
-		int64		map_ino = number(possible, DIFS_VERSION_MAP_INO);
-		bool		own = number(possible, DIFS_VERSION_INO) == release->ino;
+		int64 map_ino = number(possible, DIFS_VERSION_MAP_INO);
+		bool own = number(possible, DIFS_VERSION_INO) == release->ino;
 		DifsContentRows rows = {
 			.number = own ? number(possible, DIFS_VERSION_VERSION) : DIFS_OF_COPY,
 			.base = number(possible, DIFS_VERSION_BASE),
 			.version = number(possible, map_ino != -1 ? DIFS_VERSION_MAP_VERSION : DIFS_VERSION_VERSION),
 		};
-		bool		gone = own && (contains(versions, count, 0) || contains(versions, count, rows.number));
+		bool gone = own && (contains(versions, count, 0) || contains(versions, count, rows.number));
 
 		if (copies == own)
 			continue;
@@ -342,7 +343,7 @@ read_versions(PossibleScan *possible, bool copies, const int32 *versions, int co
 static void
 set_range(const int32 *versions, int count, int found, DifsRelease *release)
 {
-	bool		all = contains(versions, count, 0) || contains(versions, count, DIFS_DOOM_UNUSED_ROWS) || found < count;
+	bool all = contains(versions, count, 0) || contains(versions, count, DIFS_DOOM_UNUSED_ROWS) || found < count;
 
 	release->first = all ? PG_INT32_MIN : PG_INT32_MAX;
 	release->last = all ? PG_INT32_MAX : PG_INT32_MIN;
@@ -357,7 +358,7 @@ set_range(const int32 *versions, int count, int found, DifsRelease *release)
 static void
 keep_in_range(DifsRelease *release)
 {
-	int			count = 0;
+	int count = 0;
 
 	for (int i = 0; i < release->kept_count; i++)
 	{
@@ -371,11 +372,11 @@ keep_in_range(DifsRelease *release)
 static bool
 contains(const int32 *versions, int count, int64 version)
 {
-	int			low = 0;
+	int low = 0;
 
 	for (int high = count; low < high;)
 	{
-		int			middle = (low + high) / 2;
+		int middle = (low + high) / 2;
 
 		if (versions[middle] < version)
 			low = middle + 1;

@@ -26,33 +26,33 @@
 /* Manifest rows of an inode with base <= from_version <= version that do not end before it. */
 typedef struct DifsContentRows
 {
-	int32		number;			/* whose: a version of the inode, or DIFS_OF_COPY */
-	int32		base;
-	int32		version;
+	int32 number; /* whose: a version of the inode, or DIFS_OF_COPY */
+	int32 base;
+	int32 version;
 } DifsContentRows;
 
-#define DIFS_OF_COPY	0		/* a version of another inode */
+#define DIFS_OF_COPY 0 /* a version of another inode */
 
 /* Versions of an inode that have been let go of, judged together: none keeps what it shares with another of them. */
 typedef struct DifsRelease
 {
-	int64		ino;			/* rows of this inode do not count */
-	int32		first;			/* those with from_version in [first, last] are all that can be let go of; none if first > last */
-	int32		last;
-	int			gone_count;		/* rows of the versions let go of; not of those that have none, as copies of other inodes' */
-	int			gone_room;
+	int64 ino;	 /* rows of this inode do not count */
+	int32 first; /* those with from_version in [first, last] are all that can be let go of; none if first > last */
+	int32 last;
+	int gone_count; /* rows of the versions let go of; not of those that have none, as copies of other inodes' */
+	int gone_room;
 	DifsContentRows *gone;
-	int			kept_count;		/* rows of versions that are not */
-	int			kept_room;
+	int kept_count; /* rows of versions that are not */
+	int kept_room;
 	DifsContentRows *kept;
 } DifsRelease;
 
 /* Who needs a row of the manifest of such an inode. */
 typedef enum DifsRowNeed
 {
-	DIFS_ROW_FREE,				/* nobody */
-	DIFS_ROW_IN_COPY,			/* a version of another inode only */
-	DIFS_ROW_IN_VERSION			/* another version of the inode, too: it goes with that one */
+	DIFS_ROW_FREE,		/* nobody */
+	DIFS_ROW_IN_COPY,	/* a version of another inode only */
+	DIFS_ROW_IN_VERSION /* another version of the inode, too: it goes with that one */
 } DifsRowNeed;
 
 /* The scans of one transaction, with an active snapshot; its resource owner ends them after an error. */
@@ -66,9 +66,9 @@ extern void difs_liveness_end(DifsLiveness *liveness);
  * let go of, and not a single row may name it. except: a row that is not asked, as it is known to be free; NULL if there is none. */
 typedef struct DifsRowId
 {
-	int64		ino;
-	int64		file_offset;
-	int32		from_version;
+	int64 ino;
+	int64 file_offset;
+	int32 from_version;
 } DifsRowId;
 extern bool difs_segment_may_die(DifsLiveness *liveness, uint64 segment, const DifsRelease *releases, int count,
 								 const DifsRowId *except);

@@ -51,8 +51,8 @@ typedef struct Locating
 	ReturnSetInfo *result;
 	const char *path;
 	const DifsVersion *version;
-	DifsToken	token;
-	DifsMembers members;		/* of the token's group */
+	DifsToken token;
+	DifsMembers members; /* of the token's group */
 } Locating;
 
 static void range_argument(FunctionCallInfo fcinfo, int64 size, int64 *from, int64 *to);
@@ -66,11 +66,11 @@ PG_FUNCTION_INFO_V1(difs_locate);
 Datum
 difs_locate(PG_FUNCTION_ARGS)
 {
-	Locating	locating = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
+	Locating locating = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
 	DifsVersion version;
-	char	   *path;
-	int64		from;
-	int64		to;
+	char *path;
+	int64 from;
+	int64 to;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "offset");
@@ -92,7 +92,7 @@ difs_locate(PG_FUNCTION_ARGS)
 static void
 range_argument(FunctionCallInfo fcinfo, int64 size, int64 *from, int64 *to)
 {
-	int64		length = PG_ARGISNULL(2) ? size : PG_GETARG_INT64(2);
+	int64 length = PG_ARGISNULL(2) ? size : PG_GETARG_INT64(2);
 
 	*from = PG_GETARG_INT64(1);
 	if (*from < 0 || length < 0)
@@ -108,7 +108,7 @@ locate_rows(Locating *locating, int64 from, int64 to)
 {
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "difs_locate", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(batch);
-	int			count;
+	int count;
 
 	do
 	{
@@ -117,9 +117,9 @@ locate_rows(Locating *locating, int64 from, int64 to)
 		for (int i = 0; i < count; i++)
 		{
 			const DifsExtent *extent = &extents[i];
-			int64		begin = Max(from, extent->file_offset);
-			int64		end = Min(to, extent->file_offset + extent->length);
-			bool		whole = extent->segment_offset == 0 && (uint32) extent->length == extent->stored.raw_length;
+			int64 begin = Max(from, extent->file_offset);
+			int64 end = Min(to, extent->file_offset + extent->length);
+			bool whole = extent->segment_offset == 0 && (uint32) extent->length == extent->stored.raw_length;
 
 			CHECK_FOR_INTERRUPTS();
 			if (extent->stored.group == 0 || !whole)
@@ -138,9 +138,9 @@ locate_rows(Locating *locating, int64 from, int64 to)
 static void
 add_data(Locating *locating, int64 from, int64 to)
 {
-	bytea	   *bytes = palloc(VARHDRSZ + (to - from));
-	Datum		values[LOCATE_COLUMNS] = {0};
-	bool		nulls[LOCATE_COLUMNS];
+	bytea *bytes = palloc(VARHDRSZ + (to - from));
+	Datum values[LOCATE_COLUMNS] = {0};
+	bool nulls[LOCATE_COLUMNS];
 
 	SET_VARSIZE(bytes, VARHDRSZ + (to - from));
 	difs_fetch_range(locating->path, locating->version, from, to - from, difs_cache_for(to - from), VARDATA(bytes));
@@ -157,8 +157,8 @@ static void
 add_place(Locating *locating, const DifsExtent *extent, int64 from, int64 to)
 {
 	const DifsStored *stored = &extent->stored;
-	Datum		values[LOCATE_COLUMNS] = {0};
-	bool		nulls[LOCATE_COLUMNS] = {false};
+	Datum values[LOCATE_COLUMNS] = {0};
+	bool nulls[LOCATE_COLUMNS] = {false};
 
 	if (locating->token.group != stored->group)
 		difs_token_members(stored->group, &locating->members);

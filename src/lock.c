@@ -26,9 +26,9 @@
 #include "src/table.h"
 #include "src/wait.h"
 
-#define POLL_MS				100		/* between two looks at the rows of owners, whose end nobody tells */
-#define MAX_OWNER_BYTES		255
-#define MAX_INTERVAL_US		(INT64CONST(1000) * 366 * USECS_PER_DAY)
+#define POLL_MS 100 /* between two looks at the rows of owners, whose end nobody tells */
+#define MAX_OWNER_BYTES 255
+#define MAX_INTERVAL_US (INT64CONST(1000) * 366 * USECS_PER_DAY)
 
 typedef enum Scope
 {
@@ -40,16 +40,16 @@ typedef enum Scope
 typedef struct Request
 {
 	const char *path;
-	DifsRange	range;
-	Scope		scope;
-	char	   *owner;			/* of SCOPE_OWNER */
+	DifsRange range;
+	Scope scope;
+	char *owner; /* of SCOPE_OWNER */
 	TimestampTz deadline;
-	int64		ttl_us;
+	int64 ttl_us;
 } Request;
 
-static DifsRange *session_locks;	/* in TopMemoryContext */
-static int	session_count;
-static int	session_room;
+static DifsRange *session_locks; /* in TopMemoryContext */
+static int session_count;
+static int session_room;
 
 static void read_request(FunctionCallInfo fcinfo, Request *request);
 static void read_range(const text *path, int64 offset, bool to_end, int64 length, DifsWalk *walk, DifsRange *range);
@@ -67,9 +67,9 @@ PG_FUNCTION_INFO_V1(difs_unlock);
 Datum
 difs_lock(PG_FUNCTION_ARGS)
 {
-	Request		request = {0};
+	Request request = {0};
 	TimestampTz expires;
-	int64		fence = 0;
+	int64 fence = 0;
 
 	difs_write_begin("difs_lock");
 	read_request(fcinfo, &request);
@@ -98,9 +98,9 @@ difs_lock(PG_FUNCTION_ARGS)
 Datum
 difs_unlock(PG_FUNCTION_ARGS)
 {
-	DifsWalk	walk;
-	DifsRange	range;
-	bool		unlocked = false;
+	DifsWalk walk;
+	DifsRange range;
+	bool unlocked = false;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(2, "offset");
@@ -110,7 +110,7 @@ difs_unlock(PG_FUNCTION_ARGS)
 		unlocked = difs_owner_remove(&walk, &range, read_owner(PG_GETARG_TEXT_PP(1)));
 	for (int i = session_count - 1; i >= 0 && PG_ARGISNULL(1) && !unlocked; i--)
 	{
-		DifsRange	held = session_locks[i];
+		DifsRange held = session_locks[i];
 
 		if (held.ino != range.ino || held.offset != range.offset || held.behind != range.behind)
 			continue;
@@ -130,9 +130,9 @@ difs_lock_require(const DifsWalk *walk, bool exclusive)
 static void
 read_request(FunctionCallInfo fcinfo, Request *request)
 {
-	DifsWalk	walk;
-	char	   *mode;
-	char	   *scope;
+	DifsWalk walk;
+	char *mode;
+	char *scope;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "mode");
@@ -165,7 +165,7 @@ read_request(FunctionCallInfo fcinfo, Request *request)
 	request->deadline = DT_NOEND;
 	if (!PG_ARGISNULL(3))
 	{
-		int64		timeout_us = microseconds(PG_GETARG_INTERVAL_P(3), "timeout");
+		int64 timeout_us = microseconds(PG_GETARG_INTERVAL_P(3), "timeout");
 
 		request->deadline = timeout_us == 0 ? DT_NOBEGIN : GetCurrentTimestamp() + timeout_us;
 	}
@@ -190,7 +190,7 @@ read_range(const text *path, int64 offset, bool to_end, int64 length, DifsWalk *
 				errcode(DIFS_ERRCODE_ARGUMENT),
 				errmsg("invalid range of \"%s\": " INT64_FORMAT " bytes at " INT64_FORMAT, walk->path->text, length, offset),
 				errhint("The offset is not negative, the length is positive, and both together are less than 2^63."));
-	*range = (DifsRange) {.ino = walk->inode.ino, .offset = offset, .behind = to_end ? PG_INT64_MAX : offset + length};
+	*range = (DifsRange){.ino = walk->inode.ino, .offset = offset, .behind = to_end ? PG_INT64_MAX : offset + length};
 }
 
 static char *
@@ -206,7 +206,7 @@ read_owner(const text *owner)
 static int64
 microseconds(const Interval *interval, const char *argument)
 {
-	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64 days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
 
 	if (interval->month < 0 || interval->day < 0 || interval->time < 0 ||
 		days > MAX_INTERVAL_US / USECS_PER_DAY || interval->time > MAX_INTERVAL_US)
@@ -244,8 +244,8 @@ static void
 wait_for_owner(const Request *request, TimestampTz until)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	long		wait_ms = TimestampDifferenceMilliseconds(now, Min(until, request->deadline));
-	int64		began_us;
+	long wait_ms = TimestampDifferenceMilliseconds(now, Min(until, request->deadline));
+	int64 began_us;
 
 	if (request->deadline <= now)
 		ereport(ERROR,

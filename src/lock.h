@@ -26,10 +26,10 @@
 /* Bytes [offset, behind) of an inode. */
 typedef struct DifsRange
 {
-	int64		ino;
-	int64		offset;
-	int64		behind;			/* PG_INT64_MAX: to the end, wherever that is */
-	bool		exclusive;
+	int64 ino;
+	int64 offset;
+	int64 behind; /* PG_INT64_MAX: to the end, wherever that is */
+	bool exclusive;
 } DifsRange;
 
 /* Locks a range for the transaction, or releases one. Waits until the deadline, then 55P03; DT_NOEND waits for ever, and DT_NOBEGIN not at all: false

@@ -21,9 +21,9 @@
 
 typedef struct OwnerLock
 {
-	int64		fence;
-	DifsRange	range;
-	char	   *owner;
+	int64 fence;
+	DifsRange range;
+	char *owner;
 	TimestampTz expires;
 } OwnerLock;
 
@@ -35,9 +35,9 @@ TimestampTz
 difs_owner_conflict(const DifsRange *range, const char *owner)
 {
 	TimestampTz last = 0;
-	OwnerLock	lock;
-	HeapTuple	row;
-	DifsScan   *scan;
+	OwnerLock lock;
+	HeapTuple row;
+	DifsScan *scan;
 
 	difs_latest_begin();
 	scan = scan_locks(range->ino);
@@ -55,11 +55,11 @@ difs_owner_conflict(const DifsRange *range, const char *owner)
 int64
 difs_owner_renew(const DifsRange *range, const char *owner, TimestampTz expires)
 {
-	Datum		values[DIFS_LOCK_COLUMNS] = {0};
-	bool		nulls[DIFS_LOCK_COLUMNS] = {0};
-	bool		replace[DIFS_LOCK_COLUMNS] = {0};
-	OwnerLock	lock;
-	HeapTuple	row;
+	Datum values[DIFS_LOCK_COLUMNS] = {0};
+	bool nulls[DIFS_LOCK_COLUMNS] = {0};
+	bool replace[DIFS_LOCK_COLUMNS] = {0};
+	OwnerLock lock;
+	HeapTuple row;
 
 	difs_latest_begin();
 	row = find_lock(range, owner, false, &lock);
@@ -78,7 +78,7 @@ difs_owner_renew(const DifsRange *range, const char *owner, TimestampTz expires)
 void
 difs_owner_insert(const DifsRange *range, const char *owner, int64 fence, TimestampTz expires)
 {
-	Datum		values[DIFS_LOCK_COLUMNS];
+	Datum values[DIFS_LOCK_COLUMNS];
 
 	values[DIFS_LOCK_FENCE - 1] = Int64GetDatum(fence);
 	values[DIFS_LOCK_INO - 1] = Int64GetDatum(range->ino);
@@ -94,9 +94,9 @@ difs_owner_insert(const DifsRange *range, const char *owner, int64 fence, Timest
 bool
 difs_owner_remove(const DifsWalk *walk, const DifsRange *range, const char *owner)
 {
-	bool		removed = false;
-	OwnerLock	lock;
-	HeapTuple	row;
+	bool removed = false;
+	OwnerLock lock;
+	HeapTuple row;
 
 	difs_latest_begin();
 	while ((row = find_lock(range, owner, true, &lock)) != NULL &&
@@ -127,12 +127,12 @@ next_lock(DifsScan *scan, OwnerLock *lock, HeapTuple *row)
 
 	while ((*row = difs_scan_next(scan, false)) != NULL)
 	{
-		Datum		values[DIFS_LOCK_COLUMNS];
-		bool		nulls[DIFS_LOCK_COLUMNS];
+		Datum values[DIFS_LOCK_COLUMNS];
+		bool nulls[DIFS_LOCK_COLUMNS];
 
 		heap_deform_tuple(*row, difs_scan_desc(scan), values, nulls);
 		lock->fence = DatumGetInt64(values[DIFS_LOCK_FENCE - 1]);
-		lock->range = (DifsRange) {
+		lock->range = (DifsRange){
 			.ino = DatumGetInt64(values[DIFS_LOCK_INO - 1]),
 			.offset = DatumGetInt64(values[DIFS_LOCK_OFFSET - 1]),
 			.behind = DatumGetInt64(values[DIFS_LOCK_BEHIND - 1]),
@@ -150,9 +150,9 @@ next_lock(DifsScan *scan, OwnerLock *lock, HeapTuple *row)
 static HeapTuple
 find_lock(const DifsRange *range, const char *owner, bool any_mode, OwnerLock *lock)
 {
-	DifsScan   *scan = scan_locks(range->ino);
-	HeapTuple	found = NULL;
-	HeapTuple	row;
+	DifsScan *scan = scan_locks(range->ino);
+	HeapTuple found = NULL;
+	HeapTuple row;
 
 	while (found == NULL && next_lock(scan, lock, &row))
 	{

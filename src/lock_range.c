@@ -32,12 +32,12 @@
 #include "src/lock.h"
 
 /* Tags in the space of advisory locks; inode.c has the number before. */
-#define SPACE_FILE		0xD1F6
-#define SPACE_BLOCK		0xD1F7
+#define SPACE_FILE 0xD1F6
+#define SPACE_BLOCK 0xD1F7
 
-#define FILE_LEVEL		63		/* a block of level n has 2^n bytes */
+#define FILE_LEVEL 63 /* a block of level n has 2^n bytes */
 
-typedef bool (*BlockAction) (const LOCKTAG *tag, LOCKMODE mode, void *context);
+typedef bool (*BlockAction)(const LOCKTAG *tag, LOCKMODE mode, void *context);
 
 static bool each_block(const DifsRange *range, int level, int64 number, BlockAction action, void *context);
 static void make_tag(int64 ino, int level, int64 number, LOCKTAG *tag);
@@ -51,7 +51,7 @@ static bool count(const LOCKTAG *tag, LOCKMODE mode, void *context);
 typedef struct Acquisition
 {
 	TimestampTz deadline;
-	int			done;
+	int done;
 } Acquisition;
 
 bool
@@ -101,11 +101,11 @@ difs_range_drop(const DifsRange *range)
 static bool
 each_block(const DifsRange *range, int level, int64 number, BlockAction action, void *context)
 {
-	uint64		first = (uint64) number << level;
-	uint64		last = first + ((UINT64CONST(1) << level) - 1);
-	uint64		range_last = (uint64) range->behind - 1;
-	bool		within;
-	LOCKTAG		tag;
+	uint64 first = (uint64) number << level;
+	uint64 last = first + ((UINT64CONST(1) << level) - 1);
+	uint64 range_last = (uint64) range->behind - 1;
+	bool within;
+	LOCKTAG tag;
 
 	/* the end of all files counts as the end of the last block */
 	if (range->behind == PG_INT64_MAX)
@@ -114,18 +114,16 @@ each_block(const DifsRange *range, int level, int64 number, BlockAction action, 
 		return true;
 	within = first >= (uint64) range->offset && last <= range_last;
 	make_tag(range->ino, level, number, &tag);
-	if (!action(&tag, within ? (range->exclusive ? AccessExclusiveLock : ShareLock) :
-				(range->exclusive ? RowExclusiveLock : AccessShareLock), context))
+	if (!action(&tag, within ? (range->exclusive ? AccessExclusiveLock : ShareLock) : (range->exclusive ? RowExclusiveLock : AccessShareLock), context))
 		return false;
-	return within || (each_block(range, level - 1, number * 2, action, context) &&
-					  each_block(range, level - 1, number * 2 + 1, action, context));
+	return within || (each_block(range, level - 1, number * 2, action, context) && each_block(range, level - 1, number * 2 + 1, action, context));
 }
 
 static void
 make_tag(int64 ino, int level, int64 number, LOCKTAG *tag)
 {
-	int64		block[] = {ino, level, number};
-	uint64		hash;
+	int64 block[] = {ino, level, number};
+	uint64 hash;
 
 	if (level == FILE_LEVEL)
 	{
@@ -140,7 +138,7 @@ static bool
 acquire(const LOCKTAG *tag, LOCKMODE mode, void *context)
 {
 	Acquisition *acquisition = context;
-	bool		wait = acquisition->deadline != DT_NOBEGIN;
+	bool wait = acquisition->deadline != DT_NOBEGIN;
 
 	if (wait && acquisition->deadline != DT_NOEND)
 		LockTimeout = Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), acquisition->deadline));

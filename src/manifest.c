@@ -16,16 +16,16 @@
 #include "src/version.h"
 
 /* So many rows in a row that belong to other versions, and the scan jumps. */
-#define PATIENCE	16
+#define PATIENCE 16
 
 /* Rows of one version, in order of file_offset. */
 typedef struct Walk
 {
 	const DifsVersion *version;
-	int64		end;			/* rows at or beyond it are not wanted */
-	DifsScan   *scan;
-	int64		last;			/* file_offset of the last row of ours, or -1 */
-	int			strangers;		/* rows of other versions since the last one of ours, or jump */
+	int64 end; /* rows at or beyond it are not wanted */
+	DifsScan *scan;
+	int64 last;	   /* file_offset of the last row of ours, or -1 */
+	int strangers; /* rows of other versions since the last one of ours, or jump */
 } Walk;
 
 static void encode(int64 ino, int32 from_version, const DifsExtent *extent, Datum *values, bool *nulls);
@@ -43,8 +43,8 @@ static Datum column(HeapTuple tuple, TupleDesc desc, int number);
 void
 difs_manifest_insert(int64 ino, int32 from_version, const DifsExtent *extent)
 {
-	Datum		values[DIFS_MANIFEST_COLUMNS];
-	bool		nulls[DIFS_MANIFEST_COLUMNS] = {false};
+	Datum values[DIFS_MANIFEST_COLUMNS];
+	bool nulls[DIFS_MANIFEST_COLUMNS] = {false};
 
 	encode(ino, from_version, extent, values, nulls);
 	difs_row_insert(DIFS_REL_MANIFEST, values, nulls);
@@ -55,9 +55,9 @@ difs_manifest_insert_rows(int count, const DifsManifestRow *rows)
 {
 	for (int done = 0; done < count;)
 	{
-		Datum		values[DIFS_ROWS_AT_ONCE][DIFS_MANIFEST_COLUMNS];
-		bool		nulls[DIFS_ROWS_AT_ONCE][DIFS_MANIFEST_COLUMNS] = {{false}};
-		int			part = Min(count - done, DIFS_ROWS_AT_ONCE);
+		Datum values[DIFS_ROWS_AT_ONCE][DIFS_MANIFEST_COLUMNS];
+		bool nulls[DIFS_ROWS_AT_ONCE][DIFS_MANIFEST_COLUMNS] = {{false}};
+		int part = Min(count - done, DIFS_ROWS_AT_ONCE);
 
 		for (int i = 0; i < part; i++, done++)
 			encode(rows[done].ino, rows[done].from_version, rows[done].extent, values[i], nulls[i]);
@@ -89,10 +89,10 @@ encode(int64 ino, int32 from_version, const DifsExtent *extent, Datum *values, b
 void
 difs_manifest_close(int64 ino, const DifsExtent *extent, int32 to_version)
 {
-	Datum		values[DIFS_MANIFEST_COLUMNS] = {0};
-	bool		nulls[DIFS_MANIFEST_COLUMNS] = {false};
-	bool		replace[DIFS_MANIFEST_COLUMNS] = {false};
-	HeapTuple	row = find(ino, extent);
+	Datum values[DIFS_MANIFEST_COLUMNS] = {0};
+	bool nulls[DIFS_MANIFEST_COLUMNS] = {false};
+	bool replace[DIFS_MANIFEST_COLUMNS] = {false};
+	HeapTuple row = find(ino, extent);
 
 	values[DIFS_MANIFEST_TO_VERSION - 1] = Int32GetDatum(to_version);
 	replace[DIFS_MANIFEST_TO_VERSION - 1] = true;
@@ -103,7 +103,7 @@ difs_manifest_close(int64 ino, const DifsExtent *extent, int32 to_version)
 void
 difs_manifest_delete(int64 ino, const DifsExtent *extent)
 {
-	HeapTuple	row = find(ino, extent);
+	HeapTuple row = find(ino, extent);
 
 	difs_row_delete(DIFS_REL_MANIFEST, row);
 	heap_freetuple(row);
@@ -113,7 +113,7 @@ static HeapTuple
 find(int64 ino, const DifsExtent *extent)
 {
 	ScanKeyData keys[3];
-	HeapTuple	row;
+	HeapTuple row;
 
 	DIFS_KEY(&keys[0], DIFS_MANIFEST_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
 	DIFS_KEY(&keys[1], DIFS_MANIFEST_FILE_OFFSET, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(extent->file_offset));
@@ -127,10 +127,10 @@ find(int64 ino, const DifsExtent *extent)
 DifsExtent *
 difs_manifest_range(const DifsVersion *version, int64 offset, int64 length, int limit, int *count)
 {
-	Walk		walk = {.version = version, .last = -1};
-	int			room = Min(limit, 16);
+	Walk walk = {.version = version, .last = -1};
+	int room = Min(limit, 16);
 	DifsExtent *extents = palloc(sizeof(DifsExtent) * Max(room, 1));
-	DifsExtent	extent;
+	DifsExtent extent;
 	ScanKeyData keys[3];
 
 	*count = 0;
@@ -165,10 +165,10 @@ difs_manifest_range(const DifsVersion *version, int64 offset, int64 length, int 
 static bool
 find_by_hint(const DifsVersion *version, int64 offset, int64 length, DifsExtent *extent)
 {
-	Relation	table = difs_table_open(DIFS_REL_MANIFEST, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(table);
+	Relation table = difs_table_open(DIFS_REL_MANIFEST, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(table);
 	DifsHintedRow row;
-	bool		found = false;
+	bool found = false;
 
 	if (difs_row_hint_find(table, hint_key(version, offset), &row))
 	{
@@ -208,12 +208,12 @@ set_forward_keys(Walk *walk, ScanKey keys, int64 from)
 static bool
 next(Walk *walk, DifsExtent *extent)
 {
-	TupleDesc	desc = difs_scan_desc(walk->scan);
-	HeapTuple	tuple;
+	TupleDesc desc = difs_scan_desc(walk->scan);
+	HeapTuple tuple;
 
 	while ((tuple = difs_scan_next(walk->scan, false)) != NULL)
 	{
-		bool		found = belongs(walk->version, tuple, desc);
+		bool found = belongs(walk->version, tuple, desc);
 
 		if (found)
 			decode(tuple, desc, extent);
@@ -233,9 +233,9 @@ next(Walk *walk, DifsExtent *extent)
 static bool
 belongs(const DifsVersion *version, HeapTuple tuple, TupleDesc desc)
 {
-	int32		from = DatumGetInt32(column(tuple, desc, DIFS_MANIFEST_FROM_VERSION));
-	bool		open;
-	Datum		to;
+	int32 from = DatumGetInt32(column(tuple, desc, DIFS_MANIFEST_FROM_VERSION));
+	bool open;
+	Datum to;
 
 	if (from < version->base || from > version->map_version)
 		return false;
@@ -256,14 +256,14 @@ static bool
 jump(Walk *walk, int64 file_offset, DifsExtent *extent)
 {
 	const DifsVersion *version = walk->version;
-	TupleDesc	desc = difs_scan_desc(walk->scan);
+	TupleDesc desc = difs_scan_desc(walk->scan);
 	ScanKeyData keys[3];
-	bool		found = false;
+	bool found = false;
 
 	walk->strangers = 0;
 	if (file_offset != walk->last)
 	{
-		HeapTuple	tuple;
+		HeapTuple tuple;
 
 		DIFS_KEY(&keys[0], DIFS_MANIFEST_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(version->map_ino));
 		DIFS_KEY(&keys[1], DIFS_MANIFEST_FILE_OFFSET, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(file_offset));
@@ -285,8 +285,8 @@ jump(Walk *walk, int64 file_offset, DifsExtent *extent)
 static void
 decode(HeapTuple tuple, TupleDesc desc, DifsExtent *extent)
 {
-	Datum		values[DIFS_MANIFEST_COLUMNS];
-	bool		nulls[DIFS_MANIFEST_COLUMNS];
+	Datum values[DIFS_MANIFEST_COLUMNS];
+	bool nulls[DIFS_MANIFEST_COLUMNS];
 
 	heap_deform_tuple(tuple, desc, values, nulls);
 
@@ -306,7 +306,7 @@ decode(HeapTuple tuple, TupleDesc desc, DifsExtent *extent)
 static Datum
 column(HeapTuple tuple, TupleDesc desc, int number)
 {
-	bool		null;
+	bool null;
 
 	return heap_getattr(tuple, number, desc, &null);
 }

@@ -46,28 +46,28 @@
 /* A chunk server, and the ranges of segment numbers that it holds. */
 typedef struct Storage
 {
-	int32		server;
-	char	   *name;
-	int64		start;			/* the range at hand; numbers before it are in ranges */
-	int64		end;
-	StringInfoData json_name;	/* the name as JSON */
-	StringInfoData ranges;		/* an element of "storages" for each */
+	int32 server;
+	char *name;
+	int64 start; /* the range at hand; numbers before it are in ranges */
+	int64 end;
+	StringInfoData json_name; /* the name as JSON */
+	StringInfoData ranges;	  /* an element of "storages" for each */
 } Storage;
 
 /* The members of a block group. */
 typedef struct MapGroup
 {
-	uint64		id;				/* 0 = none read yet */
-	int			count;
-	int32		member[DIFS_MAX_REPLICAS];
+	uint64 id; /* 0 = none read yet */
+	int count;
+	int32 member[DIFS_MAX_REPLICAS];
 } MapGroup;
 
 typedef struct Map
 {
-	List	   *storages;
-	MapGroup		group;			/* the last one read: neighbours are mostly in the same */
-	StringInfo	segments;		/* JSON; NULL if no details are wanted */
-	StringInfoData holes;		/* JSON */
+	List *storages;
+	MapGroup group;		  /* the last one read: neighbours are mostly in the same */
+	StringInfo segments;  /* JSON; NULL if no details are wanted */
+	StringInfoData holes; /* JSON */
 } Map;
 
 static char *describe(const DifsWalk *walk, const DifsVersion *version, bool details);
@@ -82,12 +82,12 @@ static Storage *find_storage(Map *map, int32 server);
 static char *server_name(int32 server);
 static void extend_range(Storage *storage, int64 number);
 static void end_range(Storage *storage);
-static int	compare_storages(const ListCell *a, const ListCell *b);
+static int compare_storages(const ListCell *a, const ListCell *b);
 
 static char *
 describe(const DifsWalk *walk, const DifsVersion *version, bool details)
 {
-	Map			map = {.segments = details ? makeStringInfo() : NULL};
+	Map map = {.segments = details ? makeStringInfo() : NULL};
 	StringInfoData out;
 
 	initStringInfo(&map.holes);
@@ -108,7 +108,7 @@ describe(const DifsWalk *walk, const DifsVersion *version, bool details)
 static void
 add_info(StringInfo out, const DifsWalk *walk, const DifsVersion *version)
 {
-	char		digest[2 * sizeof(version->digest) + 1];
+	char digest[2 * sizeof(version->digest) + 1];
 
 	appendStringInfoString(out, "{\"name\": ");
 	escape_json(out, difs_path_write(walk->path, walk->path->count));
@@ -136,9 +136,9 @@ add_info(StringInfo out, const DifsWalk *walk, const DifsVersion *version)
 static void
 add_hash(StringInfo out, const char *key, const DifsPath *path, int count)
 {
-	char	   *name = difs_path_write(path, count);
-	uint8		hash[DIFS_NAME_HASH_SIZE];
-	char		hex[2 * sizeof(hash) + 1];
+	char *name = difs_path_write(path, count);
+	uint8 hash[DIFS_NAME_HASH_SIZE];
+	char hex[2 * sizeof(hash) + 1];
 
 	difs_name_hash_compute(name, strlen(name), hash);
 	hex[hex_encode((const char *) hash, sizeof(hash), hex)] = '\0';
@@ -148,9 +148,9 @@ add_hash(StringInfo out, const char *key, const DifsPath *path, int count)
 static void
 add_extents(Map *map, const DifsVersion *version)
 {
-	int64		number = 0;
-	int64		offset = 0;
-	int			count;
+	int64 number = 0;
+	int64 offset = 0;
+	int count;
 
 	do
 	{
@@ -203,13 +203,13 @@ add_segment(StringInfo out, int64 number, const DifsExtent *extent)
 static void
 add_storages(StringInfo out, Map *map)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
 	list_sort(map->storages, compare_storages);
 	appendStringInfoChar(out, '[');
-	foreach(cell, map->storages)
+	foreach (cell, map->storages)
 	{
-		Storage    *storage = lfirst(cell);
+		Storage *storage = lfirst(cell);
 
 		end_range(storage);
 		appendStringInfo(out, "%s%s", cell == list_head(map->storages) ? "" : ", ", storage->ranges.data);
@@ -220,16 +220,16 @@ add_storages(StringInfo out, Map *map)
 static void
 read_group(uint64 id, MapGroup *group)
 {
-	Relation	table;
+	Relation table;
 	ScanKeyData key;
-	HeapTuple	row;
-	ArrayType  *members;
-	bool		null;
+	HeapTuple row;
+	ArrayType *members;
+	bool null;
 
 	group->id = id;
 	group->count = 0;
 	if (id == 0)
-		return;					/* staged: no storage has it */
+		return; /* staged: no storage has it */
 	DIFS_KEY(&key, DIFS_BLOCK_GROUP_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum((int64) id));
 	row = difs_row_find(DIFS_REL_BLOCK_GROUP, DIFS_REL_BLOCK_GROUP_PKEY, 1, &key);
 	if (row == NULL)
@@ -246,10 +246,10 @@ read_group(uint64 id, MapGroup *group)
 static Storage *
 find_storage(Map *map, int32 server)
 {
-	ListCell   *cell;
-	Storage    *storage;
+	ListCell *cell;
+	Storage *storage;
 
-	foreach(cell, map->storages)
+	foreach (cell, map->storages)
 	{
 		storage = lfirst(cell);
 		if (storage->server == server)
@@ -272,10 +272,10 @@ static char *
 server_name(int32 server)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
-	char	   *name;
-	bool		null;
+	DifsScan *scan;
+	HeapTuple row;
+	char *name;
+	bool null;
 
 	DIFS_KEY(&key, DIFS_SERVER_ID, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(server));
 	scan = difs_scan_begin(DIFS_REL_SERVER, DIFS_REL_SERVER_PKEY, 1, &key);
@@ -320,9 +320,9 @@ PG_FUNCTION_INFO_V1(difs_manifest);
 Datum
 difs_manifest(PG_FUNCTION_ARGS)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 	DifsVersion version;
-	char	   *json;
+	char *json;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(2, "details");

@@ -31,9 +31,9 @@ bool
 difs_marker_find(const DifsWalk *walk, DifsMarkerEntry *entry)
 {
 	ScanKeyData keys[3];
-	DifsScan   *scan;
-	HeapTuple	row;
-	bool		found = false;
+	DifsScan *scan;
+	HeapTuple row;
+	bool found = false;
 
 	/* "name/" and all that begins with it: "0" follows the slash */
 	DIFS_KEY(&keys[0], DIFS_DENTRY_PARENT, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(-walk->parent.ino));
@@ -44,8 +44,8 @@ difs_marker_find(const DifsWalk *walk, DifsMarkerEntry *entry)
 	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, 3, keys);
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
-		int64		ino = difs_dentry_ino(row, difs_scan_desc(scan));
-		DifsInode	inode;
+		int64 ino = difs_dentry_ino(row, difs_scan_desc(scan));
+		DifsInode inode;
 
 		if (!difs_inode_find(ino, &inode))
 			elog(ERROR, "inode " INT64_FORMAT ", which was \"%s\", is missing", ino, walk->path->text);
@@ -78,7 +78,7 @@ difs_marker_path_find(const text *path, DifsWalk *walk)
 bool
 difs_marker_revive(const DifsWalk *walk, const DifsMarkerEntry *entry, DifsInode *inode)
 {
-	HeapTuple	row = entry->row;
+	HeapTuple row = entry->row;
 
 	if (!difs_directory_enter(&walk->parent) || !difs_row_lock(DIFS_REL_DENTRY, &row))
 		return false;
@@ -93,8 +93,8 @@ difs_marker_revive(const DifsWalk *walk, const DifsMarkerEntry *entry, DifsInode
 bool
 difs_marker_still_named(const DifsWalk *walk, const DifsInode *inode)
 {
-	int64		ino;
-	bool		named;
+	int64 ino;
+	bool named;
 
 	if (!(walk->volume.versioning || walk->volume.has_trash) || inode->ctime == walk->inode.ctime)
 		return true;
@@ -107,7 +107,7 @@ difs_marker_still_named(const DifsWalk *walk, const DifsInode *inode)
 void
 difs_marker_leave(const DifsWalk *walk, HeapTuple row)
 {
-	DifsInode	inode = walk->inode;
+	DifsInode inode = walk->inode;
 	DifsVersion marker = {0};
 
 	if (!difs_inode_lock(&inode))
@@ -143,7 +143,7 @@ void
 difs_marker_remove_file(const DifsInode *inode, const char *path)
 {
 	ScanKeyData key;
-	HeapTuple	row;
+	HeapTuple row;
 
 	DIFS_KEY(&key, DIFS_DENTRY_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(inode->ino));
 	row = difs_row_find(DIFS_REL_DENTRY, DIFS_REL_DENTRY_INO, 1, &key);
@@ -156,14 +156,14 @@ void
 difs_marker_require_removal(const DifsInode *directory, const char *path)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	DIFS_KEY(&key, DIFS_DENTRY_PARENT, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(-directory->ino));
 	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, 1, &key);
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
-		DifsInode	file;
+		DifsInode file;
 
 		if (!difs_inode_find(difs_dentry_ino(row, difs_scan_desc(scan)), &file))
 			continue;
@@ -177,14 +177,14 @@ void
 difs_marker_remove_below(const DifsInode *directory, bool recursive, const char *path)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	DIFS_KEY(&key, DIFS_DENTRY_PARENT, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(-directory->ino));
 	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, 1, &key);
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
-		DifsInode	file;
+		DifsInode file;
 
 		if (!recursive)
 			ereport(ERROR,

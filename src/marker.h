@@ -31,8 +31,8 @@
 /* A deleted file in the history of a directory. */
 typedef struct DifsMarkerEntry
 {
-	DifsInode	inode;
-	HeapTuple	row;			/* of difs.dentry */
+	DifsInode inode;
+	HeapTuple row; /* of difs.dentry */
 } DifsMarkerEntry;
 
 /* The file that was deleted last under the name that a walk did not find; false if there is none. */

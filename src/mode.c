@@ -9,14 +9,14 @@
 #include "src/perm.h"
 #include "src/report.h"
 
-#define USER	04700
-#define GROUP	02070
-#define OTHERS	01007
+#define USER 04700
+#define GROUP 02070
+#define OTHERS 01007
 
-#define READ	0444
-#define WRITE	0222
+#define READ 0444
+#define WRITE 0222
 #define EXECUTE 0111
-#define SET_ID	06000
+#define SET_ID 06000
 
 static int32 apply_octal(const char *specification);
 static int32 apply_clause(const char *specification, const char **rest, int32 mode, bool directory);
@@ -43,7 +43,7 @@ difs_mode_apply(const char *specification, int32 mode, bool directory)
 static int32
 apply_octal(const char *specification)
 {
-	int32		mode = 0;
+	int32 mode = 0;
 
 	for (const char *digit = specification; *digit != '\0'; digit++)
 	{
@@ -60,8 +60,8 @@ static int32
 apply_clause(const char *specification, const char **rest, int32 mode, bool directory)
 {
 	const char *at = *rest;
-	int32		mask = 0;
-	char		action;
+	int32 mask = 0;
+	char action;
 
 	for (; whom(*at) != 0; at++)
 		mask |= whom(*at);
@@ -72,7 +72,7 @@ apply_clause(const char *specification, const char **rest, int32 mode, bool dire
 		refuse(specification);
 	while (action == '+' || action == '-' || action == '=')
 	{
-		int32		given = 0;
+		int32 given = 0;
 
 		for (at++; bits(*at, mode, directory) >= 0; at++)
 			given |= bits(*at, mode, directory) & mask;

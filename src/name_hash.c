@@ -30,7 +30,7 @@ void
 difs_name_hash_compute(const char *name, size_t length, uint8 *hash)
 {
 	static EVP_MD_CTX *context = NULL;
-	static EVP_MD *sha256 = NULL;	/* looked up once: that takes longer than the hash */
+	static EVP_MD *sha256 = NULL; /* looked up once: that takes longer than the hash */
 
 	if (context == NULL)
 		context = EVP_MD_CTX_new();
@@ -46,8 +46,8 @@ difs_name_hash_compute(const char *name, size_t length, uint8 *hash)
 static bool
 find_hash(const uint8 *hash, StringInfo path, const DifsInode *inode)
 {
-	const int	wanted = DIFS_MAY_READ | DIFS_MAY_SEARCH;
-	uint8		found[DIFS_NAME_HASH_SIZE];
+	const int wanted = DIFS_MAY_READ | DIFS_MAY_SEARCH;
+	uint8 found[DIFS_NAME_HASH_SIZE];
 
 	difs_name_hash_compute(path->data, path->len, found);
 	return memcmp(found, hash, DIFS_NAME_HASH_SIZE) == 0 ||
@@ -57,11 +57,11 @@ find_hash(const uint8 *hash, StringInfo path, const DifsInode *inode)
 static bool
 find_below(const uint8 *hash, StringInfo path, int64 directory)
 {
-	int			length = path->len;
-	bool		found = false;
+	int length = path->len;
+	bool found = false;
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	check_stack_depth();
 
@@ -69,10 +69,10 @@ find_below(const uint8 *hash, StringInfo path, int64 directory)
 	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, 1, &key);
 	while (!found && (row = difs_scan_next(scan, false)) != NULL)
 	{
-		bool		null;
-		text	   *name = DatumGetTextPP(heap_getattr(row, DIFS_DENTRY_NAME, difs_scan_desc(scan), &null));
-		int64		ino = difs_dentry_ino(row, difs_scan_desc(scan));
-		DifsInode	inode;
+		bool null;
+		text *name = DatumGetTextPP(heap_getattr(row, DIFS_DENTRY_NAME, difs_scan_desc(scan), &null));
+		int64 ino = difs_dentry_ino(row, difs_scan_desc(scan));
+		DifsInode inode;
 
 		if (!difs_inode_find(ino, &inode))
 			elog(ERROR, "inode " INT64_FORMAT ", to which an entry of inode " INT64_FORMAT " leads, is missing", ino, directory);
@@ -97,9 +97,9 @@ PG_FUNCTION_INFO_V1(difs_find_by_hash);
 Datum
 difs_name_hash(PG_FUNCTION_ARGS)
 {
-	DifsPath   *path;
-	char	   *name;
-	bytea	   *hash = palloc(VARHDRSZ + DIFS_NAME_HASH_SIZE);
+	DifsPath *path;
+	char *name;
+	bytea *hash = palloc(VARHDRSZ + DIFS_NAME_HASH_SIZE);
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	path = difs_path_parse(PG_GETARG_TEXT_PP(0));
@@ -113,10 +113,10 @@ difs_name_hash(PG_FUNCTION_ARGS)
 Datum
 difs_find_by_hash(PG_FUNCTION_ARGS)
 {
-	bytea	   *hash;
-	DifsWalk	walk;
+	bytea *hash;
+	DifsWalk walk;
 	StringInfoData path;
-	bool		found;
+	bool found;
 
 	DIFS_ARG_NOT_NULL(0, "hash");
 	DIFS_ARG_NOT_NULL(1, "below");

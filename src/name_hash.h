@@ -11,7 +11,7 @@
 
 #include "postgres.h"
 
-#define DIFS_NAME_HASH_SIZE	32
+#define DIFS_NAME_HASH_SIZE 32
 
 extern void difs_name_hash_compute(const char *name, size_t length, uint8 *hash);
 

@@ -50,9 +50,9 @@
 /* What is removed with a directory. */
 typedef struct Removal
 {
-	const char *path;			/* for messages */
-	bool		recursive;
-	bool		discarded;		/* it is in the trash, where nobody counts it */
+	const char *path; /* for messages */
+	bool recursive;
+	bool discarded; /* it is in the trash, where nobody counts it */
 } Removal;
 
 static int64 make_directory(const text *path, bool parents);
@@ -66,12 +66,12 @@ static int64 remove_child(int64 directory, HeapTuple row, int64 ino, const Remov
 static int64
 make_directory(const text *path, bool parents)
 {
-	DifsPath   *parsed = difs_path_parse(path);
+	DifsPath *parsed = difs_path_parse(path);
 
 	for (;; difs_names_again())
 	{
-		DifsWalk	walk;
-		DifsInode	made;
+		DifsWalk walk;
+		DifsInode made;
 
 		if (parents && !difs_directories_create(parsed))
 			continue;
@@ -98,9 +98,9 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 {
 	for (;; difs_names_again())
 	{
-		DifsWalk	walk;
-		HeapTuple	row;
-		int64		removed = 1;
+		DifsWalk walk;
+		HeapTuple row;
+		int64 removed = 1;
 
 		difs_path_find_entry(path, &walk);
 		if (walk.name == NULL)
@@ -127,7 +127,7 @@ remove_entry(const text *path, bool directory_only, bool recursive)
 			return 1;
 
 		if (walk.inode.kind == DIFS_KIND_DIRECTORY)
-			removed += remove_below(&walk.inode, &(Removal) {.path = walk.path->text, .recursive = recursive});
+			removed += remove_below(&walk.inode, &(Removal){.path = walk.path->text, .recursive = recursive});
 		difs_name_remove(walk.parent.ino, row, &walk.inode, walk.path->text);
 		return removed;
 	}
@@ -145,8 +145,8 @@ static void
 require_tree(const DifsInode *directory, const char *path)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	if (difs_perm_privileged(directory->volume))
 		return;
@@ -155,7 +155,7 @@ require_tree(const DifsInode *directory, const char *path)
 	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, 1, &key);
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
-		DifsInode	child;
+		DifsInode child;
 
 		difs_perm_require(directory, DIFS_MAY_READ, path);
 		if (!difs_inode_find(difs_dentry_ino(row, difs_scan_desc(scan)), &child))
@@ -180,9 +180,9 @@ remove_below(const DifsInode *directory, const Removal *removal)
 	MemoryContext entry_context = AllocSetContextCreate(CurrentMemoryContext, "difs removal", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller_context = CurrentMemoryContext;
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
-	int64		removed = 0;
+	DifsScan *scan;
+	HeapTuple row;
+	int64 removed = 0;
 
 	check_stack_depth();
 
@@ -216,8 +216,8 @@ static int64
 remove_child(int64 directory, HeapTuple row, int64 ino, const Removal *removal)
 {
 	const char *path = removal->path;
-	DifsInode	child;
-	int64		removed = 1;
+	DifsInode child;
+	int64 removed = 1;
 
 	difs_names_refuse_unseen(row, path);
 	if (!difs_inode_find(ino, &child))
@@ -256,10 +256,10 @@ difs_names_refuse_unseen(HeapTuple row, const char *path)
 int64
 difs_names_purge(const DifsInode *inode, const char *path)
 {
-	int64		removed = 1;
+	int64 removed = 1;
 
 	if (inode->kind == DIFS_KIND_DIRECTORY)
-		removed += remove_below(inode, &(Removal) {.path = path, .recursive = true, .discarded = true});
+		removed += remove_below(inode, &(Removal){.path = path, .recursive = true, .discarded = true});
 	difs_change_purging(inode);
 	difs_inode_unlink(inode, path);
 	return removed;
@@ -268,7 +268,7 @@ difs_names_purge(const DifsInode *inode, const char *path)
 void
 difs_directory_empty(const DifsInode *directory, bool recursive, const char *path)
 {
-	(void) remove_below(directory, &(Removal) {.path = path, .recursive = recursive});
+	(void) remove_below(directory, &(Removal){.path = path, .recursive = recursive});
 }
 
 PG_FUNCTION_INFO_V1(difs_mkdir);
@@ -278,7 +278,7 @@ PG_FUNCTION_INFO_V1(difs_delete);
 Datum
 difs_mkdir(PG_FUNCTION_ARGS)
 {
-	int64		ino;
+	int64 ino;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "parents");
@@ -303,8 +303,8 @@ difs_rmdir(PG_FUNCTION_ARGS)
 Datum
 difs_delete(PG_FUNCTION_ARGS)
 {
-	int64		removed;
-	int32		number;
+	int64 removed;
+	int32 number;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "recursive");

@@ -16,20 +16,20 @@
 #include "src/owner_query.h"
 #include "src/table.h"
 
-#define MAX_ARGUMENTS	4
+#define MAX_ARGUMENTS 4
 
 bool
 difs_owner_query(const char *statement, int argument_count, const int64 *arguments, bool latest, int count, int64 *results)
 {
-	Oid			types[MAX_ARGUMENTS] = {INT8OID, INT8OID, INT8OID, INT8OID};
-	Datum		values[MAX_ARGUMENTS];
-	Relation	table = difs_table_open(DIFS_REL_INODE, AccessShareLock);
-	Oid			owner = table->rd_rel->relowner;
-	SPIPlanPtr	plan;
-	Oid			user;
-	int			context;
-	int			code;
-	bool		found;
+	Oid types[MAX_ARGUMENTS] = {INT8OID, INT8OID, INT8OID, INT8OID};
+	Datum values[MAX_ARGUMENTS];
+	Relation table = difs_table_open(DIFS_REL_INODE, AccessShareLock);
+	Oid owner = table->rd_rel->relowner;
+	SPIPlanPtr plan;
+	Oid user;
+	int context;
+	int code;
+	bool found;
 
 	Assert(argument_count <= MAX_ARGUMENTS);
 	for (int i = 0; i < argument_count; i++)
@@ -55,8 +55,8 @@ difs_owner_query(const char *statement, int argument_count, const int64 *argumen
 	found = SPI_processed > 0;
 	for (int i = 0; found && SPI_tuptable != NULL && i < count; i++)
 	{
-		bool		null;
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &null);
+		bool null;
+		Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &null);
 
 		results[i] = null ? 0 : DatumGetInt64(value);
 	}

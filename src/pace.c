@@ -17,9 +17,9 @@
 #include "src/pace.h"
 #include "src/shmem.h"
 
-#define FLOOR_US	500			/* quicker ones are alike: differences are chance */
-#define CEILING_US	(10 * 1000 * 1000)
-#define STEP		4			/* a new measurement counts for a quarter */
+#define FLOOR_US 500 /* quicker ones are alike: differences are chance */
+#define CEILING_US (10 * 1000 * 1000)
+#define STEP 4 /* a new measurement counts for a quarter */
 
 static pg_atomic_uint64 *find_pace(int32 server);
 static uint32 faded(uint64 pace, uint32 now_ms);
@@ -37,9 +37,9 @@ void
 difs_pace_note(int32 server, int64 microseconds)
 {
 	pg_atomic_uint64 *pace = find_pace(server);
-	uint32		now_ms = (uint32) (difs_pace_clock_us() / 1000);
-	int64		before = faded(pg_atomic_read_u64(pace), now_ms);
-	int64		after = before + (Min(microseconds, CEILING_US) - before) / STEP;
+	uint32 now_ms = (uint32) (difs_pace_clock_us() / 1000);
+	int64 before = faded(pg_atomic_read_u64(pace), now_ms);
+	int64 after = before + (Min(microseconds, CEILING_US) - before) / STEP;
 
 	pg_atomic_write_u64(pace, (uint64) now_ms << 32 | (uint32) after);
 }
@@ -62,7 +62,7 @@ find_pace(int32 server)
 static uint32
 faded(uint64 pace, uint32 now_ms)
 {
-	uint32		seconds = (now_ms - (uint32) (pace >> 32)) / 1000;
+	uint32 seconds = (now_ms - (uint32) (pace >> 32)) / 1000;
 
 	return (uint32) pace >> Min(seconds, 31);
 }

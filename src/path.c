@@ -25,17 +25,17 @@
 /* How to walk. */
 enum
 {
-	WALK_FOLLOW = 1,			/* a symbolic link at the end, too */
-	WALK_WHOLE_PARENT = 2,		/* read the parent's inode */
-	WALK_LOOK = 4,				/* no errors: found says it */
+	WALK_FOLLOW = 1,	   /* a symbolic link at the end, too */
+	WALK_WHOLE_PARENT = 2, /* read the parent's inode */
+	WALK_LOOK = 4,		   /* no errors: found says it */
 };
 
 static char *take_volume(DifsPath *path, char *copy);
 static void take_components(DifsPath *path, char *rest);
 static void check_component(const DifsPath *path, const char *component, size_t length);
 static void walk_path(const text *path, int how, DifsWalk *walk);
-static int	reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent);
-static int	follow(const DifsPath *path, int32 volume, int64 *ino, int64 *parent);
+static int reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent);
+static int follow(const DifsPath *path, int32 volume, int64 *ino, int64 *parent);
 static void read_inode(const DifsWalk *walk, int64 ino, DifsInode *inode);
 static void require_found(const DifsWalk *walk);
 pg_noreturn static void report_not_directory(const DifsPath *path, int count);
@@ -45,13 +45,13 @@ pg_noreturn static void report_not_directory(const DifsPath *path, int count);
 DifsPath *
 difs_path_parse(const text *path)
 {
-	size_t		length = VARSIZE_ANY_EXHDR(path);
+	size_t length = VARSIZE_ANY_EXHDR(path);
 	const char *slash = memchr(VARDATA_ANY(path), '/', Min(length, NAMEDATALEN));
-	size_t		volume_length = slash != NULL ? slash - VARDATA_ANY(path) : 0;
-	size_t		max_components = length / 2 + 1;
-	DifsPath   *parsed;
-	char	   *text;
-	char	   *copy;
+	size_t volume_length = slash != NULL ? slash - VARDATA_ANY(path) : 0;
+	size_t max_components = length / 2 + 1;
+	DifsPath *parsed;
+	char *text;
+	char *copy;
 
 	if (length == 0)
 		ereport(ERROR,
@@ -150,7 +150,7 @@ difs_path_expect_file(const DifsWalk *walk)
 static char *
 take_volume(DifsPath *path, char *copy)
 {
-	char	   *rest = copy + strcspn(copy, ":/");
+	char *rest = copy + strcspn(copy, ":/");
 
 	if (copy[0] == '/')
 	{
@@ -177,7 +177,7 @@ take_components(DifsPath *path, char *rest)
 
 	while (*rest != '\0')
 	{
-		size_t		length;
+		size_t length;
 
 		while (*rest == '/')
 			*rest++ = '\0';
@@ -214,9 +214,9 @@ static void
 walk_path(const text *path, int how, DifsWalk *walk)
 {
 	const DifsPath *parsed;
-	DifsInode	reached;
-	int64		parent;
-	int			depth;
+	DifsInode reached;
+	int64 parent;
+	int depth;
 
 	walk->path = difs_path_parse(path);
 	depth = reach(walk, how, &reached, &parent);
@@ -243,7 +243,7 @@ walk_path(const text *path, int how, DifsWalk *walk)
 	else if (how & WALK_WHOLE_PARENT)
 		read_inode(walk, parent, &walk->parent);
 	else
-		walk->parent = (DifsInode) {.ino = parent, .volume = walk->volume.id, .kind = DIFS_KIND_DIRECTORY};
+		walk->parent = (DifsInode){.ino = parent, .volume = walk->volume.id, .kind = DIFS_KIND_DIRECTORY};
 }
 
 /* Follows walk->path as far as it leads, and replaces it where symbolic links lead elsewhere. Returns the number of
@@ -251,13 +251,13 @@ walk_path(const text *path, int how, DifsWalk *walk)
 static int
 reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent)
 {
-	int			links = 0;
+	int links = 0;
 
 	for (;;)
 	{
-		DifsPath   *path = walk->path;
-		int64		ino;
-		int			depth;
+		DifsPath *path = walk->path;
+		int64 ino;
+		int depth;
 
 		difs_volume_find(path->volume, &walk->volume);
 		*parent = ino = walk->volume.root;
@@ -279,12 +279,12 @@ reach(DifsWalk *walk, int how, DifsInode *reached, int64 *parent)
 static int
 follow(const DifsPath *path, int32 volume, int64 *ino, int64 *parent)
 {
-	DifsSteps	steps = {0};
-	int			depth;
+	DifsSteps steps = {0};
+	int depth;
 
 	for (depth = 0; depth < path->count; depth++)
 	{
-		int64		next;
+		int64 next;
 
 		difs_perm_search(path, depth, volume, *ino);
 		if (!difs_path_step(&steps, *ino, path->component[depth], &next))
@@ -323,7 +323,7 @@ report_not_directory(const DifsPath *path, int count)
 char *
 difs_path_leading(const DifsPath *path, int count)
 {
-	char	   *whole = difs_path_write(path, count);
+	char *whole = difs_path_write(path, count);
 
 	return path->text[0] == '/' ? strchr(whole, ':') + 1 : whole;
 }

@@ -23,17 +23,17 @@
 #include "src/inode.h"
 #include "src/volume.h"
 
-#define DIFS_MAX_PATH		4096
-#define DIFS_MAX_COMPONENT	255
-#define DIFS_MAX_LINKS		40
+#define DIFS_MAX_PATH 4096
+#define DIFS_MAX_COMPONENT 255
+#define DIFS_MAX_LINKS 40
 
 typedef struct DifsPath
 {
-	const char *text;			/* as given, for messages */
-	const char *volume;			/* name of the volume */
-	int			count;			/* number of components; 0 = the root */
-	char	  **component;
-	bool		directory;		/* had a slash at the end (or is the root) */
+	const char *text;	/* as given, for messages */
+	const char *volume; /* name of the volume */
+	int count;			/* number of components; 0 = the root */
+	char **component;
+	bool directory; /* had a slash at the end (or is the root) */
 } DifsPath;
 
 /* Takes a path apart; errors: 22023 empty, relative, "." or "..", 42622 too long. */
@@ -66,13 +66,13 @@ extern void difs_path_steps_end(DifsSteps *steps);
 /* How far a path leads. */
 typedef struct DifsWalk
 {
-	DifsPath   *path;			/* with symbolic links resolved; its text is as given */
-	DifsVolume	volume;
-	DifsInode	parent;			/* directory that holds (or would hold) the last component; the root itself for "/". The
+	DifsPath *path; /* with symbolic links resolved; its text is as given */
+	DifsVolume volume;
+	DifsInode parent; /* directory that holds (or would hold) the last component; the root itself for "/". The
 								 * find functions fill in no more than ino and volume, which is all that readers need */
-	const char *name;			/* last component; NULL for the root */
-	bool		found;
-	DifsInode	inode;			/* if found */
+	const char *name; /* last component; NULL for the root */
+	bool found;
+	DifsInode inode; /* if found */
 } DifsWalk;
 
 /* Walks a path. Errors: 58P01 if the volume or a directory on the way does not exist, 42809 if something on the way

@@ -21,8 +21,8 @@
 /* The components of a path that is being put together. */
 typedef struct Builder
 {
-	DifsPath   *path;
-	size_t		length;			/* in bytes, with a slash for each */
+	DifsPath *path;
+	size_t length; /* in bytes, with a slash for each */
 } Builder;
 
 static DifsPath *follow_link(const DifsPath *path, int components, const DifsInode *link);
@@ -53,9 +53,9 @@ difs_path_expand(const DifsPath *path, int components, const DifsInode *reached,
 static DifsPath *
 follow_link(const DifsPath *path, int components, const DifsInode *link)
 {
-	char	   *target = pstrdup(link->target);
-	Builder		builder = {begin(path, path->count + strlen(target) / 2 + 1)};
-	char	   *rest = other_volume(target, builder.path);
+	char *target = pstrdup(link->target);
+	Builder builder = {begin(path, path->count + strlen(target) / 2 + 1)};
+	char *rest = other_volume(target, builder.path);
 
 	if (rest[0] != '/')
 		add(&builder, path->component, components - 1);
@@ -75,8 +75,8 @@ follow_link(const DifsPath *path, int components, const DifsInode *link)
 static DifsPath *
 drop_dots(const DifsPath *path, int components)
 {
-	Builder		builder = {begin(path, path->count)};
-	int			next = components;
+	Builder builder = {begin(path, path->count)};
+	int next = components;
 
 	for (; next < path->count && is_dots(path->component[next]); next++)
 	{
@@ -93,7 +93,7 @@ drop_dots(const DifsPath *path, int components)
 static DifsPath *
 begin(const DifsPath *path, size_t room)
 {
-	DifsPath   *begun = palloc(sizeof(DifsPath) + room * sizeof(char *));
+	DifsPath *begun = palloc(sizeof(DifsPath) + room * sizeof(char *));
 
 	*begun = *path;
 	begun->count = 0;
@@ -115,8 +115,8 @@ add(Builder *builder, char **component, int count)
 static void
 add_target(Builder *builder, char *target)
 {
-	size_t		length = strlen(target);
-	char	   *rest = NULL;
+	size_t length = strlen(target);
+	char *rest = NULL;
 
 	builder->path->directory = length > 0 && target[length - 1] == '/';
 	for (char *component = strtok_r(target, "/", &rest); component != NULL; component = strtok_r(NULL, "/", &rest))
@@ -134,7 +134,7 @@ add_target(Builder *builder, char *target)
 static char *
 other_volume(char *target, DifsPath *path)
 {
-	char	   *colon = target + strcspn(target, ":/");
+	char *colon = target + strcspn(target, ":/");
 
 	if (colon == target || colon[0] != ':' || colon[1] != '/')
 		return target;

@@ -22,16 +22,16 @@
 typedef union NameText
 {
 	struct varlena header;
-	char		bytes[VARHDRSZ + DIFS_MAX_COMPONENT];
+	char bytes[VARHDRSZ + DIFS_MAX_COMPONENT];
 } NameText;
 
 /* What is looked for. */
 typedef struct Entry
 {
-	int64		directory;
+	int64 directory;
 	const char *name;
-	size_t		length;
-	uint64		key;			/* for row hints */
+	size_t length;
+	uint64 key; /* for row hints */
 } Entry;
 
 static bool find_by_hint(Relation table, const Entry *entry, int64 *ino);
@@ -42,7 +42,7 @@ static Datum column(HeapTuple tuple, TupleDesc desc, int number);
 bool
 difs_path_step(DifsSteps *steps, int64 directory, const char *name, int64 *ino)
 {
-	Entry		entry = {.directory = directory, .name = name, .length = strlen(name)};
+	Entry entry = {.directory = directory, .name = name, .length = strlen(name)};
 
 	entry.key = difs_row_hint_name(DIFS_REL_DENTRY, directory, name, entry.length);
 	if (steps->table == NULL)
@@ -63,7 +63,7 @@ static bool
 find_by_hint(Relation table, const Entry *entry, int64 *ino)
 {
 	DifsHintedRow row;
-	bool		found;
+	bool found;
 
 	if (!difs_row_hint_find(table, entry->key, &row))
 		return false;
@@ -92,8 +92,8 @@ static bool
 find_by_index(DifsSteps *steps, const Entry *entry, int64 *ino)
 {
 	ScanKeyData keys[2];
-	NameText	name;
-	HeapTuple	tuple;
+	NameText name;
+	HeapTuple tuple;
 
 	SET_VARSIZE(&name, VARHDRSZ + entry->length);
 	memcpy(name.bytes + VARHDRSZ, entry->name, entry->length);
@@ -116,7 +116,7 @@ find_by_index(DifsSteps *steps, const Entry *entry, int64 *ino)
 static Datum
 column(HeapTuple tuple, TupleDesc desc, int number)
 {
-	bool		null;
+	bool null;
 
 	return heap_getattr(tuple, number, desc, &null);
 }

@@ -35,20 +35,20 @@
 
 typedef struct DifsPending
 {
-	int			slot;			/* -1: reaped, and "extent.stored" is filled in */
-	int64		ino;
-	int32		version;
-	DifsExtent	extent;
-	DifsStaged *staged;			/* to be staged: its bytes, until its rows share its fate; NULL otherwise */
-	int			level;			/* nesting level that made it */
-	int			written;		/* nesting level that wrote its row, 0 = not written */
+	int slot; /* -1: reaped, and "extent.stored" is filled in */
+	int64 ino;
+	int32 version;
+	DifsExtent extent;
+	DifsStaged *staged; /* to be staged: its bytes, until its rows share its fate; NULL otherwise */
+	int level;			/* nesting level that made it */
+	int written;		/* nesting level that wrote its row, 0 = not written */
 } DifsPending;
 
 static DifsPending *entries = NULL;
-static int	entry_count = 0;
-static int	entry_room = 0;
-static int	reaped_count = 0;	/* entries that are reaped and not written */
-static DifsClass staged_class;	/* of a segment that this transaction, or a part of it that was rolled back, has staged; replicas 0: none */
+static int entry_count = 0;
+static int entry_room = 0;
+static int reaped_count = 0;   /* entries that are reaped and not written */
+static DifsClass staged_class; /* of a segment that this transaction, or a part of it that was rolled back, has staged; replicas 0: none */
 
 static DifsPending *new_entry(int64 ino, int32 version);
 static void on_transaction(XactEvent event, void *arg);
@@ -86,7 +86,7 @@ difs_pending_add(int slot, int64 ino, int32 version, int64 file_offset, int32 le
 	entry->extent.length = length;
 	if (difs_stream_is_kept(slot))
 	{
-		reap(entry);			/* so that it holds no pool memory */
+		reap(entry); /* so that it holds no pool memory */
 		entry_count -= entry->written == entry->level;
 	}
 }
@@ -113,7 +113,7 @@ new_entry(int64 ino, int32 version)
 
 		entry_room = Max(64, entry_room * 2);
 		entries = entries == NULL ? palloc(entry_room * sizeof(DifsPending)) :
-			repalloc_huge(entries, entry_room * sizeof(DifsPending));
+									repalloc_huge(entries, entry_room * sizeof(DifsPending));
 		MemoryContextSwitchTo(old);
 	}
 	entry = &entries[entry_count++];
@@ -183,10 +183,10 @@ on_subtransaction(SubXactEvent event, SubTransactionId my, SubTransactionId pare
 static void
 settle_all(void)
 {
-	bool		resumed = resume_statement_timeout();
-	int			count = entry_count;
+	bool resumed = resume_statement_timeout();
+	int count = entry_count;
 	DifsSlowMark mark;
-	char		what[48];
+	char what[48];
 
 	difs_slow_mark(&mark);
 	difs_write_begin(NULL);
@@ -226,7 +226,7 @@ settle(int64 ino)
 static void
 reap(DifsPending *entry)
 {
-	bool		stored;
+	bool stored;
 
 	if (entry->slot == -1)
 		return;
@@ -248,7 +248,7 @@ reap(DifsPending *entry)
 static void
 reap_some(bool wait)
 {
-	bool		any = false;
+	bool any = false;
 
 	for (int i = 0; i < entry_count; i++)
 	{
@@ -277,8 +277,8 @@ static void
 write_rows(int64 ino)
 {
 	DifsManifestRow *rows = palloc(sizeof(DifsManifestRow) * Max(reaped_count, 1));
-	int			level = GetCurrentTransactionNestLevel();
-	int			count = 0;
+	int level = GetCurrentTransactionNestLevel();
+	int count = 0;
 
 	for (int i = 0; i < entry_count; i++)
 	{
@@ -289,7 +289,7 @@ write_rows(int64 ino)
 		if (entry->staged != NULL)
 			write_staged(entry);
 		else
-			rows[count++] = (DifsManifestRow) {entry->ino, entry->version, &entry->extent};
+			rows[count++] = (DifsManifestRow){entry->ino, entry->version, &entry->extent};
 	}
 	difs_manifest_insert_rows(count, rows);
 	for (int i = 0; i < entry_count; i++)
@@ -329,7 +329,7 @@ drop_staged(DifsPending *entry)
 static void
 compact(void)
 {
-	int			kept = 0;
+	int kept = 0;
 
 	for (int i = 0; i < entry_count; i++)
 	{
@@ -345,7 +345,7 @@ compact(void)
 static void
 abort_level(int level)
 {
-	int			kept = 0;
+	int kept = 0;
 
 	reaped_count = 0;
 	for (int i = 0; i < entry_count; i++)

@@ -27,44 +27,44 @@
 #include "src/role_use.h"
 #include "src/table.h"
 
-#define KEPT_DIRECTORIES	1024	/* a power of two */
+#define KEPT_DIRECTORIES 1024 /* a power of two */
 
-#define RESTRICTED	8			/* beside DIFS_MAY_…: sticky, and the user does not own the directory */
+#define RESTRICTED 8 /* beside DIFS_MAY_…: sticky, and the user does not own the directory */
 
 /* may: DIFS_MAY_…, RESTRICTED. Directories that are kept are of volumes in which their user is not privileged. */
 typedef struct KeptDirectory
 {
-	int64		ino;			/* 0 = not in use */
-	Oid			user;
-	int			may;
+	int64 ino; /* 0 = not in use */
+	Oid user;
+	int may;
 } KeptDirectory;
 
 static struct
 {
-	Oid			user;			/* InvalidOid = not in use */
-	int32		volume;
-	bool		privileged;
-}			kept_volume;
+	Oid user; /* InvalidOid = not in use */
+	int32 volume;
+	bool privileged;
+} kept_volume;
 static KeptDirectory kept[KEPT_DIRECTORIES];
-static Oid	watched_table;		/* difs.volume */
-static uint64 changes;			/* invalidations heard of */
+static Oid watched_table; /* difs.volume */
+static uint64 changes;	  /* invalidations heard of */
 
 static void watch(void);
 static void forget(void);
 static void forget_relation(Datum unused, Oid relation);
 static void forget_role(Datum unused, int cache, uint32 hash);
-static int	work_out(const DifsInode *inode);
+static int work_out(const DifsInode *inode);
 static bool find_latest(int64 ino, DifsInode *inode);
-static int	directory_flags(int32 volume, int64 ino);
+static int directory_flags(int32 volume, int64 ino);
 pg_noreturn static void deny(const char *path, const char *detail);
 static const char *user_name(void);
 
 bool
 difs_perm_privileged(int32 volume)
 {
-	Oid			user = GetUserId();
-	uint64		before;
-	bool		privileged;
+	Oid user = GetUserId();
+	uint64 before;
+	bool privileged;
 
 	if (kept_volume.user == user && kept_volume.volume == volume)
 		return kept_volume.privileged;
@@ -85,7 +85,7 @@ difs_perm_privileged(int32 volume)
 int
 difs_perm_of(const DifsInode *inode)
 {
-	DifsInode	now;
+	DifsInode now;
 
 	if (difs_perm_privileged(inode->volume))
 		return DIFS_MAY_ALL;
@@ -105,30 +105,28 @@ difs_perm_search(const DifsPath *path, int count, int32 volume, int64 directory)
 {
 	if (difs_perm_privileged(volume) || (directory_flags(volume, directory) & DIFS_MAY_SEARCH) != 0)
 		return;
-	deny(path->text, psprintf("Role \"%s\" may not search directory \"%s\".", user_name(),
-							  difs_path_leading(path, count)));
+	deny(path->text, psprintf("Role \"%s\" may not search directory \"%s\".", user_name(), difs_path_leading(path, count)));
 }
 
 void
 difs_perm_require(const DifsInode *inode, int wanted, const char *path)
 {
-	int			missing = wanted & ~difs_perm_of(inode);
+	const char *what;
+	int missing = wanted & ~difs_perm_of(inode);
 
 	if (missing == 0)
 		return;
-	deny(path, psprintf("Role \"%s\" may not %s this %s.", user_name(),
-						(missing & DIFS_MAY_READ) ? "read" : ((missing & DIFS_MAY_WRITE) ? "write to" : "search"),
-						inode->kind == DIFS_KIND_DIRECTORY ? "directory" : "file"));
+	what = (missing & DIFS_MAY_READ) ? "read" : ((missing & DIFS_MAY_WRITE) ? "write to" : "search");
+	deny(path, psprintf("Role \"%s\" may not %s this %s.", user_name(), what, inode->kind == DIFS_KIND_DIRECTORY ? "directory" : "file"));
 }
 
 void
 difs_perm_require_entry(int32 volume, int64 directory, const char *path)
 {
-	int			wanted = DIFS_MAY_WRITE | DIFS_MAY_SEARCH;
+	int wanted = DIFS_MAY_WRITE | DIFS_MAY_SEARCH;
 
 	if (!difs_perm_privileged(volume) && (directory_flags(volume, directory) & wanted) != wanted)
-		deny(path, psprintf("Role \"%s\" may not create, rename or delete anything in the directory that it is in.",
-							user_name()));
+		deny(path, psprintf("Role \"%s\" may not create, rename or delete anything in the directory that it is in.", user_name()));
 }
 
 void
@@ -145,8 +143,7 @@ void
 difs_perm_require_owner(const DifsInode *inode, const char *path)
 {
 	if (!difs_perm_privileged(inode->volume) && !has_privs_of_role(GetUserId(), inode->owner))
-		deny(path, psprintf("Role \"%s\" does not own it.",
-							user_name()));
+		deny(path, psprintf("Role \"%s\" does not own it.", user_name()));
 }
 
 void
@@ -207,8 +204,8 @@ forget_role(Datum unused, int cache, uint32 hash)
 static int
 work_out(const DifsInode *inode)
 {
-	Oid			user = GetUserId();
-	int			may;
+	Oid user = GetUserId();
+	int may;
 
 	if (has_privs_of_role(user, inode->owner))
 		may = inode->mode >> 6;
@@ -229,7 +226,7 @@ work_out(const DifsInode *inode)
 static bool
 find_latest(int64 ino, DifsInode *inode)
 {
-	bool		found;
+	bool found;
 
 	if (IsInParallelMode())
 		return difs_inode_find(ino, inode);
@@ -247,12 +244,12 @@ find_latest(int64 ino, DifsInode *inode)
 static int
 directory_flags(int32 volume, int64 ino)
 {
-	Oid			user = GetUserId();
+	Oid user = GetUserId();
 	KeptDirectory *place = &kept[hash_bytes_uint32((uint32) ino ^ (uint32) (ino >> 32)) % KEPT_DIRECTORIES];
-	uint64		before;
-	DifsInode	inode;
-	bool		latest;
-	int			may;
+	uint64 before;
+	DifsInode inode;
+	bool latest;
+	int may;
 
 	if (place->ino == ino && place->user == user)
 		return place->may;
@@ -269,7 +266,7 @@ directory_flags(int32 volume, int64 ino)
 	if ((inode.mode & DIFS_MODE_STICKY) != 0 && !has_privs_of_role(user, inode.owner))
 		may |= RESTRICTED;
 	if (latest && before == changes && !IsInParallelMode())
-		*place = (KeptDirectory) {.ino = ino, .user = user, .may = may};
+		*place = (KeptDirectory){.ino = ino, .user = user, .may = may};
 	return may;
 }
 

@@ -32,20 +32,20 @@
 #include "src/inode.h"
 #include "src/path.h"
 
-#define DIFS_MAY_SEARCH		1
-#define DIFS_MAY_WRITE		2
-#define DIFS_MAY_READ		4
-#define DIFS_MAY_ALL		7
+#define DIFS_MAY_SEARCH 1
+#define DIFS_MAY_WRITE 2
+#define DIFS_MAY_READ 4
+#define DIFS_MAY_ALL 7
 
-#define DIFS_MODE_STICKY	01000
-#define DIFS_MODE_BITS		07777
+#define DIFS_MODE_STICKY 01000
+#define DIFS_MODE_BITS 07777
 
 /* May the current user do everything in a volume? Hot: two comparisons, mostly. */
 extern bool difs_perm_privileged(int32 volume);
 
 /* What the current user may do: with an inode that was read; with a directory by its number, from what is kept. */
-extern int	difs_perm_of(const DifsInode *inode);
-extern int	difs_perm_of_directory(int32 volume, int64 ino);
+extern int difs_perm_of(const DifsInode *inode);
+extern int difs_perm_of_directory(int32 volume, int64 ino);
 
 /* Search permission on a directory that the first count components of a path lead to. */
 extern void difs_perm_search(const DifsPath *path, int count, int32 volume, int64 directory);

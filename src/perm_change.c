@@ -36,22 +36,22 @@
 typedef struct Change Change;
 
 /* Makes the change in memory; false if there is nothing to change. Errors if the user may not. */
-typedef bool (*Apply) (const Change *change, DifsInode *inode, const char *path);
+typedef bool (*Apply)(const Change *change, DifsInode *inode, const char *path);
 
 struct Change
 {
-	Apply		apply;
-	const char *mode;			/* chmod */
-	bool		set_owner;		/* chown */
-	bool		set_group;
-	Oid			owner;
-	Oid			group;
-	Oid			role;			/* grant, revoke */
-	int			may;
-	bool		inherit;
-	bool		recursive;
-	int64		changed;		/* so far */
-	bool		announced;		/* that rights of directories change */
+	Apply apply;
+	const char *mode; /* chmod */
+	bool set_owner;	  /* chown */
+	bool set_group;
+	Oid owner;
+	Oid group;
+	Oid role; /* grant, revoke */
+	int may;
+	bool inherit;
+	bool recursive;
+	int64 changed;	/* so far */
+	bool announced; /* that rights of directories change */
 };
 
 static int64 change_path(const text *path, Change *change);
@@ -70,7 +70,7 @@ change_path(const text *path, Change *change)
 {
 	for (;; difs_names_again())
 	{
-		DifsWalk	walk;
+		DifsWalk walk;
 		StringInfoData name;
 
 		difs_path_find(path, &walk);
@@ -96,10 +96,10 @@ change_tree(const DifsInode *directory, Change *change, StringInfo path)
 {
 	MemoryContext entry_context = AllocSetContextCreate(CurrentMemoryContext, "difs rights", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller_context = CurrentMemoryContext;
-	int			length = path->len;
+	int length = path->len;
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	check_stack_depth();
 
@@ -107,9 +107,9 @@ change_tree(const DifsInode *directory, Change *change, StringInfo path)
 	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_PKEY, 1, &key);
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
-		TupleDesc	desc = difs_scan_desc(scan);
-		DifsInode	inode;
-		bool		null;
+		TupleDesc desc = difs_scan_desc(scan);
+		DifsInode inode;
+		bool null;
 
 		MemoryContextSwitchTo(entry_context);
 		appendStringInfo(path, "/%s", TextDatumGetCString(heap_getattr(row, DIFS_DENTRY_NAME, desc, &null)));
@@ -137,7 +137,7 @@ change_inode(DifsInode *inode, Change *change, const char *path)
 {
 	if (!difs_inode_lock(inode))
 		return false;
-	difs_perm_require_owner(inode, path);	/* still, after a wait */
+	difs_perm_require_owner(inode, path); /* still, after a wait */
 	if (!change->apply(change, inode, path))
 		return true;
 
@@ -156,7 +156,7 @@ change_inode(DifsInode *inode, Change *change, const char *path)
 static bool
 apply_mode(const Change *change, DifsInode *inode, const char *path)
 {
-	int32		mode = difs_mode_apply(change->mode, inode->mode, inode->kind == DIFS_KIND_DIRECTORY);
+	int32 mode = difs_mode_apply(change->mode, inode->mode, inode->kind == DIFS_KIND_DIRECTORY);
 
 	if (mode == inode->mode)
 		return false;
@@ -167,8 +167,8 @@ apply_mode(const Change *change, DifsInode *inode, const char *path)
 static bool
 apply_owner(const Change *change, DifsInode *inode, const char *path)
 {
-	bool		new_owner = change->set_owner && change->owner != inode->owner;
-	bool		new_group = change->set_group && change->group != inode->group;
+	bool new_owner = change->set_owner && change->owner != inode->owner;
+	bool new_group = change->set_group && change->group != inode->group;
 
 	if (new_owner)
 	{
@@ -189,7 +189,7 @@ apply_owner(const Change *change, DifsInode *inode, const char *path)
 static bool
 apply_grant(const Change *change, DifsInode *inode, const char *path)
 {
-	int			mode = change->may;
+	int mode = change->may;
 
 	if (inode->kind != DIFS_KIND_DIRECTORY)
 		mode &= ~DIFS_MAY_SEARCH;
@@ -211,7 +211,7 @@ apply_grant(const Change *change, DifsInode *inode, const char *path)
 static bool
 apply_revoke(const Change *change, DifsInode *inode, const char *path)
 {
-	int			mode = change->may | DIFS_ACCESS_DEFAULT(change->may);
+	int mode = change->may | DIFS_ACCESS_DEFAULT(change->may);
 
 	for (int i = 0; inode->access != NULL && i < inode->access->count; i++)
 	{
@@ -255,7 +255,7 @@ PG_FUNCTION_INFO_V1(difs_revoke);
 Datum
 difs_chmod(PG_FUNCTION_ARGS)
 {
-	Change		change = {.apply = apply_mode};
+	Change change = {.apply = apply_mode};
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "mode");
@@ -274,7 +274,7 @@ difs_chmod(PG_FUNCTION_ARGS)
 Datum
 difs_chown(PG_FUNCTION_ARGS)
 {
-	Change		change = {.apply = apply_owner};
+	Change change = {.apply = apply_owner};
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(3, "recursive");
@@ -298,7 +298,7 @@ difs_chown(PG_FUNCTION_ARGS)
 Datum
 difs_grant(PG_FUNCTION_ARGS)
 {
-	Change		change = {.apply = apply_grant};
+	Change change = {.apply = apply_grant};
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "role");
@@ -321,7 +321,7 @@ difs_grant(PG_FUNCTION_ARGS)
 Datum
 difs_revoke(PG_FUNCTION_ARGS)
 {
-	Change		change = {.apply = apply_revoke};
+	Change change = {.apply = apply_revoke};
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "role");

@@ -30,8 +30,8 @@ static void add_row(ReturnSetInfo *result, const char *kind, Oid role, int may, 
 static void
 add_row(ReturnSetInfo *result, const char *kind, Oid role, int may, int inherited)
 {
-	Datum		values[ACCESS_COLUMNS];
-	bool		nulls[ACCESS_COLUMNS] = {false};
+	Datum values[ACCESS_COLUMNS];
+	bool nulls[ACCESS_COLUMNS] = {false};
 
 	values[ACCESS_KIND] = CStringGetTextDatum(kind);
 	values[ACCESS_ROLE] = ObjectIdGetDatum(role);
@@ -50,7 +50,7 @@ Datum
 difs_access(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	DifsWalk	walk;
+	DifsWalk walk;
 	const DifsInode *inode = &walk.inode;
 
 	DIFS_ARG_NOT_NULL(0, "path");
@@ -72,9 +72,9 @@ difs_access(PG_FUNCTION_ARGS)
 Datum
 difs_volume_visible(PG_FUNCTION_ARGS)
 {
-	int32		volume = PG_GETARG_INT32(0);
-	int64		root = PG_GETARG_INT64(1);
-	bool		visible;
+	int32 volume = PG_GETARG_INT32(0);
+	int64 root = PG_GETARG_INT64(1);
+	bool visible;
 
 	difs_read_begin();
 	visible = difs_perm_of_directory(volume, root) != 0;

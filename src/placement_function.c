@@ -25,8 +25,8 @@
 #include "src/report.h"
 #include "src/table.h"
 
-#define ARGUMENTS	3
-#define SIGNATURE	"(volume text, replicas integer, candidates difs.candidate[])"
+#define ARGUMENTS 3
+#define SIGNATURE "(volume text, replicas integer, candidates difs.candidate[])"
 
 static void argument_types(Oid *types);
 static void check(Oid function);
@@ -40,9 +40,9 @@ difs_placement_candidate_type(void)
 Oid
 difs_placement_find(const char *name)
 {
-	List	   *parts = NIL;
-	Oid			function = InvalidOid;
-	Oid			types[ARGUMENTS];
+	List *parts = NIL;
+	Oid function = InvalidOid;
+	Oid types[ARGUMENTS];
 
 	argument_types(types);
 	if (SplitIdentifierString(pstrdup(name), '.', &parts) && list_length(parts) == 2)
@@ -66,8 +66,8 @@ argument_types(Oid *types)
 static void
 check(Oid function)
 {
-	HeapTuple	row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Oid			types[ARGUMENTS];
+	HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid types[ARGUMENTS];
 	Form_pg_proc form;
 
 	if (!HeapTupleIsValid(row))
@@ -90,8 +90,8 @@ PG_FUNCTION_INFO_V1(difs_placement_set);
 Datum
 difs_placement_set(PG_FUNCTION_ARGS)
 {
-	DifsVolume	volume;
-	HeapTuple	row;
+	DifsVolume volume;
+	HeapTuple row;
 
 	DIFS_ARG_NOT_NULL(0, "volume");
 	difs_admin_begin("difs_placement_set");
@@ -100,7 +100,7 @@ difs_placement_set(PG_FUNCTION_ARGS)
 		volume.placement[0] = '\0';
 	else
 	{
-		Oid			function = PG_GETARG_OID(1);
+		Oid function = PG_GETARG_OID(1);
 
 		check(function);
 		if (!difs_may_execute(function, GetUserId()))

@@ -34,9 +34,9 @@ difs_placement_volume(int64 key)
 }
 
 /* The row type difs.candidate, of what the function is given. */
-extern Oid	difs_placement_candidate_type(void);
+extern Oid difs_placement_candidate_type(void);
 
 /* The function of that qualified name; 42883 or 42P13 if there is none that can be asked. */
-extern Oid	difs_placement_find(const char *name);
+extern Oid difs_placement_find(const char *name);
 
 #endif

@@ -34,10 +34,10 @@ bool
 difs_policy_find(const DifsInode *inode, DifsFilePolicy *policy)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
-	*policy = (DifsFilePolicy) {.held_until = DT_NOBEGIN, .write_once_until = DT_NOBEGIN};
+	*policy = (DifsFilePolicy){.held_until = DT_NOBEGIN, .write_once_until = DT_NOBEGIN};
 	if (!inode->policy)
 		return false;
 
@@ -56,10 +56,10 @@ char *
 difs_policy_path(const DifsInode *inode)
 {
 	StringInfoData path;
-	DifsVolume	volume;
-	char	   *below = "";
-	char	   *name;
-	int64		ino = inode->ino;
+	DifsVolume volume;
+	char *below = "";
+	char *name;
+	int64 ino = inode->ino;
 
 	initStringInfo(&path);
 	difs_latest_begin();
@@ -101,8 +101,8 @@ difs_policy_is_held(const DifsInode *inode)
 void
 difs_policy_remove(const DifsInode *inode, const char *path)
 {
-	DifsInode	flagged = *inode;
-	HeapTuple	row;
+	DifsInode flagged = *inode;
+	HeapTuple row;
 
 	flagged.policy = true;
 	difs_policy_refuse_removal(&flagged, path);
@@ -118,8 +118,8 @@ difs_policy_refuse_tree(const DifsInode *directory)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	difs_latest_begin();
 	DIFS_KEY(&key, DIFS_FILE_POLICY_VOLUME, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(directory->volume));
@@ -127,7 +127,7 @@ difs_policy_refuse_tree(const DifsInode *directory)
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
 		DifsFilePolicy policy;
-		DifsInode	file = {.volume = directory->volume};
+		DifsInode file = {.volume = directory->volume};
 
 		decode(row, difs_scan_desc(scan), &policy);
 		if (policy.held_until <= now || !has_name_below(policy.ino, directory->ino))
@@ -143,13 +143,13 @@ difs_policy_refuse_tree(const DifsInode *directory)
 static bool
 has_name_below(int64 ino, int64 directory)
 {
-	int			count;
-	DifsName   *names = difs_dentry_names(ino, &count);
-	bool		below = false;
+	int count;
+	DifsName *names = difs_dentry_names(ino, &count);
+	bool below = false;
 
 	for (int i = 0; i < count && !below; i++)
 	{
-		int64		parent = names[i].parent;	/* below zero for a deleted file */
+		int64 parent = names[i].parent; /* below zero for a deleted file */
 
 		below = difs_dentry_below(parent < 0 ? -parent : parent, directory);
 	}
@@ -168,8 +168,8 @@ find_row(int64 ino)
 static void
 decode(HeapTuple row, TupleDesc desc, DifsFilePolicy *policy)
 {
-	Datum		values[DIFS_FILE_POLICY_COLUMNS];
-	bool		nulls[DIFS_FILE_POLICY_COLUMNS];
+	Datum values[DIFS_FILE_POLICY_COLUMNS];
+	bool nulls[DIFS_FILE_POLICY_COLUMNS];
 
 	heap_deform_tuple(row, desc, values, nulls);
 	policy->ino = DatumGetInt64(values[DIFS_FILE_POLICY_INO - 1]);
@@ -177,10 +177,8 @@ decode(HeapTuple row, TupleDesc desc, DifsFilePolicy *policy)
 	policy->has_retention = difs_retention_decode(values[DIFS_FILE_POLICY_KEEP_VERSIONS - 1], nulls[DIFS_FILE_POLICY_KEEP_VERSIONS - 1],
 												  values[DIFS_FILE_POLICY_KEEP_FOR - 1], nulls[DIFS_FILE_POLICY_KEEP_FOR - 1],
 												  &policy->retention);
-	policy->write_once_until = nulls[DIFS_FILE_POLICY_WRITE_ONCE_UNTIL - 1] ? DT_NOBEGIN
-		: DatumGetTimestampTz(values[DIFS_FILE_POLICY_WRITE_ONCE_UNTIL - 1]);
-	policy->held_until = nulls[DIFS_FILE_POLICY_HELD_UNTIL - 1] ? DT_NOBEGIN
-		: DatumGetTimestampTz(values[DIFS_FILE_POLICY_HELD_UNTIL - 1]);
+	policy->write_once_until = nulls[DIFS_FILE_POLICY_WRITE_ONCE_UNTIL - 1] ? DT_NOBEGIN : DatumGetTimestampTz(values[DIFS_FILE_POLICY_WRITE_ONCE_UNTIL - 1]);
+	policy->held_until = nulls[DIFS_FILE_POLICY_HELD_UNTIL - 1] ? DT_NOBEGIN : DatumGetTimestampTz(values[DIFS_FILE_POLICY_HELD_UNTIL - 1]);
 	policy->held_until = Max(policy->held_until, policy->write_once_until);
 }
 
@@ -189,9 +187,9 @@ static bool
 find_name(int64 ino, int64 *parent, char **name)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
-	bool		null;
+	DifsScan *scan;
+	HeapTuple row;
+	bool null;
 
 	DIFS_KEY(&key, DIFS_DENTRY_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
 	scan = difs_scan_begin(DIFS_REL_DENTRY, DIFS_REL_DENTRY_INO, 1, &key);
@@ -215,8 +213,7 @@ refuse(const char *path, TimestampTz until, bool write_once)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
-			 write_once ? errmsg("file \"%s\" is write-once until %s", path, timestamptz_to_str(until))
-			 : errmsg("file \"%s\" is held until %s", path, timestamptz_to_str(until)),
+			 errmsg(write_once ? "file \"%s\" is write-once until %s" : "file \"%s\" is held until %s", path, timestamptz_to_str(until)),
 			 errdetail("Until then, none of its versions can go%s, and nobody can shorten that.",
 					   write_once ? ", nor a new one come" : "")));
 }
@@ -240,10 +237,10 @@ lock_file(const text *path, DifsWalk *walk, DifsInode *inode)
 static void
 store(DifsInode *inode, const Datum *values, const bool *nulls, const bool *replace)
 {
-	HeapTuple	row = find_row(inode->ino);
-	Datum		row_values[DIFS_FILE_POLICY_COLUMNS];
-	bool		row_nulls[DIFS_FILE_POLICY_COLUMNS];
-	bool		row_replace[DIFS_FILE_POLICY_COLUMNS];
+	HeapTuple row = find_row(inode->ino);
+	Datum row_values[DIFS_FILE_POLICY_COLUMNS];
+	bool row_nulls[DIFS_FILE_POLICY_COLUMNS];
+	bool row_replace[DIFS_FILE_POLICY_COLUMNS];
 
 	for (int i = 0; i < DIFS_FILE_POLICY_COLUMNS; i++)
 	{
@@ -269,13 +266,13 @@ store(DifsInode *inode, const Datum *values, const bool *nulls, const bool *repl
 static void
 prolong(FunctionCallInfo fcinfo, const char *function, int column)
 {
-	bool		write_once = column == DIFS_FILE_POLICY_WRITE_ONCE_UNTIL;
-	Datum		values[DIFS_FILE_POLICY_COLUMNS] = {0};
-	bool		nulls[DIFS_FILE_POLICY_COLUMNS] = {false};
-	bool		replace[DIFS_FILE_POLICY_COLUMNS] = {false};
+	bool write_once = column == DIFS_FILE_POLICY_WRITE_ONCE_UNTIL;
+	Datum values[DIFS_FILE_POLICY_COLUMNS] = {0};
+	bool nulls[DIFS_FILE_POLICY_COLUMNS] = {false};
+	bool replace[DIFS_FILE_POLICY_COLUMNS] = {false};
 	DifsFilePolicy policy;
-	DifsWalk	walk;
-	DifsInode	inode;
+	DifsWalk walk;
+	DifsInode inode;
 	TimestampTz until;
 	TimestampTz before;
 
@@ -307,12 +304,12 @@ PG_FUNCTION_INFO_V1(difs_write_once);
 Datum
 difs_retain_file(PG_FUNCTION_ARGS)
 {
-	Datum		values[DIFS_FILE_POLICY_COLUMNS] = {0};
-	bool		nulls[DIFS_FILE_POLICY_COLUMNS] = {false};
-	bool		replace[DIFS_FILE_POLICY_COLUMNS] = {false};
+	Datum values[DIFS_FILE_POLICY_COLUMNS] = {0};
+	bool nulls[DIFS_FILE_POLICY_COLUMNS] = {false};
+	bool replace[DIFS_FILE_POLICY_COLUMNS] = {false};
 	DifsRetention retention;
-	DifsWalk	walk;
-	DifsInode	inode;
+	DifsWalk walk;
+	DifsInode inode;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	difs_retention_argument(fcinfo, 1, &retention);

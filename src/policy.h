@@ -26,11 +26,11 @@
 
 typedef struct DifsFilePolicy
 {
-	int64		ino;
-	int32		volume;
+	int64 ino;
+	int32 volume;
 	DifsRetention retention;
-	bool		has_retention;	/* else the volume's counts */
-	TimestampTz held_until;		/* the later of hold and write-once; DT_NOBEGIN = never was */
+	bool has_retention;		/* else the volume's counts */
+	TimestampTz held_until; /* the later of hold and write-once; DT_NOBEGIN = never was */
 	TimestampTz write_once_until;
 } DifsFilePolicy;
 

@@ -22,12 +22,12 @@
 
 typedef struct DifsPool
 {
-	slock_t		lock;			/* guards taken[], lowest and patient */
-	uint32		units;
-	uint32		lowest;			/* no unit below this one is free */
-	int			patient;		/* proc number of the process to be served before all others, or -1 */
-	ConditionVariable room;		/* broadcast when memory comes back or the patient one is served */
-	uint64		taken[FLEXIBLE_ARRAY_MEMBER];
+	slock_t lock; /* guards taken[], lowest and patient */
+	uint32 units;
+	uint32 lowest;			/* no unit below this one is free */
+	int patient;			/* proc number of the process to be served before all others, or -1 */
+	ConditionVariable room; /* broadcast when memory comes back or the patient one is served */
+	uint64 taken[FLEXIBLE_ARRAY_MEMBER];
 } DifsPool;
 
 static DifsPool *pool = NULL;
@@ -68,10 +68,10 @@ difs_pool_bytes(void)
 }
 
 DifsRun
-difs_pool_take(Size bytes, void (*meanwhile) (void))
+difs_pool_take(Size bytes, void (*meanwhile)(void))
 {
-	uint32		count = (bytes + DIFS_POOL_UNIT - 1) / DIFS_POOL_UNIT;
-	DifsRun		run;
+	uint32 count = (bytes + DIFS_POOL_UNIT - 1) / DIFS_POOL_UNIT;
+	DifsRun run;
 	TimestampTz began;
 
 	if (try_take(count, &run))
@@ -86,7 +86,7 @@ difs_pool_take(Size bytes, void (*meanwhile) (void))
 	ConditionVariablePrepareToSleep(&pool->room);
 	while (!try_take(count, &run))
 	{
-		int64		began_us;
+		int64 began_us;
 
 		/* room for many small waiters may never be room for a large one: after a while it goes first */
 		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), PATIENCE_MS))
@@ -104,8 +104,8 @@ difs_pool_take(Size bytes, void (*meanwhile) (void))
 void
 difs_pool_trim(DifsRun *run, Size bytes)
 {
-	uint32		keep = (bytes + DIFS_POOL_UNIT - 1) / DIFS_POOL_UNIT;
-	DifsRun		rest = {run->first + keep, run->units - keep};
+	uint32 keep = (bytes + DIFS_POOL_UNIT - 1) / DIFS_POOL_UNIT;
+	DifsRun rest = {run->first + keep, run->units - keep};
 
 	if (rest.units == 0)
 		return;
@@ -132,7 +132,7 @@ difs_pool_address(DifsRun run)
 bool
 difs_pool_is_scarce(void)
 {
-	bool		scarce;
+	bool scarce;
 
 	SpinLockAcquire(&pool->lock);
 	scarce = pool->patient != -1;
@@ -143,7 +143,7 @@ difs_pool_is_scarce(void)
 void
 difs_pool_give_up(void)
 {
-	bool		mine;
+	bool mine;
 
 	if (pool == NULL || MyProc == NULL)
 		return;
@@ -172,8 +172,8 @@ header_size(void)
 static bool
 try_take(uint32 count, DifsRun *run)
 {
-	uint32		first;
-	bool		taken = false;
+	uint32 first;
+	bool taken = false;
 
 	SpinLockAcquire(&pool->lock);
 	if ((pool->patient == -1 || pool->patient == DIFS_MY_PROC_NUMBER) && find_free(count, &first))
@@ -193,11 +193,11 @@ try_take(uint32 count, DifsRun *run)
 static bool
 find_free(uint32 count, uint32 *first)
 {
-	uint32		at = pool->lowest;
+	uint32 at = pool->lowest;
 
 	for (;;)
 	{
-		uint32		end;
+		uint32 end;
 
 		at = next_with(at, pool->units, false);
 		if (at + count > pool->units)
@@ -216,8 +216,8 @@ find_free(uint32 count, uint32 *first)
 static uint32
 next_with(uint32 from, uint32 limit, bool taken)
 {
-	uint32		word = from / 64;
-	uint64		bits;
+	uint32 word = from / 64;
+	uint64 bits;
 
 	if (from >= limit)
 		return limit;
@@ -234,13 +234,13 @@ next_with(uint32 from, uint32 limit, bool taken)
 static void
 mark(DifsRun run, bool taken)
 {
-	uint32		at = run.first;
-	uint32		end = run.first + run.units;
+	uint32 at = run.first;
+	uint32 end = run.first + run.units;
 
 	while (at < end)
 	{
-		uint32		bits = Min(64 - at % 64, end - at);
-		uint64		mask = (bits == 64 ? ~UINT64CONST(0) : ((UINT64CONST(1) << bits) - 1)) << (at % 64);
+		uint32 bits = Min(64 - at % 64, end - at);
+		uint64 mask = (bits == 64 ? ~UINT64CONST(0) : ((UINT64CONST(1) << bits) - 1)) << (at % 64);
 
 		if (taken)
 			pool->taken[at / 64] |= mask;
@@ -253,7 +253,7 @@ mark(DifsRun run, bool taken)
 static bool
 become_patient(void)
 {
-	bool		mine;
+	bool mine;
 
 	SpinLockAcquire(&pool->lock);
 	if (pool->patient == -1)

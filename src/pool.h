@@ -20,13 +20,13 @@
 
 #include "postgres.h"
 
-#define DIFS_POOL_UNIT	4096
+#define DIFS_POOL_UNIT 4096
 
 /* A run of units. units 0 = none. */
 typedef struct DifsRun
 {
-	uint32		first;
-	uint32		units;
+	uint32 first;
+	uint32 units;
 } DifsRun;
 
 extern Size difs_pool_shmem_size(void);
@@ -37,7 +37,7 @@ extern Size difs_pool_bytes(void);
 
 /* Takes a run of at least bytes; waits, interruptibly, until there is room, and calls meanwhile() now and then, which may give back what this
  * process holds. Errors out if the pool could never hold it (54000, with the setting to raise). */
-extern DifsRun difs_pool_take(Size bytes, void (*meanwhile) (void));
+extern DifsRun difs_pool_take(Size bytes, void (*meanwhile)(void));
 
 /* Gives back all but the first bytes of a run. */
 extern void difs_pool_trim(DifsRun *run, Size bytes);

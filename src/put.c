@@ -28,7 +28,7 @@
 #include "src/table.h"
 #include "src/version.h"
 
-static int	open_source(const char *file);
+static int open_source(const char *file);
 static uint32 read_piece(int fd, const char *file, char *room, uint32 size);
 
 PG_FUNCTION_INFO_V1(difs_put);
@@ -39,7 +39,7 @@ difs_write_open(const text *path, bool parents, int32 if_version, int32 number, 
 {
 	difs_file_open_for_write(path, parents, if_version, &write->walk, &write->inode, &write->created);
 	if (number != DIFS_NEXT_VERSION)
-		difs_names_again();		/* shows what there is now that the file is locked */
+		difs_names_again(); /* shows what there is now that the file is locked */
 	difs_number_choose(&write->walk, &write->inode, number, &write->number);
 	write->content = difs_content_begin(&write->walk.volume, write->inode.ino, write->number.content);
 }
@@ -59,7 +59,7 @@ static int
 open_source(const char *file)
 {
 	struct stat status;
-	int			fd;
+	int fd;
 
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		ereport(ERROR,
@@ -86,11 +86,11 @@ open_source(const char *file)
 static uint32
 read_piece(int fd, const char *file, char *room, uint32 size)
 {
-	uint32		filled = 0;
+	uint32 filled = 0;
 
 	while (filled < size)
 	{
-		ssize_t		got = read(fd, room + filled, size - filled);
+		ssize_t got = read(fd, room + filled, size - filled);
 
 		CHECK_FOR_INTERRUPTS();
 		if (got < 0 && errno == EINTR)
@@ -110,11 +110,11 @@ read_piece(int fd, const char *file, char *room, uint32 size)
 Datum
 difs_put(PG_FUNCTION_ARGS)
 {
-	DifsWrite	write;
-	bytea	   *data;
-	int32		if_version;
-	int32		number;
-	int32		version;
+	DifsWrite write;
+	bytea *data;
+	int32 if_version;
+	int32 number;
+	int32 version;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "data");
@@ -137,13 +137,13 @@ difs_put(PG_FUNCTION_ARGS)
 Datum
 difs_import(PG_FUNCTION_ARGS)
 {
-	DifsWrite	write;
-	char	   *file;
-	int			fd;
-	uint32		size;
-	uint32		filled;
-	int32		if_version;
-	int32		version;
+	DifsWrite write;
+	char *file;
+	int fd;
+	uint32 size;
+	uint32 filled;
+	int32 if_version;
+	int32 version;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "file");

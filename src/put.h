@@ -12,11 +12,11 @@
 
 typedef struct DifsWrite
 {
-	DifsWalk	walk;			/* where the file is */
-	DifsInode	inode;
-	DifsNumber	number;			/* of the version */
-	bool		created;		/* it was not there before */
-	DifsContent *content;		/* takes the pieces, of walk.volume.segment_size each but for the last */
+	DifsWalk walk; /* where the file is */
+	DifsInode inode;
+	DifsNumber number;	  /* of the version */
+	bool created;		  /* it was not there before */
+	DifsContent *content; /* takes the pieces, of walk.volume.segment_size each but for the last */
 } DifsWrite;
 
 /* Opens a file as difs_file_open_for_write() does, and chooses the number of the version as difs_number_choose() does, with their errors. *write must stay where it is. Between difs_write_begin() and _end(). */

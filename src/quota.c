@@ -58,8 +58,8 @@ difs_quota_limits(FunctionCallInfo fcinfo, int n, DifsQuota *quota)
 void
 difs_quota_insert(const DifsQuota *quota, int64 bytes, int64 files)
 {
-	Datum		values[DIFS_QUOTA_COLUMNS];
-	bool		nulls[DIFS_QUOTA_COLUMNS] = {0};
+	Datum values[DIFS_QUOTA_COLUMNS];
+	bool nulls[DIFS_QUOTA_COLUMNS] = {0};
 
 	values[DIFS_QUOTA_ROOT - 1] = Int64GetDatum(quota->root);
 	values[DIFS_QUOTA_VOLUME - 1] = Int32GetDatum(quota->volume);
@@ -82,9 +82,9 @@ difs_quota_remove(int64 root)
 void
 difs_quota_roots(const DifsVolume *volume, int64 directory, DifsRoots *roots)
 {
-	DifsQuota	quota;
+	DifsQuota quota;
 
-	*roots = (DifsRoots) {0};
+	*roots = (DifsRoots){0};
 	if (volume->accounting == DIFS_ACCOUNTING_VOLUME && !volume->has_trash)
 	{
 		difs_roots_add(roots, volume->root);
@@ -103,10 +103,10 @@ difs_quota_roots(const DifsVolume *volume, int64 directory, DifsRoots *roots)
 void
 difs_quota_check(int64 root, int64 bytes, int64 files)
 {
-	DifsQuota	quota;
-	int64		used_bytes;
-	int64		used_files;
-	bool		found;
+	DifsQuota quota;
+	int64 used_bytes;
+	int64 used_files;
+	bool found;
 
 	if (bytes <= 0 && files <= 0)
 		return;
@@ -128,7 +128,7 @@ difs_quota_check(int64 root, int64 bytes, int64 files)
 void
 difs_quota_count(int64 directory, DifsTotals *totals)
 {
-	int64		results[3];
+	int64 results[3];
 
 	(void) difs_owner_query("WITH RECURSIVE entry (ino) AS ("
 							" SELECT d.ino FROM difs.dentry d WHERE d.parent OPERATOR(pg_catalog.=) $1"
@@ -144,31 +144,31 @@ difs_quota_count(int64 directory, DifsTotals *totals)
 }
 
 /* Below $1: how often each inode is named there; and where its other names are, and all directories above those. $2 is the volume's root. */
-#define OUTSIDE \
-	"WITH RECURSIVE entry (ino) AS (" \
-	" SELECT d.ino FROM difs.dentry d WHERE d.parent OPERATOR(pg_catalog.=) $1" \
-	" UNION ALL SELECT d.ino FROM entry JOIN difs.dentry d ON d.parent OPERATOR(pg_catalog.=) entry.ino)," \
-	" below AS (SELECT ino, pg_catalog.count(*) AS names FROM entry GROUP BY ino)," \
-	" place (ino, parent) AS (SELECT b.ino, d.parent FROM below b" \
-	"  JOIN difs.inode i ON i.ino OPERATOR(pg_catalog.=) b.ino AND i.nlink OPERATOR(pg_catalog.>) b.names" \
-	"  JOIN difs.dentry d ON d.ino OPERATOR(pg_catalog.=) b.ino" \
+#define OUTSIDE                                                                                                                                      \
+	"WITH RECURSIVE entry (ino) AS ("                                                                                                                \
+	" SELECT d.ino FROM difs.dentry d WHERE d.parent OPERATOR(pg_catalog.=) $1"                                                                      \
+	" UNION ALL SELECT d.ino FROM entry JOIN difs.dentry d ON d.parent OPERATOR(pg_catalog.=) entry.ino),"                                           \
+	" below AS (SELECT ino, pg_catalog.count(*) AS names FROM entry GROUP BY ino),"                                                                  \
+	" place (ino, parent) AS (SELECT b.ino, d.parent FROM below b"                                                                                   \
+	"  JOIN difs.inode i ON i.ino OPERATOR(pg_catalog.=) b.ino AND i.nlink OPERATOR(pg_catalog.>) b.names"                                           \
+	"  JOIN difs.dentry d ON d.ino OPERATOR(pg_catalog.=) b.ino"                                                                                     \
 	"  WHERE d.parent OPERATOR(pg_catalog.<>) $1 AND NOT EXISTS (SELECT FROM below inner_one WHERE inner_one.ino OPERATOR(pg_catalog.=) d.parent))," \
-	" way (parent, above) AS (SELECT DISTINCT parent, parent FROM place" \
-	"  UNION SELECT w.parent, d.parent FROM way w JOIN difs.dentry d ON d.ino OPERATOR(pg_catalog.=) w.above)," \
-	" outside (ino, parent) AS (SELECT p.ino, p.parent FROM place p JOIN way w ON w.parent OPERATOR(pg_catalog.=) p.parent" \
+	" way (parent, above) AS (SELECT DISTINCT parent, parent FROM place"                                                                             \
+	"  UNION SELECT w.parent, d.parent FROM way w JOIN difs.dentry d ON d.ino OPERATOR(pg_catalog.=) w.above),"                                      \
+	" outside (ino, parent) AS (SELECT p.ino, p.parent FROM place p JOIN way w ON w.parent OPERATOR(pg_catalog.=) p.parent"                          \
 	"  AND w.above OPERATOR(pg_catalog.=) $2) "
 
 void
 difs_quota_count_own(const DifsVolume *volume, int64 directory, DifsTotals *totals)
 {
-	int64		results[3];
+	int64 results[3];
 
 	(void) difs_owner_query(OUTSIDE
 							"SELECT pg_catalog.sum(i.size)::pg_catalog.int8, pg_catalog.count(*),"
 							" (SELECT pg_catalog.count(*) FROM outside)"
 							" FROM below JOIN difs.inode i ON i.ino OPERATOR(pg_catalog.=) below.ino"
 							" WHERE NOT EXISTS (SELECT FROM outside o WHERE o.ino OPERATOR(pg_catalog.=) below.ino)",
-							2, (int64[]) {directory, volume->root}, true, lengthof(results), results);
+							2, (int64[]){directory, volume->root}, true, lengthof(results), results);
 	totals->bytes = results[0];
 	totals->files = results[1];
 	totals->linked = results[2] > 0;
@@ -177,19 +177,19 @@ difs_quota_count_own(const DifsVolume *volume, int64 directory, DifsTotals *tota
 int64
 difs_quota_next_outside(const DifsVolume *volume, int64 directory, int64 after)
 {
-	int64		next;
+	int64 next;
 
 	(void) difs_owner_query(OUTSIDE "SELECT pg_catalog.min(parent) FROM outside WHERE parent OPERATOR(pg_catalog.>) $3",
-							3, (int64[]) {directory, volume->root, after}, true, 1, &next);
+							3, (int64[]){directory, volume->root, after}, true, 1, &next);
 	return next;
 }
 
 int
 difs_quota_count_names(const DifsVolume *volume, int64 ino)
 {
-	DifsName   *names;
-	int			count;
-	int			reached = 0;
+	DifsName *names;
+	int count;
+	int reached = 0;
 
 	difs_latest_begin();
 	names = difs_dentry_names(ino, &count);
@@ -202,10 +202,10 @@ difs_quota_count_names(const DifsVolume *volume, int64 ino)
 static bool
 find_quota(int64 root, DifsQuota *quota)
 {
-	HeapTuple	row = find_row(root);
-	Relation	table;
-	Datum		values[DIFS_QUOTA_COLUMNS];
-	bool		nulls[DIFS_QUOTA_COLUMNS];
+	HeapTuple row = find_row(root);
+	Relation table;
+	Datum values[DIFS_QUOTA_COLUMNS];
+	bool nulls[DIFS_QUOTA_COLUMNS];
 
 	if (row == NULL)
 		return false;
@@ -233,7 +233,7 @@ find_row(int64 root)
 static void
 report_used_up(const DifsQuota *quota, const char *what, int64 limit, int64 used, int64 more)
 {
-	DifsVolume	volume;
+	DifsVolume volume;
 	const char *path = "/";
 
 	if (difs_volume_find_current(quota->volume, &volume))
@@ -250,11 +250,11 @@ report_used_up(const DifsQuota *quota, const char *what, int64 limit, int64 used
 Datum
 difs_quota_set(PG_FUNCTION_ARGS)
 {
-	DifsVolume	volume;
-	DifsQuota	quota;
-	DifsWalk	walk;
-	HeapTuple	volume_row;
-	HeapTuple	row;
+	DifsVolume volume;
+	DifsQuota quota;
+	DifsWalk walk;
+	HeapTuple volume_row;
+	HeapTuple row;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(3, "exact");
@@ -266,7 +266,7 @@ difs_quota_set(PG_FUNCTION_ARGS)
 	quota.root = walk.inode.ino;
 	quota.volume = volume.id;
 
-	difs_names_again();			/* we may have waited for somebody who has done the same */
+	difs_names_again(); /* we may have waited for somebody who has done the same */
 	row = find_row(quota.root);
 	if (row != NULL && difs_row_lock(DIFS_REL_QUOTA, &row))
 		change_limits(row, &quota);
@@ -290,9 +290,9 @@ find_directory(const text *path, DifsWalk *walk)
 static void
 change_limits(HeapTuple row, const DifsQuota *quota)
 {
-	Datum		values[DIFS_QUOTA_COLUMNS] = {0};
-	bool		nulls[DIFS_QUOTA_COLUMNS] = {0};
-	bool		replace[DIFS_QUOTA_COLUMNS] = {0};
+	Datum values[DIFS_QUOTA_COLUMNS] = {0};
+	bool nulls[DIFS_QUOTA_COLUMNS] = {0};
+	bool replace[DIFS_QUOTA_COLUMNS] = {0};
 
 	values[DIFS_QUOTA_BYTES - 1] = Int64GetDatum(quota->bytes);
 	values[DIFS_QUOTA_FILES - 1] = Int64GetDatum(quota->files);
@@ -306,10 +306,10 @@ change_limits(HeapTuple row, const DifsQuota *quota)
 static void
 make_root(HeapTuple volume_row, DifsVolume *volume, const DifsQuota *quota, const char *path)
 {
-	bool		whole = quota->root == volume->root;
-	DifsTotals	totals;
-	DifsInode	inode;
-	bool		exists;
+	bool whole = quota->root == volume->root;
+	DifsTotals totals;
+	DifsInode inode;
+	bool exists;
 
 	exclude_writers(volume);
 	difs_latest_begin();
@@ -348,10 +348,10 @@ exclude_writers(const DifsVolume *volume)
 Datum
 difs_quota_drop(PG_FUNCTION_ARGS)
 {
-	DifsVolume	volume;
-	DifsWalk	walk;
-	HeapTuple	volume_row;
-	bool		found;
+	DifsVolume volume;
+	DifsWalk walk;
+	HeapTuple volume_row;
+	bool found;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	difs_write_begin("difs_quota_drop");
@@ -363,15 +363,15 @@ difs_quota_drop(PG_FUNCTION_ARGS)
 	found = find_row(walk.inode.ino) != NULL;
 	if (found)
 	{
-		int64		id = volume.id;
-		int64		left[2];
+		int64 id = volume.id;
+		int64 left[2];
 
 		difs_quota_remove(walk.inode.ino);
 		(void) difs_owner_query("SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE root OPERATOR(pg_catalog.<>) $2)"
 								" FROM difs.quota WHERE volume OPERATOR(pg_catalog.=) $1",
-								2, (int64[]) {id, volume.root}, false, lengthof(left), left);
+								2, (int64[]){id, volume.root}, false, lengthof(left), left);
 		volume.accounting = left[0] == 0 ? DIFS_ACCOUNTING_NONE :
-			(left[1] == 0 ? DIFS_ACCOUNTING_VOLUME : DIFS_ACCOUNTING_TREES);
+										   (left[1] == 0 ? DIFS_ACCOUNTING_VOLUME : DIFS_ACCOUNTING_TREES);
 		difs_volume_store(volume_row, &volume);
 	}
 	difs_write_end();

@@ -17,23 +17,23 @@
 #include "src/usage.h"
 #include "src/volume.h"
 
-#define DIFS_NO_LIMIT	(-1)
+#define DIFS_NO_LIMIT (-1)
 
 typedef struct DifsQuota
 {
-	int64		root;
-	int32		volume;
-	int64		bytes;			/* or DIFS_NO_LIMIT */
-	int64		files;			/* or DIFS_NO_LIMIT */
-	bool		exact;			/* only one transaction at a time may let it grow */
+	int64 root;
+	int32 volume;
+	int64 bytes; /* or DIFS_NO_LIMIT */
+	int64 files; /* or DIFS_NO_LIMIT */
+	bool exact;	 /* only one transaction at a time may let it grow */
 } DifsQuota;
 
 /* What is below a directory. */
 typedef struct DifsTotals
 {
-	int64		bytes;
-	int64		files;
-	bool		linked;			/* a file below has another name elsewhere */
+	int64 bytes;
+	int64 files;
+	bool linked; /* a file below has another name elsewhere */
 } DifsTotals;
 
 /* Takes the limits from arguments n (bytes), n + 1 (files) and n + 2 (exact); null is no limit. 22023 if one is negative. */
@@ -59,7 +59,7 @@ extern void difs_quota_count_own(const DifsVolume *volume, int64 directory, Difs
 extern int64 difs_quota_next_outside(const DifsVolume *volume, int64 directory, int64 after);
 
 /* How many names of a file lead from the volume's root to it: those of the trash do not. */
-extern int	difs_quota_count_names(const DifsVolume *volume, int64 ino);
+extern int difs_quota_count_names(const DifsVolume *volume, int64 ino);
 
 /* Counts what is below a directory, as of now, by walking. */
 extern void difs_quota_count(int64 directory, DifsTotals *totals);

@@ -29,8 +29,8 @@
 struct DifsReceiptScan
 {
 	const DifsUpload *upload;
-	DifsScan   *scan;
-	int64		last;			/* number that was returned last, or -1 */
+	DifsScan *scan;
+	int64 last; /* number that was returned last, or -1 */
 };
 
 static bool add(const DifsUpload *upload, const bytea *bytes, const DifsKeyring *keyring, uint64 *group);
@@ -43,11 +43,11 @@ int
 difs_receipts_add(const DifsUpload *upload, ArrayType *receipts)
 {
 	const DifsKeyring *keyring = difs_cluster_keyring(true);
-	Datum	   *values;
-	bool	   *nulls;
-	int			count;
-	int			added = 0;
-	uint64		group = 0;
+	Datum *values;
+	bool *nulls;
+	int count;
+	int added = 0;
+	uint64 group = 0;
 
 	deconstruct_array(receipts, BYTEAOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
 	for (int i = 0; i < count; i++)
@@ -64,9 +64,9 @@ difs_receipts_add(const DifsUpload *upload, ArrayType *receipts)
 static bool
 add(const DifsUpload *upload, const bytea *bytes, const DifsKeyring *keyring, uint64 *group)
 {
-	Datum		values[DIFS_RECEIPT_COLUMNS];
+	Datum values[DIFS_RECEIPT_COLUMNS];
 	DifsReceipt receipt;
-	DifsError	error;
+	DifsError error;
 
 	if (!difs_receipt_open((const uint8 *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), keyring, &receipt, &error) &&
 		!DIFS_FAULT_SKIP("backend.upload.receipt"))
@@ -91,7 +91,7 @@ add(const DifsUpload *upload, const bytea *bytes, const DifsKeyring *keyring, ui
 static uint32
 lease_bytes(const DifsUpload *upload, const DifsReceipt *receipt)
 {
-	int64		left = upload->size - (int64) receipt->number * upload->segment_size;
+	int64 left = upload->size - (int64) receipt->number * upload->segment_size;
 
 	return upload->size != DIFS_SIZE_UNKNOWN && left < upload->segment_size ? left : upload->segment_size;
 }
@@ -125,8 +125,8 @@ check(const DifsUpload *upload, const DifsReceipt *receipt, uint64 *group)
 static void
 report_bad(const DifsUpload *upload, const char *format, ...)
 {
-	char		text[DIFS_ERROR_TEXT_SIZE];
-	va_list		args;
+	char text[DIFS_ERROR_TEXT_SIZE];
+	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
@@ -154,15 +154,15 @@ difs_receipts_begin(const DifsUpload *upload)
 bool
 difs_receipts_next(DifsReceiptScan *scan, int64 *number, DifsStored *stored)
 {
-	int			servers = 0;
-	HeapTuple	row;
+	int servers = 0;
+	HeapTuple row;
 
 	memset(stored, 0, sizeof(*stored));
 	*number = -1;
 	while ((row = difs_scan_next(scan->scan, false)) != NULL)
 	{
-		int64		row_number = column(scan, row, DIFS_RECEIPT_NUMBER);
-		DifsStored	found = {
+		int64 row_number = column(scan, row, DIFS_RECEIPT_NUMBER);
+		DifsStored found = {
 			.segment = (uint64) column(scan, row, DIFS_RECEIPT_SEGMENT),
 			.group = (uint64) column(scan, row, DIFS_RECEIPT_BLOCK_GROUP),
 			.raw_length = (uint32) column(scan, row, DIFS_RECEIPT_RAW_LENGTH),
@@ -202,8 +202,8 @@ void
 difs_receipts_remove(int64 upload)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	DIFS_KEY(&key, DIFS_RECEIPT_UPLOAD, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(upload));
 	scan = difs_scan_begin(DIFS_REL_RECEIPT, DIFS_REL_RECEIPT_PKEY, 1, &key);
@@ -215,9 +215,9 @@ difs_receipts_remove(int64 upload)
 static int64
 column(DifsReceiptScan *scan, HeapTuple row, int number)
 {
-	bool		null;
-	TupleDesc	desc = difs_scan_desc(scan->scan);
-	Datum		value = heap_getattr(row, number, desc, &null);
+	bool null;
+	TupleDesc desc = difs_scan_desc(scan->scan);
+	Datum value = heap_getattr(row, number, desc, &null);
 
 	switch (TupleDescAttr(desc, number - 1)->attlen)
 	{
@@ -236,8 +236,8 @@ PG_FUNCTION_INFO_V1(difs_upload_receipts);
 Datum
 difs_upload_receipts(PG_FUNCTION_ARGS)
 {
-	DifsUpload	upload;
-	int			added;
+	DifsUpload upload;
+	int added;
 
 	DIFS_ARG_NOT_NULL(1, "receipts");
 	difs_write_begin("difs_upload_receipts");

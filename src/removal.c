@@ -21,7 +21,7 @@ difs_removal_prepare(const DifsWalk *walk)
 bool
 difs_removal_keeps(const DifsWalk *walk, HeapTuple row)
 {
-	bool		marked = walk->volume.versioning && walk->inode.kind == DIFS_KIND_FILE;
+	bool marked = walk->volume.versioning && walk->inode.kind == DIFS_KIND_FILE;
 
 	if (!(marked || walk->volume.has_trash) || has_more_names(&walk->inode))
 		return false;
@@ -36,7 +36,7 @@ difs_removal_keeps(const DifsWalk *walk, HeapTuple row)
 static bool
 has_more_names(const DifsInode *inode)
 {
-	DifsInode	now = *inode;
+	DifsInode now = *inode;
 
 	return inode->kind != DIFS_KIND_DIRECTORY && difs_inode_lock(&now) && now.nlink > 1;
 }

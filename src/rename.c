@@ -25,10 +25,10 @@
 /* What a rename changes. */
 typedef struct Move
 {
-	DifsWalk	from;
-	DifsWalk	to;
-	HeapTuple	from_row;		/* dentries, once they are locked */
-	HeapTuple	to_row;			/* NULL if there is no target: then the new entry is made while the rows are locked */
+	DifsWalk from;
+	DifsWalk to;
+	HeapTuple from_row; /* dentries, once they are locked */
+	HeapTuple to_row;	/* NULL if there is no target: then the new entry is made while the rows are locked */
 } Move;
 
 static void rename_entry(const text *from, const text *to, bool no_replace);
@@ -47,7 +47,7 @@ rename_entry(const text *from, const text *to, bool no_replace)
 {
 	for (;; difs_names_again())
 	{
-		Move		move = {0};
+		Move move = {0};
 
 		difs_path_find_entry(from, &move.from);
 		difs_path_walk_entry(to, &move.to);
@@ -69,7 +69,7 @@ check_move(const Move *move, bool no_replace)
 {
 	const DifsWalk *from = &move->from;
 	const DifsWalk *to = &move->to;
-	bool		directory = from->inode.kind == DIFS_KIND_DIRECTORY;
+	bool directory = from->inode.kind == DIFS_KIND_DIRECTORY;
 
 	if (from->name == NULL || to->name == NULL)
 		ereport(ERROR,
@@ -131,9 +131,9 @@ lock_move(Move *move)
 static void
 refuse_cycle(const Move *move)
 {
-	int64		directory = move->from.inode.ino;
-	int64		target = move->to.parent.ino;
-	bool		below;
+	int64 directory = move->from.inode.ino;
+	int64 target = move->to.parent.ino;
+	bool below;
 
 	difs_latest_begin();
 	below = difs_dentry_below(target, directory);
@@ -156,7 +156,7 @@ static bool
 lock_directories(Move *move)
 {
 	const DifsInode *order[3] = {&move->from.parent, &move->to.parent, NULL};
-	int			count = 2;
+	int count = 2;
 
 	if (move->to.found && move->to.inode.kind == DIFS_KIND_DIRECTORY)
 		order[count++] = &move->to.inode;
@@ -192,8 +192,7 @@ lock_rows(Move *move)
 {
 	const DifsWalk *from = &move->from;
 	const DifsWalk *to = &move->to;
-	bool		to_first = to->parent.ino != from->parent.ino ? to->parent.ino < from->parent.ino
-		: strcmp(to->name, from->name) < 0;
+	bool to_first = to->parent.ino != from->parent.ino ? to->parent.ino < from->parent.ino : strcmp(to->name, from->name) < 0;
 
 	if (to_first && !secure_target(move))
 		return false;
@@ -229,9 +228,9 @@ static void
 replace_target(Move *move)
 {
 	const DifsWalk *to = &move->to;
-	Datum		values[DIFS_DENTRY_COLUMNS] = {0};
-	bool		nulls[DIFS_DENTRY_COLUMNS] = {0};
-	bool		replace[DIFS_DENTRY_COLUMNS] = {0};
+	Datum values[DIFS_DENTRY_COLUMNS] = {0};
+	bool nulls[DIFS_DENTRY_COLUMNS] = {0};
+	bool replace[DIFS_DENTRY_COLUMNS] = {0};
 
 	if (to->inode.kind != DIFS_KIND_DIRECTORY && difs_removal_keeps(to, move->to_row))
 	{

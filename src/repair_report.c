@@ -46,8 +46,8 @@ require_superuser(void)
 static void
 put_state(ReturnSetInfo *result, const DifsDutyState *state)
 {
-	Datum		values[STATE_COLUMNS];
-	bool		nulls[STATE_COLUMNS] = {false};
+	Datum values[STATE_COLUMNS];
+	bool nulls[STATE_COLUMNS] = {false};
 
 	values[STATE_RUNNING] = BoolGetDatum(state->proc != -1);
 	values[STATE_STARTED] = TimestampTzGetDatum(state->started);
@@ -82,8 +82,8 @@ difs_rebalance(PG_FUNCTION_ARGS)
 {
 	DifsDatabase *database;
 	DifsDutyState state;
-	uint64		before;
-	uint64		after;
+	uint64 before;
+	uint64 after;
 
 	require_superuser();
 	database = difs_database_require();

@@ -31,7 +31,7 @@ difs_report_sqlstate(DifsErrorCode code)
 void
 difs_report_null_argument(FunctionCallInfo fcinfo, const char *name)
 {
-	char	   *function = get_func_name(fcinfo->flinfo->fn_oid);
+	char *function = get_func_name(fcinfo->flinfo->fn_oid);
 
 	ereport(ERROR,
 			errcode(DIFS_ERRCODE_ARGUMENT),

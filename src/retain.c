@@ -21,7 +21,7 @@
 #include "src/table.h"
 
 /* Versions that one put lets go of at most; the keeper does the rest. */
-#define AT_ONCE	100
+#define AT_ONCE 100
 
 static bool has_rule(const DifsRetention *retention);
 static bool rules_of(const DifsVolume *volume, const DifsInode *inode, DifsRetention *retention);
@@ -35,7 +35,7 @@ static HeapTuple find_expiring(int64 ino, TimestampTz *due);
 bool
 difs_retention_decode(Datum keep_versions, bool versions_null, Datum keep_for, bool for_null, DifsRetention *retention)
 {
-	*retention = (DifsRetention) {0};
+	*retention = (DifsRetention){0};
 	if (!versions_null)
 		retention->keep_versions = DatumGetInt32(keep_versions);
 	if (!for_null)
@@ -49,7 +49,7 @@ difs_retention_decode(Datum keep_versions, bool versions_null, Datum keep_for, b
 void
 difs_retention_argument(FunctionCallInfo fcinfo, int argument, DifsRetention *retention)
 {
-	*retention = (DifsRetention) {0};
+	*retention = (DifsRetention){0};
 	if (!PG_ARGISNULL(argument))
 	{
 		retention->keep_versions = PG_GETARG_INT32(argument);
@@ -65,7 +65,7 @@ difs_retention_argument(FunctionCallInfo fcinfo, int argument, DifsRetention *re
 bool
 difs_interval_argument(FunctionCallInfo fcinfo, int argument, const char *name, Interval *interval)
 {
-	Interval	zero = {0};
+	Interval zero = {0};
 
 	if (PG_ARGISNULL(argument))
 		return false;
@@ -90,10 +90,10 @@ difs_retain_after_put(const DifsVolume *volume, DifsInode *inode)
 
 	if (inode->version == 1 || !rules_of(volume, inode, &retention))
 		return;
-	difs_names_again();			/* what there is now that the file is locked */
+	difs_names_again(); /* what there is now that the file is locked */
 	due = expire(inode, &retention, AT_ONCE);
 	if (due == DT_NOEND && inode->size == 0 && is_lone_marker(inode))
-		due = GetCurrentTimestamp();	/* the keeper removes the file */
+		due = GetCurrentTimestamp(); /* the keeper removes the file */
 	if (due != DT_NOEND)
 		look_again(inode->ino, due);
 }
@@ -101,11 +101,11 @@ difs_retain_after_put(const DifsVolume *volume, DifsInode *inode)
 bool
 difs_retain_apply(int64 ino, bool all)
 {
-	DifsInode	inode = {.ino = ino};
-	DifsVolume	volume;
+	DifsInode inode = {.ino = ino};
+	DifsVolume volume;
 	DifsRetention retention;
 	TimestampTz due;
-	HeapTuple	row;
+	HeapTuple row;
 
 	if (!difs_inode_lock(&inode) || inode.kind != DIFS_KIND_FILE)
 		return false;
@@ -131,7 +131,8 @@ void
 difs_retain_volume(const DifsVolume *volume)
 {
 	(void) difs_owner_query("INSERT INTO difs.expiring (ino, due) VALUES ($1, pg_catalog.clock_timestamp())"
-							" ON CONFLICT (ino) DO UPDATE SET due = excluded.due", 1, &volume->root, false, 0, NULL);
+							" ON CONFLICT (ino) DO UPDATE SET due = excluded.due",
+							1, &volume->root, false, 0, NULL);
 }
 
 static bool
@@ -166,8 +167,8 @@ newest_kept(const DifsInode *inode, int count)
 {
 	DifsVersion version = {.version = inode->version};
 	ScanKeyData keys[2];
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	DIFS_KEY(&keys[0], DIFS_VERSION_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(inode->ino));
 	DIFS_KEY(&keys[1], DIFS_VERSION_VERSION, BTGreaterStrategyNumber, F_INT4GT, Int32GetDatum(0));
@@ -184,10 +185,9 @@ newest_kept(const DifsInode *inode, int count)
 static TimestampTz
 shift(TimestampTz time, const Interval *interval, bool forward)
 {
-	Datum		args[2] = {TimestampTzGetDatum(time), IntervalPGetDatum(interval)};
+	Datum args[2] = {TimestampTzGetDatum(time), IntervalPGetDatum(interval)};
 
-	return DatumGetTimestampTz(forward ? DirectFunctionCall2(timestamptz_pl_interval, args[0], args[1])
-							   : DirectFunctionCall2(timestamptz_mi_interval, args[0], args[1]));
+	return DatumGetTimestampTz(DirectFunctionCall2(forward ? timestamptz_pl_interval : timestamptz_mi_interval, args[0], args[1]));
 }
 
 /* Returns when there will be more to do: now if the limit was reached, DT_NOEND if never by time alone. */
@@ -195,15 +195,15 @@ static TimestampTz
 expire(DifsInode *inode, const DifsRetention *retention, int limit)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int32		end = retention->keep_versions > 0 ? newest_kept(inode, retention->keep_versions) : inode->version;
+	int32 end = retention->keep_versions > 0 ? newest_kept(inode, retention->keep_versions) : inode->version;
 	TimestampTz due = DT_NOEND;
 	DifsVersion *old = palloc(sizeof(DifsVersion));
 	DifsVersion next;
-	List	   *gone = NIL;
-	ListCell   *cell;
+	List *gone = NIL;
+	ListCell *cell;
 	ScanKeyData keys[2];
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	end = Min(end, inode->version);
 	DIFS_KEY(&keys[0], DIFS_VERSION_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(inode->ino));
@@ -217,7 +217,7 @@ expire(DifsInode *inode, const DifsRetention *retention, int limit)
 		TimestampTz superseded;
 
 		difs_version_decode(row, difs_scan_desc(scan), &next);
-		superseded = Max(old->mtime, next.mtime);	/* it may have been put in place of an older one since */
+		superseded = Max(old->mtime, next.mtime); /* it may have been put in place of an older one since */
 		if (retention->has_keep_for && superseded > shift(now, &retention->keep_for, false))
 			due = shift(superseded, &retention->keep_for, true);
 		else if (list_length(gone) == limit)
@@ -233,7 +233,7 @@ expire(DifsInode *inode, const DifsRetention *retention, int limit)
 	}
 	difs_scan_end(scan);
 
-	foreach(cell, gone)
+	foreach (cell, gone)
 		difs_history_remove(inode, lfirst(cell));
 	list_free_deep(gone);
 	pfree(old);
@@ -254,11 +254,11 @@ is_lone_marker(const DifsInode *inode)
 static void
 look_again(int64 ino, TimestampTz due)
 {
-	Datum		values[DIFS_EXPIRING_COLUMNS] = {Int64GetDatum(ino), TimestampTzGetDatum(due)};
-	bool		nulls[DIFS_EXPIRING_COLUMNS] = {false};
-	bool		replace[DIFS_EXPIRING_COLUMNS] = {[DIFS_EXPIRING_DUE - 1] = true};
+	Datum values[DIFS_EXPIRING_COLUMNS] = {Int64GetDatum(ino), TimestampTzGetDatum(due)};
+	bool nulls[DIFS_EXPIRING_COLUMNS] = {false};
+	bool replace[DIFS_EXPIRING_COLUMNS] = {[DIFS_EXPIRING_DUE - 1] = true};
 	TimestampTz before;
-	HeapTuple	row = find_expiring(ino, &before);
+	HeapTuple row = find_expiring(ino, &before);
 
 	if (row == NULL)
 		(void) difs_row_insert_unless(DIFS_REL_EXPIRING, DIFS_REL_EXPIRING_PKEY, values, NULL);
@@ -270,9 +270,9 @@ static HeapTuple
 find_expiring(int64 ino, TimestampTz *due)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
-	bool		null;
+	DifsScan *scan;
+	HeapTuple row;
+	bool null;
 
 	DIFS_KEY(&key, DIFS_EXPIRING_INO, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ino));
 	scan = difs_scan_begin(DIFS_REL_EXPIRING, DIFS_REL_EXPIRING_PKEY, 1, &key);

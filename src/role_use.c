@@ -29,9 +29,9 @@
 #include "src/role_use.h"
 #include "src/table.h"
 
-#define KNOWN	64
+#define KNOWN 64
 
-static Oid	known[KNOWN];		/* a role's place is its number modulo KNOWN; InvalidOid = none there */
+static Oid known[KNOWN]; /* a role's place is its number modulo KNOWN; InvalidOid = none there */
 
 static void watch(void);
 static void transaction_ends(XactEvent event, void *arg);
@@ -58,11 +58,12 @@ difs_role_use_all(void)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute("SELECT oid FROM pg_catalog.pg_authid WHERE oid OPERATOR(pg_catalog.=) ANY (ARRAY("
 					"SELECT owner::pg_catalog.oid FROM difs.inode UNION SELECT grp::pg_catalog.oid FROM difs.inode"
-					" UNION SELECT pg_catalog.unnest(acl_role)::pg_catalog.oid FROM difs.inode))", false, 0) != SPI_OK_SELECT)
+					" UNION SELECT pg_catalog.unnest(acl_role)::pg_catalog.oid FROM difs.inode))",
+					false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not list the roles that files name: %s", SPI_result_code_string(SPI_result));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		bool		null;
+		bool null;
 
 		difs_role_use(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null)));
 	}
@@ -104,11 +105,11 @@ subtransaction_ends(SubXactEvent event, SubTransactionId mine, SubTransactionId 
 static bool
 is_recorded(Oid role)
 {
-	Relation	table = table_open(SharedDependRelationId, AccessShareLock);
+	Relation table = table_open(SharedDependRelationId, AccessShareLock);
 	ScanKeyData keys[4];
 	SysScanDesc scan;
-	HeapTuple	row;
-	bool		found = false;
+	HeapTuple row;
+	bool found = false;
 
 	ScanKeyInit(&keys[0], Anum_pg_shdepend_dbid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(MyDatabaseId));
 	ScanKeyInit(&keys[1], Anum_pg_shdepend_classid, BTEqualStrategyNumber, F_OIDEQ,
@@ -132,8 +133,8 @@ is_recorded(Oid role)
 static void
 change_dependency(Oid old_role, Oid new_role)
 {
-	Oid		   *before = palloc(sizeof(Oid));
-	Oid		   *after = palloc(sizeof(Oid));
+	Oid *before = palloc(sizeof(Oid));
+	Oid *after = palloc(sizeof(Oid));
 
 	*before = old_role;
 	*after = new_role;
@@ -147,9 +148,9 @@ Datum
 difs_volume_owned(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	HeapTuple	row;
-	Oid			owner;
-	bool		null;
+	HeapTuple row;
+	Oid owner;
+	bool null;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR,

@@ -46,7 +46,7 @@ void
 difs_rows_insert(DifsRelation table, int count, const Datum *values, const bool *nulls)
 {
 	DifsWriter *writer = difs_writer_open(table, false);
-	int			columns = RelationGetDescr(writer->table)->natts;
+	int columns = RelationGetDescr(writer->table)->natts;
 	TupleTableSlot **slots = difs_writer_slots(writer, count);
 
 	for (int i = 0; i < count; i++)
@@ -79,10 +79,10 @@ static bool
 insert_unless(DifsRelation table, DifsRelation index, Datum *values, bool *nulls, bool look)
 {
 	DifsWriter *writer = difs_writer_open(table, true);
-	List	   *arbiters = list_make1_oid(difs_relation(index));
+	List *arbiters = list_make1_oid(difs_relation(index));
 	ItemPointerData conflict;
 	ItemPointerData none;
-	bool		inserted = false;
+	bool inserted = false;
 
 	ItemPointerSetInvalid(&none);
 	store(writer, writer->slot, values, nulls);
@@ -111,11 +111,11 @@ insert_unless(DifsRelation table, DifsRelation index, Datum *values, bool *nulls
 bool
 difs_row_lock(DifsRelation table, HeapTuple *tuple)
 {
-	Relation	rel = difs_table_open(table, RowExclusiveLock);
+	Relation rel = difs_table_open(table, RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	uint8		flags = TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
+	uint8 flags = TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
 	TM_FailureData failure;
-	TM_Result	result;
+	TM_Result result;
 
 	if (!IsolationUsesXactSnapshot())
 		flags |= TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
@@ -143,10 +143,10 @@ difs_row_lock(DifsRelation table, HeapTuple *tuple)
 bool
 difs_row_try_lock(DifsRelation table, HeapTuple *tuple)
 {
-	Relation	rel = difs_table_open(table, RowExclusiveLock);
+	Relation rel = difs_table_open(table, RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TM_FailureData failure;
-	bool		locked;
+	bool locked;
 
 	locked = table_tuple_lock(rel, &(*tuple)->t_self, GetActiveSnapshot(), slot, GetCurrentCommandId(false),
 							  LockTupleNoKeyExclusive, LockWaitSkip, 0, &failure) == TM_Ok;
@@ -161,10 +161,10 @@ difs_row_try_lock(DifsRelation table, HeapTuple *tuple)
 DifsRowState
 difs_row_lock_newest(DifsRelation table, HeapTuple *tuple, bool wait)
 {
-	Relation	rel = difs_table_open(table, RowExclusiveLock);
+	Relation rel = difs_table_open(table, RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TM_FailureData failure;
-	TM_Result	result;
+	TM_Result result;
 
 	result = table_tuple_lock(rel, &(*tuple)->t_self, GetActiveSnapshot(), slot, GetCurrentCommandId(false),
 							  LockTupleNoKeyExclusive, wait ? LockWaitBlock : LockWaitSkip,
@@ -183,13 +183,13 @@ difs_row_lock_newest(DifsRelation table, HeapTuple *tuple, bool wait)
 void
 difs_row_update(DifsRelation table, HeapTuple tuple, Datum *values, bool *nulls, bool *replace)
 {
-	Relation	rel = difs_table_open(table, RowExclusiveLock);
-	HeapTuple	changed = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+	Relation rel = difs_table_open(table, RowExclusiveLock);
+	HeapTuple changed = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TU_UpdateIndexes indexes;
 	TM_FailureData failure;
 	LockTupleMode lock_mode;
-	TM_Result	result;
+	TM_Result result;
 
 	ExecForceStoreHeapTuple(changed, slot, false);
 	result = table_tuple_update(rel, &tuple->t_self, slot, GetCurrentCommandId(true), GetActiveSnapshot(), InvalidSnapshot,
@@ -219,7 +219,7 @@ difs_row_update(DifsRelation table, HeapTuple tuple, Datum *values, bool *nulls,
 void
 difs_row_delete(DifsRelation table, HeapTuple tuple)
 {
-	Relation	rel = difs_table_open(table, RowExclusiveLock);
+	Relation rel = difs_table_open(table, RowExclusiveLock);
 
 	simple_table_tuple_delete(rel, &tuple->t_self, GetActiveSnapshot());
 	table_close(rel, NoLock);
@@ -231,11 +231,11 @@ difs_row_delete(DifsRelation table, HeapTuple tuple)
 static void
 store(DifsWriter *writer, TupleTableSlot *slot, const Datum *values, const bool *nulls)
 {
-	TupleDesc	desc = RelationGetDescr(writer->table);
+	TupleDesc desc = RelationGetDescr(writer->table);
 
 	for (int i = 0; i < desc->natts; i++)
 	{
-		bool		null = nulls != NULL && nulls[i];
+		bool null = nulls != NULL && nulls[i];
 
 		if (null && TupleDescAttr(desc, i)->attnotnull)
 			elog(ERROR, "null value in column \"%s\" of relation difs.%s",
@@ -251,7 +251,7 @@ static void
 require_visible(DifsWriter *writer, ItemPointer tid)
 {
 	TupleTableSlot *slot;
-	bool		visible;
+	bool visible;
 
 	if (!IsolationUsesXactSnapshot())
 		return;
@@ -271,8 +271,8 @@ static bool
 insert_speculatively(DifsWriter *writer, List *arbiters)
 {
 	TransactionId xid = GetCurrentTransactionId();
-	uint32		token = SpeculativeInsertionLockAcquire(xid);
-	bool		conflict = false;
+	uint32 token = SpeculativeInsertionLockAcquire(xid);
+	bool conflict = false;
 
 	table_tuple_insert_speculative(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL, token);
 	ExecInsertIndexTuples(writer->info, writer->slot, writer->estate, false, true, &conflict, arbiters, false);

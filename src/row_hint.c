@@ -26,13 +26,13 @@
 #include "src/compat.h"
 #include "src/row_hint.h"
 
-#define HINTS_FOR_A_PAGE	2
-#define PASS_OVER			31		/* odd, so that it is not always the same one of the few that a call looks at */
+#define HINTS_FOR_A_PAGE 2
+#define PASS_OVER 31 /* odd, so that it is not always the same one of the few that a call looks at */
 
 typedef struct RowHint
 {
-	pg_atomic_uint32 check;		/* the half of the hash that did not choose it */
-	pg_atomic_uint32 buffer;	/* 0: none */
+	pg_atomic_uint32 check;	 /* the half of the hash that did not choose it */
+	pg_atomic_uint32 buffer; /* 0: none */
 	pg_atomic_uint32 block;
 	pg_atomic_uint32 item;
 } RowHint;
@@ -66,8 +66,8 @@ difs_row_hint_shmem_init(void *shared, bool found)
 bool
 difs_row_hint_find(Relation table, uint64 key, DifsHintedRow *row)
 {
-	RowHint    *hint;
-	uint32		check;
+	RowHint *hint;
+	uint32 check;
 	BlockNumber block;
 	ItemPointerData place;
 
@@ -92,8 +92,8 @@ difs_row_hint_release(DifsHintedRow *row)
 void
 difs_row_hint_note(uint64 key, ItemPointer place, Buffer buffer)
 {
-	RowHint    *hint;
-	uint32		check;
+	RowHint *hint;
+	uint32 check;
 
 	if (hints == NULL || BufferIsLocal(buffer))
 		return;
@@ -114,7 +114,7 @@ hint_count(void)
 static RowHint *
 choose(uint64 key, uint32 *check)
 {
-	uint64		hash = key + MyDatabaseId * UINT64CONST(0xA24BAED4963EE407);
+	uint64 hash = key + MyDatabaseId * UINT64CONST(0xA24BAED4963EE407);
 
 	hash = (hash ^ (hash >> 30)) * UINT64CONST(0xBF58476D1CE4E5B9);
 	hash = (hash ^ (hash >> 27)) * UINT64CONST(0x94D049BB133111EB);
@@ -128,14 +128,14 @@ static bool
 take_item(Relation table, ItemPointer place, Snapshot snapshot, DifsHintedRow *row)
 {
 	OffsetNumber number = ItemPointerGetOffsetNumberNoCheck(place);
-	Page		page = BufferGetPage(row->buffer);
-	bool		visible = false;
+	Page page = BufferGetPage(row->buffer);
+	bool visible = false;
 
 	LockBuffer(row->buffer, BUFFER_LOCK_SHARE);
 	TestForOldSnapshot(snapshot, table, page);
 	if (number >= FirstOffsetNumber && number <= PageGetMaxOffsetNumber(page))
 	{
-		ItemId		item = PageGetItemId(page, number);
+		ItemId item = PageGetItemId(page, number);
 
 		if (ItemIdIsNormal(item))
 		{

@@ -30,7 +30,7 @@
 typedef struct DifsHintedRow
 {
 	HeapTupleData tuple;
-	Buffer		buffer;
+	Buffer buffer;
 } DifsHintedRow;
 
 extern Size difs_row_hint_shmem_size(void);

@@ -32,20 +32,20 @@
 
 struct DifsScan
 {
-	MemoryContext context;		/* holds all of it, this included */
+	MemoryContext context; /* holds all of it, this included */
 	DifsRelation index_name;
-	Relation	table;
-	Relation	index;
-	Oid			table_oid;		/* to be compared when the pointers may not be followed */
-	Oid			index_oid;
+	Relation table;
+	Relation index;
+	Oid table_oid; /* to be compared when the pointers may not be followed */
+	Oid index_oid;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
-	int			key_count;
-	uint64		changes;		/* heard of when it began */
+	int key_count;
+	uint64 changes; /* heard of when it began */
 };
 
-static DifsScan *parked[DIFS_RELATIONS];	/* by index; NULL: none */
-static uint64 changes = 0;		/* of any relation, as far as we have heard */
+static DifsScan *parked[DIFS_RELATIONS]; /* by index; NULL: none */
+static uint64 changes = 0;				 /* of any relation, as far as we have heard */
 
 static DifsScan *unpark(DifsRelation index_name, Relation table, Relation index, int key_count);
 static DifsScan *make(DifsRelation index_name, Relation table, Relation index, int key_count);
@@ -55,8 +55,8 @@ static void convert_keys(Relation index, int key_count, ScanKey keys, ScanKey co
 HeapTuple
 difs_row_find(DifsRelation table, DifsRelation index, int key_count, ScanKey keys)
 {
-	DifsScan   *scan = difs_scan_begin(table, index, key_count, keys);
-	HeapTuple	tuple = difs_scan_next(scan, false);
+	DifsScan *scan = difs_scan_begin(table, index, key_count, keys);
+	HeapTuple tuple = difs_scan_next(scan, false);
 
 	if (tuple != NULL)
 		tuple = heap_copytuple(tuple);
@@ -69,9 +69,9 @@ difs_row_find(DifsRelation table, DifsRelation index, int key_count, ScanKey key
 DifsScan *
 difs_scan_begin(DifsRelation table_name, DifsRelation index_name, int key_count, ScanKey keys)
 {
-	Relation	table = difs_table_open(table_name, AccessShareLock);
-	Relation	index = index_open(difs_relation(index_name), AccessShareLock);
-	DifsScan   *scan = unpark(index_name, table, index, key_count);
+	Relation table = difs_table_open(table_name, AccessShareLock);
+	Relation index = index_open(difs_relation(index_name), AccessShareLock);
+	DifsScan *scan = unpark(index_name, table, index, key_count);
 
 	if (scan == NULL)
 		scan = make(index_name, table, index, key_count);
@@ -99,7 +99,7 @@ HeapTuple
 difs_scan_next(DifsScan *scan, bool backward)
 {
 	MemoryContext caller = MemoryContextSwitchTo(scan->context);
-	HeapTuple	tuple = NULL;
+	HeapTuple tuple = NULL;
 
 	CHECK_FOR_INTERRUPTS();
 	if (index_getnext_slot(scan->scan, backward ? BackwardScanDirection : ForwardScanDirection, scan->slot))
@@ -148,7 +148,7 @@ difs_scan_end(DifsScan *scan)
 static DifsScan *
 unpark(DifsRelation index_name, Relation table, Relation index, int key_count)
 {
-	DifsScan   *scan = parked[index_name];
+	DifsScan *scan = parked[index_name];
 
 	if (scan == NULL || scan->table != table || scan->index != index || scan->key_count != key_count)
 		return NULL;
@@ -165,7 +165,7 @@ make(DifsRelation index_name, Relation table, Relation index, int key_count)
 	static bool watching = false;
 	MemoryContext context;
 	MemoryContext caller;
-	DifsScan   *scan;
+	DifsScan *scan;
 
 	if (!watching)
 	{
@@ -198,7 +198,7 @@ forget_parked(Datum unused, Oid changed)
 	changes++;
 	for (int i = 0; i < DIFS_RELATIONS; i++)
 	{
-		DifsScan   *scan = parked[i];
+		DifsScan *scan = parked[i];
 
 		if (scan == NULL || (OidIsValid(changed) && changed != scan->table_oid && changed != scan->index_oid))
 			continue;
@@ -218,7 +218,7 @@ convert_keys(Relation index, int key_count, ScanKey keys, ScanKey converted)
 
 	for (int i = 0; i < key_count; i++)
 	{
-		int			column = 0;
+		int column = 0;
 
 		while (column < columns->dim1 && columns->values[column] != keys[i].sk_attno)
 			column++;

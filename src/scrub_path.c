@@ -26,7 +26,7 @@
 #include "src/table.h"
 #include "worker/mend.h"
 
-#define FETCH_ROWS	1000
+#define FETCH_ROWS 1000
 
 /* Columns of the query, and of difs_scrub() up to outcome. */
 enum
@@ -41,25 +41,25 @@ enum
 	ROW_NAMES,
 };
 
-#define SCRUB_COLUMNS	5
+#define SCRUB_COLUMNS 5
 
 /* A segment that several versions or files share is looked at once, for the first of them. Deleted files with a history (marker.h) count. */
 static const char *const query =
-"WITH RECURSIVE tree (ino, path) AS ("
-" SELECT $1::bigint, $2::text COLLATE \"C\""
-" UNION ALL"
-" SELECT dentry.ino, rtrim(tree.path, '/') || '/' || split_part(dentry.name, '/', 1)"
-" FROM tree" DIFS_JOIN_ENTRIES("tree") " WHERE $3) "
-"SELECT found.path, found.version, found.segment, found.block_group, found.stored_length, found.crc, g.members,"
-" ARRAY(SELECT coalesce(server.name, member.id::text) FROM unnest(g.members) WITH ORDINALITY AS member (id, place)"
-"  LEFT JOIN difs.server ON server.id = member.id ORDER BY member.place) "
-"FROM (SELECT DISTINCT ON (m.segment) tree.path, v.version, m.segment, m.block_group, m.stored_length, m.crc"
-" FROM tree JOIN difs.version v ON v.ino = tree.ino AND v.version > 0 JOIN difs.manifest m ON m.ino = coalesce(v.map_ino, v.ino)"
-"  AND m.from_version BETWEEN v.base AND coalesce(v.map_version, v.version)"
-"  AND (m.to_version IS NULL OR m.to_version > coalesce(v.map_version, v.version))"
-" ORDER BY m.segment, tree.path COLLATE \"C\", v.version) AS found "
-"LEFT JOIN difs.block_group g ON g.id = found.block_group "
-"ORDER BY found.path COLLATE \"C\", found.version, found.segment";
+	"WITH RECURSIVE tree (ino, path) AS ("
+	" SELECT $1::bigint, $2::text COLLATE \"C\""
+	" UNION ALL"
+	" SELECT dentry.ino, rtrim(tree.path, '/') || '/' || split_part(dentry.name, '/', 1)"
+	" FROM tree" DIFS_JOIN_ENTRIES("tree") " WHERE $3) "
+										   "SELECT found.path, found.version, found.segment, found.block_group, found.stored_length, found.crc, g.members,"
+										   " ARRAY(SELECT coalesce(server.name, member.id::text) FROM unnest(g.members) WITH ORDINALITY AS member (id, place)"
+										   "  LEFT JOIN difs.server ON server.id = member.id ORDER BY member.place) "
+										   "FROM (SELECT DISTINCT ON (m.segment) tree.path, v.version, m.segment, m.block_group, m.stored_length, m.crc"
+										   " FROM tree JOIN difs.version v ON v.ino = tree.ino AND v.version > 0 JOIN difs.manifest m ON m.ino = coalesce(v.map_ino, v.ino)"
+										   "  AND m.from_version BETWEEN v.base AND coalesce(v.map_version, v.version)"
+										   "  AND (m.to_version IS NULL OR m.to_version > coalesce(v.map_version, v.version))"
+										   " ORDER BY m.segment, tree.path COLLATE \"C\", v.version) AS found "
+										   "LEFT JOIN difs.block_group g ON g.id = found.block_group "
+										   "ORDER BY found.path COLLATE \"C\", found.version, found.segment";
 
 static void scrub_rows(ReturnSetInfo *result, const DifsWalk *walk, const char *path, bool recursive);
 static void scrub_row(ReturnSetInfo *result, HeapTuple row, TupleDesc desc);
@@ -69,10 +69,10 @@ static void set_members(DifsMend *mend, HeapTuple row, TupleDesc desc, Datum **n
 static void
 scrub_rows(ReturnSetInfo *result, const DifsWalk *walk, const char *path, bool recursive)
 {
-	Oid			types[] = {INT8OID, TEXTOID, BOOLOID};
-	Datum		values[] = {Int64GetDatum(walk->inode.ino), CStringGetTextDatum(path), BoolGetDatum(recursive)};
+	Oid types[] = {INT8OID, TEXTOID, BOOLOID};
+	Datum values[] = {Int64GetDatum(walk->inode.ino), CStringGetTextDatum(path), BoolGetDatum(recursive)};
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "difs_scrub row", ALLOCSET_DEFAULT_SIZES);
-	Portal		portal;
+	Portal portal;
 
 	SPI_connect();
 	portal = SPI_cursor_open_with_args(NULL, query, lengthof(types), types, values, NULL, true, 0);
@@ -99,9 +99,9 @@ scrub_rows(ReturnSetInfo *result, const DifsWalk *walk, const char *path, bool r
 static void
 scrub_row(ReturnSetInfo *result, HeapTuple row, TupleDesc desc)
 {
-	DifsMend	mend = {.expected = true};
-	Datum	   *names;
-	bool		null;
+	DifsMend mend = {.expected = true};
+	Datum *names;
+	bool null;
 
 	mend.segment = (uint64) DatumGetInt64(SPI_getbinval(row, desc, ROW_SEGMENT, &null));
 	mend.group = (uint64) DatumGetInt64(SPI_getbinval(row, desc, ROW_GROUP, &null));
@@ -115,8 +115,8 @@ scrub_row(ReturnSetInfo *result, HeapTuple row, TupleDesc desc)
 	difs_mend_segment(&mend);
 	for (int i = 0; i < Max(mend.count, 1); i++)
 	{
-		Datum		values[SCRUB_COLUMNS];
-		bool		nulls[SCRUB_COLUMNS] = {false};
+		Datum values[SCRUB_COLUMNS];
+		bool nulls[SCRUB_COLUMNS] = {false};
 
 		values[0] = SPI_getbinval(row, desc, ROW_PATH, &null);
 		values[1] = SPI_getbinval(row, desc, ROW_VERSION, &null);
@@ -134,15 +134,15 @@ scrub_staged(ReturnSetInfo *result, HeapTuple row, TupleDesc desc, const DifsMen
 {
 	DifsStaged *staged = difs_staging_find(mend->segment);
 	DifsSegment header;
-	DifsError	error;
-	bool		good;
-	bool		null;
-	Datum		values[SCRUB_COLUMNS] = {
+	DifsError error;
+	bool good;
+	bool null;
+	Datum values[SCRUB_COLUMNS] = {
 		SPI_getbinval(row, desc, ROW_PATH, &null),
 		SPI_getbinval(row, desc, ROW_VERSION, &null),
 		SPI_getbinval(row, desc, ROW_SEGMENT, &null),
 	};
-	bool		nulls[SCRUB_COLUMNS] = {[3] = true};
+	bool nulls[SCRUB_COLUMNS] = {[3] = true};
 
 	good = staged != NULL && difs_staging_verified(staged, &header, &error) != NULL &&
 		header.stored_length == mend->stored_length && header.crc == mend->crc;
@@ -154,11 +154,11 @@ scrub_staged(ReturnSetInfo *result, HeapTuple row, TupleDesc desc, const DifsMen
 static void
 set_members(DifsMend *mend, HeapTuple row, TupleDesc desc, Datum **names)
 {
-	bool		null;
-	Datum		members = SPI_getbinval(row, desc, ROW_MEMBERS, &null);
-	Datum	   *ids;
-	bool	   *id_nulls;
-	int			name_count;
+	bool null;
+	Datum members = SPI_getbinval(row, desc, ROW_MEMBERS, &null);
+	Datum *ids;
+	bool *id_nulls;
+	int name_count;
 
 	*names = NULL;
 	if (null)
@@ -179,13 +179,13 @@ PG_FUNCTION_INFO_V1(difs_scrub_state);
 Datum
 difs_scrub(PG_FUNCTION_ARGS)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "recursive");
 	InitMaterializedSRF(fcinfo, 0);
 	difs_write_begin("difs_scrub");
-	difs_path_find(PG_GETARG_TEXT_PP(0), &walk);	/* with the rights of the function's owner: who may execute it may scrub all */
+	difs_path_find(PG_GETARG_TEXT_PP(0), &walk); /* with the rights of the function's owner: who may execute it may scrub all */
 	scrub_rows((ReturnSetInfo *) fcinfo->resultinfo, &walk, text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1));
 	difs_write_end();
 	return (Datum) 0;
@@ -195,9 +195,9 @@ Datum
 difs_scrub_all(PG_FUNCTION_ARGS)
 {
 	DifsDutyState state;
-	Datum		values[DIFS_SCRUB_RESULTS];
-	bool		nulls[DIFS_SCRUB_RESULTS] = {false};
-	TupleDesc	desc;
+	Datum values[DIFS_SCRUB_RESULTS];
+	bool nulls[DIFS_SCRUB_RESULTS] = {false};
+	TupleDesc desc;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "difs_scrub_all must return a row");
@@ -213,10 +213,10 @@ difs_scrub_state(PG_FUNCTION_ARGS)
 {
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
 	DifsDutyState state = {.proc = -1};
-	Interval   *within = palloc0(sizeof(Interval));
-	Datum		values[8];
-	bool		nulls[8] = {false};
-	TupleDesc	desc;
+	Interval *within = palloc0(sizeof(Interval));
+	Datum values[8];
+	bool nulls[8] = {false};
+	TupleDesc desc;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "difs.scrub_state must return a row");

@@ -32,16 +32,16 @@
 /* The arguments of difs_server_add(). */
 typedef struct NewServer
 {
-	char	   *name;
-	char	   *host;
-	int32		port;
-	char	   *zone;
-	char	   *tier;
-	int32		weight;
-	pg_uuid_t	storage;		/* identity of its data directory; all zeros: it has none */
+	char *name;
+	char *host;
+	int32 port;
+	char *zone;
+	char *tier;
+	int32 weight;
+	pg_uuid_t storage; /* identity of its data directory; all zeros: it has none */
 } NewServer;
 
-static bool wake_keeper = false;	/* at commit */
+static bool wake_keeper = false; /* at commit */
 static bool want_repair = false;
 
 static void get_arguments(FunctionCallInfo fcinfo, NewServer *server);
@@ -107,14 +107,14 @@ check_length(const char *what, const char *value, Size size)
 static HeapTuple
 find_server(const char *name, int *count)
 {
-	DifsScan   *scan = difs_scan_begin(DIFS_REL_SERVER, DIFS_REL_SERVER_PKEY, 0, NULL);
-	HeapTuple	tuple;
-	HeapTuple	found = NULL;
+	DifsScan *scan = difs_scan_begin(DIFS_REL_SERVER, DIFS_REL_SERVER_PKEY, 0, NULL);
+	HeapTuple tuple;
+	HeapTuple found = NULL;
 
 	*count = 0;
 	while ((tuple = difs_scan_next(scan, false)) != NULL)
 	{
-		bool		null;
+		bool null;
 
 		if (strcmp(TextDatumGetCString(heap_getattr(tuple, DIFS_SERVER_NAME, difs_scan_desc(scan), &null)), name) == 0)
 			found = heap_copytuple(tuple);
@@ -127,7 +127,7 @@ find_server(const char *name, int *count)
 static void
 check_is_new(const NewServer *server)
 {
-	int			count;
+	int count;
 
 	if (find_server(server->name, &count) != NULL)
 		ereport(ERROR,
@@ -143,10 +143,10 @@ check_is_new(const NewServer *server)
 static const char *
 move_server(HeapTuple row, const NewServer *server)
 {
-	Relation	table = difs_table_open(DIFS_REL_SERVER, RowExclusiveLock);
-	Datum		values[DIFS_SERVER_COLUMNS];
-	bool		nulls[DIFS_SERVER_COLUMNS];
-	bool		replace[DIFS_SERVER_COLUMNS] = {false};
+	Relation table = difs_table_open(DIFS_REL_SERVER, RowExclusiveLock);
+	Datum values[DIFS_SERVER_COLUMNS];
+	bool nulls[DIFS_SERVER_COLUMNS];
+	bool replace[DIFS_SERVER_COLUMNS] = {false};
 
 	if (!difs_row_lock(DIFS_REL_SERVER, &row))
 		ereport(ERROR,
@@ -180,9 +180,9 @@ move_server(HeapTuple row, const NewServer *server)
 static void
 meet(NewServer *server)
 {
-	DifsPeer	peer = {0};
-	DifsError	error;
-	DifsConn   *conn;
+	DifsPeer peer = {0};
+	DifsError error;
+	DifsConn *conn;
 
 	strlcpy(peer.host, server->host, sizeof(peer.host));
 	peer.port = (uint16) server->port;
@@ -209,7 +209,7 @@ static void
 check_meeting(NewServer *server, const DifsConn *conn)
 {
 	static const char *const tiers[] = {"disk", "memory"};
-	int			tier;
+	int tier;
 
 	if (difs_conn_state(conn) != DIFS_CONN_READY)
 		report_no_meeting(server, conn);
@@ -243,19 +243,19 @@ report_no_meeting(const NewServer *server, const DifsConn *conn)
 			 errmsg("could not connect to chunk server at %s:%d", server->host, server->port),
 			 errdetail_internal("%s", error->text),
 			 error->code == DIFS_ERROR_REFUSED ?
-			 errhint("The chunk server must be started with the cluster key: "
-					 "the same file as difs.key_file here, \"%s\". If it uses TLS, difs.tls must fit to that.",
-					 difs_settings_key_file()) :
-			 errhint("See that difsd runs there and that this machine can reach it.")));
+				 errhint("The chunk server must be started with the cluster key: "
+						 "the same file as difs.key_file here, \"%s\". If it uses TLS, difs.tls must fit to that.",
+						 difs_settings_key_file()) :
+				 errhint("See that difsd runs there and that this machine can reach it.")));
 }
 
 static int32
 insert_server(const NewServer *server)
 {
-	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_SERVER);
+	int32 id = (int32) difs_sequence_next(DIFS_REL_SEQ_SERVER);
 	static const pg_uuid_t no_storage;
-	Datum		values[DIFS_SERVER_COLUMNS];
-	bool		nulls[DIFS_SERVER_COLUMNS] = {false};
+	Datum values[DIFS_SERVER_COLUMNS];
+	bool nulls[DIFS_SERVER_COLUMNS] = {false};
 
 	values[DIFS_SERVER_ID - 1] = Int32GetDatum(id);
 	values[DIFS_SERVER_NAME - 1] = CStringGetTextDatum(server->name);
@@ -307,8 +307,8 @@ PG_FUNCTION_INFO_V1(difs_server_register);
 Datum
 difs_server_add(PG_FUNCTION_ARGS)
 {
-	NewServer	server;
-	int32		id;
+	NewServer server;
+	int32 id;
 
 	if (!superuser())
 		ereport(ERROR,
@@ -329,15 +329,15 @@ difs_server_add(PG_FUNCTION_ARGS)
 Datum
 difs_server_register(PG_FUNCTION_ARGS)
 {
-	NewServer	server;
-	HeapTuple	row;
-	int			count;
+	NewServer server;
+	HeapTuple row;
+	int count;
 	const char *outcome = "added";
 
 	difs_shmem_require();
 	get_arguments(fcinfo, &server);
 	difs_admin_begin("difs_server_register");
-	meet(&server);				/* first, as it may wait, and no row is to be locked then */
+	meet(&server); /* first, as it may wait, and no row is to be locked then */
 	row = find_server(server.name, &count);
 	if (row != NULL)
 		outcome = move_server(row, &server);

@@ -30,7 +30,7 @@ enum HealthColumn
 	HEALTH_COLUMNS,
 };
 
-static int	copy_servers(DifsSharedServer *copies);
+static int copy_servers(DifsSharedServer *copies);
 static void put_health(ReturnSetInfo *result, const DifsSharedServer *server);
 
 /* Copies what the keeper knows into an array of DIFS_MAX_SERVERS; returns how many there are. */
@@ -38,7 +38,7 @@ static int
 copy_servers(DifsSharedServer *copies)
 {
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
-	int			count = 0;
+	int count = 0;
 
 	if (database == NULL)
 		return 0;
@@ -54,9 +54,9 @@ copy_servers(DifsSharedServer *copies)
 static void
 put_health(ReturnSetInfo *result, const DifsSharedServer *server)
 {
-	Datum		values[HEALTH_COLUMNS] = {0};
-	bool		nulls[HEALTH_COLUMNS] = {false};
-	bool		unseen = server->last_seen == 0;
+	Datum values[HEALTH_COLUMNS] = {0};
+	bool nulls[HEALTH_COLUMNS] = {false};
+	bool unseen = server->last_seen == 0;
 
 	values[HEALTH_ID] = Int32GetDatum(server->id);
 	values[HEALTH_ALIVE] = BoolGetDatum(server->alive);
@@ -82,7 +82,7 @@ Datum
 difs_server_health(PG_FUNCTION_ARGS)
 {
 	DifsSharedServer *servers = palloc(sizeof(DifsSharedServer) * DIFS_MAX_SERVERS);
-	int			count;
+	int count;
 
 	InitMaterializedSRF(fcinfo, 0);
 	count = copy_servers(servers);

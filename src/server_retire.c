@@ -21,7 +21,7 @@
 #include "src/shmem.h"
 #include "src/table.h"
 
-#define MAX_LISTED	20			/* block groups in a message */
+#define MAX_LISTED 20 /* block groups in a message */
 
 static void require_superuser(const char *what);
 static int32 lock_server(const char *name, char **state, bool *embedded);
@@ -43,10 +43,10 @@ require_superuser(const char *what)
 static int32
 lock_server(const char *name, char **state, bool *embedded)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(name)};
-	HeapTuple	row;
-	bool		null;
+	Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(name)};
+	HeapTuple row;
+	bool null;
 
 	SPI_execute_with_args("SELECT id, state, embedded FROM difs.server "
 						  "WHERE name OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.<>) 'removed' FOR UPDATE",
@@ -65,9 +65,9 @@ lock_server(const char *name, char **state, bool *embedded)
 static int64
 count_groups(int32 id)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(id)};
-	bool		null;
+	Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(id)};
+	bool null;
 
 	SPI_execute_with_args("SELECT pg_catalog.count(*) FROM difs.block_group WHERE $1 OPERATOR(pg_catalog.=) ANY (members)",
 						  1, types, values, NULL, false, 1);
@@ -77,8 +77,8 @@ count_groups(int32 id)
 static void
 set_state(int32 id, const char *state)
 {
-	Oid			types[] = {INT4OID, TEXTOID};
-	Datum		values[] = {Int32GetDatum(id), CStringGetTextDatum(state)};
+	Oid types[] = {INT4OID, TEXTOID};
+	Datum values[] = {Int32GetDatum(id), CStringGetTextDatum(state)};
 
 	SPI_execute_with_args("UPDATE difs.server SET state = $2 WHERE id OPERATOR(pg_catalog.=) $1",
 						  2, types, values, NULL, false, 0);
@@ -87,14 +87,14 @@ set_state(int32 id, const char *state)
 static void
 refuse_removal(const char *name, int32 id, int64 groups)
 {
-	char	   *only = list_only_copies(id);
+	char *only = list_only_copies(id);
 
 	ereport(ERROR,
 			(errcode(DIFS_ERRCODE_NOT_EMPTY),
 			 errmsg("chunk server \"%s\" still has copies of %lld block groups", name, (long long) groups),
 			 only[0] != '\0' ?
-			 errdetail("It has the only copy of block groups %s.", only) :
-			 errdetail("Each of them has another member."),
+				 errdetail("It has the only copy of block groups %s.", only) :
+				 errdetail("Each of them has another member."),
 			 errhint("Move them elsewhere with difs_server_drain(), or give the copies up with force => true: "
 					 "those that have another member are made anew from that, the others are lost.")));
 }
@@ -103,8 +103,8 @@ refuse_removal(const char *name, int32 id, int64 groups)
 static char *
 list_only_copies(int32 id)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(id)};
+	Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(id)};
 	StringInfoData list;
 
 	initStringInfo(&list);
@@ -125,11 +125,11 @@ PG_FUNCTION_INFO_V1(difs_server_remove);
 Datum
 difs_server_drain(PG_FUNCTION_ARGS)
 {
-	char	   *name;
-	char	   *state;
-	bool		embedded;
-	int32		id;
-	int64		groups;
+	char *name;
+	char *state;
+	bool embedded;
+	int32 id;
+	int64 groups;
 
 	DIFS_ARG_NOT_NULL(0, "name");
 	DIFS_ARG_NOT_NULL(1, "undo");
@@ -152,11 +152,11 @@ difs_server_drain(PG_FUNCTION_ARGS)
 Datum
 difs_server_remove(PG_FUNCTION_ARGS)
 {
-	char	   *name;
-	char	   *state;
-	bool		embedded;
-	int32		id;
-	int64		groups;
+	char *name;
+	char *state;
+	bool embedded;
+	int32 id;
+	int64 groups;
 
 	DIFS_ARG_NOT_NULL(0, "name");
 	DIFS_ARG_NOT_NULL(1, "force");
@@ -171,8 +171,8 @@ difs_server_remove(PG_FUNCTION_ARGS)
 	set_state(id, "removed");
 	if (groups == 0 && !embedded)
 	{
-		Oid			types[] = {INT4OID};
-		Datum		values[] = {Int32GetDatum(id)};
+		Oid types[] = {INT4OID};
+		Datum values[] = {Int32GetDatum(id)};
 
 		SPI_execute_with_args("DELETE FROM difs.server WHERE id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL, false, 0);
 	}

@@ -41,25 +41,25 @@
 
 typedef struct CachedGroup
 {
-	uint64		group;			/* key */
+	uint64 group; /* key */
 	DifsMembers members;
 } CachedGroup;
 
 typedef struct CachedServer
 {
-	int32		server;			/* key */
-	char		name[DIFS_NAME_SIZE];
-	char		host[256];
-	uint16		port;
+	int32 server; /* key */
+	char name[DIFS_NAME_SIZE];
+	char host[256];
+	uint16 port;
 } CachedServer;
 
 static HTAB *groups = NULL;
 static HTAB *servers = NULL;
-static Oid	cached_for = InvalidOid;	/* the difs.server that both were read from */
+static Oid cached_for = InvalidOid; /* the difs.server that both were read from */
 static uint8 cluster[DIFS_UUID_SIZE];
-static Oid	cluster_table = InvalidOid; /* the difs.cluster that it was read from */
+static Oid cluster_table = InvalidOid; /* the difs.cluster that it was read from */
 static bool cluster_known = false;
-static uint64 cluster_changes = 0;	/* how many have been heard of */
+static uint64 cluster_changes = 0; /* how many have been heard of */
 
 static void ready_caches(void);
 static void drop_caches(void);
@@ -126,7 +126,7 @@ difs_server_address(int32 server, DifsPeer *peer)
 void
 difs_servers_identity(DifsPeer *peer)
 {
-	uint64		epoch;
+	uint64 epoch;
 
 	difs_cluster_read(peer->cluster, &epoch);
 	difs_claim_introduce(difs_database_find(MyDatabaseId), peer);
@@ -146,8 +146,8 @@ difs_servers_cluster(void)
 	}
 	while (unlikely(!cluster_known))
 	{
-		uint64		before = cluster_changes;
-		uint64		epoch;
+		uint64 before = cluster_changes;
+		uint64 epoch;
 
 		cluster_table = difs_relation(DIFS_REL_CLUSTER);
 		difs_cluster_read(cluster, &epoch);
@@ -181,8 +181,8 @@ const DifsKeyring *
 difs_cluster_keyring(bool anew)
 {
 	static DifsKeyring keyring;
-	char	   *path;
-	DifsError	error;
+	char *path;
+	DifsError error;
 
 	if (!anew && keyring.count > 0)
 		return &keyring;
@@ -210,7 +210,7 @@ difs_servers_generation(void)
 static void
 ready_caches(void)
 {
-	Oid			source = difs_relation(DIFS_REL_SERVER);
+	Oid source = difs_relation(DIFS_REL_SERVER);
 
 	if (source != cached_for)
 		drop_caches();
@@ -234,7 +234,7 @@ drop_caches(void)
 static HTAB *
 make_cache(const char *name, Size key_size, Size entry_size, int entries)
 {
-	HASHCTL		control = {.keysize = key_size, .entrysize = entry_size, .hcxt = CacheMemoryContext};
+	HASHCTL control = {.keysize = key_size, .entrysize = entry_size, .hcxt = CacheMemoryContext};
 
 	if (CacheMemoryContext == NULL)
 		elog(ERROR, "difs needs a database connection");
@@ -245,12 +245,12 @@ static bool
 read_group(uint64 group, DifsMembers *members)
 {
 	ScanKeyData key;
-	Datum		values[DIFS_BLOCK_GROUP_COLUMNS];
-	bool		nulls[DIFS_BLOCK_GROUP_COLUMNS];
-	ArrayType  *array;
-	Datum	   *ids;
-	bool	   *id_nulls;
-	int			count;
+	Datum values[DIFS_BLOCK_GROUP_COLUMNS];
+	bool nulls[DIFS_BLOCK_GROUP_COLUMNS];
+	ArrayType *array;
+	Datum *ids;
+	bool *id_nulls;
+	int count;
 
 	DIFS_KEY(&key, DIFS_BLOCK_GROUP_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum((int64) group));
 	if (!read_row(DIFS_REL_BLOCK_GROUP, DIFS_REL_BLOCK_GROUP_PKEY, &key, values, nulls))
@@ -272,8 +272,8 @@ static bool
 read_server(int32 server, CachedServer *entry)
 {
 	ScanKeyData key;
-	Datum		values[DIFS_SERVER_COLUMNS];
-	bool		nulls[DIFS_SERVER_COLUMNS];
+	Datum values[DIFS_SERVER_COLUMNS];
+	bool nulls[DIFS_SERVER_COLUMNS];
 
 	DIFS_KEY(&key, DIFS_SERVER_ID, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(server));
 	if (!read_row(DIFS_REL_SERVER, DIFS_REL_SERVER_PKEY, &key, values, nulls))
@@ -299,9 +299,9 @@ forget_cluster(Datum unused, Oid changed)
 static bool
 read_row(DifsRelation table, DifsRelation index, ScanKey key, Datum *values, bool *nulls)
 {
-	DifsScan   *scan;
-	HeapTuple	tuple;
-	bool		found;
+	DifsScan *scan;
+	HeapTuple tuple;
+	bool found;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	scan = difs_scan_begin(table, index, 1, key);

@@ -16,9 +16,9 @@
 
 typedef struct DifsMembers
 {
-	int			count;
-	int32		server[DIFS_MAX_REPLICAS];
-	uint64		epoch;			/* of the group's copies */
+	int count;
+	int32 server[DIFS_MAX_REPLICAS];
+	uint64 epoch; /* of the group's copies */
 } DifsMembers;
 
 /* Members of a block group, from the cache or the table. False if there is no such group. */
@@ -48,6 +48,6 @@ extern const uint8 *difs_cluster_key(void);
 extern const DifsKeyring *difs_cluster_keyring(bool anew);
 
 /* Changes when the extension has been dropped and created again: ids and the cluster's uuid are others then. */
-extern Oid	difs_servers_generation(void);
+extern Oid difs_servers_generation(void);
 
 #endif

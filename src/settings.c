@@ -11,54 +11,54 @@
 #include "src/shmem.h"
 #include "src/staging.h"
 
-int			difs_local_servers = 1;
-char	   *difs_local_directory = "";
-int			difs_stream_pool_size = 256 * 1024;
-int			difs_stream_slots = 8192;
-int			difs_max_databases = 8;
-int			difs_cache_size = 128;
-char	   *difs_key_file = "";
-int			difs_tls = DIFS_TLS_OFF;
+int difs_local_servers = 1;
+char *difs_local_directory = "";
+int difs_stream_pool_size = 256 * 1024;
+int difs_stream_slots = 8192;
+int difs_max_databases = 8;
+int difs_cache_size = 128;
+char *difs_key_file = "";
+int difs_tls = DIFS_TLS_OFF;
 DifsTlsFiles difs_tls_files = {"", "", ""};
-char	   *difs_server_program = "";
-char	   *difs_advertise_address = "";
-int			difs_block_group_size = 256 * 1024;
-bool		difs_auto_claim = false;
-int			difs_health_interval = 2000;
-int			difs_repair_interval = 60 * 1000;
-int			difs_repair_delay = 10 * 60 * 1000;
-int			difs_repair_rate = 100 * 1024;
-int			difs_scrub_interval = 14 * 24 * 3600;
-int			difs_scrub_rate = 64 * 1024;
-int			difs_scrub_pause_ms = 60 * 1000;
-int			difs_collect_interval = 60 * 1000;
-int			difs_retain = 0;
-char	   *difs_volume = "main";
-int			difs_server_timeout = 10000;
-int			difs_hedge_delay = 100;
-int			difs_staging = DIFS_STAGING_AUTO;
-int			difs_atime = DIFS_ATIME_OFF;
-int			difs_staging_limit = 16 * 1024;
-int			difs_unstage_interval = 30 * 1000;
-int			difs_token_lifetime = 300;
-int			difs_upload_expire = 24 * 3600;
-int			difs_compact_interval = 5 * 60 * 1000;
-int			difs_log_min_duration = -1;
-bool		difs_track = true;
-int			difs_sample_interval = 60 * 1000;
-int			difs_sample_keep = 7 * 24 * 3600;
-int			difs_metrics_port = 0;
-char	   *difs_metrics_address = "127.0.0.1";
-int			difs_umask = 0022;
-int			difs_max_inserts = 2;
-int			difs_insert_queue = 1000;
-int			difs_insert_max_size = 10 * 1024;
-int			difs_insert_timeout = 60;
-int			difs_insert_retries = 3;
-int			difs_insert_keep = 7 * 24 * 3600;
-bool		difs_insert_private_addresses = false;
-char	   *difs_insert_directory = "";
-char	   *difs_insert_ca_file = "";
+char *difs_server_program = "";
+char *difs_advertise_address = "";
+int difs_block_group_size = 256 * 1024;
+bool difs_auto_claim = false;
+int difs_health_interval = 2000;
+int difs_repair_interval = 60 * 1000;
+int difs_repair_delay = 10 * 60 * 1000;
+int difs_repair_rate = 100 * 1024;
+int difs_scrub_interval = 14 * 24 * 3600;
+int difs_scrub_rate = 64 * 1024;
+int difs_scrub_pause_ms = 60 * 1000;
+int difs_collect_interval = 60 * 1000;
+int difs_retain = 0;
+char *difs_volume = "main";
+int difs_server_timeout = 10000;
+int difs_hedge_delay = 100;
+int difs_staging = DIFS_STAGING_AUTO;
+int difs_atime = DIFS_ATIME_OFF;
+int difs_staging_limit = 16 * 1024;
+int difs_unstage_interval = 30 * 1000;
+int difs_token_lifetime = 300;
+int difs_upload_expire = 24 * 3600;
+int difs_compact_interval = 5 * 60 * 1000;
+int difs_log_min_duration = -1;
+bool difs_track = true;
+int difs_sample_interval = 60 * 1000;
+int difs_sample_keep = 7 * 24 * 3600;
+int difs_metrics_port = 0;
+char *difs_metrics_address = "127.0.0.1";
+int difs_umask = 0022;
+int difs_max_inserts = 2;
+int difs_insert_queue = 1000;
+int difs_insert_max_size = 10 * 1024;
+int difs_insert_timeout = 60;
+int difs_insert_retries = 3;
+int difs_insert_keep = 7 * 24 * 3600;
+bool difs_insert_private_addresses = false;
+char *difs_insert_directory = "";
+char *difs_insert_ca_file = "";
 
 static const struct config_enum_entry staging_modes[] = {
 	{"never", DIFS_STAGING_NEVER, false},
@@ -113,7 +113,7 @@ char *
 difs_settings_key_file(void)
 {
 	return difs_key_file[0] != '\0' ? pstrdup(difs_key_file) :
-		psprintf("%s/cluster.key", difs_settings_local_directory());
+									  psprintf("%s/cluster.key", difs_settings_local_directory());
 }
 
 static void

@@ -85,8 +85,8 @@ difs_database_require(void)
 	ConditionVariablePrepareToSleep(&difs_shared->changed);
 	while ((database = difs_database_find(MyDatabaseId)) == NULL)
 	{
-		long		left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-		int64		began_us;
+		long left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		int64 began_us;
 
 		if (left_ms <= 0)
 			break;
@@ -103,8 +103,8 @@ difs_database_require(void)
 void
 difs_database_hint(Oid database)
 {
-	int			launcher;
-	bool		known = false;
+	int launcher;
+	bool known = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < difs_shared->hint_count; i++)
@@ -121,7 +121,7 @@ difs_database_hint(Oid database)
 void
 difs_database_restart(DifsDatabase *database)
 {
-	Oid			oid = InvalidOid;
+	Oid oid = InvalidOid;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	if (database->state == DIFS_DATABASE_RUNNING)
@@ -147,7 +147,7 @@ difs_wake(int proc_number)
 bool
 difs_server_lookup(DifsDatabase *database, int32 server, DifsSharedServer *copy)
 {
-	bool		found = false;
+	bool found = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_SERVERS && !found; i++)
@@ -164,7 +164,7 @@ difs_server_lookup(DifsDatabase *database, int32 server, DifsSharedServer *copy)
 uint64
 difs_segment_next(DifsDatabase *database)
 {
-	uint64		id = 0;
+	uint64 id = 0;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	if (database->next_segment < database->limit_segment)
@@ -187,8 +187,8 @@ request(void)
 static void
 startup(void)
 {
-	bool		found;
-	void	   *area;
+	bool found;
+	void *area;
 
 	if (previous_startup_hook)
 		previous_startup_hook();

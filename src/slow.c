@@ -14,13 +14,13 @@
 #include "src/settings.h"
 #include "src/slow.h"
 
-#define MAX_PATH_SHOWN	512
+#define MAX_PATH_SHOWN 512
 
-uint64		difs_slow_read_bytes = 0;
-uint64		difs_slow_written_bytes = 0;
+uint64 difs_slow_read_bytes = 0;
+uint64 difs_slow_written_bytes = 0;
 
-static Snapshot snapshot = NULL;	/* of the operation; NULL: there is none */
-static int	nest_level;
+static Snapshot snapshot = NULL; /* of the operation; NULL: there is none */
+static int nest_level;
 static const char *operation;
 static char operation_path[MAX_PATH_SHOWN];
 static DifsSlowMark begun;
@@ -52,8 +52,8 @@ difs_slow_report(const DifsSlowMark *mark, const char *what, const char *path)
 		[DIFS_WAIT_WORKERS] = "background workers",
 		[DIFS_WAIT_DUTY] = "a round of a duty",
 	};
-	int64		rest_us = difs_pace_clock_us() - mark->began_us;
-	double		took_ms = rest_us / 1000.0;
+	int64 rest_us = difs_pace_clock_us() - mark->began_us;
+	double took_ms = rest_us / 1000.0;
 	StringInfoData detail;
 
 	if (mark->began_us == 0 || difs_log_min_duration < 0 || took_ms < difs_log_min_duration)
@@ -61,7 +61,7 @@ difs_slow_report(const DifsSlowMark *mark, const char *what, const char *path)
 	initStringInfo(&detail);
 	for (int i = 0; i < DIFS_WAITS; i++)
 	{
-		uint64		waited_us = difs_waited_us[i] - mark->waited_us[i];
+		uint64 waited_us = difs_waited_us[i] - mark->waited_us[i];
 
 		if (waited_us == 0 || waits[i] == NULL)
 			continue;

@@ -14,10 +14,10 @@
 /* What had been counted when it began; began_us 0: it is not watched. */
 typedef struct DifsSlowMark
 {
-	int64		began_us;
-	uint64		waited_us[DIFS_WAITS];
-	uint64		read_bytes;
-	uint64		written_bytes;
+	int64 began_us;
+	uint64 waited_us[DIFS_WAITS];
+	uint64 read_bytes;
+	uint64 written_bytes;
 } DifsSlowMark;
 
 /* Bytes of content that this process has read and written. */
@@ -25,7 +25,7 @@ extern uint64 difs_slow_read_bytes;
 extern uint64 difs_slow_written_bytes;
 
 extern void difs_slow_mark(DifsSlowMark *mark);
-extern void difs_slow_report(const DifsSlowMark *mark, const char *what, const char *path);	/* path may be empty */
+extern void difs_slow_report(const DifsSlowMark *mark, const char *what, const char *path); /* path may be empty */
 
 /* table.c: after the snapshot has been pushed, and before it is popped. */
 extern void difs_slow_begin(const char *what);

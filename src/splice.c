@@ -19,11 +19,11 @@
 #include "src/splice.h"
 #include "src/table.h"
 
-#define BATCH	1024
+#define BATCH 1024
 
 /* A version of more rows is fragmented if on average they have less than a part of a segment: a quarter. */
-#define MANY_ROWS	16
-#define SMALL_PART	4
+#define MANY_ROWS 16
+#define SMALL_PART 4
 
 static void begin_empty(DifsSplice *splice);
 static void keep_inline(DifsSplice *splice, int64 from, int64 to);
@@ -42,7 +42,7 @@ static void note_fragmented(const DifsSplice *splice);
 void
 difs_splice_begin(DifsSplice *splice, const DifsWalk *walk, DifsInode *inode, int64 from, int64 to)
 {
-	int32		number;
+	int32 number;
 
 	memset(splice, 0, sizeof(*splice));
 	splice->path = walk->path->text;
@@ -55,9 +55,15 @@ difs_splice_begin(DifsSplice *splice, const DifsWalk *walk, DifsInode *inode, in
 		elog(ERROR, "version %d of inode " INT64_FORMAT " is missing", inode->version, inode->ino);
 	if (splice->old.deleted)
 		memset(&splice->old, 0, sizeof(splice->old));
-	splice->made = (DifsVersion) {
-		.ino = inode->ino, .version = number, .size = splice->old.size, .base = number,
-		.extent = walk->volume.segment_size, .map_ino = inode->ino, .map_version = number, .author = GetUserId(),
+	splice->made = (DifsVersion){
+		.ino = inode->ino,
+		.version = number,
+		.size = splice->old.size,
+		.base = number,
+		.extent = walk->volume.segment_size,
+		.map_ino = inode->ino,
+		.map_version = number,
+		.author = GetUserId(),
 	};
 	from = Min(from, splice->old.size);
 	to = Min(to, splice->old.size);
@@ -86,7 +92,7 @@ begin_empty(DifsSplice *splice)
 static void
 keep_inline(DifsSplice *splice, int64 from, int64 to)
 {
-	char	   *bytes = palloc0(Max(splice->old.size, splice->volume->inline_limit));
+	char *bytes = palloc0(Max(splice->old.size, splice->volume->inline_limit));
 
 	difs_inline_read(splice->path, &splice->old, 0, splice->old.size, bytes);
 	memset(bytes + from, 0, to - from);
@@ -118,7 +124,7 @@ static void
 cut(DifsSplice *splice, int64 from, int64 to)
 {
 	DifsVersion *made = &splice->made;
-	int			count = BATCH;
+	int count = BATCH;
 
 	made->base = splice->old.base;
 	made->extent = Max(made->extent, splice->old.extent);
@@ -143,7 +149,7 @@ cut(DifsSplice *splice, int64 from, int64 to)
 static void
 cut_row(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to)
 {
-	int64		end = row->file_offset + row->length;
+	int64 end = row->file_offset + row->length;
 
 	difs_manifest_close(splice->made.ino, row, splice->made.version);
 	splice->made.segments--;
@@ -156,7 +162,7 @@ cut_row(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to)
 static void
 keep(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to)
 {
-	DifsExtent	part;
+	DifsExtent part;
 
 	if (!take_part(splice, row, from, to, from, &part))
 		return;
@@ -167,7 +173,7 @@ keep(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to)
 static void
 insert(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to, int64 at)
 {
-	DifsExtent	part;
+	DifsExtent part;
 
 	if (!take_part(splice, row, from, to, at, &part))
 		return;
@@ -178,7 +184,7 @@ insert(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to, int64 at
 static bool
 take_part(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to, int64 at, DifsExtent *taken)
 {
-	DifsExtent	part = *row;
+	DifsExtent part = *row;
 
 	if (from >= to)
 		return false;
@@ -195,8 +201,8 @@ take_part(DifsSplice *splice, const DifsExtent *row, int64 from, int64 to, int64
 void
 difs_splice_share(DifsSplice *splice, const char *path, const DifsVersion *from, int64 offset, int64 length, int64 at)
 {
-	int64		end = offset + length;
-	int			count = BATCH;
+	int64 end = offset + length;
+	int count = BATCH;
 
 	if (splice->held != NULL && at + length > splice->volume->inline_limit)
 		let_go_held(splice, at, at + length);
@@ -212,7 +218,7 @@ difs_splice_share(DifsSplice *splice, const char *path, const DifsVersion *from,
 
 		for (int i = 0; i < count; i++)
 		{
-			int64		first = Max(rows[i].file_offset, offset);
+			int64 first = Max(rows[i].file_offset, offset);
 
 			done = Min(rows[i].file_offset + rows[i].length, end);
 			if (rows[i].stored.group == 0)
@@ -229,7 +235,7 @@ difs_splice_share(DifsSplice *splice, const char *path, const DifsVersion *from,
 static void
 share_bytes(DifsSplice *splice, const char *path, const DifsVersion *from, int64 offset, int64 length, int64 at)
 {
-	char	   *bytes = palloc(length);
+	char *bytes = palloc(length);
 
 	difs_fetch_range(path, from, offset, length, difs_cache_for(length), bytes);
 	difs_splice_put(splice, at, bytes, length);
@@ -252,7 +258,7 @@ difs_splice_put(DifsSplice *splice, int64 at, const char *bytes, int64 length)
 static void
 let_go_held(DifsSplice *splice, int64 from, int64 to)
 {
-	char	   *held = splice->held;
+	char *held = splice->held;
 
 	splice->held = NULL;
 	put_segments(splice, 0, held, Min(from, splice->made.size));
@@ -264,8 +270,8 @@ let_go_held(DifsSplice *splice, int64 from, int64 to)
 static void
 put_segments(DifsSplice *splice, int64 at, const char *bytes, int64 length)
 {
-	DifsVolume	volume = *splice->volume;
-	bool		first = at == 0 && splice->covered == 0;
+	DifsVolume volume = *splice->volume;
+	bool first = at == 0 && splice->covered == 0;
 	DifsVersion written = {0};
 	DifsContent *content;
 
@@ -313,7 +319,7 @@ int32
 difs_splice_end(DifsSplice *splice)
 {
 	DifsVersion *made = &splice->made;
-	DifsInode  *inode = splice->inode;
+	DifsInode *inode = splice->inode;
 
 	if (splice->held != NULL && made->size > 0)
 		difs_inline_insert(made->ino, made->version, splice->held, (uint32) made->size);
@@ -337,7 +343,7 @@ static void
 note_fragmented(const DifsSplice *splice)
 {
 	const DifsVersion *made = &splice->made;
-	Datum		values[DIFS_FRAGMENTED_COLUMNS] = {[DIFS_FRAGMENTED_INO - 1] = Int64GetDatum(made->ino)};
+	Datum values[DIFS_FRAGMENTED_COLUMNS] = {[DIFS_FRAGMENTED_INO - 1] = Int64GetDatum(made->ino)};
 
 	if (made->segments > MANY_ROWS && splice->covered / Max(made->extent, 1) < made->segments / SMALL_PART)
 		(void) difs_row_insert_unless(DIFS_REL_FRAGMENTED, DIFS_REL_FRAGMENTED_PKEY, values, NULL);

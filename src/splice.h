@@ -26,19 +26,19 @@
 #include "src/version.h"
 
 /* 4 EiB: sums of offsets and lengths stay far from overflow. */
-#define DIFS_MAX_FILE_SIZE	(INT64CONST(1) << 62)
+#define DIFS_MAX_FILE_SIZE (INT64CONST(1) << 62)
 
 typedef struct DifsSplice
 {
-	const char *path;			/* for messages */
+	const char *path; /* for messages */
 	const DifsVolume *volume;
-	DifsInode  *inode;
-	DifsNumber	number;
-	DifsVersion old;			/* the current version; of size 0 if there is none */
+	DifsInode *inode;
+	DifsNumber number;
+	DifsVersion old; /* the current version; of size 0 if there is none */
 	DifsVersion made;
-	int64		covered;		/* bytes of it that are not in holes */
-	int64		digested;		/* its digest is that of so many bytes; -1: none */
-	char	   *held;			/* all of it, while it is short enough for difs.inline; NULL: it is not */
+	int64 covered;	/* bytes of it that are not in holes */
+	int64 digested; /* its digest is that of so many bytes; -1: none */
+	char *held;		/* all of it, while it is short enough for difs.inline; NULL: it is not */
 } DifsSplice;
 
 /* The file is one that difs_file_open_for_write() has opened, and the active snapshot is from after that (difs_names_again()). All is kept but

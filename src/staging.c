@@ -45,7 +45,7 @@ difs_staging_at_once(DifsDatabase *database, const DifsClass *class)
 bool
 difs_staging_is_stuck(DifsDatabase *database, const DifsClass *class)
 {
-	bool		stuck = false;
+	bool stuck = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_CLASSES; i++)
@@ -76,8 +76,8 @@ difs_staging_helps(DifsErrorCode code)
 DifsStaged *
 difs_staging_take(int number, DifsStored *stored)
 {
-	DifsSlot   *slot = difs_stream_slot(number);
-	uint8	   *packed = difs_pool_address(slot->run);
+	DifsSlot *slot = difs_stream_slot(number);
+	uint8 *packed = difs_pool_address(slot->run);
 	DifsStaged *staged = palloc0(sizeof(DifsStaged));
 	DifsSegment header = {
 		.segment = next_segment(&difs_shared->databases[slot->database]),
@@ -100,7 +100,7 @@ difs_staging_take(int number, DifsStored *stored)
 void
 difs_staging_insert(const DifsStaged *staged, const DifsStored *stored)
 {
-	Datum		values[DIFS_STAGING_COLUMNS];
+	Datum values[DIFS_STAGING_COLUMNS];
 
 	reserve(difs_database_require(), stored->stored_length);
 	values[DIFS_STAGING_SEGMENT - 1] = Int64GetDatum((int64) staged->segment);
@@ -131,10 +131,10 @@ difs_staging_find(uint64 segment)
 {
 	DifsStaged *staged;
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	tuple;
-	Datum		values[DIFS_STAGING_COLUMNS];
-	bool		nulls[DIFS_STAGING_COLUMNS];
+	DifsScan *scan;
+	HeapTuple tuple;
+	Datum values[DIFS_STAGING_COLUMNS];
+	bool nulls[DIFS_STAGING_COLUMNS];
 
 	DIFS_KEY(&key, DIFS_STAGING_SEGMENT, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum((int64) segment));
 	scan = difs_scan_begin(DIFS_REL_STAGING, DIFS_REL_STAGING_PKEY, 1, &key);
@@ -160,7 +160,7 @@ difs_staging_find(uint64 segment)
 bytea *
 difs_staging_slice(const DifsStaged *staged, uint32 offset, uint32 length)
 {
-	bytea	   *slice = DatumGetByteaPSlice(staged->bytes, offset, length);
+	bytea *slice = DatumGetByteaPSlice(staged->bytes, offset, length);
 
 	return VARSIZE_ANY_EXHDR(slice) == length ? slice : NULL;
 }
@@ -169,7 +169,7 @@ bytea *
 difs_staging_verified(const DifsStaged *staged, DifsSegment *header, DifsError *error)
 {
 	const uint8 *packed = (const uint8 *) VARDATA_ANY(staged->packed);
-	bytea	   *bytes;
+	bytea *bytes;
 
 	if (!difs_segment_unpack(packed, VARSIZE_ANY_EXHDR(staged->packed), header, error))
 		return NULL;
@@ -185,15 +185,15 @@ difs_staging_verified(const DifsStaged *staged, DifsSegment *header, DifsError *
 uint64
 difs_staging_count(DifsDatabase *database)
 {
-	Relation	table = difs_table_open(DIFS_REL_STAGING, AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Relation table = difs_table_open(DIFS_REL_STAGING, AccessShareLock);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(table, NULL);
 	TableScanDesc scan = table_beginscan(table, snapshot, 0, NULL);
-	uint64		bytes = 0;
+	uint64 bytes = 0;
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		bool		null;
+		bool null;
 
 		CHECK_FOR_INTERRUPTS();
 		bytes += DatumGetInt32(slot_getattr(slot, DIFS_STAGING_STORED_LENGTH, &null));
@@ -210,7 +210,7 @@ difs_staging_count(DifsDatabase *database)
 static bool
 enough_servers(DifsDatabase *database, const DifsClass *class)
 {
-	int			fitting = 0;
+	int fitting = 0;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
@@ -226,7 +226,7 @@ enough_servers(DifsDatabase *database, const DifsClass *class)
 static uint64
 next_segment(DifsDatabase *database)
 {
-	uint64		segment;
+	uint64 segment;
 
 	while ((segment = difs_segment_next(database)) == 0)
 		difs_segment_refill(database);
@@ -236,7 +236,7 @@ next_segment(DifsDatabase *database)
 static bytea *
 copy_bytes(const void *bytes, Size length)
 {
-	bytea	   *copy = palloc(VARHDRSZ + length);
+	bytea *copy = palloc(VARHDRSZ + length);
 
 	SET_VARSIZE(copy, VARHDRSZ + length);
 	memcpy(VARDATA(copy), bytes, length);
@@ -247,8 +247,8 @@ copy_bytes(const void *bytes, Size length)
 static void
 reserve(DifsDatabase *database, uint32 length)
 {
-	uint64		limit = (uint64) difs_staging_limit * 1024 * 1024;
-	uint64		before = pg_atomic_fetch_add_u64(&database->staged_bytes, length);
+	uint64 limit = (uint64) difs_staging_limit * 1024 * 1024;
+	uint64 before = pg_atomic_fetch_add_u64(&database->staged_bytes, length);
 
 	if (before + length <= limit)
 		return;

@@ -30,10 +30,10 @@ typedef enum DifsStagingMode
 /* The stored form of a segment, on its way between memory and table. */
 typedef struct DifsStaged
 {
-	uint64		segment;
-	DifsClass	class;
-	bytea	   *packed;			/* packed header, with the checksum of each block */
-	Datum		bytes;			/* bytea: the stored form, in the table or in memory */
+	uint64 segment;
+	DifsClass class;
+	bytea *packed; /* packed header, with the checksum of each block */
+	Datum bytes;   /* bytea: the stored form, in the table or in memory */
 } DifsStaged;
 
 /* May a segment be staged if it cannot be stored? Not if the class asks for more servers than there are: that would be for ever. */

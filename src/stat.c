@@ -79,7 +79,7 @@ static TupleDesc
 stat_row_type(FunctionCallInfo fcinfo)
 {
 	static TupleDesc kept = NULL;
-	Oid			type = get_fn_expr_rettype(fcinfo->flinfo);
+	Oid type = get_fn_expr_rettype(fcinfo->flinfo);
 	MemoryContext old;
 
 	if (!OidIsValid(type))
@@ -102,8 +102,8 @@ static HeapTuple
 stat_row(FunctionCallInfo fcinfo, const DifsWalk *walk)
 {
 	const DifsInode *inode = &walk->inode;
-	Datum		values[STAT_COLUMNS];
-	bool		nulls[STAT_COLUMNS] = {0};
+	Datum values[STAT_COLUMNS];
+	bool nulls[STAT_COLUMNS] = {0};
 
 	values[STAT_INO] = Int64GetDatum(inode->ino);
 	values[STAT_KIND] = CStringGetTextDatum(difs_kind_name(inode->kind));
@@ -125,10 +125,10 @@ stat_row(FunctionCallInfo fcinfo, const DifsWalk *walk)
 static void
 list_versions(const text *path, ReturnSetInfo *result)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 	ScanKeyData keys[2];
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	difs_marker_path_find(path, &walk);
 	difs_perm_require(&walk.inode, DIFS_MAY_READ, walk.path->text);
@@ -138,9 +138,9 @@ list_versions(const text *path, ReturnSetInfo *result)
 	while ((row = difs_scan_next(scan, true)) != NULL)
 	{
 		DifsVersion version;
-		Datum		values[7];
-		bool		nulls[7] = {0};
-		bytea	   *digest;
+		Datum values[7];
+		bool nulls[7] = {0};
+		bytea *digest;
 
 		difs_version_decode(row, difs_scan_desc(scan), &version);
 		digest = palloc(VARHDRSZ + version.digest_length);
@@ -168,8 +168,8 @@ PG_FUNCTION_INFO_V1(difs_versions);
 Datum
 difs_stat(PG_FUNCTION_ARGS)
 {
-	DifsWalk	walk;
-	HeapTuple	row;
+	DifsWalk walk;
+	HeapTuple row;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(2, "follow");
@@ -199,8 +199,8 @@ difs_stat(PG_FUNCTION_ARGS)
 Datum
 difs_exists(PG_FUNCTION_ARGS)
 {
-	DifsWalk	walk;
-	bool		found;
+	DifsWalk walk;
+	bool found;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 

@@ -35,22 +35,22 @@
 
 typedef struct DifsStream
 {
-	slock_t		lock;			/* guards free_head and free_count */
-	int32		free_head;
-	int32		free_count;
-	int32		slot_count;
-	int32		guaranteed;		/* slots that every backend can have whatever others do */
-	ConditionVariable freed;	/* broadcast when a slot comes back */
-	DifsSlot	slots[FLEXIBLE_ARRAY_MEMBER];
+	slock_t lock; /* guards free_head and free_count */
+	int32 free_head;
+	int32 free_count;
+	int32 slot_count;
+	int32 guaranteed;		 /* slots that every backend can have whatever others do */
+	ConditionVariable freed; /* broadcast when a slot comes back */
+	DifsSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } DifsStream;
 
-void		(*difs_stream_reap_hook) (bool wait) = NULL;
+void (*difs_stream_reap_hook)(bool wait) = NULL;
 
 static DifsStream *stream = NULL;
-static int	held = 0;			/* slots of this backend */
-static int	filling = -1;		/* the one that begin has returned and finish has not seen yet */
+static int held = 0;	 /* slots of this backend */
+static int filling = -1; /* the one that begin has returned and finish has not seen yet */
 
-static int	take_slot(void);
+static int take_slot(void);
 static bool try_take_slot(int *slot);
 static void free_slot(int slot);
 static bool leave(DifsSlot *slot, DifsSlotState from, DifsSlotState to);
@@ -100,7 +100,7 @@ int
 difs_stream_begin(const DifsClass *class, uint32 room_bytes, void **room)
 {
 	DifsDatabase *database = difs_database_require();
-	DifsSlot   *slot;
+	DifsSlot *slot;
 
 	difs_claim_require();
 	difs_segment_refill(database);
@@ -124,8 +124,8 @@ void
 difs_stream_finish(int number, uint32 raw_length, uint32 stored_length, DifsCodec codec)
 {
 	static uint32 block_crc[DIFS_MAX_BLOCKS];
-	DifsSlot   *slot = difs_stream_slot(number);
-	uint8	   *packed = difs_pool_address(slot->run);
+	DifsSlot *slot = difs_stream_slot(number);
+	uint8 *packed = difs_pool_address(slot->run);
 	DifsSegment segment = {0};
 
 	Assert(number == filling);
@@ -136,7 +136,7 @@ difs_stream_finish(int number, uint32 raw_length, uint32 stored_length, DifsCode
 	slot->codec = segment.codec = codec;
 	segment.crc = slot->crc;
 	segment.xid = slot->xid;
-	segment.segment = 1;		/* the streamer sets segment and group each time it sends */
+	segment.segment = 1; /* the streamer sets segment and group each time it sends */
 	difs_segment_pack(&segment, block_crc, packed);
 
 	difs_slow_written_bytes += raw_length;
@@ -164,14 +164,14 @@ difs_stream_is_kept(int number)
 bool
 difs_stream_reap(int number, DifsStored *stored)
 {
-	DifsSlot   *slot = difs_stream_slot(number);
-	bool		kept;
+	DifsSlot *slot = difs_stream_slot(number);
+	bool kept;
 
 	wait_for_end(slot);
 	pg_read_barrier();
 	kept = leave(slot, DIFS_SLOT_KEPT, DIFS_SLOT_FILLING);
 	if (!kept)
-		wait_for_end(slot);		/* the streamer may be taking the memory of a kept one back */
+		wait_for_end(slot); /* the streamer may be taking the memory of a kept one back */
 	if (pg_atomic_read_u32(&slot->state) == DIFS_SLOT_FAILED)
 		report_failed(slot);
 	stored->segment = kept ? 0 : slot->segment;
@@ -196,7 +196,7 @@ difs_stream_release(int number)
 void
 difs_stream_abandon(int number)
 {
-	DifsSlot   *slot = difs_stream_slot(number);
+	DifsSlot *slot = difs_stream_slot(number);
 
 	if (number == filling)
 		filling = -1;
@@ -236,7 +236,7 @@ difs_stream_slot_count(void)
 void
 difs_stream_allow(DifsSlot *slot, uint64 bytes_before)
 {
-	int64		allowed_ms = INT64CONST(2) * slot->timeout_ms + (bytes_before + slot->stored_length) / DIFS_SLOWEST_BYTES_PER_MS;
+	int64 allowed_ms = INT64CONST(2) * slot->timeout_ms + (bytes_before + slot->stored_length) / DIFS_SLOWEST_BYTES_PER_MS;
 
 	pg_atomic_write_u64(&slot->deadline, (uint64) TimestampTzPlusMilliseconds(slot->queued_at, allowed_ms));
 }
@@ -256,7 +256,7 @@ difs_stream_take_hurry(DifsDatabase *database)
 int
 difs_stream_pop(DifsDatabase *database)
 {
-	int			slot;
+	int slot;
 
 	SpinLockAcquire(&database->queue_lock);
 	slot = database->queue_head;
@@ -274,7 +274,7 @@ difs_stream_pop(DifsDatabase *database)
 bool
 difs_stream_queue_empty(DifsDatabase *database)
 {
-	bool		empty;
+	bool empty;
 
 	SpinLockAcquire(&database->queue_lock);
 	empty = database->queue_head == -1;
@@ -285,8 +285,8 @@ difs_stream_queue_empty(DifsDatabase *database)
 void
 difs_stream_end(int number, DifsSlotState state)
 {
-	DifsSlot   *slot = difs_stream_slot(number);
-	int			owner = slot->owner;
+	DifsSlot *slot = difs_stream_slot(number);
+	int owner = slot->owner;
 
 	if (state == DIFS_SLOT_KEPT)
 		slot->kept_at = GetCurrentTimestamp();
@@ -311,14 +311,14 @@ difs_stream_end(int number, DifsSlotState state)
 void
 difs_stream_revoke_kept(DifsDatabase *database)
 {
-	int			mine = database - difs_shared->databases;
+	int mine = database - difs_shared->databases;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (!difs_pool_is_scarce())
 		return;
 	for (int i = 0; i < stream->slot_count; i++)
 	{
-		DifsSlot   *slot = &stream->slots[i];
+		DifsSlot *slot = &stream->slots[i];
 
 		if (pg_atomic_read_u32(&slot->state) != DIFS_SLOT_KEPT || slot->database != mine ||
 			!TimestampDifferenceExceeds(slot->kept_at, now, slot->timeout_ms))
@@ -332,8 +332,8 @@ difs_stream_revoke_kept(DifsDatabase *database)
 static int
 take_slot(void)
 {
-	int64		began_us;
-	int			slot;
+	int64 began_us;
+	int slot;
 
 	while (!try_take_slot(&slot))
 	{
@@ -377,7 +377,7 @@ try_take_slot(int *slot)
 static void
 free_slot(int slot)
 {
-	bool		was_scarce;
+	bool was_scarce;
 
 	SpinLockAcquire(&stream->lock);
 	stream->slots[slot].next = stream->free_head;
@@ -392,7 +392,7 @@ free_slot(int slot)
 static bool
 leave(DifsSlot *slot, DifsSlotState from, DifsSlotState to)
 {
-	uint32		expected = from;
+	uint32 expected = from;
 
 	return pg_atomic_compare_exchange_u32(&slot->state, &expected, to);
 }
@@ -401,7 +401,7 @@ leave(DifsSlot *slot, DifsSlotState from, DifsSlotState to)
 static void
 give_back(int number)
 {
-	DifsSlot   *slot = &stream->slots[number];
+	DifsSlot *slot = &stream->slots[number];
 
 	if (slot->run.units > 0)
 		difs_pool_return(slot->run);
@@ -420,7 +420,7 @@ reap_ended(void)
 static void
 enqueue(DifsDatabase *database, int number)
 {
-	DifsSlot   *slot = difs_stream_slot(number);
+	DifsSlot *slot = difs_stream_slot(number);
 	DifsUrgency urgency = held > 1 ? DIFS_SEGMENT_PATIENT : DIFS_SEGMENT_NORMAL;
 
 	slot->next = -1;
@@ -462,8 +462,8 @@ wait_for_end(DifsSlot *slot)
 	{
 		TimestampTz now;
 		TimestampTz limit;
-		uint32		state;
-		int64		began_us;
+		uint32 state;
+		int64 began_us;
 
 		pg_atomic_write_u32(&slot->wake, 1);
 		pg_memory_barrier();
@@ -512,7 +512,7 @@ report_late(const DifsDatabase *database, const DifsSlot *slot)
 			(errcode(DIFS_ERRCODE_IO),
 			 errmsg("no segment was stored within %ld ms", TimestampDifferenceMilliseconds(slot->queued_at, GetCurrentTimestamp())),
 			 database->streamer == -1 ?
-			 errdetail("The streamer of this database is not running.") :
-			 errdetail("The streamer of this database does not say what became of it."),
+				 errdetail("The streamer of this database is not running.") :
+				 errdetail("The streamer of this database does not say what became of it."),
 			 errhint("See the view difs.servers and the server log.")));
 }

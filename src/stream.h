@@ -56,33 +56,33 @@ typedef enum DifsSlotState
 
 typedef struct DifsSlot
 {
-	pg_atomic_uint32 state;		/* DifsSlotState */
+	pg_atomic_uint32 state; /* DifsSlotState */
 	pg_atomic_uint32 abandoned;
-	pg_atomic_uint32 wake;		/* set by a backend that sleeps until this slot has ended */
-	int32		next;			/* free list or queue; -1 ends it */
-	int32		owner;			/* proc number of the backend */
-	int32		database;		/* index into databases[] */
-	DifsClass	class;
-	DifsRun		run;			/* packed header, then at payload_offset the stored form */
-	uint32		payload_offset;
-	uint64		xid;
+	pg_atomic_uint32 wake; /* set by a backend that sleeps until this slot has ended */
+	int32 next;			   /* free list or queue; -1 ends it */
+	int32 owner;		   /* proc number of the backend */
+	int32 database;		   /* index into databases[] */
+	DifsClass class;
+	DifsRun run; /* packed header, then at payload_offset the stored form */
+	uint32 payload_offset;
+	uint64 xid;
 	TimestampTz queued_at;
-	int32		timeout_ms;		/* how long it may wait for a group: the backend's difs.server_timeout */
-	pg_atomic_uint64 deadline;	/* TimestampTz: it has ended by then, one way or another */
-	bool		stages;			/* rather than FAILED it shall be KEPT, if staging helps against the reason */
+	int32 timeout_ms;		   /* how long it may wait for a group: the backend's difs.server_timeout */
+	pg_atomic_uint64 deadline; /* TimestampTz: it has ended by then, one way or another */
+	bool stages;			   /* rather than FAILED it shall be KEPT, if staging helps against the reason */
 	TimestampTz kept_at;
 
 	/* the segment, and where it went */
-	uint32		raw_length;
-	uint32		stored_length;
-	uint32		crc;
-	uint8		codec;
-	uint64		segment;
-	uint64		group;
+	uint32 raw_length;
+	uint32 stored_length;
+	uint32 crc;
+	uint8 codec;
+	uint64 segment;
+	uint64 group;
 
 	/* why it FAILED, or is KEPT */
-	int32		error_code;		/* DifsErrorCode */
-	char		error_text[DIFS_ERROR_TEXT_SIZE];
+	int32 error_code; /* DifsErrorCode */
+	char error_text[DIFS_ERROR_TEXT_SIZE];
 } DifsSlot;
 
 /*
@@ -105,25 +105,25 @@ typedef enum DifsUrgency
 
 typedef enum DifsStreamerSleep
 {
-	DIFS_STREAMER_AWAKE = 0,	/* nobody: it looks at the queue before it sleeps */
-	DIFS_STREAMER_AWAITS = DIFS_SEGMENT_URGENT,	/* enough is on its way; for DIFS_LINGER_MS at most */
-	DIFS_STREAMER_LINGERS = DIFS_SEGMENT_NORMAL,	/* patient segments are in the queue; for DIFS_PATIENCE_MS */
+	DIFS_STREAMER_AWAKE = 0,					 /* nobody: it looks at the queue before it sleeps */
+	DIFS_STREAMER_AWAITS = DIFS_SEGMENT_URGENT,	 /* enough is on its way; for DIFS_LINGER_MS at most */
+	DIFS_STREAMER_LINGERS = DIFS_SEGMENT_NORMAL, /* patient segments are in the queue; for DIFS_PATIENCE_MS */
 	DIFS_STREAMER_SLEEPS = DIFS_SEGMENT_PATIENT
 } DifsStreamerSleep;
 
-#define DIFS_LINGER_MS		2
-#define DIFS_PATIENCE_MS	8
-#define DIFS_LINGER_BYTES	(256 * 1024)
+#define DIFS_LINGER_MS 2
+#define DIFS_PATIENCE_MS 8
+#define DIFS_LINGER_BYTES (256 * 1024)
 
 /* What became of a segment: the part of a manifest row that the streamer knows. */
 typedef struct DifsStored
 {
-	uint64		segment;
-	uint64		group;
-	uint32		raw_length;
-	uint32		stored_length;
-	uint32		crc;
-	uint8		codec;
+	uint64 segment;
+	uint64 group;
+	uint32 raw_length;
+	uint32 stored_length;
+	uint32 crc;
+	uint8 codec;
 } DifsStored;
 
 extern Size difs_stream_shmem_size(void);
@@ -135,7 +135,7 @@ extern void difs_stream_shmem_init(void *area, bool found);
  * begin: takes a slot and pool memory, and returns where the stored form is to be written (room_bytes of room). May wait; interruptible.
  * finish: gives back what is not used, computes the checksums and queues it. Between the two no other slot can be begun.
  */
-extern int	difs_stream_begin(const DifsClass *class, uint32 room_bytes, void **room);
+extern int difs_stream_begin(const DifsClass *class, uint32 room_bytes, void **room);
 extern void difs_stream_finish(int slot, uint32 raw_length, uint32 stored_length, DifsCodec codec);
 
 /* Has it ended? Without waiting. */
@@ -159,7 +159,7 @@ extern void difs_stream_cleanup(void);
 
 /* Called when this backend must wait for one of its own slots (their holder, pending.c, reaps at least one), or, with wait false, for pool memory
  * (it reaps what has ended). */
-extern void (*difs_stream_reap_hook) (bool wait);
+extern void (*difs_stream_reap_hook)(bool wait);
 
 /* Streamer's side: used by worker/streamer.c only. */
 
@@ -167,23 +167,23 @@ extern void (*difs_stream_reap_hook) (bool wait);
 extern void difs_stream_allow(DifsSlot *slot, uint64 bytes_before);
 extern TimestampTz difs_stream_deadline(DifsSlot *slot);
 extern DifsSlot *difs_stream_slot(int slot);
-extern int	difs_stream_slot_count(void);
-extern bool difs_stream_take_hurry(DifsDatabase *database);	/* somebody has called for the queue to be sent since this was asked last */
-extern int	difs_stream_pop(DifsDatabase *database);	/* oldest queued slot, or -1 */
+extern int difs_stream_slot_count(void);
+extern bool difs_stream_take_hurry(DifsDatabase *database); /* somebody has called for the queue to be sent since this was asked last */
+extern int difs_stream_pop(DifsDatabase *database);			/* oldest queued slot, or -1 */
 extern bool difs_stream_queue_empty(DifsDatabase *database);
-extern void difs_stream_end(int slot, DifsSlotState state);	/* gives the memory back (but for KEPT), publishes, wakes the owner or frees */
-extern void difs_stream_revoke_kept(DifsDatabase *database);	/* KEPT too long while others need the memory: FAILED */
+extern void difs_stream_end(int slot, DifsSlotState state);	 /* gives the memory back (but for KEPT), publishes, wakes the owner or frees */
+extern void difs_stream_revoke_kept(DifsDatabase *database); /* KEPT too long while others need the memory: FAILED */
 
 /* stream_count.c: what is on its way for a database now, for statistics. */
 typedef struct DifsStreamCount
 {
-	int64		queued;
-	int64		queued_bytes;
-	int64		in_flight;
-	int64		in_flight_bytes;
-	TimestampTz oldest;			/* since when the oldest of them has been; DT_NOEND: there is none */
+	int64 queued;
+	int64 queued_bytes;
+	int64 in_flight;
+	int64 in_flight_bytes;
+	TimestampTz oldest; /* since when the oldest of them has been; DT_NOEND: there is none */
 } DifsStreamCount;
 
-extern void difs_stream_count(int database, DifsStreamCount *count);	/* index into databases[] */
+extern void difs_stream_count(int database, DifsStreamCount *count); /* index into databases[] */
 
 #endif

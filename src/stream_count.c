@@ -8,11 +8,11 @@
 void
 difs_stream_count(int database, DifsStreamCount *count)
 {
-	*count = (DifsStreamCount) {.oldest = DT_NOEND};
+	*count = (DifsStreamCount){.oldest = DT_NOEND};
 	for (int i = 0; i < difs_stream_slot_count(); i++)
 	{
-		DifsSlot   *slot = difs_stream_slot(i);
-		uint32		state = pg_atomic_read_u32(&slot->state);
+		DifsSlot *slot = difs_stream_slot(i);
+		uint32 state = pg_atomic_read_u32(&slot->state);
 
 		if ((state != DIFS_SLOT_QUEUED && state != DIFS_SLOT_SENT) || slot->database != database)
 			continue;

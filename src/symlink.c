@@ -23,8 +23,8 @@ make_symlink(const char *target, const text *path)
 {
 	for (;; difs_names_again())
 	{
-		DifsWalk	walk;
-		DifsInode	made;
+		DifsWalk walk;
+		DifsInode made;
 
 		difs_path_walk_entry(path, &walk);
 		if (walk.found)
@@ -54,8 +54,8 @@ PG_FUNCTION_INFO_V1(difs_readlink);
 Datum
 difs_symlink(PG_FUNCTION_ARGS)
 {
-	char	   *target;
-	int64		ino;
+	char *target;
+	int64 ino;
 
 	DIFS_ARG_NOT_NULL(0, "target");
 	DIFS_ARG_NOT_NULL(1, "path");
@@ -79,7 +79,7 @@ difs_symlink(PG_FUNCTION_ARGS)
 Datum
 difs_readlink(PG_FUNCTION_ARGS)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 

@@ -37,8 +37,8 @@
 static const struct
 {
 	const char *name;
-	int			columns;
-}			relations[DIFS_RELATIONS] = {
+	int columns;
+} relations[DIFS_RELATIONS] = {
 	[DIFS_REL_CLUSTER] = {"cluster", DIFS_CLUSTER_COLUMNS},
 	[DIFS_REL_CLUSTER_PKEY] = {"cluster_pkey"},
 	[DIFS_REL_VOLUME] = {"volume", DIFS_VOLUME_COLUMNS},
@@ -100,17 +100,17 @@ static const struct
 	[DIFS_REL_SEQ_TRASH] = {"trash_id"},
 };
 
-static Oid	relation_oid[DIFS_RELATIONS];	/* InvalidOid: not looked up */
-static bool version_fits = false;	/* of the extension that they belong to */
+static Oid relation_oid[DIFS_RELATIONS]; /* InvalidOid: not looked up */
+static bool version_fits = false;		 /* of the extension that they belong to */
 
 static void check_version(void);
-static Oid	look_up(DifsRelation relation);
+static Oid look_up(DifsRelation relation);
 static void forget_relations(Datum unused, Oid changed);
 
 Oid
 difs_relation(DifsRelation relation)
 {
-	Oid			oid = relation_oid[relation];
+	Oid oid = relation_oid[relation];
 
 	if (!OidIsValid(oid))
 		oid = look_up(relation);
@@ -133,7 +133,7 @@ difs_installed(void)
 Relation
 difs_table_open(DifsRelation table, LOCKMODE lock)
 {
-	Relation	rel = table_open(difs_relation(table), lock);
+	Relation rel = table_open(difs_relation(table), lock);
 
 	if (RelationGetNumberOfAttributes(rel) != relations[table].columns)
 		ereport(ERROR,
@@ -159,7 +159,7 @@ difs_admin_begin(const char *function)
 {
 	if (function != NULL)
 	{
-		char		name[NAMEDATALEN + 2];
+		char name[NAMEDATALEN + 2];
 
 		snprintf(name, sizeof(name), "%s()", function);
 		PreventCommandIfReadOnly(name);
@@ -205,7 +205,7 @@ difs_read_end(void)
 void
 difs_command_done(void)
 {
-	Snapshot	snapshot = GetActiveSnapshot();
+	Snapshot snapshot = GetActiveSnapshot();
 
 	if (snapshot->active_count != 1 || snapshot->regd_count != 0)
 		elog(ERROR, "difs rows were written outside difs_write_begin()");
@@ -238,8 +238,8 @@ check_version(void)
 static Oid
 look_up(DifsRelation relation)
 {
-	Oid			schema;
-	Oid			oid;
+	Oid schema;
+	Oid oid;
 
 	schema = get_namespace_oid("difs", true);
 	if (!OidIsValid(schema))

@@ -33,7 +33,7 @@
 
 /* OID of a table, index or sequence of schema difs; cached; errors out (55000) if the extension is not installed in
  * this database. */
-extern Oid	difs_relation(DifsRelation relation);
+extern Oid difs_relation(DifsRelation relation);
 
 /* Is the extension installed in this database? */
 extern bool difs_installed(void);
@@ -73,7 +73,7 @@ extern void difs_read_end(void);
  * collation is "C". The keys of an index go from its first column on without a gap. */
 #define DIFS_KEY(key, column, strategy, procedure, value) \
 	ScanKeyInit((key), (column), (strategy), (procedure), (value))
-#define DIFS_MAX_KEYS	4
+#define DIFS_MAX_KEYS 4
 
 /* The first row that an index finds under the active snapshot, copied into the current memory context; NULL if there
  * is none. */
@@ -97,7 +97,7 @@ extern void difs_scan_end(DifsScan *scan);
 extern void difs_row_insert(DifsRelation table, Datum *values, bool *nulls);
 
 /* Inserts up to DIFS_ROWS_AT_ONCE rows, whose columns follow each other in values and nulls, with less WAL and work than one by one. */
-#define DIFS_ROWS_AT_ONCE	64
+#define DIFS_ROWS_AT_ONCE 64
 extern void difs_rows_insert(DifsRelation table, int count, const Datum *values, const bool *nulls);
 
 /* Inserts a row unless one with the same key is there in the unique index named; waits for a concurrent inserter of
@@ -128,7 +128,7 @@ extern bool difs_row_try_lock(DifsRelation table, HeapTuple *tuple);
 typedef enum DifsRowState
 {
 	DIFS_ROW_LOCKED,
-	DIFS_ROW_BUSY,				/* not with wait */
+	DIFS_ROW_BUSY, /* not with wait */
 	DIFS_ROW_GONE
 } DifsRowState;
 extern DifsRowState difs_row_lock_newest(DifsRelation table, HeapTuple *tuple, bool wait);

@@ -26,7 +26,7 @@ difs_token_begin(DifsToken *token, DifsOperation operation)
 Datum
 difs_token_make(DifsToken *token)
 {
-	bytea	   *bytes = palloc(VARHDRSZ + DIFS_TOKEN_SIZE);
+	bytea *bytes = palloc(VARHDRSZ + DIFS_TOKEN_SIZE);
 
 	SET_VARSIZE(bytes, VARHDRSZ + DIFS_TOKEN_SIZE);
 	if (!difs_token_sign(token, difs_cluster_keyring(false)->key[0], (uint8 *) VARDATA(bytes)))
@@ -47,11 +47,11 @@ difs_token_members(uint64 group, DifsMembers *members)
 Datum
 difs_token_servers(const int32 *members, int count)
 {
-	Datum		texts[DIFS_MAX_REPLICAS];
+	Datum texts[DIFS_MAX_REPLICAS];
 
 	for (int i = 0; i < count; i++)
 	{
-		DifsPeer	peer = {0};
+		DifsPeer peer = {0};
 
 		if (difs_server_address(members[i], &peer))
 			texts[i] = CStringGetTextDatum(psprintf("%s=%s:%d", peer.name, peer.host, (int) peer.port));

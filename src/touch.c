@@ -23,12 +23,12 @@ touch(const text *path, const TimestampTz *atime, const TimestampTz *mtime)
 {
 	for (;; difs_names_again())
 	{
-		DifsWalk	walk;
+		DifsWalk walk;
 		TimestampTz now;
-		bool		both;
-		Datum		values[DIFS_INODE_COLUMNS] = {0};
-		bool		nulls[DIFS_INODE_COLUMNS] = {false};
-		bool		replace[DIFS_INODE_COLUMNS] = {false};
+		bool both;
+		Datum values[DIFS_INODE_COLUMNS] = {0};
+		bool nulls[DIFS_INODE_COLUMNS] = {false};
+		bool replace[DIFS_INODE_COLUMNS] = {false};
 
 		difs_path_find(path, &walk);
 		if (!difs_inode_lock(&walk.inode))

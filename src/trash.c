@@ -32,8 +32,8 @@ static void decode(HeapTuple row, TupleDesc desc, DifsDiscarded *discarded);
 void
 difs_trash_put(const DifsWalk *walk, HeapTuple row)
 {
-	Datum		values[DIFS_DISCARDED_COLUMNS];
-	DifsInode	file = walk->inode;
+	Datum values[DIFS_DISCARDED_COLUMNS];
+	DifsInode file = walk->inode;
 
 	if (file.kind == DIFS_KIND_DIRECTORY)
 	{
@@ -47,7 +47,7 @@ difs_trash_put(const DifsWalk *walk, HeapTuple row)
 		{
 			difs_policy_refuse_removal(&file, walk->path->text);
 			file.ctime = GetCurrentTimestamp();
-			difs_inode_store_history(&file);	/* who waits for the row looks for its name again */
+			difs_inode_store_history(&file); /* who waits for the row looks for its name again */
 		}
 	}
 
@@ -65,8 +65,8 @@ bool
 difs_trash_find(int64 id, DifsDiscarded *discarded)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	DIFS_KEY(&key, DIFS_DISCARDED_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
 	scan = difs_scan_begin(DIFS_REL_DISCARDED, DIFS_REL_DISCARDED_PKEY, 1, &key);
@@ -98,9 +98,9 @@ bool
 difs_trash_find_path(const DifsPath *path, const DifsVolume *volume, DifsDiscarded *discarded)
 {
 	ScanKeyData keys[2];
-	DifsScan   *scan;
-	HeapTuple	row;
-	bool		found = false;
+	DifsScan *scan;
+	HeapTuple row;
+	bool found = false;
 
 	DIFS_KEY(&keys[0], DIFS_DISCARDED_VOLUME, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(volume->id));
 	DIFS_KEY(&keys[1], DIFS_DISCARDED_PATH, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(path_text(path)));
@@ -108,7 +108,7 @@ difs_trash_find_path(const DifsPath *path, const DifsVolume *volume, DifsDiscard
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
 		DifsDiscarded one;
-		DifsInode	inode;
+		DifsInode inode;
 
 		decode(row, difs_scan_desc(scan), &one);
 		if ((found && one.id < discarded->id) || !difs_inode_find(one.ino, &inode) ||
@@ -124,8 +124,8 @@ difs_trash_find_path(const DifsPath *path, const DifsVolume *volume, DifsDiscard
 bool
 difs_trash_restore(const DifsDiscarded *discarded, const DifsWalk *walk)
 {
-	HeapTuple	row = discarded->row;
-	DifsInode	inode;
+	HeapTuple row = discarded->row;
+	DifsInode inode;
 
 	if (!difs_inode_find(discarded->ino, &inode))
 		elog(ERROR, "inode " INT64_FORMAT ", which is in the trash, is missing", discarded->ino);
@@ -133,14 +133,14 @@ difs_trash_restore(const DifsDiscarded *discarded, const DifsWalk *walk)
 	difs_change_enter_tree(&walk->volume, inode.kind == DIFS_KIND_DIRECTORY);
 	if (inode.kind == DIFS_KIND_DIRECTORY)
 	{
-		bool		below;
+		bool below;
 
 		difs_volume_rename_lock(walk->volume.id);
 		difs_latest_begin();
 		below = difs_dentry_below(walk->parent.ino, inode.ino);
 		difs_latest_end();
 		if (below)
-			return false;		/* the target has moved into it, and so cannot be reached any more */
+			return false; /* the target has moved into it, and so cannot be reached any more */
 	}
 	if (!difs_directory_enter(&walk->parent) || !difs_row_lock(DIFS_REL_DISCARDED, &row) ||
 		!difs_dentry_insert(walk->parent.ino, walk->name, inode.ino))
@@ -154,9 +154,9 @@ int64
 difs_trash_purge(int64 id)
 {
 	DifsDiscarded discarded;
-	DifsInode	inode;
-	HeapTuple	row;
-	int64		removed;
+	DifsInode inode;
+	HeapTuple row;
+	int64 removed;
 
 	if (!difs_trash_find(id, &discarded))
 		return 0;
@@ -190,8 +190,8 @@ path_text(const DifsPath *path)
 static void
 decode(HeapTuple row, TupleDesc desc, DifsDiscarded *discarded)
 {
-	Datum		values[DIFS_DISCARDED_COLUMNS];
-	bool		nulls[DIFS_DISCARDED_COLUMNS];
+	Datum values[DIFS_DISCARDED_COLUMNS];
+	bool nulls[DIFS_DISCARDED_COLUMNS];
 
 	heap_deform_tuple(row, desc, values, nulls);
 	discarded->id = DatumGetInt64(values[DIFS_DISCARDED_ID - 1]);
@@ -210,7 +210,7 @@ PG_FUNCTION_INFO_V1(difs_trash_visible);
 Datum
 difs_purge(PG_FUNCTION_ARGS)
 {
-	int64		removed;
+	int64 removed;
 
 	DIFS_ARG_NOT_NULL(0, "trash");
 	difs_write_begin("difs_purge");
@@ -228,7 +228,7 @@ difs_purge(PG_FUNCTION_ARGS)
 Datum
 difs_trash_visible(PG_FUNCTION_ARGS)
 {
-	bool		visible;
+	bool visible;
 
 	difs_read_begin();
 	visible = may_have(PG_GETARG_INT32(0), PG_GETARG_OID(1), PG_GETARG_OID(2));

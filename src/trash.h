@@ -21,13 +21,13 @@
 /* A row of difs.discarded. */
 typedef struct DifsDiscarded
 {
-	int64		id;
-	int32		volume;
-	char	   *path;			/* without the volume */
-	int64		ino;
-	Oid			deleted_by;
+	int64 id;
+	int32 volume;
+	char *path; /* without the volume */
+	int64 ino;
+	Oid deleted_by;
 	TimestampTz deleted;
-	HeapTuple	row;
+	HeapTuple row;
 } DifsDiscarded;
 
 /* Puts what a walk has found there. row is that of its name, locked. Refuses if a file in it is held (policy.h). */

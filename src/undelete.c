@@ -34,20 +34,20 @@ static void refuse_volume(const DifsWalk *target, int32 volume);
 static int64
 undelete_path(const text *path, const text *to)
 {
-	DifsPath   *parsed = difs_path_parse(path);
-	DifsVolume	volume;
+	DifsPath *parsed = difs_path_parse(path);
+	DifsVolume volume;
 
 	difs_volume_find(parsed->volume, &volume);
 	for (;; difs_names_again())
 	{
-		DifsWalk	target;
+		DifsWalk target;
 		DifsMarkerEntry entry;
 		DifsDiscarded discarded;
-		bool		marked = volume.versioning && find_marker(path, &entry);
-		bool		in_trash = difs_trash_find_path(parsed, &volume, &discarded);
+		bool marked = volume.versioning && find_marker(path, &entry);
+		bool in_trash = difs_trash_find_path(parsed, &volume, &discarded);
 
 		walk_target(to == NULL ? path : to, &target);
-		if (!in_trash && to == NULL)	/* with symbolic links resolved */
+		if (!in_trash && to == NULL) /* with symbolic links resolved */
 			in_trash = difs_trash_find_path(target.path, &target.volume, &discarded);
 		if (!marked && !in_trash)
 			ereport(ERROR,
@@ -70,9 +70,9 @@ undelete_trash(int64 id, const text *to)
 	for (;; difs_names_again())
 	{
 		DifsDiscarded discarded;
-		DifsVolume	volume;
-		DifsInode	inode;
-		DifsWalk	target;
+		DifsVolume volume;
+		DifsInode inode;
+		DifsWalk target;
 
 		if (!difs_trash_find(id, &discarded) || !difs_volume_find_id(discarded.volume, &volume))
 			ereport(ERROR,
@@ -101,7 +101,7 @@ walk_target(const text *path, DifsWalk *target)
 static bool
 find_marker(const text *path, DifsMarkerEntry *entry)
 {
-	DifsWalk	walk;
+	DifsWalk walk;
 
 	difs_path_walk_entry(path, &walk);
 	if (walk.name == NULL || !difs_marker_find(&walk, entry))
@@ -115,7 +115,7 @@ static bool
 revive(const DifsWalk *target, const DifsMarkerEntry *entry)
 {
 	DifsVersion version;
-	DifsInode	inode;
+	DifsInode inode;
 
 	refuse_volume(target, entry->inode.volume);
 	difs_perm_require_entry(target->volume.id, target->parent.ino, target->path->text);
@@ -167,7 +167,7 @@ PG_FUNCTION_INFO_V1(difs_undelete_trash);
 Datum
 difs_undelete(PG_FUNCTION_ARGS)
 {
-	int64		ino;
+	int64 ino;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	difs_write_begin("difs_undelete");
@@ -180,7 +180,7 @@ difs_undelete(PG_FUNCTION_ARGS)
 Datum
 difs_undelete_trash(PG_FUNCTION_ARGS)
 {
-	int64		ino;
+	int64 ino;
 
 	DIFS_ARG_NOT_NULL(0, "trash");
 	difs_write_begin("difs_undelete");

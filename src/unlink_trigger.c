@@ -32,7 +32,7 @@
 #include "src/table.h"
 
 static void check_call(FunctionCallInfo fcinfo);
-static int	find_column(const TriggerData *call);
+static int find_column(const TriggerData *call);
 static void unlink_file(int64 ino);
 static bool unlink_names(const DifsInode *inode);
 static void walk_name(const DifsVolume *volume, const DifsInode *inode, const DifsName *name, DifsWalk *walk);
@@ -59,9 +59,9 @@ check_call(FunctionCallInfo fcinfo)
 static int
 find_column(const TriggerData *call)
 {
-	TupleDesc	desc = RelationGetDescr(call->tg_relation);
+	TupleDesc desc = RelationGetDescr(call->tg_relation);
 	const char *name = call->tg_trigger->tgargs[0];
-	int			column = SPI_fnumber(desc, name);
+	int column = SPI_fnumber(desc, name);
 
 	if (column <= 0)
 		ereport(ERROR,
@@ -81,7 +81,7 @@ unlink_file(int64 ino)
 {
 	for (;; difs_names_again())
 	{
-		DifsInode	inode;
+		DifsInode inode;
 
 		if (!difs_inode_find(ino, &inode))
 			return;
@@ -103,13 +103,13 @@ unlink_file(int64 ino)
 static bool
 unlink_names(const DifsInode *inode)
 {
-	int			count;
-	DifsName   *names = difs_dentry_names(inode->ino, &count);
-	DifsVolume	volume;
-	bool		found = difs_volume_find_current(inode->volume, &volume);
-	bool		counted = found && volume.accounting != DIFS_ACCOUNTING_NONE;
-	int			removed = 0;
-	DifsWalk	last;
+	int count;
+	DifsName *names = difs_dentry_names(inode->ino, &count);
+	DifsVolume volume;
+	bool found = difs_volume_find_current(inode->volume, &volume);
+	bool counted = found && volume.accounting != DIFS_ACCOUNTING_NONE;
+	int removed = 0;
+	DifsWalk last;
 
 	if (counted)
 		difs_change_enter(&volume);
@@ -120,7 +120,7 @@ unlink_names(const DifsInode *inode)
 		return true;
 	for (int i = 0; i < count; i++)
 	{
-		HeapTuple	row;
+		HeapTuple row;
 
 		difs_perm_require_removal(names[i].parent, inode, names[i].name);
 		row = difs_dentry_lock(names[i].parent, names[i].name, inode->ino);
@@ -150,9 +150,9 @@ unlink_names(const DifsInode *inode)
 static void
 walk_name(const DifsVolume *volume, const DifsInode *inode, const DifsName *name, DifsWalk *walk)
 {
-	char	   *directory = difs_journal_path(volume, name->parent);
+	char *directory = difs_journal_path(volume, name->parent);
 
-	*walk = (DifsWalk) {
+	*walk = (DifsWalk){
 		.path = difs_path_parse(cstring_to_text(psprintf("%s:%s/%s", volume->name, directory[1] == '\0' ? "" : directory, name->name))),
 		.volume = *volume,
 		.parent = {.ino = name->parent, .volume = volume->id, .kind = DIFS_KIND_DIRECTORY},
@@ -168,12 +168,12 @@ Datum
 difs_unlink_on_delete(PG_FUNCTION_ARGS)
 {
 	TriggerData *call = (TriggerData *) fcinfo->context;
-	TupleDesc	desc;
-	int			column;
-	bool		null;
-	bool		new_null = true;
-	Datum		value;
-	Datum		new_value = 0;
+	TupleDesc desc;
+	int column;
+	bool null;
+	bool new_null = true;
+	Datum value;
+	Datum new_value = 0;
 
 	check_call(fcinfo);
 	desc = RelationGetDescr(call->tg_relation);

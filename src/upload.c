@@ -34,7 +34,7 @@
 #include "src/table.h"
 #include "src/upload.h"
 
-#define TOUCH_SHARE 16			/* of difs.upload_expire: what it has to be worth to change a row */
+#define TOUCH_SHARE 16 /* of difs.upload_expire: what it has to be worth to change a row */
 
 static void insert(const DifsUpload *upload);
 static void decode(HeapTuple row, DifsUpload *upload);
@@ -49,8 +49,8 @@ static DifsUpload *open_by_path(const text *path);
 void
 difs_upload_open(FunctionCallInfo fcinfo, bool locked, DifsUpload *upload)
 {
-	int64		id;
-	HeapTuple	row;
+	int64 id;
+	HeapTuple row;
 
 	DIFS_ARG_NOT_NULL(0, "upload");
 	id = PG_GETARG_INT64(0);
@@ -71,9 +71,9 @@ void
 difs_upload_touch(DifsUpload *upload)
 {
 	TimestampTz expires = new_expiry();
-	Datum		values[DIFS_UPLOAD_COLUMNS] = {0};
-	bool		nulls[DIFS_UPLOAD_COLUMNS] = {false};
-	bool		replace[DIFS_UPLOAD_COLUMNS] = {false};
+	Datum values[DIFS_UPLOAD_COLUMNS] = {0};
+	bool nulls[DIFS_UPLOAD_COLUMNS] = {false};
+	bool replace[DIFS_UPLOAD_COLUMNS] = {false};
 
 	if (!upload->resumable || expires - upload->expires < (int64) difs_upload_expire * USECS_PER_SEC / TOUCH_SHARE ||
 		!difs_row_try_lock(DIFS_REL_UPLOAD, &upload->row))
@@ -94,8 +94,8 @@ difs_upload_remove(const DifsUpload *upload)
 static void
 insert(const DifsUpload *upload)
 {
-	Datum		values[DIFS_UPLOAD_COLUMNS];
-	bool		nulls[DIFS_UPLOAD_COLUMNS] = {false};
+	Datum values[DIFS_UPLOAD_COLUMNS];
+	bool nulls[DIFS_UPLOAD_COLUMNS] = {false};
 
 	values[DIFS_UPLOAD_ID - 1] = Int64GetDatum(upload->id);
 	values[DIFS_UPLOAD_XID - 1] = Int64GetDatum((int64) upload->xid);
@@ -121,9 +121,9 @@ insert(const DifsUpload *upload)
 static void
 decode(HeapTuple row, DifsUpload *upload)
 {
-	Relation	table = difs_table_open(DIFS_REL_UPLOAD, AccessShareLock);
-	Datum		values[DIFS_UPLOAD_COLUMNS];
-	bool		nulls[DIFS_UPLOAD_COLUMNS];
+	Relation table = difs_table_open(DIFS_REL_UPLOAD, AccessShareLock);
+	Datum values[DIFS_UPLOAD_COLUMNS];
+	bool nulls[DIFS_UPLOAD_COLUMNS];
 
 	heap_deform_tuple(row, RelationGetDescr(table), values, nulls);
 	table_close(table, NoLock);
@@ -135,7 +135,7 @@ decode(HeapTuple row, DifsUpload *upload)
 	upload->size = nulls[DIFS_UPLOAD_SIZE - 1] ? DIFS_SIZE_UNKNOWN : DatumGetInt64(values[DIFS_UPLOAD_SIZE - 1]);
 	upload->media_type = nulls[DIFS_UPLOAD_MEDIA_TYPE - 1] ? NULL : DatumGetTextPCopy(values[DIFS_UPLOAD_MEDIA_TYPE - 1]);
 	upload->if_version = nulls[DIFS_UPLOAD_IF_VERSION - 1] ? DIFS_ANY_VERSION :
-		DatumGetInt32(values[DIFS_UPLOAD_IF_VERSION - 1]);
+															 DatumGetInt32(values[DIFS_UPLOAD_IF_VERSION - 1]);
 	upload->parents = DatumGetBool(values[DIFS_UPLOAD_PARENTS - 1]);
 	upload->resumable = DatumGetBool(values[DIFS_UPLOAD_RESUMABLE - 1]);
 	memset(&upload->class, 0, sizeof(upload->class));
@@ -186,10 +186,10 @@ static Datum
 describe(FunctionCallInfo fcinfo, const DifsUpload *upload, bool resumed)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	DifsVolume	volume;
-	Datum		values[9];
-	bool		nulls[9] = {false};
-	int			n = 0;
+	DifsVolume volume;
+	Datum values[9];
+	bool nulls[9] = {false};
+	int n = 0;
 
 	difs_volume_find(difs_path_parse(upload->path)->volume, &volume);
 	values[n++] = Int64GetDatum(upload->id);
@@ -218,11 +218,11 @@ done_numbers(const DifsUpload *upload)
 {
 	DifsReceiptScan *scan = difs_receipts_begin(upload);
 	StringInfoData text;
-	int64		from = 0;
-	int64		behind = -1;	/* of the range at hand; -1: none */
-	int64		number;
-	DifsStored	stored;
-	Datum		ranges;
+	int64 from = 0;
+	int64 behind = -1; /* of the range at hand; -1: none */
+	int64 number;
+	DifsStored stored;
+	Datum ranges;
 
 	initStringInfo(&text);
 	appendStringInfoChar(&text, '{');
@@ -249,11 +249,11 @@ done_numbers(const DifsUpload *upload)
 static DifsUpload *
 open_by_path(const text *path)
 {
-	char	   *written;
-	DifsPath   *parsed = difs_path_parse(path);
+	char *written;
+	DifsPath *parsed = difs_path_parse(path);
 	DifsUpload *newest = NULL;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	written = difs_path_write(parsed, parsed->count);
 	scan = difs_scan_begin(DIFS_REL_UPLOAD, DIFS_REL_UPLOAD_PKEY, 0, NULL);
@@ -284,9 +284,9 @@ PG_FUNCTION_INFO_V1(difs_upload_cancel);
 Datum
 difs_upload_begin(PG_FUNCTION_ARGS)
 {
-	DifsUpload	upload = {0};
-	DifsVolume	volume;
-	DifsPath   *path;
+	DifsUpload upload = {0};
+	DifsVolume volume;
+	DifsPath *path;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(3, "create_only");
@@ -313,7 +313,7 @@ difs_upload_begin(PG_FUNCTION_ARGS)
 
 	difs_write_begin("difs_upload_begin");
 	path = difs_path_parse(PG_GETARG_TEXT_PP(0));
-	upload.path = PG_GETARG_TEXT_PP(0);	/* as given, for messages */
+	upload.path = PG_GETARG_TEXT_PP(0); /* as given, for messages */
 	upload.owner = GetUserId();
 	difs_upload_check(&upload, upload.size);
 	upload.path = cstring_to_text(psprintf("%s%s", difs_path_write(path, path->count),
@@ -338,7 +338,7 @@ difs_upload_begin(PG_FUNCTION_ARGS)
 Datum
 difs_upload_resume(PG_FUNCTION_ARGS)
 {
-	DifsUpload	upload;
+	DifsUpload upload;
 
 	difs_write_begin("difs_upload_resume");
 	difs_upload_open(fcinfo, false, &upload);
@@ -367,7 +367,7 @@ difs_upload_resume_path(PG_FUNCTION_ARGS)
 Datum
 difs_upload_cancel(PG_FUNCTION_ARGS)
 {
-	DifsUpload	upload;
+	DifsUpload upload;
 
 	difs_write_begin("difs_upload_cancel");
 	difs_upload_open(fcinfo, true, &upload);

@@ -31,24 +31,24 @@
 #include "src/shmem.h"
 #include "src/version.h"
 
-#define DIFS_SIZE_UNKNOWN	(-1)
+#define DIFS_SIZE_UNKNOWN (-1)
 
 typedef struct DifsUpload
 {
-	int64		id;
-	uint64		xid;
-	text	   *path;			/* with the volume */
-	Oid			owner;
-	int64		size;			/* or DIFS_SIZE_UNKNOWN */
-	text	   *media_type;		/* NULL: none */
-	int32		if_version;		/* or DIFS_ANY_VERSION */
-	bool		parents;
-	bool		resumable;
-	DifsClass	class;
-	int32		segment_size;
+	int64 id;
+	uint64 xid;
+	text *path; /* with the volume */
+	Oid owner;
+	int64 size;		  /* or DIFS_SIZE_UNKNOWN */
+	text *media_type; /* NULL: none */
+	int32 if_version; /* or DIFS_ANY_VERSION */
+	bool parents;
+	bool resumable;
+	DifsClass class;
+	int32 segment_size;
 	TimestampTz created;
-	TimestampTz expires;		/* of one that is resumable */
-	HeapTuple	row;
+	TimestampTz expires; /* of one that is resumable */
+	HeapTuple row;
 } DifsUpload;
 
 /* Reads one that the caller may go on with, from argument 0; locked: nobody else commits, cancels or expires it until the end of the
@@ -66,12 +66,12 @@ extern void difs_upload_remove(const DifsUpload *upload);
 extern void difs_upload_check(const DifsUpload *upload, int64 bytes);
 
 /* receipt.c: takes note of receipts; returns how many were new. 22023 for one that is not of this upload. */
-extern int	difs_receipts_add(const DifsUpload *upload, ArrayType *receipts);
+extern int difs_receipts_add(const DifsUpload *upload, ArrayType *receipts);
 
 /* The segments that as many servers have given receipts for as the upload wants, in order of their numbers, one for each. */
 typedef struct DifsReceiptScan DifsReceiptScan;
 extern DifsReceiptScan *difs_receipts_begin(const DifsUpload *upload);
-extern bool difs_receipts_next(DifsReceiptScan *scan, int64 *number, DifsStored *stored);	/* false: no more */
+extern bool difs_receipts_next(DifsReceiptScan *scan, int64 *number, DifsStored *stored); /* false: no more */
 extern void difs_receipts_end(DifsReceiptScan *scan);
 extern void difs_receipts_remove(int64 upload);
 

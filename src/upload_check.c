@@ -22,8 +22,8 @@ static void check_quota(const DifsVolume *volume, int64 directory, int64 bytes, 
 void
 difs_upload_check(const DifsUpload *upload, int64 bytes)
 {
-	DifsPath   *path = difs_path_parse(upload->path);
-	DifsWalk	walk;
+	DifsPath *path = difs_path_parse(upload->path);
+	DifsWalk walk;
 
 	bytes = Max(bytes, 0);
 	if (upload->parents && path->count > 1 &&
@@ -54,8 +54,8 @@ difs_upload_check(const DifsUpload *upload, int64 bytes)
 static void
 check_new_entry(const DifsUpload *upload, const DifsPath *path, int64 bytes)
 {
-	int			missing = 1;
-	DifsWalk	walk;
+	int missing = 1;
+	DifsWalk walk;
 
 	if (upload->if_version > 0)
 		ereport(ERROR,
@@ -77,7 +77,7 @@ check_new_entry(const DifsUpload *upload, const DifsPath *path, int64 bytes)
 static void
 check_quota(const DifsVolume *volume, int64 directory, int64 bytes, int64 files)
 {
-	DifsRoots	roots;
+	DifsRoots roots;
 
 	if (volume->accounting == DIFS_ACCOUNTING_NONE)
 		return;

@@ -34,13 +34,13 @@ PG_FUNCTION_INFO_V1(difs_upload_commit);
 Datum
 difs_upload_commit(PG_FUNCTION_ARGS)
 {
-	DifsUpload	upload;
-	DifsWalk	walk;
-	DifsInode	inode;
+	DifsUpload upload;
+	DifsWalk walk;
+	DifsInode inode;
 	DifsVersion version = {0};
-	DifsNumber	number;
-	int64		size;
-	bool		created;
+	DifsNumber number;
+	int64 size;
+	bool created;
 
 	difs_write_begin("difs_upload_commit");
 	difs_upload_open(fcinfo, true, &upload);
@@ -84,8 +84,8 @@ static void
 insert_rows(const DifsUpload *upload, int64 size, DifsVersion *version)
 {
 	DifsReceiptScan *scan = difs_receipts_begin(upload);
-	DifsExtent	extent = {0};
-	int64		number;
+	DifsExtent extent = {0};
+	int64 number;
 
 	while (difs_receipts_next(scan, &number, &extent.stored))
 	{
@@ -107,7 +107,7 @@ insert_rows(const DifsUpload *upload, int64 size, DifsVersion *version)
 static void
 check_segment(const DifsUpload *upload, int64 number, const DifsStored *stored, const DifsVersion *version, int64 size)
 {
-	int64		end = version->size + stored->raw_length;
+	int64 end = version->size + stored->raw_length;
 
 	if (number != version->segments)
 		report_incomplete(upload, version->segments);

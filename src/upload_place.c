@@ -30,10 +30,10 @@
 #include "src/wait.h"
 #include "worker/lease.h"
 
-#define MAX_PLACES			1024	/* in one call */
-#define LOOK_AGAIN_MS		10
-#define FULL_TIMEOUT_MS		1000	/* waiting rarely helps against full disks */
-#define AVOID_MS			2000	/* for so long another group than the unwanted is waited for */
+#define MAX_PLACES 1024 /* in one call */
+#define LOOK_AGAIN_MS 10
+#define FULL_TIMEOUT_MS 1000 /* waiting rarely helps against full disks */
+#define AVOID_MS 2000		 /* for so long another group than the unwanted is waited for */
 
 /* What all places of a call have in common. */
 typedef struct Placing
@@ -41,8 +41,8 @@ typedef struct Placing
 	DifsDatabase *database;
 	const DifsUpload *upload;
 	TimestampTz leased_until;
-	uint64	   *avoid;
-	int			avoid_count;
+	uint64 *avoid;
+	int avoid_count;
 	TimestampTz began;
 } Placing;
 
@@ -59,12 +59,12 @@ Datum
 difs_upload_place(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	DifsUpload	upload;
-	DifsToken	token;
-	Placing		placing = {.upload = &upload, .began = GetCurrentTimestamp()};
-	int64		first;
-	int32		count;
-	int64		behind;
+	DifsUpload upload;
+	DifsToken token;
+	Placing placing = {.upload = &upload, .began = GetCurrentTimestamp()};
+	int64 first;
+	int32 count;
+	int64 behind;
 
 	DIFS_ARG_NOT_NULL(1, "first");
 	DIFS_ARG_NOT_NULL(2, "count");
@@ -90,10 +90,10 @@ difs_upload_place(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int64 number = first; number < first + count; number++)
 	{
-		int64		left = upload.size - number * upload.segment_size;
+		int64 left = upload.size - number * upload.segment_size;
 		DifsOpenGroup group;
-		Datum		values[6];
-		bool		nulls[6] = {false};
+		Datum values[6];
+		bool nulls[6] = {false};
 
 		token.max_bytes = upload.size != DIFS_SIZE_UNKNOWN && left < upload.segment_size ? left : upload.segment_size;
 		take_room(&placing, number, token.max_bytes, &group);
@@ -116,9 +116,9 @@ difs_upload_place(PG_FUNCTION_ARGS)
 static void
 take_avoided(FunctionCallInfo fcinfo, Placing *placing)
 {
-	Datum	   *values;
-	bool	   *nulls;
-	int			count;
+	Datum *values;
+	bool *nulls;
+	int count;
 
 	if (PG_ARGISNULL(3))
 		return;
@@ -135,7 +135,7 @@ take_avoided(FunctionCallInfo fcinfo, Placing *placing)
 static void
 check_numbers(const DifsUpload *upload, int64 first, int32 count)
 {
-	int64		most = upload->size == DIFS_SIZE_UNKNOWN ? DIFS_MAX_FILE_SIZE : upload->size;
+	int64 most = upload->size == DIFS_SIZE_UNKNOWN ? DIFS_MAX_FILE_SIZE : upload->size;
 
 	if (count < 1 || count > MAX_PLACES)
 		ereport(ERROR,
@@ -179,9 +179,9 @@ static void
 wait_for_group(const Placing *placing)
 {
 	const DifsClass *class = &placing->upload->class;
-	DifsError	why = difs_class_problem(placing->database, class);
-	int			limit_ms = why.code == DIFS_ERROR_FULL ? Min(difs_server_timeout, FULL_TIMEOUT_MS) : difs_server_timeout;
-	int64		began_us;
+	DifsError why = difs_class_problem(placing->database, class);
+	int limit_ms = why.code == DIFS_ERROR_FULL ? Min(difs_server_timeout, FULL_TIMEOUT_MS) : difs_server_timeout;
+	int64 began_us;
 
 	difs_claim_require();
 	if (TimestampDifferenceExceeds(placing->began, GetCurrentTimestamp(), limit_ms))
@@ -201,7 +201,7 @@ wait_for_group(const Placing *placing)
 static uint64
 next_segment(DifsDatabase *database)
 {
-	uint64		segment;
+	uint64 segment;
 
 	difs_segment_refill(database);
 	while ((segment = difs_segment_next(database)) == 0)

@@ -27,16 +27,16 @@
 
 typedef struct Change
 {
-	int64		root;
-	int			level;			/* of the subtransaction */
-	int64		bytes;
-	int64		files;
+	int64 root;
+	int level; /* of the subtransaction */
+	int64 bytes;
+	int64 files;
 } Change;
 
 /* In TopTransactionContext. */
 static Change *changes;
-static int	change_count;
-static int	change_room;
+static int change_count;
+static int change_room;
 
 static void note(int64 root, int64 bytes, int64 files);
 static void write_changes(void);
@@ -52,7 +52,7 @@ difs_roots_add(DifsRoots *roots, int64 ino)
 	{
 		roots->room = Max(4, roots->room * 2);
 		roots->ino = roots->ino == NULL ? palloc(roots->room * sizeof(int64)) :
-			repalloc(roots->ino, roots->room * sizeof(int64));
+										  repalloc(roots->ino, roots->room * sizeof(int64));
 	}
 	roots->ino[roots->count++] = ino;
 }
@@ -60,10 +60,10 @@ difs_roots_add(DifsRoots *roots, int64 ino)
 void
 difs_roots_without(const DifsRoots *a, const DifsRoots *b, DifsRoots *rest)
 {
-	*rest = (DifsRoots) {0};
+	*rest = (DifsRoots){0};
 	for (int i = 0; i < a->count; i++)
 	{
-		bool		found = false;
+		bool found = false;
 
 		for (int j = 0; j < b->count; j++)
 			found = found || a->ino[i] == b->ino[j];
@@ -86,8 +86,8 @@ void
 difs_usage_sum(int64 root, int64 *bytes, int64 *files)
 {
 	ScanKeyData key;
-	DifsScan   *scan;
-	HeapTuple	row;
+	DifsScan *scan;
+	HeapTuple row;
 
 	*bytes = *files = 0;
 	difs_latest_begin();
@@ -95,7 +95,7 @@ difs_usage_sum(int64 root, int64 *bytes, int64 *files)
 	scan = difs_scan_begin(DIFS_REL_USAGE, DIFS_REL_USAGE_PKEY, 1, &key);
 	while ((row = difs_scan_next(scan, false)) != NULL)
 	{
-		bool		null;
+		bool null;
 
 		*bytes += DatumGetInt64(heap_getattr(row, DIFS_USAGE_BYTES, difs_scan_desc(scan), &null));
 		*files += DatumGetInt64(heap_getattr(row, DIFS_USAGE_FILES, difs_scan_desc(scan), &null));
@@ -115,7 +115,7 @@ difs_usage_insert(int64 root, int64 bytes, int64 files)
 {
 	for (int slot = 0; slot < DIFS_USAGE_SLOTS; slot++)
 	{
-		Datum		values[DIFS_USAGE_COLUMNS];
+		Datum values[DIFS_USAGE_COLUMNS];
 
 		values[DIFS_USAGE_ROOT - 1] = Int64GetDatum(root);
 		values[DIFS_USAGE_SLOT - 1] = Int16GetDatum(slot);
@@ -135,8 +135,8 @@ difs_usage_install(void)
 static void
 note(int64 root, int64 bytes, int64 files)
 {
-	int			level = GetCurrentTransactionNestLevel();
-	int			i = 0;
+	int level = GetCurrentTransactionNestLevel();
+	int i = 0;
 
 	while (i < change_count && (changes[i].root != root || changes[i].level != level))
 		i++;
@@ -144,10 +144,10 @@ note(int64 root, int64 bytes, int64 files)
 	{
 		change_room = Max(8, change_room * 2);
 		changes = changes == NULL ? MemoryContextAlloc(TopTransactionContext, change_room * sizeof(Change)) :
-			repalloc(changes, change_room * sizeof(Change));
+									repalloc(changes, change_room * sizeof(Change));
 	}
 	if (i == change_count)
-		changes[change_count++] = (Change) {.root = root, .level = level};
+		changes[change_count++] = (Change){.root = root, .level = level};
 	changes[i].bytes += bytes;
 	changes[i].files += files;
 }
@@ -159,7 +159,7 @@ write_changes(void)
 	difs_write_begin(NULL);
 	for (;;)
 	{
-		Change	   *first = NULL;
+		Change *first = NULL;
 
 		for (int i = 0; i < change_count; i++)
 		{
@@ -181,14 +181,14 @@ add_to_slot(int64 root, int64 bytes, int64 files)
 	difs_latest_begin();
 	for (int i = 0; i <= DIFS_USAGE_SLOTS; i++)
 	{
-		HeapTuple	row = find_slot(root, (DIFS_MY_PROC_NUMBER + i) % DIFS_USAGE_SLOTS);
+		HeapTuple row = find_slot(root, (DIFS_MY_PROC_NUMBER + i) % DIFS_USAGE_SLOTS);
 		DifsRowState state = row == NULL ? DIFS_ROW_GONE :
-			difs_row_lock_newest(DIFS_REL_USAGE, &row, i == DIFS_USAGE_SLOTS);
-		Datum		values[DIFS_USAGE_COLUMNS] = {0};
-		bool		nulls[DIFS_USAGE_COLUMNS] = {0};
-		bool		replace[DIFS_USAGE_COLUMNS] = {0};
-		Relation	table;
-		bool		null;
+										   difs_row_lock_newest(DIFS_REL_USAGE, &row, i == DIFS_USAGE_SLOTS);
+		Datum values[DIFS_USAGE_COLUMNS] = {0};
+		bool nulls[DIFS_USAGE_COLUMNS] = {0};
+		bool replace[DIFS_USAGE_COLUMNS] = {0};
+		Relation table;
+		bool null;
 
 		if (state == DIFS_ROW_GONE)
 			break;
@@ -232,14 +232,14 @@ at_transaction_event(XactEvent event, void *arg)
 static void
 at_subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
-	int			level = GetCurrentTransactionNestLevel();
-	int			kept = 0;
+	int level = GetCurrentTransactionNestLevel();
+	int kept = 0;
 
 	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
 		return;
 	for (int i = 0; i < change_count; i++)
 	{
-		int			j = 0;
+		int j = 0;
 
 		if (changes[i].level >= level && event == SUBXACT_EVENT_ABORT_SUB)
 			continue;
@@ -267,10 +267,12 @@ difs_own_usage(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < change_count; i++)
 	{
-		Datum		values[] = {
-			Int64GetDatum(changes[i].root), Int64GetDatum(changes[i].bytes), Int64GetDatum(changes[i].files),
+		Datum values[] = {
+			Int64GetDatum(changes[i].root),
+			Int64GetDatum(changes[i].bytes),
+			Int64GetDatum(changes[i].files),
 		};
-		bool		nulls[lengthof(values)] = {false};
+		bool nulls[lengthof(values)] = {false};
 
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}

@@ -21,14 +21,14 @@
 
 #include "postgres.h"
 
-#define DIFS_USAGE_SLOTS	16
+#define DIFS_USAGE_SLOTS 16
 
 /* Quota roots, from the innermost outwards. */
 typedef struct DifsRoots
 {
-	int			count;
-	int			room;
-	int64	   *ino;			/* palloc'd */
+	int count;
+	int room;
+	int64 *ino; /* palloc'd */
 } DifsRoots;
 
 /* Those of a that are not in b. */

@@ -12,14 +12,14 @@
 #include "src/slow.h"
 #include "src/value.h"
 
-#define VALUE_LARGE		DIFS_BLOCK_SIZE		/* what is smaller is copied sooner than promised */
-#define VALUE_HUGE		(32 * 1024 * 1024)
-#define MOST_ROWS		4096	/* of the map, that an object keeps */
+#define VALUE_LARGE DIFS_BLOCK_SIZE /* what is smaller is copied sooner than promised */
+#define VALUE_HUGE (32 * 1024 * 1024)
+#define MOST_ROWS 4096 /* of the map, that an object keeps */
 
 typedef struct Value
 {
 	ExpandedObjectHeader header;
-	DifsFetchRange range;		/* what it is read by, but for the place */
+	DifsFetchRange range; /* what it is read by, but for the place */
 	DifsVersion version;
 } Value;
 
@@ -37,7 +37,7 @@ Datum
 difs_value_get(const char *path, const DifsVersion *version, int64 offset, int64 length, DifsCaching caching)
 {
 	DifsFetchRange range = {path, version, offset, length, caching, NULL, NULL, 0};
-	bytea	   *bytes;
+	bytea *bytes;
 
 	if (length >= VALUE_LARGE && length <= (int64) (MaxAllocSize - VARHDRSZ) && !difs_version_is_inline(version))
 	{
@@ -79,8 +79,8 @@ is_cached(const DifsFetchRange *range)
 		return false;
 	for (int i = 0; i < range->row_count; i++)
 	{
-		uint32		offset;
-		uint32		length;
+		uint32 offset;
+		uint32 length;
 
 		wanted_of(range, &range->rows[i], &offset, &length);
 		if (!difs_cache_has(difs_servers_cluster(), &range->rows[i].stored, offset, length))
@@ -95,8 +95,8 @@ count_uses(const DifsFetchRange *range)
 {
 	for (int i = 0; i < range->row_count; i++)
 	{
-		uint32		offset;
-		uint32		length;
+		uint32 offset;
+		uint32 length;
 
 		wanted_of(range, &range->rows[i], &offset, &length);
 		(void) difs_cache_read(difs_servers_cluster(), &range->rows[i].stored, offset, length, range->caching, NULL);
@@ -108,8 +108,8 @@ count_uses(const DifsFetchRange *range)
 static void
 wanted_of(const DifsFetchRange *range, const DifsExtent *row, uint32 *offset, uint32 *length)
 {
-	int64		from = Max(row->file_offset, range->offset);
-	int64		to = Min(row->file_offset + row->length, range->offset + range->length);
+	int64 from = Max(row->file_offset, range->offset);
+	int64 to = Min(row->file_offset + row->length, range->offset + range->length);
 
 	*offset = row->segment_offset + (uint32) (from - row->file_offset);
 	*length = (uint32) (to - from);
@@ -119,8 +119,8 @@ static Datum
 promise(const DifsFetchRange *range)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "difs value", ALLOCSET_SMALL_SIZES);
-	Value	   *value = MemoryContextAlloc(context, sizeof(Value));
-	Size		size = sizeof(DifsExtent) * range->row_count;
+	Value *value = MemoryContextAlloc(context, sizeof(Value));
+	Size size = sizeof(DifsExtent) * range->row_count;
 	DifsExtent *rows = MemoryContextAlloc(context, Max(size, 1));
 
 	EOH_init_header(&value->header, &methods, context);

@@ -18,8 +18,8 @@ bool
 difs_version_find(int64 ino, int32 version, DifsVersion *found)
 {
 	ScanKeyData keys[2];
-	DifsScan   *scan;
-	HeapTuple	tuple;
+	DifsScan *scan;
+	HeapTuple tuple;
 
 	if (version < 1)
 		return false;
@@ -42,7 +42,7 @@ difs_version_of_inode(const DifsInode *inode, DifsVersion *found)
 {
 	if (inode->extent == 0)
 		return difs_version_find(inode->ino, inode->version, found);
-	*found = (DifsVersion) {
+	*found = (DifsVersion){
 		.ino = inode->ino,
 		.version = inode->version,
 		.size = inode->size,
@@ -58,18 +58,19 @@ difs_version_of_inode(const DifsInode *inode, DifsVersion *found)
 int32
 difs_version_extent(const DifsVersion *version)
 {
-	bool		whole = version->segments > 0 && !version->deleted && version->holes == 0 && version->base == version->version
-		&& version->map_ino == version->ino && version->map_version == version->version
-		&& version->segments == (version->size + version->extent - 1) / version->extent;
+	bool whole = version->segments > 0 && !version->deleted && version->holes == 0;
+	bool own = version->base == version->version && version->map_ino == version->ino && version->map_version == version->version;
 
-	return whole ? version->extent : 0;
+	if (!whole || !own || version->segments != (version->size + version->extent - 1) / version->extent)
+		return 0;
+	return version->extent;
 }
 
 void
 difs_version_decode(HeapTuple tuple, TupleDesc desc, DifsVersion *version)
 {
-	Datum		values[DIFS_VERSION_COLUMNS];
-	bool		nulls[DIFS_VERSION_COLUMNS];
+	Datum values[DIFS_VERSION_COLUMNS];
+	bool nulls[DIFS_VERSION_COLUMNS];
 
 	heap_deform_tuple(tuple, desc, values, nulls);
 
@@ -103,14 +104,14 @@ difs_version_decode(HeapTuple tuple, TupleDesc desc, DifsVersion *version)
 void
 difs_version_insert(const DifsVersion *version)
 {
-	Datum		values[DIFS_VERSION_COLUMNS];
-	bool		nulls[DIFS_VERSION_COLUMNS] = {false};
-	bool		own_map = version->map_ino == version->ino && version->map_version == version->version;
+	Datum values[DIFS_VERSION_COLUMNS];
+	bool nulls[DIFS_VERSION_COLUMNS] = {false};
+	bool own_map = version->map_ino == version->ino && version->map_version == version->version;
 	union
 	{
 		struct varlena header;
-		char		bytes[VARHDRSZ + sizeof(version->digest)];
-	}			digest;
+		char bytes[VARHDRSZ + sizeof(version->digest)];
+	} digest;
 
 	Assert(version->map_ino != 0);
 	Assert(version->digest_length <= sizeof(version->digest));

@@ -30,20 +30,20 @@
 
 typedef struct DifsVersion
 {
-	int64		ino;
-	int32		version;
-	int64		size;
-	int32		segments;
-	int32		base;
-	int32		extent;			/* no manifest row of it is longer than this, in bytes */
-	int64		map_ino;		/* whose manifest rows: ino itself unless it is a copy */
-	int32		map_version;
-	bool		deleted;		/* a delete marker */
-	Oid			author;
+	int64 ino;
+	int32 version;
+	int64 size;
+	int32 segments;
+	int32 base;
+	int32 extent;  /* no manifest row of it is longer than this, in bytes */
+	int64 map_ino; /* whose manifest rows: ino itself unless it is a copy */
+	int32 map_version;
+	bool deleted; /* a delete marker */
+	Oid author;
 	TimestampTz mtime;
-	int			digest_length;	/* 0 = none, or not known: content that was written in part has none */
-	uint8		digest[32];
-	int64		holes;			/* bytes that no manifest row covers: they are zeros */
+	int digest_length; /* 0 = none, or not known: content that was written in part has none */
+	uint8 digest[32];
+	int64 holes; /* bytes that no manifest row covers: they are zeros */
 } DifsVersion;
 
 /* Are its bytes in difs.inline (inline.h) rather than in segments? No column says so, because this does. */
@@ -75,11 +75,11 @@ extern void difs_version_insert(const DifsVersion *version);
 /* One row of the manifest. */
 typedef struct DifsExtent
 {
-	int64		file_offset;
-	int32		length;
-	uint32		segment_offset; /* where in the raw form of the segment it begins */
-	int32		from_version;	/* as read; who writes it says so */
-	DifsStored	stored;
+	int64 file_offset;
+	int32 length;
+	uint32 segment_offset; /* where in the raw form of the segment it begins */
+	int32 from_version;	   /* as read; who writes it says so */
+	DifsStored stored;
 } DifsExtent;
 
 /* Writes one. */
@@ -88,8 +88,8 @@ extern void difs_manifest_insert(int64 ino, int32 from_version, const DifsExtent
 /* The same for any number of rows, with less WAL and work than one by one. */
 typedef struct DifsManifestRow
 {
-	int64		ino;
-	int32		from_version;
+	int64 ino;
+	int32 from_version;
 	const DifsExtent *extent;
 } DifsManifestRow;
 extern void difs_manifest_insert_rows(int count, const DifsManifestRow *rows);

@@ -23,13 +23,13 @@
 #include "src/table.h"
 #include "src/volume.h"
 
-#define CACHE_SIZE				8
+#define CACHE_SIZE 8
 
 /* The last few that were read; the next one goes to cache_next. An empty name: not in use. */
 static DifsVolume cache[CACHE_SIZE];
-static int	cache_next;
-static uint64 cache_changes;	/* how often difs.volume has changed, as far as we have heard */
-static Oid	cache_table;		/* difs.volume, as of the last reading */
+static int cache_next;
+static uint64 cache_changes; /* how often difs.volume has changed, as far as we have heard */
+static Oid cache_table;		 /* difs.volume, as of the last reading */
 
 static bool read_and_keep(const char *name, int32 id, DifsVolume *volume);
 static void forget(Datum unused, Oid changed);
@@ -81,8 +81,8 @@ difs_volume_find_id(int32 id, DifsVolume *volume)
 Oid
 difs_volume_owner(int32 id)
 {
-	DifsVolume	volume;
-	bool		found;
+	DifsVolume volume;
+	bool found;
 
 	for (int i = 0; i < CACHE_SIZE; i++)
 	{
@@ -96,7 +96,7 @@ difs_volume_owner(int32 id)
 	if (!IsInParallelMode())
 		PopActiveSnapshot();
 	if (!found)
-		found = difs_volume_find_id(id, &volume);	/* it is dropped, and an older snapshot still sees it */
+		found = difs_volume_find_id(id, &volume); /* it is dropped, and an older snapshot still sees it */
 	if (!found)
 		ereport(ERROR,
 				errcode(DIFS_ERRCODE_NO_FILE),
@@ -115,8 +115,8 @@ static bool
 read_and_keep(const char *name, int32 id, DifsVolume *volume)
 {
 	static bool watching = false;
-	uint64		changes;
-	bool		found;
+	uint64 changes;
+	bool found;
 
 	if (IsInParallelMode())
 		return name != NULL ? difs_volume_find_name(name, volume) : difs_volume_find_id(id, volume);
@@ -147,9 +147,9 @@ difs_volume_find_name(const char *name, DifsVolume *volume)
 	union
 	{
 		struct varlena header;
-		char		bytes[VARHDRSZ + NAMEDATALEN];
-	}			value;
-	size_t		length = strlen(name);
+		char bytes[VARHDRSZ + NAMEDATALEN];
+	} value;
+	size_t length = strlen(name);
 	ScanKeyData key;
 
 	if (length >= NAMEDATALEN)
@@ -176,8 +176,8 @@ forget(Datum unused, Oid changed)
 static bool
 find(DifsRelation index, ScanKey key, DifsVolume *volume)
 {
-	DifsScan   *scan = difs_scan_begin(DIFS_REL_VOLUME, index, 1, key);
-	HeapTuple	tuple = difs_scan_next(scan, false);
+	DifsScan *scan = difs_scan_begin(DIFS_REL_VOLUME, index, 1, key);
+	HeapTuple tuple = difs_scan_next(scan, false);
 
 	if (tuple != NULL)
 		difs_volume_decode(tuple, difs_scan_desc(scan), volume);

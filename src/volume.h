@@ -22,7 +22,7 @@
 typedef enum DifsDigest
 {
 	DIFS_DIGEST_NONE,
-	DIFS_DIGEST_XXH128,			/* 16 bytes, big-endian ("canonical"): what xxh128sum prints */
+	DIFS_DIGEST_XXH128, /* 16 bytes, big-endian ("canonical"): what xxh128sum prints */
 	DIFS_DIGEST_SHA256
 } DifsDigest;
 
@@ -30,39 +30,39 @@ typedef enum DifsDigest
 typedef enum DifsAccounting
 {
 	DIFS_ACCOUNTING_NONE,
-	DIFS_ACCOUNTING_VOLUME,		/* the volume's root only */
-	DIFS_ACCOUNTING_TREES		/* directories below it */
+	DIFS_ACCOUNTING_VOLUME, /* the volume's root only */
+	DIFS_ACCOUNTING_TREES	/* directories below it */
 } DifsAccounting;
 /* For how long old versions stay, and when a version is old: which rule keeps it (retain.h). */
 typedef struct DifsRetention
 {
-	int32		keep_versions;	/* so many newest ones stay; 0 = no such rule */
-	bool		has_keep_for;
-	Interval	keep_for;		/* and those that were current within this time */
+	int32 keep_versions; /* so many newest ones stay; 0 = no such rule */
+	bool has_keep_for;
+	Interval keep_for; /* and those that were current within this time */
 } DifsRetention;
 
 typedef struct DifsVolume
 {
-	int32		id;
-	char		name[NAMEDATALEN];
-	int64		root;
-	DifsClass	class;
-	int32		segment_size;
-	int			compression_level;	/* 0 = none */
-	DifsDigest	digest;
-	int			inline_limit;	/* files of up to so many bytes are in difs.inline; 0 = none */
-	Oid			owner;
+	int32 id;
+	char name[NAMEDATALEN];
+	int64 root;
+	DifsClass class;
+	int32 segment_size;
+	int compression_level; /* 0 = none */
+	DifsDigest digest;
+	int inline_limit; /* files of up to so many bytes are in difs.inline; 0 = none */
+	Oid owner;
 	DifsAccounting accounting;
-	bool		journal;		/* changes go to difs.journal */
-	int64		journal_keep;	/* for so many seconds; 0 = for ever */
-	bool		notify;			/* changes are notified to channel difs_<name> */
-	bool		versioning;		/* the delete of a file leaves a marker (marker.h) */
+	bool journal;		/* changes go to difs.journal */
+	int64 journal_keep; /* for so many seconds; 0 = for ever */
+	bool notify;		/* changes are notified to channel difs_<name> */
+	bool versioning;	/* the delete of a file leaves a marker (marker.h) */
 	DifsRetention retention;
-	bool		has_trash;		/* what is deleted goes to the trash (trash.h) */
-	Interval	trash_for;
-	char		before_put[DIFS_HOOK_NAME_SIZE];	/* qualified name of a function; empty: none */
-	char		placement[DIFS_HOOK_NAME_SIZE];	/* the same (placement_function.h) */
-	int32		placement_changes;	/* how often that was set */
+	bool has_trash; /* what is deleted goes to the trash (trash.h) */
+	Interval trash_for;
+	char before_put[DIFS_HOOK_NAME_SIZE]; /* qualified name of a function; empty: none */
+	char placement[DIFS_HOOK_NAME_SIZE];  /* the same (placement_function.h) */
+	int32 placement_changes;			  /* how often that was set */
 } DifsVolume;
 
 /* Finds one by name, as it is now rather than at the active snapshot; 58P01 with the hint to create it if there is
@@ -73,7 +73,7 @@ extern void difs_volume_find(const char *name, DifsVolume *volume);
 pg_noreturn extern void difs_volume_report_missing(const char *name);
 
 /* The owner of one by id, as it is now; 58P01 if there is none. */
-extern Oid	difs_volume_owner(int32 id);
+extern Oid difs_volume_owner(int32 id);
 /* Reads one by name under the active snapshot; false if there is none. */
 extern bool difs_volume_find_name(const char *name, DifsVolume *volume);
 

@@ -32,7 +32,7 @@
 #include "src/trash.h"
 #include "src/volume.h"
 
-#define MAIN_VOLUME 1			/* its id */
+#define MAIN_VOLUME 1 /* its id */
 
 static void refuse_main(const DifsVolume *volume, const char *what);
 static HeapTuple lock_own(const char *name, DifsVolume *volume);
@@ -52,9 +52,9 @@ difs_volume_create(PG_FUNCTION_ARGS)
 	static const char *const argument[] =
 		{"name", "replicas", "segment_size", "compression", "compression_level", "tier", "digest", "inline_limit",
 		 "journal", "journal_keep", "notify"};
-	DifsVolume	volume = {0};
-	DifsQuota	quota;
-	char	   *name;
+	DifsVolume volume = {0};
+	DifsQuota quota;
+	char *name;
 
 	for (int i = 0; i < lengthof(argument); i++)
 		DIFS_ARG_NOT_NULL(i, argument[i]);
@@ -91,9 +91,9 @@ PG_FUNCTION_INFO_V1(difs_volume_alter);
 Datum
 difs_volume_alter(PG_FUNCTION_ARGS)
 {
-	DifsVolume	volume;
-	DifsVolume	other;
-	HeapTuple	row;
+	DifsVolume volume;
+	DifsVolume other;
+	HeapTuple row;
 
 	DIFS_ARG_NOT_NULL(0, "name");
 	DIFS_ARG_NOT_NULL(16, "unset");
@@ -118,7 +118,7 @@ difs_volume_alter(PG_FUNCTION_ARGS)
 					errmsg("volume \"%s\" already exists", name));
 		strlcpy(volume.name, name, sizeof(volume.name));
 	}
-	difs_volume_check_name(&volume, volume.name);	/* notify allows fewer bytes */
+	difs_volume_check_name(&volume, volume.name); /* notify allows fewer bytes */
 	difs_volume_store(row, &volume);
 	difs_write_end();
 	PG_RETURN_VOID();
@@ -128,7 +128,7 @@ difs_volume_alter(PG_FUNCTION_ARGS)
 static HeapTuple
 lock_own(const char *name, DifsVolume *volume)
 {
-	HeapTuple	row;
+	HeapTuple row;
 
 	difs_volume_find(name, volume);
 	difs_perm_require_volume(volume);
@@ -141,9 +141,9 @@ lock_own(const char *name, DifsVolume *volume)
 static void
 unset(ArrayType *names, DifsVolume *volume)
 {
-	Datum	   *name;
-	bool	   *null;
-	int			count;
+	Datum *name;
+	bool *null;
+	int count;
 
 	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &name, &null, &count);
 	for (int i = 0; i < count; i++)
@@ -171,10 +171,10 @@ PG_FUNCTION_INFO_V1(difs_volume_drop);
 Datum
 difs_volume_drop(PG_FUNCTION_ARGS)
 {
-	DifsVolume	volume;
-	DifsInode	root;
-	HeapTuple	row;
-	bool		policy;
+	DifsVolume volume;
+	DifsInode root;
+	HeapTuple row;
+	bool policy;
 
 	DIFS_ARG_NOT_NULL(0, "name");
 	DIFS_ARG_NOT_NULL(1, "force");
@@ -207,10 +207,11 @@ difs_volume_drop(PG_FUNCTION_ARGS)
 	forget_policies(&volume);
 	if (volume.accounting != DIFS_ACCOUNTING_NONE)
 	{
-		int64		id = volume.id;
+		int64 id = volume.id;
 
 		(void) difs_owner_query("DELETE FROM difs.usage WHERE root OPERATOR(pg_catalog.=) ANY"
-								" (SELECT root FROM difs.quota WHERE volume OPERATOR(pg_catalog.=) $1)", 1, &id, false, 0, NULL);
+								" (SELECT root FROM difs.quota WHERE volume OPERATOR(pg_catalog.=) $1)",
+								1, &id, false, 0, NULL);
 		(void) difs_owner_query("DELETE FROM difs.quota WHERE volume OPERATOR(pg_catalog.=) $1", 1, &id, false, 0, NULL);
 	}
 	difs_volume_remove(row);
@@ -233,21 +234,21 @@ refuse_main(const DifsVolume *volume, const char *what)
 static bool
 has_entries(const DifsVolume *volume)
 {
-	int64		one;
+	int64 one;
 
 	return difs_owner_query("SELECT 1::pg_catalog.int8 FROM difs.dentry WHERE parent OPERATOR(pg_catalog.=) $1"
 							" OR parent OPERATOR(pg_catalog.=) (OPERATOR(pg_catalog.-) $1)"
 							" UNION ALL SELECT 1 FROM difs.discarded WHERE volume OPERATOR(pg_catalog.=) $2",
-							2, (int64[]) {volume->root, volume->id}, true, 1, &one);
+							2, (int64[]){volume->root, volume->id}, true, 1, &one);
 }
 
 static void
 purge_trash(const DifsVolume *volume)
 {
-	int64		id = 0;
+	int64 id = 0;
 
 	while (difs_owner_query("SELECT id FROM difs.discarded WHERE volume OPERATOR(pg_catalog.=) $1 ORDER BY id",
-							1, (int64[]) {volume->id}, true, 1, &id))
+							1, (int64[]){volume->id}, true, 1, &id))
 	{
 		if (difs_trash_purge(id) == 0)
 			ereport(ERROR,
@@ -260,11 +261,11 @@ purge_trash(const DifsVolume *volume)
 static void
 forget_policies(const DifsVolume *volume)
 {
-	int64		id = volume->id;
+	int64 id = volume->id;
 
 	(void) difs_owner_query("DELETE FROM difs.expiring WHERE ino OPERATOR(pg_catalog.=) ANY"
 							" (SELECT ino FROM difs.file_policy WHERE volume OPERATOR(pg_catalog.=) $1) OR ino OPERATOR(pg_catalog.=) $2",
-							2, (int64[]) {id, volume->root}, false, 0, NULL);
+							2, (int64[]){id, volume->root}, false, 0, NULL);
 	(void) difs_owner_query("DELETE FROM difs.file_policy WHERE volume OPERATOR(pg_catalog.=) $1", 1, &id, false, 0, NULL);
 }
 
@@ -272,11 +273,12 @@ forget_policies(const DifsVolume *volume)
 static bool
 is_referenced(void)
 {
-	int64		inode = difs_relation(DIFS_REL_INODE);
-	int64		one;
+	int64 inode = difs_relation(DIFS_REL_INODE);
+	int64 one;
 
 	return difs_owner_query("SELECT 1::pg_catalog.int8 FROM pg_catalog.pg_constraint WHERE contype OPERATOR(pg_catalog.=) 'f'"
-							" AND confrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid", 1, &inode, true, 1, &one);
+							" AND confrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+							1, &inode, true, 1, &one);
 }
 
 /* The trash goes by rows of its own: a tree in it is one more directory to empty, and a file is doomed. */
@@ -289,7 +291,7 @@ leave_to_keeper(const DifsVolume *volume)
 							"  pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.clock_timestamp() FROM removed WHERE kind OPERATOR(pg_catalog.=) 'f')"
 							" INSERT INTO difs.dropped (ino, volume, xid) SELECT ino, $1, pg_catalog.pg_current_xact_id() FROM removed"
 							" WHERE kind OPERATOR(pg_catalog.=) 'd'",
-							1, (int64[]) {volume->id}, false, 0, NULL);
+							1, (int64[]){volume->id}, false, 0, NULL);
 	(void) difs_owner_query("INSERT INTO difs.dropped (ino, volume, xid) VALUES ($1, $2, pg_catalog.pg_current_xact_id())",
-							2, (int64[]) {volume->root, volume->id}, false, 0, NULL);
+							2, (int64[]){volume->root, volume->id}, false, 0, NULL);
 }

@@ -17,14 +17,14 @@
 #include "src/retain.h"
 #include "src/volume.h"
 
-#define SEGMENT_SIZE_UNIT		4096
-#define MAX_COMPRESSION_LEVEL	19
-#define MAX_JOURNAL_KEEP		(INT64CONST(1000) * 366 * SECS_PER_DAY)
+#define SEGMENT_SIZE_UNIT 4096
+#define MAX_COMPRESSION_LEVEL 19
+#define MAX_JOURNAL_KEEP (INT64CONST(1000) * 366 * SECS_PER_DAY)
 
 static void check_tier(const char *tier);
 static void check_range(const char *argument, int value, int min, int max);
 static void check_segment_size(int segment_size);
-static int	stored_level(const char *compression, int level);
+static int stored_level(const char *compression, int level);
 static int64 seconds_of(const Interval *interval);
 
 void
@@ -42,7 +42,7 @@ difs_volume_policy(FunctionCallInfo fcinfo, DifsVolume *volume)
 	}
 	if (!PG_ARGISNULL(3) || !PG_ARGISNULL(4))
 	{
-		int			level = !PG_ARGISNULL(4) ? PG_GETARG_INT32(4) : Max(volume->compression_level, 1);
+		int level = !PG_ARGISNULL(4) ? PG_GETARG_INT32(4) : Max(volume->compression_level, 1);
 		const char *compression = !PG_ARGISNULL(3) ? text_to_cstring(PG_GETARG_TEXT_PP(3)) : (level == 0 ? "none" : "zstd");
 
 		volume->compression_level = stored_level(compression, level);
@@ -73,7 +73,7 @@ void
 difs_volume_keeping(FunctionCallInfo fcinfo, int argument, DifsVolume *volume)
 {
 	DifsRetention given;
-	Interval	trash_for;
+	Interval trash_for;
 
 	if (!PG_ARGISNULL(argument))
 		volume->versioning = PG_GETARG_BOOL(argument);
@@ -95,7 +95,7 @@ difs_volume_keeping(FunctionCallInfo fcinfo, int argument, DifsVolume *volume)
 void
 difs_volume_check_name(const DifsVolume *volume, const char *name)
 {
-	int			limit = volume->notify ? NAMEDATALEN - sizeof(DIFS_CHANNEL_PREFIX) : NAMEDATALEN - 1;
+	int limit = volume->notify ? NAMEDATALEN - sizeof(DIFS_CHANNEL_PREFIX) : NAMEDATALEN - 1;
 
 	if (name[0] == '\0' || strlen(name) > limit || strpbrk(name, ":/") != NULL)
 		ereport(ERROR,
@@ -140,7 +140,7 @@ check_segment_size(int segment_size)
 static int
 stored_level(const char *compression, int level)
 {
-	bool		none = strcmp(compression, "none") == 0;
+	bool none = strcmp(compression, "none") == 0;
 
 	if (!none && strcmp(compression, "zstd") != 0)
 		ereport(ERROR,
@@ -156,8 +156,8 @@ stored_level(const char *compression, int level)
 static int64
 seconds_of(const Interval *interval)
 {
-	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
-	int64		seconds = days * SECS_PER_DAY + interval->time / USECS_PER_SEC;
+	int64 days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64 seconds = days * SECS_PER_DAY + interval->time / USECS_PER_SEC;
 
 	if (interval->month < 0 || interval->day < 0 || interval->time < 0 || seconds > MAX_JOURNAL_KEEP)
 		ereport(ERROR,

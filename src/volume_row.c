@@ -29,9 +29,9 @@ static void set_columns(const DifsVolume *volume, Datum *values, bool *nulls);
 void
 difs_volume_decode(HeapTuple tuple, TupleDesc desc, DifsVolume *volume)
 {
-	Datum		values[DIFS_VOLUME_COLUMNS];
-	bool		nulls[DIFS_VOLUME_COLUMNS];
-	char		digest[16];
+	Datum values[DIFS_VOLUME_COLUMNS];
+	bool nulls[DIFS_VOLUME_COLUMNS];
+	char digest[16];
 
 	heap_deform_tuple(tuple, desc, values, nulls);
 
@@ -114,10 +114,10 @@ set_columns(const DifsVolume *volume, Datum *values, bool *nulls)
 void
 difs_volume_insert(DifsVolume *volume)
 {
-	Datum		values[DIFS_VOLUME_COLUMNS];
-	bool		nulls[DIFS_VOLUME_COLUMNS] = {false};
-	int32		id = (int32) difs_sequence_next(DIFS_REL_SEQ_VOLUME);
-	DifsInode	root;
+	Datum values[DIFS_VOLUME_COLUMNS];
+	bool nulls[DIFS_VOLUME_COLUMNS] = {false};
+	int32 id = (int32) difs_sequence_next(DIFS_REL_SEQ_VOLUME);
+	DifsInode root;
 
 	volume->id = id;
 	difs_inode_prepare(id, DIFS_KIND_DIRECTORY, NULL, &root);
@@ -150,8 +150,8 @@ HeapTuple
 difs_volume_lock(const char *name, DifsVolume *volume)
 {
 	ScanKeyData key;
-	HeapTuple	row;
-	Relation	table;
+	HeapTuple row;
+	Relation table;
 
 	DIFS_KEY(&key, DIFS_VOLUME_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
 	row = difs_row_find(DIFS_REL_VOLUME, DIFS_REL_VOLUME_NAME, 1, &key);
@@ -166,9 +166,9 @@ difs_volume_lock(const char *name, DifsVolume *volume)
 void
 difs_volume_store(HeapTuple row, const DifsVolume *volume)
 {
-	Datum		values[DIFS_VOLUME_COLUMNS] = {0};
-	bool		nulls[DIFS_VOLUME_COLUMNS] = {0};
-	bool		replace[DIFS_VOLUME_COLUMNS];
+	Datum values[DIFS_VOLUME_COLUMNS] = {0};
+	bool nulls[DIFS_VOLUME_COLUMNS] = {0};
+	bool replace[DIFS_VOLUME_COLUMNS];
 
 	memset(replace, true, sizeof(replace));
 	replace[DIFS_VOLUME_ID - 1] = replace[DIFS_VOLUME_ROOT - 1] = replace[DIFS_VOLUME_CREATED - 1] = replace[DIFS_VOLUME_OWNER - 1] = false;

@@ -9,7 +9,7 @@
 #include "src/pace.h"
 #include "src/wait.h"
 
-uint64		difs_waited_us[DIFS_WAITS];
+uint64 difs_waited_us[DIFS_WAITS];
 
 uint32
 difs_wait_event(DifsWait wait)

@@ -12,17 +12,17 @@
 
 typedef enum DifsWait
 {
-	DIFS_WAIT_POOL,				/* memory for a segment on its way (pool.h, stream.h) */
-	DIFS_WAIT_STREAMER,			/* segments that are to be stored */
-	DIFS_WAIT_SERVER,			/* chunk servers that are asked */
-	DIFS_WAIT_GROUP,			/* a block group for an upload */
-	DIFS_WAIT_LOCK,				/* a lock of difs_lock() */
-	DIFS_WAIT_WORKERS,			/* workers of the database that begin or end */
-	DIFS_WAIT_DUTY,				/* a round of a duty */
-	DIFS_WAIT_RATE,				/* the pace that a setting allows */
-	DIFS_WAIT_SOURCE,			/* the source of difs_insert() */
-	DIFS_WAIT_EXPORT,			/* a file that difs_export() writes */
-	DIFS_WAIT_KEEPER_MAIN,		/* the main loops of workers: nothing to do */
+	DIFS_WAIT_POOL,		   /* memory for a segment on its way (pool.h, stream.h) */
+	DIFS_WAIT_STREAMER,	   /* segments that are to be stored */
+	DIFS_WAIT_SERVER,	   /* chunk servers that are asked */
+	DIFS_WAIT_GROUP,	   /* a block group for an upload */
+	DIFS_WAIT_LOCK,		   /* a lock of difs_lock() */
+	DIFS_WAIT_WORKERS,	   /* workers of the database that begin or end */
+	DIFS_WAIT_DUTY,		   /* a round of a duty */
+	DIFS_WAIT_RATE,		   /* the pace that a setting allows */
+	DIFS_WAIT_SOURCE,	   /* the source of difs_insert() */
+	DIFS_WAIT_EXPORT,	   /* a file that difs_export() writes */
+	DIFS_WAIT_KEEPER_MAIN, /* the main loops of workers: nothing to do */
 	DIFS_WAIT_STREAMER_MAIN,
 	DIFS_WAIT_LAUNCHER_MAIN,
 	DIFS_WAITS

@@ -16,7 +16,7 @@
 #include "src/splice.h"
 #include "src/table.h"
 
-#define END_OF_FILE	(-1)
+#define END_OF_FILE (-1)
 
 static int32 write_bytes(const text *path, int64 at, const bytea *data, int32 if_version, bool parents);
 static int32 truncate_to(const text *path, int64 size, int32 if_version);
@@ -27,11 +27,11 @@ static void check_not_negative(const char *argument, int64 value);
 static int32
 write_bytes(const text *path, int64 at, const bytea *data, int32 if_version, bool parents)
 {
-	int64		length = VARSIZE_ANY_EXHDR(data);
-	DifsWalk	walk;
-	DifsInode	inode;
-	DifsSplice	splice;
-	bool		created;
+	int64 length = VARSIZE_ANY_EXHDR(data);
+	DifsWalk walk;
+	DifsInode inode;
+	DifsSplice splice;
+	bool created;
 
 	difs_file_open_for_write(path, parents, if_version, &walk, &inode, &created);
 	if (length == 0 && !created)
@@ -49,10 +49,10 @@ write_bytes(const text *path, int64 at, const bytea *data, int32 if_version, boo
 static int32
 truncate_to(const text *path, int64 size, int32 if_version)
 {
-	DifsWalk	walk;
-	DifsInode	inode;
-	DifsSplice	splice;
-	bool		created;
+	DifsWalk walk;
+	DifsInode inode;
+	DifsSplice splice;
+	bool created;
 
 	difs_path_find_file(path, &walk);
 	difs_file_open_for_write(path, false, if_version, &walk, &inode, &created);
@@ -96,7 +96,7 @@ PG_FUNCTION_INFO_V1(difs_truncate);
 Datum
 difs_append(PG_FUNCTION_ARGS)
 {
-	int32		version;
+	int32 version;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "data");
@@ -112,7 +112,7 @@ difs_append(PG_FUNCTION_ARGS)
 Datum
 difs_write(PG_FUNCTION_ARGS)
 {
-	int32		version;
+	int32 version;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "offset");
@@ -130,7 +130,7 @@ difs_write(PG_FUNCTION_ARGS)
 Datum
 difs_truncate(PG_FUNCTION_ARGS)
 {
-	int32		version;
+	int32 version;
 
 	DIFS_ARG_NOT_NULL(0, "path");
 	DIFS_ARG_NOT_NULL(1, "size");

@@ -21,7 +21,7 @@
 #include "src/writer.h"
 
 static DifsWriter *kept[DIFS_RELATIONS][2]; /* by table, and speculative or not; NULL: none */
-static uint64 changes = 0;		/* of any relation, as far as we have heard */
+static uint64 changes = 0;					/* of any relation, as far as we have heard */
 
 static DifsWriter *take_kept(DifsRelation table, bool speculative, Relation rel);
 static DifsWriter *make(DifsRelation table, bool speculative, Relation rel);
@@ -32,7 +32,7 @@ static void forget_kept(Datum unused, Oid changed);
 DifsWriter *
 difs_writer_open(DifsRelation table, bool speculative)
 {
-	Relation	rel = difs_table_open(table, RowExclusiveLock);
+	Relation rel = difs_table_open(table, RowExclusiveLock);
 	DifsWriter *writer = take_kept(table, speculative, rel);
 
 	if (writer == NULL)
@@ -125,7 +125,7 @@ open_indexes(DifsWriter *writer)
 {
 	for (int i = 0; i < writer->info->ri_NumIndices; i++)
 	{
-		Relation	index = RelationIdGetRelation(writer->index_oids[i]);
+		Relation index = RelationIdGetRelation(writer->index_oids[i]);
 
 		if (!RelationIsValid(index))
 			elog(ERROR, "could not open index %u", writer->index_oids[i]);
@@ -154,7 +154,7 @@ forget_kept(Datum unused, Oid changed)
 		for (int speculative = 0; speculative < 2; speculative++)
 		{
 			DifsWriter *writer = kept[i][speculative];
-			bool		concerned = writer != NULL && (!OidIsValid(changed) || changed == writer->table_oid);
+			bool concerned = writer != NULL && (!OidIsValid(changed) || changed == writer->table_oid);
 
 			for (int j = 0; writer != NULL && !concerned && j < writer->info->ri_NumIndices; j++)
 				concerned = changed == writer->index_oids[j];

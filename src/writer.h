@@ -16,18 +16,18 @@
 
 typedef struct DifsWriter
 {
-	MemoryContext context;		/* holds all of it, this included */
+	MemoryContext context; /* holds all of it, this included */
 	DifsRelation name;
-	bool		speculative;
-	Relation	table;
-	Oid			table_oid;		/* to be compared when the pointer may not be followed */
-	EState	   *estate;
-	ResultRelInfo *info;		/* its indexes are open between open and close only */
-	Oid		   *index_oids;
+	bool speculative;
+	Relation table;
+	Oid table_oid; /* to be compared when the pointer may not be followed */
+	EState *estate;
+	ResultRelInfo *info; /* its indexes are open between open and close only */
+	Oid *index_oids;
 	TupleTableSlot *slot;
-	TupleTableSlot **slots;		/* for several rows at once: slot_count of them, NULL until they are wanted */
-	int			slot_count;
-	uint64		changes;		/* heard of when it was opened */
+	TupleTableSlot **slots; /* for several rows at once: slot_count of them, NULL until they are wanted */
+	int slot_count;
+	uint64 changes; /* heard of when it was opened */
 } DifsWriter;
 
 /* Opens and locks the table; speculative: for ON CONFLICT. After an error it goes with the current memory context. */

@@ -20,10 +20,10 @@
 
 typedef struct DifsStraggler
 {
-	dlist_node	node;
-	int			slot;
+	dlist_node node;
+	int slot;
 	DifsOutlet *outlet;
-	uint64		number;
+	uint64 number;
 } DifsStraggler;
 
 static DifsAttempt *attempts = NULL;
@@ -55,9 +55,9 @@ void
 difs_attempt_send(int number, int group, DifsOutlet **outlets)
 {
 	static uint8 control[DIFS_MAX_PACKED_SIZE];
-	DifsSlot   *slot = difs_stream_slot(number);
+	DifsSlot *slot = difs_stream_slot(number);
 	DifsAttempt *attempt = &attempts[number];
-	uint8	   *packed = difs_pool_address(slot->run);
+	uint8 *packed = difs_pool_address(slot->run);
 	DifsSegment segment = {
 		.segment = slot->segment,
 		.xid = slot->xid,
@@ -67,7 +67,7 @@ difs_attempt_send(int number, int group, DifsOutlet **outlets)
 		.crc = slot->crc,
 		.codec = slot->codec,
 	};
-	DifsFrame	frame = {
+	DifsFrame frame = {
 		.control_length = difs_segment_packed_size(slot->stored_length),
 		.payload_length = slot->stored_length,
 		.request = (uint64) ++attempt->serial << 32 | (uint32) number,
@@ -132,7 +132,7 @@ void
 difs_attempt_log_slow(int number)
 {
 	DifsAttempt *attempt = &attempts[number];
-	DifsSlot   *slot = difs_stream_slot(number);
+	DifsSlot *slot = difs_stream_slot(number);
 	StringInfoData servers;
 
 	if (difs_log_min_duration < 0 || difs_streamer_now - slot->queued_at < difs_log_min_duration * INT64CONST(1000))
@@ -152,7 +152,7 @@ difs_attempt_log_slow(int number)
 void
 difs_attempt_end(int number, const DifsError *why)
 {
-	DifsSlot   *slot = difs_stream_slot(number);
+	DifsSlot *slot = difs_stream_slot(number);
 
 	slot->error_code = why->code;
 	strlcpy(slot->error_text, why->text, sizeof(slot->error_text));
@@ -165,7 +165,7 @@ difs_stragglers_look(void)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &stragglers)
+	dlist_foreach_modify (iter, &stragglers)
 	{
 		DifsStraggler *straggler = dlist_container(DifsStraggler, node, iter.cur);
 
@@ -179,7 +179,7 @@ difs_stragglers_outlet_lost(const DifsOutlet *outlet)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &stragglers)
+	dlist_foreach_modify (iter, &stragglers)
 	{
 		DifsStraggler *straggler = dlist_container(DifsStraggler, node, iter.cur);
 
@@ -191,9 +191,9 @@ difs_stragglers_outlet_lost(const DifsOutlet *outlet)
 DifsOutlet *
 difs_stragglers_late(TimestampTz now)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
-	dlist_foreach(iter, &stragglers)
+	dlist_foreach (iter, &stragglers)
 	{
 		DifsStraggler *straggler = dlist_container(DifsStraggler, node, iter.cur);
 
@@ -224,7 +224,7 @@ make_straggler(int number, int member)
 static void
 straggler_left(DifsStraggler *straggler)
 {
-	int			number = straggler->slot;
+	int number = straggler->slot;
 
 	dlist_delete(&straggler->node);
 	pfree(straggler);
@@ -237,7 +237,7 @@ straggler_left(DifsStraggler *straggler)
 static void
 end(int number)
 {
-	DifsSlot   *slot = difs_stream_slot(number);
+	DifsSlot *slot = difs_stream_slot(number);
 
 	if (attempts[number].stragglers > 0)
 		return;

@@ -15,8 +15,8 @@
 #include "worker/lease.h"
 #include "worker/streamer.h"
 
-#define SPREAD_BYTES	(1024 * 1024)
-#define FILE_HEADER		4096	/* what stands in a group's file before the first record: chunkd/disk_format.h */
+#define SPREAD_BYTES (1024 * 1024)
+#define FILE_HEADER 4096 /* what stands in a group's file before the first record: chunkd/disk_format.h */
 
 static uint64 record_bytes(const DifsSlot *slot);
 
@@ -27,7 +27,7 @@ static uint64 record_bytes(const DifsSlot *slot);
 DifsChoice
 difs_choice_make(const DifsSlot *slot, int *index, DifsOpenGroup *chosen)
 {
-	DifsChoice	choice;
+	DifsChoice choice;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	choice = difs_choice_among(difs_streamer_database, &slot->class, record_bytes(slot), NULL, 0, index);
@@ -40,16 +40,16 @@ difs_choice_make(const DifsSlot *slot, int *index, DifsOpenGroup *chosen)
 DifsChoice
 difs_choice_among(DifsDatabase *database, const DifsClass *class, uint64 bytes, const uint64 *avoid, int avoid_count, int *index)
 {
-	DifsChoice	choice = DIFS_CHOICE_NONE;
-	uint64		least = 0;
-	bool		filled = false;
+	DifsChoice choice = DIFS_CHOICE_NONE;
+	uint64 least = 0;
+	bool filled = false;
 
 	if (FILE_HEADER + bytes > (uint64) difs_block_group_size * 1024)
 		return DIFS_CHOICE_TOO_LARGE;
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
 	{
 		DifsOpenGroup *group = &database->groups[i];
-		bool		unwanted = group->avoided;
+		bool unwanted = group->avoided;
 
 		for (int j = 0; j < avoid_count && !unwanted; j++)
 			unwanted = group->id == avoid[j];
@@ -88,7 +88,7 @@ void
 difs_choice_release(int index, const DifsSlot *slot)
 {
 	DifsOpenGroup *group = &difs_streamer_database->groups[index];
-	bool		drained;
+	bool drained;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	group->in_flight--;
@@ -96,7 +96,7 @@ difs_choice_release(int index, const DifsSlot *slot)
 	drained = group->in_flight == 0 && group->state != DIFS_OPEN_GROUP_OPEN;
 	LWLockRelease(&difs_shared->lock);
 	if (drained)
-		difs_wake(difs_streamer_database->keeper);	/* to seal it */
+		difs_wake(difs_streamer_database->keeper); /* to seal it */
 }
 
 void

@@ -24,7 +24,7 @@
 #include "worker/keeper.h"
 
 static const uint8 unknown[DIFS_UUID_SIZE];
-static bool may_claim = false;	/* not lost to another */
+static bool may_claim = false; /* not lost to another */
 
 static bool check_storage(int32 server, const DifsServerStatus *status);
 static void lose(const char *name, uint64 epoch);
@@ -33,7 +33,7 @@ void
 difs_claim_watch_begin(void)
 {
 	DifsDatabase *database = difs_keeper_database;
-	DifsClaim	claim = {0};
+	DifsClaim claim = {0};
 	const char *why = NULL;
 	DifsClaimState state = difs_claim_read(database->cluster, database->epoch, &claim, &why);
 
@@ -90,7 +90,7 @@ void
 difs_claim_round(void)
 {
 	DifsClaimTry *try;
-	uint64		epoch;
+	uint64 epoch;
 
 	if (!difs_duty_begin())
 		return;
@@ -109,7 +109,7 @@ difs_claim_round(void)
 static bool
 check_storage(int32 server, const DifsServerStatus *status)
 {
-	bool		same = true;
+	bool same = true;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
@@ -130,7 +130,7 @@ static void
 lose(const char *name, uint64 epoch)
 {
 	DifsDatabase *database = difs_keeper_database;
-	DifsClaim	claim = {.epoch = database->epoch};
+	DifsClaim claim = {.epoch = database->epoch};
 
 	if (database->state != DIFS_DATABASE_RUNNING)
 		return;

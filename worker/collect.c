@@ -17,9 +17,9 @@
 
 static int64 results[DIFS_COLLECT_RESULTS];
 static int32 servers[DIFS_MAX_SERVERS]; /* that have a row and are not removed */
-static int	server_count = 0;
+static int server_count = 0;
 static int32 given_up[DIFS_MAX_SERVERS];
-static int	given_up_count = 0;
+static int given_up_count = 0;
 
 static bool contains(const int32 *ids, int count, int32 id);
 static bool answers(int32 server);
@@ -30,8 +30,8 @@ difs_collect_round(void)
 	static const struct
 	{
 		const char *phase;
-		bool		(*collect) (void);
-	}			parts[] = {
+		bool (*collect)(void);
+	} parts[] = {
 		{"dropped volumes", difs_collect_dropped},
 		{"expired rows", difs_collect_expired},
 		{"old versions and trash", difs_collect_outdated},
@@ -48,8 +48,7 @@ difs_collect_round(void)
 	}
 	if (results[DIFS_COLLECTED_DOOMED] + results[DIFS_COLLECTED_ORPHANS] + results[DIFS_COLLECTED_GROUPS] > 0)
 		ereport(LOG,
-				(errmsg("difs: collected " INT64_FORMAT " files or versions with " INT64_FORMAT " segments, "
-						INT64_FORMAT " orphans, and " INT64_FORMAT " block groups: " INT64_FORMAT " bytes",
+				(errmsg("difs: collected " INT64_FORMAT " files or versions with " INT64_FORMAT " segments, " INT64_FORMAT " orphans, and " INT64_FORMAT " block groups: " INT64_FORMAT " bytes",
 						results[DIFS_COLLECTED_DOOMED], results[DIFS_COLLECTED_SEGMENTS],
 						results[DIFS_COLLECTED_ORPHANS], results[DIFS_COLLECTED_GROUPS],
 						results[DIFS_COLLECTED_BYTES])));
@@ -65,7 +64,7 @@ difs_collect_count(DifsCollectResult result, int64 more)
 bool
 difs_collect_begin(void)
 {
-	bool		null;
+	bool null;
 
 	if (!difs_duty_begin())
 		return false;
@@ -87,7 +86,7 @@ difs_collect_servers(const int32 **ids)
 bool
 difs_collect_call(int32 server, DifsMessage message, const void *control, uint32 control_length, DifsReply *reply)
 {
-	DifsError	error;
+	DifsError error;
 
 	if (reply != NULL)
 		memset(reply, 0, sizeof(*reply));
@@ -96,7 +95,7 @@ difs_collect_call(int32 server, DifsMessage message, const void *control, uint32
 	if (contains(given_up, given_up_count, server) || !answers(server))
 		return false;
 	if ((message == DIFS_MESSAGE_DELETE || message == DIFS_MESSAGE_DROP_GROUP) && !difs_claim_confirmed(difs_duty_database))
-		return false;			/* somebody else may hold the claim by now: nothing is deleted on a guess */
+		return false; /* somebody else may hold the claim by now: nothing is deleted on a guess */
 	if (difs_call(server, message, control, control_length, NULL, 0, difs_server_timeout / 2, reply, &error))
 		return true;
 	if (error.code == DIFS_ERROR_NO_GROUP)
@@ -115,7 +114,7 @@ difs_collect_delete(int32 server, uint64 group, const uint64 *segments, uint32 c
 
 	while (count > 0)
 	{
-		uint32		some = Min(count, DIFS_WIRE_MAX_DELETE);
+		uint32 some = Min(count, DIFS_WIRE_MAX_DELETE);
 
 		if (!difs_collect_call(server, DIFS_MESSAGE_DELETE, control,
 							   difs_delete_pack(group, segments, some, control), NULL))
@@ -152,9 +151,9 @@ Datum
 difs_collect(PG_FUNCTION_ARGS)
 {
 	DifsDutyState state;
-	TupleDesc	desc;
-	Datum		values[DIFS_COLLECT_RESULTS];
-	bool		nulls[DIFS_COLLECT_RESULTS] = {false};
+	TupleDesc desc;
+	Datum values[DIFS_COLLECT_RESULTS];
+	bool nulls[DIFS_COLLECT_RESULTS] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");

@@ -26,12 +26,12 @@
 /* What a round has done: result[] of its DifsDutyState, in the order of the columns of difs_collect(). */
 typedef enum DifsCollectResult
 {
-	DIFS_COLLECTED_DOOMED,		/* files or versions */
-	DIFS_COLLECTED_SEGMENTS,	/* of those */
+	DIFS_COLLECTED_DOOMED,	 /* files or versions */
+	DIFS_COLLECTED_SEGMENTS, /* of those */
 	DIFS_COLLECTED_ORPHANS,
 	DIFS_COLLECTED_GROUPS,
-	DIFS_COLLECTED_BYTES,		/* of segments, on all servers */
-	DIFS_COLLECTED_WAITING,		/* files or versions that had to wait */
+	DIFS_COLLECTED_BYTES,	/* of segments, on all servers */
+	DIFS_COLLECTED_WAITING, /* files or versions that had to wait */
 	DIFS_COLLECT_RESULTS
 } DifsCollectResult;
 
@@ -50,7 +50,7 @@ extern void difs_collect_count(DifsCollectResult result, int64 more);
 
 /* difs_duty_begin(), and a look at which servers there are. */
 extern bool difs_collect_begin(void);
-extern int	difs_collect_servers(const int32 **servers);
+extern int difs_collect_servers(const int32 **servers);
 
 /* One request to one server, outside of transactions. A server that could not be reached is not tried again in this round. True also if the server
  * has been removed, or does not know the block group: either way there is nothing left to delete. */

@@ -43,8 +43,8 @@ difs_collect_doomed(void)
 {
 	DifsDoomedBatch *batch = palloc0(sizeof(DifsDoomedBatch));
 	DifsDoomedItem last = {0};
-	int64		done = 0;
-	bool		alive = true;
+	int64 done = 0;
+	bool alive = true;
 
 	batch->context = AllocSetContextCreate(CurrentMemoryContext, "difs releases", ALLOCSET_DEFAULT_SIZES);
 	while (alive && !batch->last)
@@ -73,7 +73,7 @@ static bool
 gather(DifsDoomedBatch *batch, const DifsDoomedItem *after)
 {
 	DifsLiveness *liveness;
-	uint64		settle_xid = 0;
+	uint64 settle_xid = 0;
 
 	if (!difs_collect_begin())
 		return false;
@@ -82,7 +82,7 @@ gather(DifsDoomedBatch *batch, const DifsDoomedItem *after)
 	read_items(batch, after);
 	for (int i = 0; i < batch->item_count; i++)
 		batch->items[i].released = is_due(batch, &batch->items[i], &settle_xid);
-	SPI_execute("LOCK TABLE difs.fragmented IN SHARE UPDATE EXCLUSIVE MODE", false, 0);	/* compaction moves rows: not while we look */
+	SPI_execute("LOCK TABLE difs.fragmented IN SHARE UPDATE EXCLUSIVE MODE", false, 0); /* compaction moves rows: not while we look */
 	liveness = difs_liveness_begin(true);
 	difs_doomed_release(batch, liveness);
 	for (int i = 0; i < batch->item_count; i++)
@@ -112,8 +112,8 @@ gather(DifsDoomedBatch *batch, const DifsDoomedItem *after)
 static void
 read_items(DifsDoomedBatch *batch, const DifsDoomedItem *after)
 {
-	Oid			types[] = {INT8OID, INT4OID, BOOLOID};
-	Datum		values[] = {Int64GetDatum(after->ino), Int32GetDatum(after->version), BoolGetDatum(after->ended)};
+	Oid types[] = {INT8OID, INT4OID, BOOLOID};
+	Datum values[] = {Int64GetDatum(after->ino), Int32GetDatum(after->version), BoolGetDatum(after->ended)};
 
 	if (SPI_execute_with_args("SELECT ino, coalesce(version, 0), xid, lsn, doomed, settled FROM difs.doomed "
 							  "WHERE ino > $1 OR (ino = $1 AND (coalesce(version, 0) > $2 "
@@ -124,10 +124,10 @@ read_items(DifsDoomedBatch *batch, const DifsDoomedItem *after)
 	batch->last = batch->item_count < DIFS_DOOMED_ITEMS;
 	for (int i = 0; i < batch->item_count; i++)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
+		HeapTuple tuple = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
 		DifsDoomedItem *item = &batch->items[i];
-		bool		null;
+		bool null;
 
 		memset(item, 0, sizeof(*item));
 		item->ino = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null));
@@ -160,7 +160,7 @@ resume(const DifsDoomedBatch *batch, const DifsDoomedItem *after, DifsDoomedItem
 static void
 break_off(DifsDoomedBatch *batch, int leader)
 {
-	int			end = leader;
+	int end = leader;
 
 	for (; end < batch->item_count && batch->items[end].ino == batch->items[leader].ino; end++)
 	{
@@ -195,16 +195,19 @@ is_due(DifsDoomedBatch *batch, DifsDoomedItem *item, uint64 *settle_xid)
 static void
 settle(DifsDoomedBatch *batch, uint64 xid)
 {
-	XLogRecPtr	lsn = difs_horizon_tell_standbys(xid);
+	XLogRecPtr lsn = difs_horizon_tell_standbys(xid);
 	TimestampTz now = GetCurrentTimestamp();
 
 	for (int i = 0; i < batch->item_count; i++)
 	{
 		DifsDoomedItem *item = &batch->items[i];
-		Oid			types[] = {INT8OID, INT4OID, PG_LSNOID, TIMESTAMPTZOID};
-		char		nulls[] = "    ";
-		Datum		values[] = {
-			Int64GetDatum(item->ino), difs_doomed_item_version(item, &nulls[1]), LSNGetDatum(lsn), TimestampTzGetDatum(now),
+		Oid types[] = {INT8OID, INT4OID, PG_LSNOID, TIMESTAMPTZOID};
+		char nulls[] = "    ";
+		Datum values[] = {
+			Int64GetDatum(item->ino),
+			difs_doomed_item_version(item, &nulls[1]),
+			LSNGetDatum(lsn),
+			TimestampTzGetDatum(now),
 		};
 
 		if (item->settled || !difs_horizon_passed(&batch->horizon, item->xid))

@@ -14,54 +14,54 @@
 #include "src/liveness.h"
 #include "worker/horizon.h"
 
-#define DIFS_DOOMED_ITEMS	256			/* of a batch */
-#define DIFS_DOOMED_ROWS	8192		/* of a batch, more or less */
+#define DIFS_DOOMED_ITEMS 256 /* of a batch */
+#define DIFS_DOOMED_ROWS 8192 /* of a batch, more or less */
 
 /* A row of difs.doomed. */
 typedef struct DifsDoomedItem
 {
-	int64		ino;
-	int32		version;		/* 0 = all of the inode */
-	uint64		xid;
-	XLogRecPtr	lsn;
+	int64 ino;
+	int32 version; /* 0 = all of the inode */
+	uint64 xid;
+	XLogRecPtr lsn;
 	TimestampTz doomed;
-	bool		settled;
-	bool		ended;			/* its rows have been read to the end */
-	int64		kept;			/* rows of it that had to stay, in this round */
-	bool		released;		/* no snapshot can see it */
-	int			leader;			/* index of the first item of its inode that is due: rows are read for all of these at once, as that one's */
-	int32		release;		/* of a leader: index into releases */
-	int64		after_offset;	/* where to go on reading rows */
-	int32		after_version;
+	bool settled;
+	bool ended;			/* its rows have been read to the end */
+	int64 kept;			/* rows of it that had to stay, in this round */
+	bool released;		/* no snapshot can see it */
+	int leader;			/* index of the first item of its inode that is due: rows are read for all of these at once, as that one's */
+	int32 release;		/* of a leader: index into releases */
+	int64 after_offset; /* where to go on reading rows */
+	int32 after_version;
 } DifsDoomedItem;
 
 /* A row of the manifest that nobody needs. */
 typedef struct DifsDoomedRow
 {
-	DifsDoomedItem *item;	/* the leader */
-	int64		offset;
-	int32		from_version;
-	int32		to_version;		/* -1: null */
-	uint64		segment;
-	uint64		group;
-	uint32		stored_length;
-	bool		shared;			/* other rows name the segment: this one goes without it */
-	bool		gone;			/* from all servers */
+	DifsDoomedItem *item; /* the leader */
+	int64 offset;
+	int32 from_version;
+	int32 to_version; /* -1: null */
+	uint64 segment;
+	uint64 group;
+	uint32 stored_length;
+	bool shared; /* other rows name the segment: this one goes without it */
+	bool gone;	 /* from all servers */
 } DifsDoomedRow;
 
 typedef struct DifsDoomedBatch
 {
 	DifsHorizon horizon;
 	DifsDoomedItem items[DIFS_DOOMED_ITEMS];
-	int			item_count;
-	DifsDoomedItem unfinished[DIFS_DOOMED_ITEMS];	/* the last inode's items of the batch before, if its rows have not been read to the end */
-	int			unfinished_count;
-	DifsRelease releases[DIFS_DOOMED_ITEMS];	/* in order of their inodes */
-	int			release_count;
-	MemoryContext context;		/* of the releases: they outlast the transaction that made them */
+	int item_count;
+	DifsDoomedItem unfinished[DIFS_DOOMED_ITEMS]; /* the last inode's items of the batch before, if its rows have not been read to the end */
+	int unfinished_count;
+	DifsRelease releases[DIFS_DOOMED_ITEMS]; /* in order of their inodes */
+	int release_count;
+	MemoryContext context; /* of the releases: they outlast the transaction that made them */
 	DifsDoomedRow rows[DIFS_DOOMED_ROWS];
-	int			row_count;
-	bool		last;
+	int row_count;
+	bool last;
 } DifsDoomedBatch;
 
 /* Step 1, in a transaction.  Of the items that are due, those of one inode are released together, which leaves some of them waiting. */

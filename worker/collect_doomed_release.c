@@ -14,7 +14,7 @@
 
 #include "worker/collect_doomed.h"
 
-static int	release_inode(DifsDoomedBatch *batch, int first, DifsLiveness *liveness);
+static int release_inode(DifsDoomedBatch *batch, int first, DifsLiveness *liveness);
 static void keep_inline_copies(DifsDoomedBatch *batch, DifsDoomedItem *leader);
 static void add_row(DifsDoomedBatch *batch, DifsDoomedItem *item, HeapTuple tuple, TupleDesc desc, DifsLiveness *liveness);
 
@@ -34,10 +34,10 @@ release_inode(DifsDoomedBatch *batch, int first, DifsLiveness *liveness)
 {
 	DifsRelease *release = &batch->releases[batch->release_count];
 	DifsDoomedItem *leader = &batch->items[first];
-	int32		versions[DIFS_DOOMED_ITEMS] = {0};
-	int			count = 0;
-	int			end;
-	bool		released;
+	int32 versions[DIFS_DOOMED_ITEMS] = {0};
+	int count = 0;
+	int end;
+	bool released;
 	MemoryContext caller;
 
 	for (end = first; end < batch->item_count && batch->items[end].ino == leader->ino; end++)
@@ -65,10 +65,10 @@ static void
 keep_inline_copies(DifsDoomedBatch *batch, DifsDoomedItem *leader)
 {
 	const DifsRelease *release = &batch->releases[leader->release];
-	Oid			types[] = {INT8OID, INT4ARRAYOID};
-	int			count;
-	int32	   *kept = difs_release_kept(release, true, &count);
-	Datum		values[] = {Int64GetDatum(release->ino), difs_doomed_versions(kept, count)};
+	Oid types[] = {INT8OID, INT4ARRAYOID};
+	int count;
+	int32 *kept = difs_release_kept(release, true, &count);
+	Datum values[] = {Int64GetDatum(release->ino), difs_doomed_versions(kept, count)};
 
 	if (count == 0)
 		return;
@@ -77,8 +77,8 @@ keep_inline_copies(DifsDoomedBatch *batch, DifsDoomedItem *leader)
 		elog(ERROR, "could not read difs.inline");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		bool		null;
-		int32		version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+		bool null;
+		int32 version = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
 
 		if (difs_release_row_need(release, version, -1) == DIFS_ROW_IN_COPY)
 			difs_doomed_keep(batch, leader, version, -1, false);
@@ -91,11 +91,11 @@ difs_doomed_keep(DifsDoomedBatch *batch, DifsDoomedItem *leader, int64 from_vers
 {
 	const DifsRelease *release = &batch->releases[leader->release];
 	const DifsDoomedItem *end = batch->items + batch->item_count;
-	bool		forgotten = free;
+	bool forgotten = free;
 
 	for (DifsDoomedItem *item = leader; item < end && item->ino == leader->ino; item++)
 	{
-		bool		has = item->released &&
+		bool has = item->released &&
 			(item->version == 0 || difs_release_has_row(release, item->version, from_version, to_version));
 
 		item->kept += has;
@@ -110,11 +110,15 @@ bool
 difs_doomed_gather_rows(DifsDoomedBatch *batch, DifsDoomedItem *item, DifsLiveness *liveness)
 {
 	const DifsRelease *release = &batch->releases[item->release];
-	Oid			types[] = {INT8OID, INT8OID, INT4OID, INT4OID, INT4OID, INT4OID};
-	int			limit = DIFS_DOOMED_ROWS - batch->row_count;
-	Datum		values[] = {
-		Int64GetDatum(item->ino), Int64GetDatum(item->after_offset), Int32GetDatum(item->after_version),
-		Int32GetDatum(limit), Int32GetDatum(release->first), Int32GetDatum(release->last),
+	Oid types[] = {INT8OID, INT8OID, INT4OID, INT4OID, INT4OID, INT4OID};
+	int limit = DIFS_DOOMED_ROWS - batch->row_count;
+	Datum values[] = {
+		Int64GetDatum(item->ino),
+		Int64GetDatum(item->after_offset),
+		Int32GetDatum(item->after_version),
+		Int32GetDatum(limit),
+		Int32GetDatum(release->first),
+		Int32GetDatum(release->last),
 	};
 
 	if (release->first > release->last)
@@ -133,7 +137,7 @@ static void
 add_row(DifsDoomedBatch *batch, DifsDoomedItem *item, HeapTuple tuple, TupleDesc desc, DifsLiveness *liveness)
 {
 	DifsDoomedRow *row = &batch->rows[batch->row_count];
-	bool		null;
+	bool null;
 
 	row->item = item;
 	row->offset = item->after_offset = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null));
@@ -149,7 +153,7 @@ add_row(DifsDoomedBatch *batch, DifsDoomedItem *item, HeapTuple tuple, TupleDesc
 	{
 		case DIFS_ROW_FREE:
 			row->shared = !difs_segment_may_die(liveness, row->segment, batch->releases, batch->release_count,
-												&(DifsRowId) {item->ino, row->offset, row->from_version});
+												&(DifsRowId){item->ino, row->offset, row->from_version});
 			batch->row_count++;
 			break;
 		case DIFS_ROW_IN_VERSION:
@@ -163,7 +167,7 @@ add_row(DifsDoomedBatch *batch, DifsDoomedItem *item, HeapTuple tuple, TupleDesc
 Datum
 difs_doomed_versions(const int32 *versions, int count)
 {
-	Datum	   *datums = palloc(sizeof(Datum) * (count + 1));
+	Datum *datums = palloc(sizeof(Datum) * (count + 1));
 
 	for (int i = 0; i < count; i++)
 		datums[i] = Int32GetDatum(versions[i]);

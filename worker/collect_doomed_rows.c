@@ -64,10 +64,10 @@ difs_doomed_delete_rows(DifsDoomedBatch *batch)
 static void
 delete_manifest_rows(DifsDoomedBatch *batch)
 {
-	Oid			types[] = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
-	Datum	   *columns[5];
-	Datum		values[5];
-	int			count = 0;
+	Oid types[] = {INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+	Datum *columns[5];
+	Datum values[5];
+	int count = 0;
 
 	for (int i = 0; i < lengthof(columns); i++)
 		columns[i] = palloc(batch->row_count * sizeof(Datum));
@@ -85,9 +85,9 @@ delete_manifest_rows(DifsDoomedBatch *batch)
 	}
 	for (int i = 0; i < lengthof(columns); i++)
 		values[i] = PointerGetDatum(types[i] == INT4ARRAYOID ?
-									construct_array(columns[i], count, INT4OID, sizeof(int32), true, TYPALIGN_INT) :
-									construct_array(columns[i], count, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
-	SPI_execute("LOCK TABLE difs.staging IN SHARE UPDATE EXCLUSIVE MODE", false, 0);	/* unstaging changes rows of several segments, too */
+										construct_array(columns[i], count, INT4OID, sizeof(int32), true, TYPALIGN_INT) :
+										construct_array(columns[i], count, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
+	SPI_execute("LOCK TABLE difs.staging IN SHARE UPDATE EXCLUSIVE MODE", false, 0); /* unstaging changes rows of several segments, too */
 	SPI_execute_with_args("DELETE FROM difs.manifest AS manifest USING ROWS FROM "
 						  "(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) "
 						  "AS gone (ino, file_offset, version, segment) "
@@ -123,8 +123,8 @@ keep_staged_items(DifsDoomedBatch *batch)
 static void
 delete_copies(const DifsDoomedItem *item)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(item->ino)};
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(item->ino)};
 
 	SPI_execute_with_args("DELETE FROM difs.version WHERE ino = $1 AND map_ino <> ino", lengthof(types), types, values, NULL, false, 0);
 }
@@ -133,11 +133,11 @@ delete_copies(const DifsDoomedItem *item)
 static void
 delete_inline(const DifsDoomedBatch *batch, const DifsDoomedItem *item)
 {
-	Oid			types[] = {INT8OID, INT4OID, INT4ARRAYOID};
-	char		nulls[] = "   ";
-	int			count;
-	int32	   *kept = difs_release_kept(&batch->releases[batch->items[item->leader].release], false, &count);
-	Datum		values[] = {Int64GetDatum(item->ino), difs_doomed_item_version(item, &nulls[1]), difs_doomed_versions(kept, count)};
+	Oid types[] = {INT8OID, INT4OID, INT4ARRAYOID};
+	char nulls[] = "   ";
+	int count;
+	int32 *kept = difs_release_kept(&batch->releases[batch->items[item->leader].release], false, &count);
+	Datum values[] = {Int64GetDatum(item->ino), difs_doomed_item_version(item, &nulls[1]), difs_doomed_versions(kept, count)};
 
 	SPI_execute_with_args("DELETE FROM difs.inline WHERE ino = $1 AND ($2 IS NULL OR version <> ALL ($3) AND version IN ("
 						  "SELECT coalesce(map_version, version.version) FROM difs.version"
@@ -148,9 +148,9 @@ delete_inline(const DifsDoomedBatch *batch, const DifsDoomedItem *item)
 static void
 delete_item(const DifsDoomedItem *item)
 {
-	Oid			types[] = {INT8OID, INT4OID};
-	char		nulls[] = "  ";
-	Datum		values[] = {Int64GetDatum(item->ino), difs_doomed_item_version(item, &nulls[1])};
+	Oid types[] = {INT8OID, INT4OID};
+	char nulls[] = "  ";
+	Datum values[] = {Int64GetDatum(item->ino), difs_doomed_item_version(item, &nulls[1])};
 
 	SPI_execute_with_args("DELETE FROM difs.version WHERE ino = $1 AND (version = $2 OR $2 IS NULL)",
 						  lengthof(types), types, values, nulls, false, 0);

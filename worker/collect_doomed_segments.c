@@ -11,13 +11,13 @@
 #include "worker/collect_doomed.h"
 #include "worker/duties.h"
 
-static int	compare_groups(const void *a, const void *b);
+static int compare_groups(const void *a, const void *b);
 static void delete_run(DifsDoomedBatch *batch, DifsDoomedRow *rows, int count);
 
 void
 difs_doomed_delete_segments(DifsDoomedBatch *batch)
 {
-	int			begin = 0;
+	int begin = 0;
 
 	qsort(batch->rows, batch->row_count, sizeof(DifsDoomedRow), compare_groups);
 	while (begin < batch->row_count && batch->rows[begin].shared)
@@ -48,16 +48,16 @@ compare_groups(const void *a, const void *b)
 static void
 delete_run(DifsDoomedBatch *batch, DifsDoomedRow *rows, int count)
 {
-	uint64	   *segments = palloc(count * sizeof(uint64));
+	uint64 *segments = palloc(count * sizeof(uint64));
 	DifsMembers members = {0};
-	uint64		bytes = 0;
-	bool		gone = true;
-	int			segment_count = 0;
+	uint64 bytes = 0;
+	bool gone = true;
+	int segment_count = 0;
 
 	for (int i = 0; i < count; i++)
 	{
 		if (i > 0 && rows[i].segment == rows[i - 1].segment)
-			continue;			/* several rows name it */
+			continue; /* several rows name it */
 		segments[segment_count++] = rows[i].segment;
 		bytes += rows[i].stored_length;
 	}

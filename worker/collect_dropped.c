@@ -32,8 +32,8 @@ static bool find_next(int64 *ino, uint64 *xid);
 bool
 difs_collect_dropped(void)
 {
-	int64		after = 0;
-	bool		found = true;
+	int64 after = 0;
+	bool found = true;
 
 	while (found)
 	{
@@ -58,11 +58,11 @@ empty_some(int64 *after, bool *found)
 		"  pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.clock_timestamp() FROM removed WHERE kind = 'f'),"
 		" deeper AS (INSERT INTO difs.dropped (ino, volume, xid) SELECT ino, volume, $2::text::xid8 FROM removed WHERE kind = 'd')"
 		" SELECT pg_catalog.count(*) FROM gone";
-	Oid			types[] = {INT8OID, INT8OID};
+	Oid types[] = {INT8OID, INT8OID};
 	DifsHorizon horizon;
-	uint64		xid;
-	int64		ino = *after;
-	bool		null;
+	uint64 xid;
+	int64 ino = *after;
+	bool null;
 
 	if (!difs_collect_begin())
 		return false;
@@ -70,14 +70,14 @@ empty_some(int64 *after, bool *found)
 	*found = find_next(&ino, &xid);
 	if (*found && difs_horizon_passed(&horizon, xid))
 	{
-		Datum		values[] = {Int64GetDatum(ino), Int64GetDatum((int64) xid)};
+		Datum values[] = {Int64GetDatum(ino), Int64GetDatum((int64) xid)};
 
 		if (SPI_execute_with_args(take, lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT)
 			elog(ERROR, "could not empty a directory of a dropped volume");
 		if (DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)) == 0)
 			SPI_execute_with_args("DELETE FROM difs.dropped WHERE ino = $1", 1, types, values, NULL, false, 0);
 		else
-			ino = 0;			/* there is more in it, and what was found may come before it */
+			ino = 0; /* there is more in it, and what was found may come before it */
 	}
 	*after = ino;
 	difs_duty_commit();
@@ -87,9 +87,9 @@ empty_some(int64 *after, bool *found)
 static bool
 find_next(int64 *ino, uint64 *xid)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(*ino)};
-	bool		null;
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(*ino)};
+	bool null;
 
 	SPI_execute_with_args("SELECT ino, xid FROM difs.dropped WHERE ino > $1 ORDER BY ino LIMIT 1",
 						  lengthof(types), types, values, NULL, true, 0);

@@ -33,31 +33,31 @@
 #include "worker/duties.h"
 #include "worker/process.h"
 
-#define MAX_CANDIDATES	65536	/* of a round */
-#define MAX_REWRITES	1024	/* of a round */
-#define POLL_MS			50
+#define MAX_CANDIDATES 65536 /* of a round */
+#define MAX_REWRITES 1024	 /* of a round */
+#define POLL_MS 50
 
 typedef struct Candidate
 {
-	uint64		group;
-	uint64		epoch;			/* the highest of any copy */
+	uint64 group;
+	uint64 epoch; /* the highest of any copy */
 	DifsMembers members;
 } Candidate;
 
 /* What servers have of a group. */
 typedef struct Listed
 {
-	uint64		group;
-	uint64		epoch;			/* the highest of any copy */
-	bool		live;			/* one has a live segment */
+	uint64 group;
+	uint64 epoch; /* the highest of any copy */
+	bool live;	  /* one has a live segment */
 } Listed;
 
 static struct
 {
-	int32		server;
-	uint64		group;
-}			rewrites[MAX_REWRITES];
-static int	rewrite_count = 0;
+	int32 server;
+	uint64 group;
+} rewrites[MAX_REWRITES];
+static int rewrite_count = 0;
 
 static void retire(uint64 group);
 static void wait_for_seals(void);
@@ -75,7 +75,7 @@ void
 difs_collect_rewrite(int32 server, uint64 group)
 {
 	if (rewrite_count == MAX_REWRITES)
-		return;					/* another round */
+		return; /* another round */
 	rewrites[rewrite_count].server = server;
 	rewrites[rewrite_count++].group = group;
 	retire(group);
@@ -84,8 +84,8 @@ difs_collect_rewrite(int32 server, uint64 group)
 bool
 difs_collect_groups(void)
 {
-	Candidate  *candidates;
-	int			count;
+	Candidate *candidates;
+	int count;
 
 	wait_for_seals();
 	rewrite();
@@ -142,7 +142,7 @@ rewrite(void)
 {
 	for (int i = 0; i < rewrite_count; i++)
 	{
-		uint8		control[8];
+		uint8 control[8];
 
 		if (!is_open(rewrites[i].group))
 			(void) difs_collect_call(rewrites[i].server, DIFS_MESSAGE_SEAL_GROUP, control,
@@ -153,12 +153,11 @@ rewrite(void)
 static bool
 is_open(uint64 group)
 {
-	bool		open = false;
+	bool open = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
-		open = open || (difs_duty_database->groups[i].state != DIFS_OPEN_GROUP_UNUSED &&
-						difs_duty_database->groups[i].id == group);
+		open = open || (difs_duty_database->groups[i].state != DIFS_OPEN_GROUP_UNUSED && difs_duty_database->groups[i].id == group);
 	LWLockRelease(&difs_shared->lock);
 	return open;
 }
@@ -168,14 +167,15 @@ static Candidate *
 read_candidates(int *count)
 {
 	MemoryContext round_context = CurrentMemoryContext;
-	Candidate  *candidates;
+	Candidate *candidates;
 
 	if (!difs_collect_begin())
 		return NULL;
 	if (SPI_execute("SELECT id, members FROM difs.block_group WHERE state = 'sealed' AND "
 					"id & ((1::bigint << " CppAsString2(DIFS_ID_EPOCH_SHIFT) ") - 1) <= (SELECT last_value FROM difs.block_group_id WHERE is_called) "
-					"ORDER BY pg_catalog.random() "
-					"LIMIT " CppAsString2(MAX_CANDIDATES), true, 0) != SPI_OK_SELECT)
+																			 "ORDER BY pg_catalog.random() "
+																			 "LIMIT " CppAsString2(MAX_CANDIDATES),
+					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.block_group");
 	*count = (int) SPI_processed;
 	candidates = MemoryContextAlloc(round_context, Max(*count, 1) * sizeof(Candidate));
@@ -188,10 +188,10 @@ read_candidates(int *count)
 static void
 read_candidate(HeapTuple tuple, TupleDesc desc, Candidate *candidate)
 {
-	Datum	   *ids;
-	bool	   *nulls;
-	bool		null;
-	int			count;
+	Datum *ids;
+	bool *nulls;
+	bool null;
+	int count;
 
 	candidate->group = (uint64) DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null));
 	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 2, &null)), INT4OID, sizeof(int32), true,
@@ -205,12 +205,12 @@ read_candidate(HeapTuple tuple, TupleDesc desc, Candidate *candidate)
 static void
 rule_out_live(Candidate *candidates, int *count)
 {
-	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(Listed), .hcxt = CurrentMemoryContext};
-	HTAB	   *groups = hash_create("difs groups on servers", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	HASHCTL control = {.keysize = sizeof(uint64), .entrysize = sizeof(Listed), .hcxt = CurrentMemoryContext};
+	HTAB *groups = hash_create("difs groups on servers", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	const int32 *servers;
-	int			server_count = difs_collect_servers(&servers);
-	bool		listed[DIFS_MAX_SERVERS];
-	int			kept = 0;
+	int server_count = difs_collect_servers(&servers);
+	bool listed[DIFS_MAX_SERVERS];
+	int kept = 0;
 
 	for (int i = 0; i < server_count; i++)
 		listed[i] = list_groups(servers[i], groups);
@@ -231,13 +231,13 @@ rule_out_live(Candidate *candidates, int *count)
 static bool
 list_groups(int32 server, HTAB *groups)
 {
-	uint64		after = 0;
-	uint32		count;
+	uint64 after = 0;
+	uint32 count;
 
 	do
 	{
-		DifsReply	reply;
-		uint8		control[8];
+		DifsReply reply;
+		uint8 control[8];
 
 		if (!difs_collect_call(server, DIFS_MESSAGE_LIST_GROUPS, control, difs_group_pack(after, control), &reply))
 			return false;
@@ -245,12 +245,12 @@ list_groups(int32 server, HTAB *groups)
 		for (uint32 i = 0; i < count; i++)
 		{
 			DifsGroupEntry entry;
-			Listed	   *listed;
-			bool		known;
+			Listed *listed;
+			bool known;
 
 			difs_group_entry_unpack(reply.payload + i * DIFS_GROUP_ENTRY_SIZE, &entry);
 			if (entry.group <= after)
-				return false;	/* not in order: the list would not end */
+				return false; /* not in order: the list would not end */
 			after = entry.group;
 			listed = hash_search(groups, &entry.group, HASH_ENTER, &known);
 			listed->live = (known && listed->live) || entry.live_bytes > 0;
@@ -280,10 +280,10 @@ all_listed(const Candidate *candidate, const int32 *servers, const bool *listed,
 static bool
 rule_out_named(Candidate *candidates, int *count)
 {
-	Oid			type = INT8ARRAYOID;
-	Datum	   *ids;
-	Datum		value;
-	int			kept = 0;
+	Oid type = INT8ARRAYOID;
+	Datum *ids;
+	Datum value;
+	int kept = 0;
 
 	if (*count == 0)
 		return true;
@@ -295,11 +295,12 @@ rule_out_named(Candidate *candidates, int *count)
 	value = PointerGetDatum(construct_array(ids, *count, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE));
 	if (SPI_execute_with_args("SELECT EXISTS (SELECT FROM difs.manifest WHERE block_group = id) "
 							  "FROM pg_catalog.unnest($1) WITH ORDINALITY AS candidate (id, place) ORDER BY place",
-							  1, &type, &value, NULL, true, 0) != SPI_OK_SELECT || SPI_processed != *count)
+							  1, &type, &value, NULL, true, 0) != SPI_OK_SELECT ||
+		SPI_processed != *count)
 		elog(ERROR, "could not read difs.manifest");
 	for (int i = 0; i < *count; i++)
 	{
-		bool		null;
+		bool null;
 
 		if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null)))
 			candidates[kept++] = candidates[i];
@@ -313,15 +314,16 @@ rule_out_named(Candidate *candidates, int *count)
 static bool
 drop(const Candidate *candidate)
 {
-	Oid			type = INT8OID;
-	Datum		value = Int64GetDatum((int64) candidate->group);
-	uint8		control[16];
-	bool		dropped = true;
+	Oid type = INT8OID;
+	Datum value = Int64GetDatum((int64) candidate->group);
+	uint8 control[16];
+	bool dropped = true;
 
 	for (int i = 0; i < candidate->members.count; i++)
 	{
 		dropped = difs_collect_call(candidate->members.server[i], DIFS_MESSAGE_DROP_GROUP, control,
-									difs_pair_pack(candidate->group, candidate->epoch, control), NULL) && dropped;
+									difs_pair_pack(candidate->group, candidate->epoch, control), NULL) &&
+			dropped;
 		DIFS_FAULT("keeper.collect.drop");
 	}
 	if (!dropped)

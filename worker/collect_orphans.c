@@ -30,28 +30,28 @@
 #include "worker/duties.h"
 #include "worker/horizon.h"
 
-#define PAGE_SIZE		4096	/* holes are punched in whole pages */
-#define REWRITE_SHARE	8		/* what is lost is worth so many times as many live bytes to be written again */
+#define PAGE_SIZE 4096	/* holes are punched in whole pages */
+#define REWRITE_SHARE 8 /* what is lost is worth so many times as many live bytes to be written again */
 
 /* One server's copy of a block group. */
 typedef struct Copy
 {
 	DifsGroupEntry entry;
-	bool		known;			/* difs.block_group has a row */
-	bool		member;			/* and the server is in it */
-	bool		judged;			/* and the inventory has these sizes */
+	bool known;	 /* difs.block_group has a row */
+	bool member; /* and the server is in it */
+	bool judged; /* and the inventory has these sizes */
 } Copy;
 
 /* What a copy has turned out to hold. */
 typedef struct Findings
 {
-	bool		all_judged;
-	uint64		live_bytes;
-	uint64		lost_bytes;		/* of dead segments: what is not in whole pages */
+	bool all_judged;
+	uint64 live_bytes;
+	uint64 lost_bytes; /* of dead segments: what is not in whole pages */
 } Findings;
 
 static bool visit_server(int32 server);
-static int	list_groups(int32 server, uint64 after, Copy *copies);
+static int list_groups(int32 server, uint64 after, Copy *copies);
 static bool look_up(int32 server, Copy *copies, int count);
 static Datum ids_datum(const Copy *copies, int count);
 static Copy *find_copy(Copy *copies, int count, uint64 group);
@@ -66,13 +66,14 @@ bool
 difs_collect_orphans(void)
 {
 	const int32 *ids;
-	int32		servers[DIFS_MAX_SERVERS];
-	int			count;
+	int32 servers[DIFS_MAX_SERVERS];
+	int count;
 
 	if (!difs_collect_begin())
 		return false;
 	SPI_execute("DELETE FROM difs.inventory WHERE NOT EXISTS (SELECT FROM difs.block_group WHERE id = block_group "
-				"AND server = ANY (members))", false, 0);
+				"AND server = ANY (members))",
+				false, 0);
 	count = difs_collect_servers(&ids);
 	memcpy(servers, ids, count * sizeof(int32));
 	difs_duty_commit();
@@ -89,10 +90,10 @@ difs_collect_orphans(void)
 static bool
 visit_server(int32 server)
 {
-	Copy	   *copies = palloc(DIFS_GROUPS_MAX_ENTRIES * sizeof(Copy));
-	uint64		after = 0;
-	int			count;
-	bool		alive = true;
+	Copy *copies = palloc(DIFS_GROUPS_MAX_ENTRIES * sizeof(Copy));
+	uint64 after = 0;
+	int count;
+	bool alive = true;
 
 	while (alive && (count = list_groups(server, after, copies)) > 0)
 	{
@@ -113,9 +114,9 @@ visit_server(int32 server)
 static int
 list_groups(int32 server, uint64 after, Copy *copies)
 {
-	DifsReply	reply;
-	uint8		control[8];
-	int			count;
+	DifsReply reply;
+	uint8 control[8];
+	int count;
 
 	if (!difs_collect_call(server, DIFS_MESSAGE_LIST_GROUPS, control, difs_group_pack(after, control), &reply))
 		return 0;
@@ -135,8 +136,8 @@ list_groups(int32 server, uint64 after, Copy *copies)
 static bool
 look_up(int32 server, Copy *copies, int count)
 {
-	Oid			types[] = {INT8ARRAYOID, INT4OID};
-	Datum		values[] = {ids_datum(copies, count), Int32GetDatum(server)};
+	Oid types[] = {INT8ARRAYOID, INT4OID};
+	Datum values[] = {ids_datum(copies, count), Int32GetDatum(server)};
 
 	if (!difs_collect_begin())
 		return false;
@@ -146,12 +147,12 @@ look_up(int32 server, Copy *copies, int count)
 		elog(ERROR, "could not read difs.block_group");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		null;
-		Copy	   *copy = find_copy(copies, count, (uint64) DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null)));
-		Datum		file_bytes;
-		Datum		live_bytes;
+		HeapTuple tuple = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+		bool null;
+		Copy *copy = find_copy(copies, count, (uint64) DatumGetInt64(SPI_getbinval(tuple, desc, 1, &null)));
+		Datum file_bytes;
+		Datum live_bytes;
 
 		if (copy == NULL)
 			continue;
@@ -169,8 +170,8 @@ look_up(int32 server, Copy *copies, int count)
 static Datum
 ids_datum(const Copy *copies, int count)
 {
-	Datum	   *ids = palloc(count * sizeof(Datum));
-	Datum		array;
+	Datum *ids = palloc(count * sizeof(Datum));
+	Datum array;
 
 	for (int i = 0; i < count; i++)
 		ids[i] = Int64GetDatum((int64) copies[i].entry.group);
@@ -183,12 +184,12 @@ ids_datum(const Copy *copies, int count)
 static Copy *
 find_copy(Copy *copies, int count, uint64 group)
 {
-	int			low = 0;
-	int			high = count;
+	int low = 0;
+	int high = count;
 
 	while (low < high)
 	{
-		int			middle = (low + high) / 2;
+		int middle = (low + high) / 2;
 
 		if (copies[middle].entry.group < group)
 			low = middle + 1;
@@ -202,10 +203,10 @@ find_copy(Copy *copies, int count, uint64 group)
 static void
 drop_stranger(int32 server, const Copy *copy)
 {
-	uint8		control[16];
+	uint8 control[16];
 
 	if (difs_copy_owner(copy->entry.epoch) > difs_duty_database->epoch)
-		return;					/* of an owner who came after us: the server would refuse anyway */
+		return; /* of an owner who came after us: the server would refuse anyway */
 	ereport(LOG,
 			(errmsg("difs: dropping block group " UINT64_FORMAT " on server %d: it belongs to nobody",
 					copy->entry.group, server)));
@@ -217,17 +218,18 @@ drop_stranger(int32 server, const Copy *copy)
 static bool
 judge_copy(int32 server, const Copy *copy)
 {
-	Findings	findings = {.all_judged = true};
-	uint64_t	cursor = 0;
+	Findings findings = {.all_judged = true};
+	uint64_t cursor = 0;
 
 	do
 	{
-		DifsReply	reply;
-		DifsError	error;
-		uint8		control[16];
+		DifsReply reply;
+		DifsError error;
+		uint8 control[16];
 
 		if (!difs_collect_call(server, DIFS_MESSAGE_LIST, control,
-							   difs_pair_pack(copy->entry.group, cursor, control), &reply) || reply.control == NULL)
+							   difs_pair_pack(copy->entry.group, cursor, control), &reply) ||
+			reply.control == NULL)
 			return true;
 		if (reply.control_length != sizeof(uint64))
 		{
@@ -245,7 +247,7 @@ judge_copy(int32 server, const Copy *copy)
 	if (findings.lost_bytes > findings.live_bytes / REWRITE_SHARE)
 	{
 		difs_collect_rewrite(server, copy->entry.group);
-		findings.all_judged = false;	/* to be looked at again until it is done */
+		findings.all_judged = false; /* to be looked at again until it is done */
 	}
 	return !findings.all_judged || remember(server, copy);
 }
@@ -257,10 +259,10 @@ judge_list(int32 server, uint64 group, const DifsReply *reply, Findings *finding
 	static uint64 orphans[DIFS_LIST_MAX_ENTRIES];
 	DifsLiveness *liveness;
 	DifsHorizon horizon;
-	uint64		bytes = 0;
-	uint32		lost = 0;
-	int			orphan_count = 0;
-	int			count = Min(reply->payload_length / DIFS_LIST_ENTRY_SIZE, DIFS_LIST_MAX_ENTRIES);
+	uint64 bytes = 0;
+	uint32 lost = 0;
+	int orphan_count = 0;
+	int count = Min(reply->payload_length / DIFS_LIST_ENTRY_SIZE, DIFS_LIST_MAX_ENTRIES);
 
 	if (!difs_collect_begin())
 		return false;
@@ -315,10 +317,10 @@ is_over(const DifsHorizon *horizon, const DifsListEntry *entry)
 static uint64
 lost_bytes(const DifsListEntry *entry)
 {
-	uint64		payload = entry->offset + difs_segment_packed_size(entry->stored_length);
-	uint64		end = payload + entry->stored_length;
-	uint64		first_page = TYPEALIGN(PAGE_SIZE, payload);
-	uint64		end_page = TYPEALIGN_DOWN(PAGE_SIZE, end);
+	uint64 payload = entry->offset + difs_segment_packed_size(entry->stored_length);
+	uint64 end = payload + entry->stored_length;
+	uint64 first_page = TYPEALIGN(PAGE_SIZE, payload);
+	uint64 end_page = TYPEALIGN_DOWN(PAGE_SIZE, end);
 
 	return end - entry->offset - (end_page > first_page ? end_page - first_page : 0);
 }
@@ -327,9 +329,11 @@ lost_bytes(const DifsListEntry *entry)
 static bool
 remember(int32 server, const Copy *copy)
 {
-	Oid			types[] = {INT4OID, INT8OID, INT8OID, INT8OID};
-	Datum		values[] = {
-		Int32GetDatum(server), Int64GetDatum((int64) copy->entry.group), Int64GetDatum((int64) copy->entry.file_bytes),
+	Oid types[] = {INT4OID, INT8OID, INT8OID, INT8OID};
+	Datum values[] = {
+		Int32GetDatum(server),
+		Int64GetDatum((int64) copy->entry.group),
+		Int64GetDatum((int64) copy->entry.file_bytes),
 		Int64GetDatum((int64) copy->entry.live_bytes),
 	};
 

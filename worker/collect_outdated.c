@@ -29,9 +29,9 @@
 
 static bool take_from_dropped(void);
 static bool apply_to_volumes(void);
-static bool work_off(const char *query, int64 argument, void (*one) (int64));
-static int	read_batch(const char *query, int64 after, int64 argument, int64 *found);
-static void try_one(int64 number, void (*one) (int64));
+static bool work_off(const char *query, int64 argument, void (*one)(int64));
+static int read_batch(const char *query, int64 after, int64 argument, int64 *found);
+static void try_one(int64 number, void (*one)(int64));
 static void expire_file(int64 ino);
 static void purge(int64 trash);
 
@@ -40,9 +40,9 @@ bool
 difs_collect_outdated(void)
 {
 	static const char *const files = "SELECT ino FROM difs.expiring WHERE due <= pg_catalog.clock_timestamp() AND ino > $1"
-		" AND NOT EXISTS (SELECT FROM difs.volume v WHERE v.root = expiring.ino) ORDER BY ino LIMIT " CppAsString2(BATCH);
+									 " AND NOT EXISTS (SELECT FROM difs.volume v WHERE v.root = expiring.ino) ORDER BY ino LIMIT " CppAsString2(BATCH);
 	static const char *const trash = "SELECT d.id FROM difs.discarded d JOIN difs.volume v ON v.id = d.volume"
-		" WHERE d.deleted + v.trash_for <= pg_catalog.clock_timestamp() AND d.id > $1 ORDER BY d.id LIMIT " CppAsString2(BATCH);
+									 " WHERE d.deleted + v.trash_for <= pg_catalog.clock_timestamp() AND d.id > $1 ORDER BY d.id LIMIT " CppAsString2(BATCH);
 
 	return take_from_dropped() && apply_to_volumes() && work_off(files, 0, expire_file) && work_off(trash, 0, purge);
 }
@@ -52,20 +52,21 @@ static bool
 apply_to_volumes(void)
 {
 	static const char *const files = "SELECT ino FROM difs.inode WHERE volume = $2::integer AND kind = 'f' AND version > 1 AND ino > $1"
-		" ORDER BY ino LIMIT " CppAsString2(BATCH);
-	Oid			types[] = {INT8OID, TIMESTAMPTZOID};
-	Datum		values[] = {Int64GetDatum(0), 0};
-	bool		found = true;
+									 " ORDER BY ino LIMIT " CppAsString2(BATCH);
+	Oid types[] = {INT8OID, TIMESTAMPTZOID};
+	Datum values[] = {Int64GetDatum(0), 0};
+	bool found = true;
 
 	while (found)
 	{
-		int64		volume = 0;
-		bool		null;
+		int64 volume = 0;
+		bool null;
 
 		if (!difs_duty_begin())
 			return false;
 		SPI_execute_with_args("SELECT e.ino, e.due, v.id::pg_catalog.int8 FROM difs.expiring e JOIN difs.volume v ON v.root = e.ino"
-							  " WHERE e.ino > $1 ORDER BY e.ino LIMIT 1", 1, types, values, NULL, true, 0);
+							  " WHERE e.ino > $1 ORDER BY e.ino LIMIT 1",
+							  1, types, values, NULL, true, 0);
 		found = SPI_processed > 0;
 		for (int i = 0; found && i < lengthof(values); i++)
 			values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &null);
@@ -99,11 +100,11 @@ take_from_dropped(void)
 }
 
 static bool
-work_off(const char *query, int64 argument, void (*one) (int64))
+work_off(const char *query, int64 argument, void (*one)(int64))
 {
 	static int64 found[BATCH];
-	int64		after = 0;
-	int			count;
+	int64 after = 0;
+	int count;
 
 	do
 	{
@@ -126,14 +127,14 @@ work_off(const char *query, int64 argument, void (*one) (int64))
 static int
 read_batch(const char *query, int64 after, int64 argument, int64 *found)
 {
-	Oid			types[] = {INT8OID, INT8OID};
-	Datum		values[] = {Int64GetDatum(after), Int64GetDatum(argument)};
+	Oid types[] = {INT8OID, INT8OID};
+	Datum values[] = {Int64GetDatum(after), Int64GetDatum(argument)};
 
 	if (SPI_execute_with_args(query, lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read what has expired");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		bool		null;
+		bool null;
 
 		found[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
 	}
@@ -142,7 +143,7 @@ read_batch(const char *query, int64 after, int64 argument, int64 *found)
 
 /* In a subtransaction; what fails is reported. */
 static void
-try_one(int64 number, void (*one) (int64))
+try_one(int64 number, void (*one)(int64))
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -158,7 +159,7 @@ try_one(int64 number, void (*one) (int64))
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData *error;
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
@@ -179,8 +180,8 @@ try_one(int64 number, void (*one) (int64))
 static void
 expire_file(int64 ino)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(ino)};
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(ino)};
 
 	if (!difs_retain_apply(ino, true))
 		SPI_execute_with_args("DELETE FROM difs.expiring WHERE ino = $1", 1, types, values, NULL, false, 0);

@@ -38,21 +38,21 @@
 #include "worker/compact.h"
 #include "worker/duties.h"
 
-#define MAX_FILES	10000		/* of a round */
-#define PART_ROWS	8192
-#define PART_BYTES	(16 * 1024 * 1024)	/* or one segment */
+#define MAX_FILES 10000 /* of a round */
+#define PART_ROWS 8192
+#define PART_BYTES (16 * 1024 * 1024) /* or one segment */
 
 /* A transaction's worth of one file. */
 typedef struct Part
 {
 	DifsVersion version;
-	DifsVolume	volume;
-	int32		last_version;	/* highest number ever given, if that is another */
-	int64		remains;		/* number under which the replaced rows go on; 0: there are none yet */
-	bool		closed;			/* some go on for older versions, too */
-	int64		rows;			/* replaced */
-	int64		runs;			/* each by one */
-	int64		bytes;
+	DifsVolume volume;
+	int32 last_version; /* highest number ever given, if that is another */
+	int64 remains;		/* number under which the replaced rows go on; 0: there are none yet */
+	bool closed;		/* some go on for older versions, too */
+	int64 rows;			/* replaced */
+	int64 runs;			/* each by one */
+	int64 bytes;
 } Part;
 
 static int64 results[DIFS_COMPACT_RESULTS];
@@ -62,7 +62,7 @@ static bool compact_file(int64 ino);
 static bool lock_file(int64 ino, Part *part);
 static bool is_its_own(const Part *part);
 static int64 compact_part(Part *part, int64 at);
-static int	run_length(const DifsExtent *rows, int count, int32 max);
+static int run_length(const DifsExtent *rows, int count, int32 max);
 static void replace_run(Part *part, const DifsExtent *rows, int count);
 static void replace_row(Part *part, const DifsExtent *row);
 static void finish_part(Part *part, bool last);
@@ -71,8 +71,8 @@ static void execute(const char *statement, int count, Datum *values);
 void
 difs_compact_round(void)
 {
-	int			count;
-	int64	   *files;
+	int count;
+	int64 *files;
 
 	/* what cannot be stored shall stay as it is */
 	SetConfigOption("difs.staging", "never", PGC_SUSET, PGC_S_OVERRIDE);
@@ -93,10 +93,10 @@ difs_compact_round(void)
 static int64 *
 find_files(int *count)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(MAX_FILES)};
+	Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(MAX_FILES)};
 	MemoryContext caller = CurrentMemoryContext;
-	int64	   *files;
+	int64 *files;
 
 	*count = 0;
 	if (!difs_duty_begin())
@@ -108,7 +108,7 @@ find_files(int *count)
 	files = MemoryContextAlloc(caller, sizeof(int64) * (*count + 1));
 	for (int i = 0; i < *count; i++)
 	{
-		bool		null;
+		bool null;
 
 		files[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
 	}
@@ -120,11 +120,11 @@ find_files(int *count)
 static bool
 compact_file(int64 ino)
 {
-	int64		rows = 0;
+	int64 rows = 0;
 
 	for (int64 at = 0; at >= 0;)
 	{
-		Part		part = {0};
+		Part part = {0};
 
 		if (!difs_duty_begin())
 			return false;
@@ -154,11 +154,11 @@ compact_file(int64 ino)
 static bool
 lock_file(int64 ino, Part *part)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(ino)};
-	bool		null;
-	int32		number;
-	int32		volume;
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(ino)};
+	bool null;
+	int32 number;
+	int32 volume;
 
 	if (SPI_execute_with_args("SELECT version, volume, coalesce(last_version, 0) FROM difs.inode WHERE ino = $1 AND kind = 'f' FOR NO KEY UPDATE SKIP LOCKED",
 							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
@@ -190,14 +190,14 @@ static int64
 compact_part(Part *part, int64 at)
 {
 	const DifsVersion *version = &part->version;
-	int32		max = Min(part->volume.segment_size, version->extent);
-	int			count;
+	int32 max = Min(part->volume.segment_size, version->extent);
+	int count;
 	DifsExtent *rows = difs_manifest_range(version, at, version->size - at, PART_ROWS, &count);
-	int			done = 0;
+	int done = 0;
 
 	while (done < count && part->bytes < PART_BYTES)
 	{
-		int			run = run_length(rows + done, count - done, max);
+		int run = run_length(rows + done, count - done, max);
 
 		/* a run that the end of the batch may have cut is left for the next part */
 		if (count == PART_ROWS && done + run == count && done > 0)
@@ -213,8 +213,8 @@ compact_part(Part *part, int64 at)
 static int
 run_length(const DifsExtent *rows, int count, int32 max)
 {
-	int64		bytes = rows[0].length;
-	int			run = 1;
+	int64 bytes = rows[0].length;
+	int run = 1;
 
 	while (run < count && rows[run].file_offset == rows[0].file_offset + bytes && bytes + rows[run].length <= max)
 		bytes += rows[run++].length;
@@ -224,10 +224,10 @@ run_length(const DifsExtent *rows, int count, int32 max)
 static void
 replace_run(Part *part, const DifsExtent *rows, int count)
 {
-	DifsVolume	volume = part->volume;
-	int64		begin = rows[0].file_offset;
-	int64		length = rows[count - 1].file_offset + rows[count - 1].length - begin;
-	char	   *bytes = MemoryContextAllocHuge(CurrentMemoryContext, length);
+	DifsVolume volume = part->volume;
+	int64 begin = rows[0].file_offset;
+	int64 length = rows[count - 1].file_offset + rows[count - 1].length - begin;
+	char *bytes = MemoryContextAllocHuge(CurrentMemoryContext, length);
 	DifsContent *content;
 
 	difs_fetch_range(psprintf("inode " INT64_FORMAT, part->version.ino), &part->version, begin, length, DIFS_CACHING_LOOK, bytes);
@@ -266,12 +266,14 @@ static void
 finish_part(Part *part, bool last)
 {
 	const DifsVersion *version = &part->version;
-	Datum		values[] = {
-		Int64GetDatum(version->ino), Int32GetDatum(version->version), Int32GetDatum((int32) (part->rows - part->runs)),
+	Datum values[] = {
+		Int64GetDatum(version->ino),
+		Int32GetDatum(version->version),
+		Int32GetDatum((int32) (part->rows - part->runs)),
 	};
 
 	if (last)
-		SPI_execute_with_args("DELETE FROM difs.fragmented WHERE ino = $1", 1, &(Oid) {INT8OID}, values, NULL, false, 0);
+		SPI_execute_with_args("DELETE FROM difs.fragmented WHERE ino = $1", 1, &(Oid){INT8OID}, values, NULL, false, 0);
 	if (part->rows == 0)
 		return;
 	execute("UPDATE difs.version SET segments = segments - $3 WHERE ino = $1 AND version = $2", 3, values);
@@ -284,7 +286,7 @@ finish_part(Part *part, bool last)
 static void
 execute(const char *statement, int count, Datum *values)
 {
-	Oid			types[] = {INT8OID, INT4OID, INT4OID};
+	Oid types[] = {INT8OID, INT4OID, INT4OID};
 
 	if (SPI_execute_with_args(statement, count, types, values, NULL, false, 0) != SPI_OK_UPDATE || SPI_processed != 1)
 		elog(ERROR, "could not execute \"%s\"", statement);

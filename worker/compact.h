@@ -8,7 +8,7 @@
 typedef enum DifsCompactResult
 {
 	DIFS_COMPACT_FILES,
-	DIFS_COMPACT_ROWS,			/* of the manifest that were replaced */
+	DIFS_COMPACT_ROWS, /* of the manifest that were replaced */
 	DIFS_COMPACT_BYTES,
 	DIFS_COMPACT_RESULTS
 } DifsCompactResult;

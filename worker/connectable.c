@@ -36,13 +36,13 @@ List *
 difs_connectable_read(void)
 {
 	MemoryContext turn_context = CurrentMemoryContext;
-	List	   *databases = NIL;
-	Relation	relation;
+	List *databases = NIL;
+	Relation relation;
 	TableScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple tuple;
 
 	StartTransactionCommand();
-	(void) GetTransactionSnapshot();	/* the catalog's snapshot needs one before it */
+	(void) GetTransactionSnapshot(); /* the catalog's snapshot needs one before it */
 	relation = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(relation, 0, NULL);
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)

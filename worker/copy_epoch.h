@@ -28,7 +28,7 @@ difs_copy_owner(uint64 copy_epoch)
 static inline uint64
 difs_copy_epoch_next(uint64 owner, uint64 highest)
 {
-	uint64		next = Max(highest + 1, owner << DIFS_COPY_EPOCH_SHIFT);
+	uint64 next = Max(highest + 1, owner << DIFS_COPY_EPOCH_SHIFT);
 
 	return difs_copy_owner(next) > owner ? 0 : next;
 }

@@ -28,18 +28,18 @@
 #include "src/staging.h"
 #include "worker/streamer.h"
 
-#define MAX_TRIES		16
-#define FULL_TIMEOUT_MS 1000	/* waiting rarely helps against full disks */
-#define STAGING_PATIENCE_MS 1000	/* no server can be had, and there is another way: staging */
-#define ENOUGH_TURNS	2		/* a server syncs what was sent in one of them, and has the next at hand when that is done */
-#define LATE			"bytes have moved, but no acknowledgement has come in time"
+#define MAX_TRIES 16
+#define FULL_TIMEOUT_MS 1000	 /* waiting rarely helps against full disks */
+#define STAGING_PATIENCE_MS 1000 /* no server can be had, and there is another way: staging */
+#define ENOUGH_TURNS 2			 /* a server syncs what was sent in one of them, and has the next at hand when that is done */
+#define LATE "bytes have moved, but no acknowledgement has come in time"
 
 static dlist_head waiting = DLIST_STATIC_INIT(waiting);
 static dlist_head active = DLIST_STATIC_INIT(active);
-static uint64 to_be_stored_bytes = 0;	/* of all slots in the two lists */
-static int	turns_unanswered = 0;	/* turns of the loop that have sent something, since an answer came */
-static int	sent = 0;				/* tries begun in this turn */
-static bool hurry = false;		/* something came back to waiting since the list was last gone through */
+static uint64 to_be_stored_bytes = 0; /* of all slots in the two lists */
+static int turns_unanswered = 0;	  /* turns of the loop that have sent something, since an answer came */
+static int sent = 0;				  /* tries begun in this turn */
+static bool hurry = false;			  /* something came back to waiting since the list was last gone through */
 
 static void take(int number);
 static void put_back(int number);
@@ -59,11 +59,11 @@ static DifsOutlet *find_late(TimestampTz now);
 void
 difs_dispatch_begin(void)
 {
-	int			mine = difs_streamer_database - difs_shared->databases;
+	int mine = difs_streamer_database - difs_shared->databases;
 
 	difs_attempts_begin();
 	while (difs_stream_pop(difs_streamer_database) != -1)
-		;						/* found below, with those that were sent */
+		; /* found below, with those that were sent */
 	difs_choice_reset();
 	for (int i = 0; i < difs_stream_slot_count(); i++)
 		if (difs_stream_slot(i)->database == mine)
@@ -74,16 +74,16 @@ void
 difs_dispatch_queue(bool due)
 {
 	static const DifsError unwanted = {DIFS_ERROR_IO, 0, "abandoned"};
-	DifsClass	stuck = {0};	/* there is no group for this class, so the others of it need not be tried */
+	DifsClass stuck = {0}; /* there is no group for this class, so the others of it need not be tried */
 	dlist_mutable_iter iter;
-	int			number;
+	int number;
 
 	hurry = false;
 	while (due && (number = difs_stream_pop(difs_streamer_database)) != -1)
 		take(number);
-	dlist_foreach_modify(iter, &waiting)
+	dlist_foreach_modify (iter, &waiting)
 	{
-		DifsSlot   *slot;
+		DifsSlot *slot;
 
 		number = difs_attempt_slot(dlist_container(DifsAttempt, node, iter.cur));
 		slot = difs_stream_slot(number);
@@ -104,16 +104,16 @@ difs_dispatch_queue(bool due)
 void
 difs_dispatch_reply(DifsOutlet *outlet, const DifsFrame *frame)
 {
-	uint32		number = (uint32) frame->request;
+	uint32 number = (uint32) frame->request;
 	DifsAttempt *attempt;
-	DifsError	error;
+	DifsError error;
 
 	turns_unanswered = 0;
 	if (number >= (uint32) difs_stream_slot_count())
 		return;
 	attempt = difs_attempt(number);
 	if (attempt->serial != (uint32) (frame->request >> 32) || !difs_attempt_awaits(attempt, outlet))
-		return;					/* of a try that was given up */
+		return; /* of a try that was given up */
 	if (frame->status == DIFS_OK)
 	{
 		difs_counters_io(DIFS_IO_PUT, outlet->server, difs_stream_slot(number)->stored_length,
@@ -127,7 +127,7 @@ difs_dispatch_reply(DifsOutlet *outlet, const DifsFrame *frame)
 	if (frame->status == DIFS_ERROR_FENCED)
 		fail(number, &error);
 	else if (frame->status == DIFS_ERROR_CORRUPT)
-		try_again(number, &error);	/* bytes changed on the way; the group is as good as before */
+		try_again(number, &error); /* bytes changed on the way; the group is as good as before */
 	else
 		fail_group(attempt->group, error.code, error.text);
 }
@@ -136,12 +136,12 @@ void
 difs_dispatch_outlet_lost(DifsOutlet *outlet)
 {
 	dlist_mutable_iter iter;
-	bool		found;
+	bool found;
 
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
 	{
 		DifsOpenGroup *group = &difs_streamer_database->groups[i];
-		bool		member = false;
+		bool member = false;
 
 		/* only the streamer takes a group from OPEN to another state, so it may look without the lock */
 		for (int j = 0; group->state == DIFS_OPEN_GROUP_OPEN && j < group->class.replicas; j++)
@@ -149,10 +149,10 @@ difs_dispatch_outlet_lost(DifsOutlet *outlet)
 		if (member)
 			fail_group(i, DIFS_ERROR_NETWORK, outlet->problem);
 	}
-	do							/* what is on its way to groups that were full already; each failure changes the list */
+	do /* what is on its way to groups that were full already; each failure changes the list */
 	{
 		found = false;
-		dlist_foreach_modify(iter, &active)
+		dlist_foreach_modify (iter, &active)
 		{
 			DifsAttempt *attempt = dlist_container(DifsAttempt, node, iter.cur);
 
@@ -173,12 +173,12 @@ difs_dispatch_tick(TimestampTz now)
 
 	difs_stragglers_look();
 	end_late(now);
-	dlist_foreach_modify(iter, &waiting)
+	dlist_foreach_modify (iter, &waiting)
 	{
-		int			number = difs_attempt_slot(dlist_container(DifsAttempt, node, iter.cur));
-		DifsSlot   *slot = difs_stream_slot(number);
-		DifsError	why = difs_choice_problem(&slot->class);
-		int			limit_ms = slot->timeout_ms;
+		int number = difs_attempt_slot(dlist_container(DifsAttempt, node, iter.cur));
+		DifsSlot *slot = difs_stream_slot(number);
+		DifsError why = difs_choice_problem(&slot->class);
+		int limit_ms = slot->timeout_ms;
 
 		if (why.code == DIFS_ERROR_FULL)
 			limit_ms = Min(limit_ms, FULL_TIMEOUT_MS);
@@ -217,7 +217,7 @@ static void
 take(int number)
 {
 	DifsAttempt *attempt = difs_attempt(number);
-	uint32		state = pg_atomic_read_u32(&difs_stream_slot(number)->state);
+	uint32 state = pg_atomic_read_u32(&difs_stream_slot(number)->state);
 
 	if (attempt->taken || (state != DIFS_SLOT_QUEUED && state != DIFS_SLOT_SENT))
 		return;
@@ -237,10 +237,10 @@ static void
 put_back(int number)
 {
 	TimestampTz queued_at = difs_stream_slot(number)->queued_at;
-	dlist_iter	iter;
+	dlist_iter iter;
 
 	hurry = true;
-	dlist_foreach(iter, &waiting)
+	dlist_foreach (iter, &waiting)
 	{
 		if (difs_stream_slot(difs_attempt_slot(dlist_container(DifsAttempt, node, iter.cur)))->queued_at <= queued_at)
 			continue;
@@ -254,13 +254,13 @@ put_back(int number)
 static bool
 start(int number)
 {
-	DifsSlot   *slot = difs_stream_slot(number);
+	DifsSlot *slot = difs_stream_slot(number);
 	DifsAttempt *attempt = difs_attempt(number);
 	DifsOutlet *outlets[DIFS_MAX_REPLICAS];
 	DifsOpenGroup group = {0};
-	DifsError	too_large;
-	uint64		segment;
-	int			index;
+	DifsError too_large;
+	uint64 segment;
+	int index;
 
 	do
 	{
@@ -283,7 +283,7 @@ start(int number)
 	segment = difs_segment_next(difs_streamer_database);
 	if (segment == 0)
 	{
-		difs_wake(difs_streamer_database->keeper);	/* which refills; backends do as well */
+		difs_wake(difs_streamer_database->keeper); /* which refills; backends do as well */
 		return false;
 	}
 	difs_choice_reserve(index, slot);
@@ -346,12 +346,12 @@ try_again(int number, const DifsError *why)
 static void
 fail_group(int index, DifsErrorCode code, const char *why)
 {
-	DifsError	reason = {.code = code};
+	DifsError reason = {.code = code};
 	dlist_mutable_iter iter;
 
 	strlcpy(reason.text, why, sizeof(reason.text));
 	difs_choice_failed(index, reason.text);
-	dlist_foreach_modify(iter, &active)
+	dlist_foreach_modify (iter, &active)
 	{
 		DifsAttempt *attempt = dlist_container(DifsAttempt, node, iter.cur);
 
@@ -415,7 +415,7 @@ has_waited(int number, int limit_ms, TimestampTz now)
 static bool
 is_too_late(int number, TimestampTz now)
 {
-	DifsSlot   *slot = difs_stream_slot(number);
+	DifsSlot *slot = difs_stream_slot(number);
 
 	return TimestampTzPlusMilliseconds(now, slot->timeout_ms / 2) >= difs_stream_deadline(slot);
 }
@@ -434,9 +434,9 @@ end_late(TimestampTz now)
 static DifsOutlet *
 find_late(TimestampTz now)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
-	dlist_foreach(iter, &active)
+	dlist_foreach (iter, &active)
 	{
 		DifsAttempt *attempt = dlist_container(DifsAttempt, node, iter.cur);
 

@@ -26,13 +26,15 @@ difs_drain_settle(void)
 {
 	difs_repair_begin();
 	SPI_execute("UPDATE difs.server SET state = 'drained' WHERE state = 'draining' AND "
-				"NOT EXISTS (SELECT FROM difs.block_group WHERE server.id = ANY (members)) RETURNING name", false, 0);
+				"NOT EXISTS (SELECT FROM difs.block_group WHERE server.id = ANY (members)) RETURNING name",
+				false, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		ereport(LOG,
 				(errmsg("difs: chunk server %s is drained: it has no copies any more",
 						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1))));
 	SPI_execute("DELETE FROM difs.server WHERE state = 'removed' AND NOT embedded AND "
-				"NOT EXISTS (SELECT FROM difs.block_group WHERE server.id = ANY (members))", false, 0);
+				"NOT EXISTS (SELECT FROM difs.block_group WHERE server.id = ANY (members))",
+				false, 0);
 	SPI_execute("SELECT FROM difs.server WHERE state = 'draining' OR (state = 'removed' AND NOT embedded) LIMIT 1", true, 1);
 	if (SPI_processed > 0)
 		difs_duty_again(DRAIN_PAUSE_MS);

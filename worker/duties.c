@@ -25,9 +25,9 @@
 #include "worker/scrub.h"
 #include "worker/unstage.h"
 
-#define MAX_UNASKED 2			/* processes at which no other is started that nobody has asked for: a server has few slots for workers */
+#define MAX_UNASKED 2 /* processes at which no other is started that nobody has asked for: a server has few slots for workers */
 
-void		(*const difs_duty_rounds[DIFS_DUTIES]) (void) = {
+void (*const difs_duty_rounds[DIFS_DUTIES])(void) = {
 	[DIFS_DUTY_CLAIM] = difs_claim_round,
 	[DIFS_DUTY_REPAIR] = difs_repair_round,
 	[DIFS_DUTY_SCRUB] = difs_scrub_round,
@@ -47,12 +47,12 @@ static bool has_ended(DifsDutyKind kind);
 void
 difs_duties_turn(TimestampTz *next)
 {
-	int			running = 0;
+	int running = 0;
 
 	for (int kind = 0; kind < DIFS_DUTIES; kind++)
 	{
 		if (handles[kind] != NULL && !has_ended(kind))
-			running++;			/* its end sets our latch */
+			running++; /* its end sets our latch */
 	}
 	for (int kind = 0; kind < DIFS_DUTIES; kind++)
 	{
@@ -97,7 +97,7 @@ start(DifsDutyKind kind)
 	DifsDutyState *state = &difs_keeper_database->duties[kind];
 	BackgroundWorker request = {0};
 	MemoryContext before;
-	int			index = difs_keeper_database - difs_shared->databases;
+	int index = difs_keeper_database - difs_shared->databases;
 
 	snprintf(request.bgw_name, sizeof(request.bgw_name), "difs keeper for database %u: %s", MyDatabaseId,
 			 difs_duties[kind].name);
@@ -139,7 +139,7 @@ static bool
 has_ended(DifsDutyKind kind)
 {
 	DifsDutyState *state = &difs_keeper_database->duties[kind];
-	pid_t		pid;
+	pid_t pid;
 
 	if (handles[kind] != NULL && GetBackgroundWorkerPid(handles[kind], &pid) != BGWH_STOPPED)
 		return false;

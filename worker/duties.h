@@ -27,7 +27,7 @@
 #include "src/duty.h"
 
 /* Indexed by DifsDutyKind: each runs one round, and may error out, which ends it with a problem. NULL: the duty does not exist. */
-extern void (*const difs_duty_rounds[DIFS_DUTIES]) (void);
+extern void (*const difs_duty_rounds[DIFS_DUTIES])(void);
 
 /* Keeper: starts what is due or wanted, notices what has ended; moves *next. And at its end. */
 extern void difs_duties_turn(TimestampTz *next);
@@ -40,10 +40,10 @@ extern PGDLLEXPORT void difs_duty_main(Datum arg);
 extern DifsDatabase *difs_duty_database;
 extern bool difs_duty_begin(void);
 extern void difs_duty_commit(void);
-extern bool difs_duty_asked(void);	/* somebody has asked for this round */
-extern void difs_duty_phase(const char *phase);	/* begins: up to 31 bytes, words of the documentation */
+extern bool difs_duty_asked(void);				/* somebody has asked for this round */
+extern void difs_duty_phase(const char *phase); /* begins: up to 31 bytes, words of the documentation */
 extern void difs_duty_progress(int64 done, int64 total);
 extern void difs_duty_result(int index, int64 value);
-extern void difs_duty_again(int again_ms);	/* there will be work left: the next round comes so soon, unless rounds are only asked for */
+extern void difs_duty_again(int again_ms); /* there will be work left: the next round comes so soon, unless rounds are only asked for */
 
 #endif

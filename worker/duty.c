@@ -25,7 +25,7 @@
 DifsDatabase *difs_duty_database = NULL;
 
 static DifsDutyState *state = NULL;
-static const char *name = NULL;	/* of the duty */
+static const char *name = NULL; /* of the duty */
 static MemoryContext round_context;
 static char problem[DIFS_ERROR_TEXT_SIZE] = "it was stopped";
 
@@ -36,8 +36,8 @@ static void remember_problem(void);
 void
 difs_duty_main(Datum arg)
 {
-	volatile int kind = DatumGetInt32(arg) % DIFS_DUTIES;	/* must outlive a longjmp */
-	Oid			database;
+	volatile int kind = DatumGetInt32(arg) % DIFS_DUTIES; /* must outlive a longjmp */
+	Oid database;
 
 	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(database));
 	pqsignal(SIGTERM, die);
@@ -89,7 +89,7 @@ difs_duty_commit(void)
 bool
 difs_duty_asked(void)
 {
-	bool		asked;
+	bool asked;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	asked = state->asked;
@@ -135,7 +135,7 @@ difs_duty_again(int again_ms)
 static void
 attach(int index, int kind)
 {
-	bool		mine;
+	bool mine;
 
 	difs_duty_database = &difs_shared->databases[index];
 	state = &difs_duty_database->duties[kind];
@@ -154,7 +154,7 @@ attach(int index, int kind)
 static void
 leave(int code, Datum arg)
 {
-	bool		failed_before;
+	bool failed_before;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	state->proc = -1;
@@ -179,7 +179,7 @@ static void
 remember_problem(void)
 {
 	MemoryContext error_context = MemoryContextSwitchTo(round_context);
-	ErrorData  *error = CopyErrorData();
+	ErrorData *error = CopyErrorData();
 
 	snprintf(problem, sizeof(problem), "%s%s%s", error->message, error->detail != NULL ? ": " : "",
 			 error->detail != NULL ? error->detail : "");

@@ -31,29 +31,29 @@
 #include "worker/embedded.h"
 #include "worker/process.h"
 
-#define ADDRESS_POLL_MS		50	/* while a server starts, and for how long that often */
-#define ADDRESS_QUICK_MS	5000
-#define ADDRESS_SLOW_MS		1000
-#define SAME_PORT_ATTEMPTS	3	/* then the kernel picks another */
-#define STOP_TIMEOUT_MS		5000
+#define ADDRESS_POLL_MS 50 /* while a server starts, and for how long that often */
+#define ADDRESS_QUICK_MS 5000
+#define ADDRESS_SLOW_MS 1000
+#define SAME_PORT_ATTEMPTS 3 /* then the kernel picks another */
+#define STOP_TIMEOUT_MS 5000
 
 typedef struct DifsChild
 {
-	pid_t		pid;			/* 0 = not running */
-	int			link;			/* our end of its standard input */
-	bool		link_ended;		/* it has closed its end: it is about to exit */
-	bool		listens;
-	char		host[256];		/* where it was told to listen */
-	char	   *tls;			/* how it was told to use TLS, as difs_embedded_tls() */
-	uint16		port;			/* the last one known, 0 = none */
-	int			port_failures;	/* starts with that port that ended before it listened */
-	DifsPause	pause;
-	char		problem[DIFS_ERROR_TEXT_SIZE];	/* logged last, so that it is not repeated */
+	pid_t pid;		 /* 0 = not running */
+	int link;		 /* our end of its standard input */
+	bool link_ended; /* it has closed its end: it is about to exit */
+	bool listens;
+	char host[256];	   /* where it was told to listen */
+	char *tls;		   /* how it was told to use TLS, as difs_embedded_tls() */
+	uint16 port;	   /* the last one known, 0 = none */
+	int port_failures; /* starts with that port that ended before it listened */
+	DifsPause pause;
+	char problem[DIFS_ERROR_TEXT_SIZE]; /* logged last, so that it is not repeated */
 } DifsChild;
 
 static DifsChild children[DIFS_MAX_LOCAL_SERVERS];
 
-static int	poll_interval_ms(const DifsChild *child);
+static int poll_interval_ms(const DifsChild *child);
 static void pass_on_reload(void);
 static void start_child(int index);
 static bool read_address(int index, uint16 *port);
@@ -81,7 +81,7 @@ difs_embedded_turn(TimestampTz *next)
 	pass_on_reload();
 	for (int i = 0; i < difs_local_servers; i++)
 	{
-		DifsChild  *child = &children[i];
+		DifsChild *child = &children[i];
 
 		if (child->pid != 0 && !child->listens)
 			look_whether_listening(i);
@@ -156,16 +156,18 @@ static int
 poll_interval_ms(const DifsChild *child)
 {
 	return TimestampDifferenceExceeds(child->pause.started_at, GetCurrentTimestamp(), ADDRESS_QUICK_MS) &&
-		!child->link_ended ? ADDRESS_SLOW_MS : ADDRESS_POLL_MS;
+			!child->link_ended ?
+		ADDRESS_SLOW_MS :
+		ADDRESS_POLL_MS;
 }
 
 static void
 start_child(int index)
 {
-	DifsChild  *child = &children[index];
-	DifsError	error;
-	uint16		port = 0;
-	char	   *listen;
+	DifsChild *child = &children[index];
+	DifsError error;
+	uint16 port = 0;
+	char *listen;
 
 	if (child->tls != NULL)
 		pfree(child->tls);
@@ -200,11 +202,11 @@ start_child(int index)
 static bool
 read_address(int index, uint16 *port)
 {
-	char		line[512];
-	char	   *colon;
-	long		number;
-	ssize_t		length;
-	int			fd = open(difs_embedded_path(index, ".address"), O_RDONLY | O_CLOEXEC);
+	char line[512];
+	char *colon;
+	long number;
+	ssize_t length;
+	int fd = open(difs_embedded_path(index, ".address"), O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return false;
@@ -227,11 +229,11 @@ read_address(int index, uint16 *port)
 static bool
 read_storage(int index)
 {
-	char		text[DIFS_NAME_SIZE + 256];
-	uint8		storage[DIFS_UUID_SIZE];
-	char	   *digits;
-	ssize_t		length;
-	int			fd = open(difs_embedded_path(index, "/identity"), O_RDONLY | O_CLOEXEC);
+	char text[DIFS_NAME_SIZE + 256];
+	uint8 storage[DIFS_UUID_SIZE];
+	char *digits;
+	ssize_t length;
+	int fd = open(difs_embedded_path(index, "/identity"), O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return false;
@@ -256,7 +258,7 @@ read_storage(int index)
 static void
 look_whether_listening(int index)
 {
-	DifsChild  *child = &children[index];
+	DifsChild *child = &children[index];
 
 	if (!read_address(index, &child->port) || !read_storage(index))
 		return;
@@ -271,10 +273,10 @@ look_whether_listening(int index)
 static void
 look_whether_ended(int index)
 {
-	DifsChild  *child = &children[index];
-	char		byte;
-	int			status;
-	pid_t		got = waitpid(child->pid, &status, WNOHANG);
+	DifsChild *child = &children[index];
+	char byte;
+	int status;
+	pid_t got = waitpid(child->pid, &status, WNOHANG);
 
 	if (got == 0 || (got < 0 && errno == EINTR))
 	{
@@ -299,17 +301,17 @@ wait_for_end(DifsChild *child, TimestampTz deadline)
 
 	while (waitpid(child->pid, NULL, WNOHANG) == 0)
 	{
-		long		left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		long left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
 		if (left_ms <= 0)
 		{
-			kill(child->pid, SIGKILL);	/* it is made to survive that */
+			kill(child->pid, SIGKILL); /* it is made to survive that */
 			while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
 				;
 			break;
 		}
 		if (poll(&link, 1, Min(left_ms, ADDRESS_POLL_MS)) > 0)
-			link.fd = -1;		/* from now on only the time passes */
+			link.fd = -1; /* from now on only the time passes */
 	}
 	close(child->link);
 	child->pid = 0;
@@ -319,7 +321,7 @@ static void
 log_end(int index, int status)
 {
 	const char *name = difs_shared->local[index].name;
-	int			pid = (int) children[index].pid;
+	int pid = (int) children[index].pid;
 
 	if (status != -1 && WIFSIGNALED(status))
 		ereport(LOG,
@@ -338,7 +340,7 @@ log_end(int index, int status)
 static void
 publish(int index)
 {
-	DifsChild  *child = &children[index];
+	DifsChild *child = &children[index];
 	DifsLocalServer *local = &difs_shared->local[index];
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);

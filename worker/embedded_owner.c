@@ -31,12 +31,12 @@ static bool write_owner(const char *file, const char *path, const char *birth, D
 bool
 difs_embedded_own(const char *directory, DifsError *error)
 {
-	char	   *file = psprintf("%s/owner", directory);
-	char		here[PATH_MAX];
-	char	   *birth = difs_claim_birth("PG_VERSION");
-	char		owner[TEXT_SIZE];
-	char		owner_birth[TEXT_SIZE];
-	char	   *found;
+	char *file = psprintf("%s/owner", directory);
+	char here[PATH_MAX];
+	char *birth = difs_claim_birth("PG_VERSION");
+	char owner[TEXT_SIZE];
+	char owner_birth[TEXT_SIZE];
+	char *found;
 
 	if (birth == NULL || realpath(".", here) == NULL)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not look at the data directory");
@@ -57,11 +57,11 @@ difs_embedded_own(const char *directory, DifsError *error)
 static bool
 read_owner(const char *file, char *path, char *birth)
 {
-	char		text[TEXT_SIZE];
-	char	   *end;
-	char	   *last;
-	ssize_t		length;
-	int			fd = open(file, O_RDONLY | O_CLOEXEC);
+	char text[TEXT_SIZE];
+	char *end;
+	char *last;
+	ssize_t length;
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return false;
@@ -81,11 +81,11 @@ read_owner(const char *file, char *path, char *birth)
 static bool
 write_owner(const char *file, const char *path, const char *birth, DifsError *error)
 {
-	char	   *temporary = psprintf("%s.tmp", file);
-	char	   *text = psprintf("%s\n%s\n", birth, path);
-	ssize_t		length = strlen(text);
-	int			fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, S_IRUSR | S_IWUSR);
-	ssize_t		written = fd < 0 ? -1 : write(fd, text, length);
+	char *temporary = psprintf("%s.tmp", file);
+	char *text = psprintf("%s\n%s\n", birth, path);
+	ssize_t length = strlen(text);
+	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, S_IRUSR | S_IWUSR);
+	ssize_t written = fd < 0 ? -1 : write(fd, text, length);
 
 	if (written >= 0 && written < length)
 		errno = ENOSPC;

@@ -20,8 +20,8 @@
 #include "src/shmem.h"
 #include "worker/embedded.h"
 
-#define MAX_DESCRIPTORS		65536
-#define MAX_ARGUMENTS		24
+#define MAX_DESCRIPTORS 65536
+#define MAX_ARGUMENTS 24
 
 static void add_tls(char **arguments);
 static bool prepare_files(int index, DifsError *error);
@@ -33,10 +33,22 @@ static char *program_path(void);
 bool
 difs_embedded_start(int index, const char *listen, pid_t *pid, int *link, DifsError *error)
 {
-	char	   *arguments[MAX_ARGUMENTS] = {
-		program_path(), "--name", difs_shared->local[index].name, "--data", difs_embedded_path(index, ""), "--listen", (char *) listen,
-		"--key-file", difs_settings_key_file(), "--tier", "disk", "--address-file", difs_embedded_path(index, ".address"),
-		"--exit-with-stdin", NULL,
+	char *arguments[MAX_ARGUMENTS] = {
+		program_path(),
+		"--name",
+		difs_shared->local[index].name,
+		"--data",
+		difs_embedded_path(index, ""),
+		"--listen",
+		(char *) listen,
+		"--key-file",
+		difs_settings_key_file(),
+		"--tier",
+		"disk",
+		"--address-file",
+		difs_embedded_path(index, ".address"),
+		"--exit-with-stdin",
+		NULL,
 	};
 
 	add_tls(arguments);
@@ -59,7 +71,7 @@ difs_embedded_path(int index, const char *suffix)
 static void
 add_tls(char **arguments)
 {
-	int			at = 0;
+	int at = 0;
 
 	if (difs_tls_files.certificate[0] == '\0')
 		return;
@@ -85,9 +97,9 @@ add_tls(char **arguments)
 static bool
 prepare_files(int index, DifsError *error)
 {
-	char	   *program = program_path();
-	char	   *key_file = difs_settings_key_file();
-	char	   *address_file = difs_embedded_path(index, ".address");
+	char *program = program_path();
+	char *key_file = difs_settings_key_file();
+	char *address_file = difs_embedded_path(index, ".address");
 
 	if (access(program, X_OK) != 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not execute \"%s\" (difs.server_program)", program);
@@ -108,7 +120,7 @@ make_directory(const char *path, DifsError *error)
 {
 	if (mkdir(path, S_IRWXU) == 0)
 	{
-		char	   *parent = pstrdup(path);
+		char *parent = pstrdup(path);
 
 		get_parent_directory(parent);
 		fsync_fname(parent, true);
@@ -120,10 +132,10 @@ make_directory(const char *path, DifsError *error)
 static bool
 fork_child(char **arguments, pid_t *pid, int *link, DifsError *error)
 {
-	sigset_t	all;
-	sigset_t	before;
-	int			ends[2];
-	pid_t		child;
+	sigset_t all;
+	sigset_t before;
+	int ends[2];
+	pid_t child;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
 		return difs_error_set(error, DIFS_ERROR_IO, "could not create a socket pair");
@@ -153,11 +165,11 @@ static void
 become_server(int input, char **arguments)
 {
 	struct sigaction standard = {.sa_handler = SIG_DFL};
-	sigset_t	none;
-	long		limit = sysconf(_SC_OPEN_MAX);
+	sigset_t none;
+	long limit = sysconf(_SC_OPEN_MAX);
 	static const char failed[] = "difs launcher: could not execute the chunk server's program\n";
 
-	setpgid(0, 0);				/* the postmaster signals its children's groups */
+	setpgid(0, 0); /* the postmaster signals its children's groups */
 	for (int i = 1; i < NSIG; i++)
 		sigaction(i, &standard, NULL);
 	dup2(input, STDIN_FILENO);
@@ -175,7 +187,7 @@ become_server(int input, char **arguments)
 static char *
 program_path(void)
 {
-	char		directory[MAXPGPATH];
+	char directory[MAXPGPATH];
 
 	if (difs_server_program[0] != '\0')
 		return pstrdup(difs_server_program);

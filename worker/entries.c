@@ -17,7 +17,7 @@ static void fail_slots(int index);
 DifsTake
 difs_entry_take(Oid oid, int *index)
 {
-	DifsTake	take = DIFS_TAKE_NONE_FREE;
+	DifsTake take = DIFS_TAKE_NONE_FREE;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < difs_shared->database_count; i++)
@@ -94,11 +94,11 @@ static void
 fail_slots(int index)
 {
 	while (difs_stream_pop(&difs_shared->databases[index]) != -1)
-		;						/* popped slots are found below */
+		; /* popped slots are found below */
 	for (int i = 0; i < difs_stream_slot_count(); i++)
 	{
-		DifsSlot   *slot = difs_stream_slot(i);
-		uint32		state = pg_atomic_read_u32(&slot->state);
+		DifsSlot *slot = difs_stream_slot(i);
+		uint32 state = pg_atomic_read_u32(&slot->state);
 
 		if (slot->database != index || (state != DIFS_SLOT_QUEUED && state != DIFS_SLOT_SENT))
 			continue;

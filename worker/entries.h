@@ -14,8 +14,8 @@
 typedef enum DifsTake
 {
 	DIFS_TAKE_DONE,
-	DIFS_TAKE_NOT_NEEDED,		/* its workers run, or it is blocked: whoever unblocks it gives a hint */
-	DIFS_TAKE_LATER,			/* its former entry is not empty yet */
+	DIFS_TAKE_NOT_NEEDED, /* its workers run, or it is blocked: whoever unblocks it gives a hint */
+	DIFS_TAKE_LATER,	  /* its former entry is not empty yet */
 	DIFS_TAKE_NONE_FREE
 } DifsTake;
 

@@ -25,8 +25,8 @@ static bool next_volume(int64 *volume, bool *found);
 bool
 difs_collect_expired(void)
 {
-	int64		volume = 0;
-	bool		found = true;
+	int64 volume = 0;
+	bool found = true;
 
 	if (!difs_collect_begin())
 		return false;
@@ -50,7 +50,8 @@ expire_uploads(void)
 	if (!difs_collect_begin())
 		return false;
 	SPI_execute("DELETE FROM difs.upload WHERE id IN (SELECT id FROM difs.upload WHERE expires < pg_catalog.clock_timestamp()"
-				" FOR UPDATE SKIP LOCKED)", false, 0);
+				" FOR UPDATE SKIP LOCKED)",
+				false, 0);
 	SPI_execute("DELETE FROM difs.receipt WHERE NOT EXISTS (SELECT FROM difs.upload WHERE id = upload)", false, 0);
 	DIFS_FAULT("keeper.expire.uploads");
 	difs_duty_commit();
@@ -62,9 +63,9 @@ expire_uploads(void)
 static bool
 next_volume(int64 *volume, bool *found)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(*volume)};
-	bool		null;
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(*volume)};
+	bool null;
 
 	if (!difs_collect_begin())
 		return false;
@@ -85,9 +86,9 @@ expire_journal(int64 volume)
 		" (SELECT j.*, v.id IS NOT NULL AS exists, v.journal_keep FROM difs.journal j LEFT JOIN difs.volume v ON v.id = j.volume"
 		"  WHERE j.volume = $1::integer ORDER BY j.volume, j.epoch, j.xid, j.seq LIMIT " BATCH ") AS first"
 		" WHERE NOT exists OR journal_keep > 0 AND at < pg_catalog.clock_timestamp() - journal_keep * interval '1 second')";
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(volume)};
-	uint64		removed;
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(volume)};
+	uint64 removed;
 
 	do
 	{

@@ -11,12 +11,12 @@
 #include "worker/keeper.h"
 #include "worker/process.h"
 
-DifsJob		difs_jobs[DIFS_MAX_JOBS];
+DifsJob difs_jobs[DIFS_MAX_JOBS];
 
 void
 difs_job_start(DifsTask task, const DifsOpenGroup *group, int entry)
 {
-	DifsJob    *job = difs_job_free();
+	DifsJob *job = difs_job_free();
 
 	job->group = *group;
 	job->entry = entry;
@@ -28,11 +28,13 @@ void
 difs_job_begin(DifsJob *job, DifsTask task)
 {
 	DifsCreateGroup create = {
-		.group = job->group.id, .epoch = difs_keeper_database->epoch, .capacity = job->group.capacity_bytes,
+		.group = job->group.id,
+		.epoch = difs_keeper_database->epoch,
+		.capacity = job->group.capacity_bytes,
 	};
 	DifsMessage message;
-	uint8		control[32];
-	size_t		length;
+	uint8 control[32];
+	size_t length;
 
 	if (task == DIFS_TASK_CREATE)
 	{
@@ -79,10 +81,9 @@ difs_job_free(void)
 bool
 difs_job_ended(const DifsJob *job)
 {
-	bool		waiting = false;
+	bool waiting = false;
 
 	for (int i = 0; i < job->group.class.replicas; i++)
 		waiting = waiting || job->asks[i].state == DIFS_ASK_WAITING;
 	return !waiting || GetCurrentTimestamp() >= job->deadline;
 }
-

@@ -18,18 +18,18 @@ typedef enum DifsTask
 	DIFS_TASK_NONE = 0,
 	DIFS_TASK_CREATE,
 	DIFS_TASK_SEAL,
-	DIFS_TASK_DROP,				/* it could not be made everywhere, and nobody has used it */
+	DIFS_TASK_DROP, /* it could not be made everywhere, and nobody has used it */
 	DIFS_TASK_ADOPT
 } DifsTask;
 
 typedef struct DifsJob
 {
-	DifsTask	task;
-	int			entry;			/* of groups[], to be emptied after SEAL; -1 = none */
+	DifsTask task;
+	int entry; /* of groups[], to be emptied after SEAL; -1 = none */
 	DifsOpenGroup group;
-	uint32		strangers;		/* bit for each member that has another group of this id: it is not ours */
+	uint32 strangers; /* bit for each member that has another group of this id: it is not ours */
 	TimestampTz deadline;
-	DifsAsk		asks[DIFS_MAX_REPLICAS];
+	DifsAsk asks[DIFS_MAX_REPLICAS];
 } DifsJob;
 
 extern DifsJob difs_jobs[DIFS_MAX_JOBS];

@@ -21,8 +21,8 @@ static void read_members(Datum datum, DifsOpenGroup *group);
 void
 difs_group_rows_insert(DifsOpenGroup *group)
 {
-	Oid			types[] = {INT8OID, INT4OID, TEXTOID, INT4ARRAYOID, INT8OID, INT8OID, INT8OID};
-	Datum		values[7];
+	Oid types[] = {INT8OID, INT4OID, TEXTOID, INT4ARRAYOID, INT8OID, INT8OID, INT8OID};
+	Datum values[7];
 
 	group->id = difs_group_id_next(difs_keeper_database);
 	values[0] = Int64GetDatum((int64) group->id);
@@ -40,11 +40,13 @@ difs_group_rows_insert(DifsOpenGroup *group)
 void
 difs_group_rows_seal(uint64 group, bool sizes_known, uint64 segments, uint64 bytes)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT8OID};
-	Datum		values[] = {
-		Int64GetDatum((int64) group), Int64GetDatum((int64) segments), Int64GetDatum((int64) bytes),
+	Oid types[] = {INT8OID, INT8OID, INT8OID};
+	Datum values[] = {
+		Int64GetDatum((int64) group),
+		Int64GetDatum((int64) segments),
+		Int64GetDatum((int64) bytes),
 	};
-	char		nulls[] = {' ', sizes_known ? ' ' : 'n', sizes_known ? ' ' : 'n'};
+	char nulls[] = {' ', sizes_known ? ' ' : 'n', sizes_known ? ' ' : 'n'};
 
 	SPI_execute_with_args("UPDATE difs.block_group "
 						  "SET state = 'sealed', segments = $2, bytes = $3, sealed = pg_catalog.now() "
@@ -55,8 +57,8 @@ difs_group_rows_seal(uint64 group, bool sizes_known, uint64 segments, uint64 byt
 void
 difs_group_rows_delete(uint64 group)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) group)};
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum((int64) group)};
 
 	SPI_execute_with_args("DELETE FROM difs.block_group WHERE id = $1 AND state = 'open'", 1, types, values, NULL, false, 0);
 }
@@ -64,9 +66,9 @@ difs_group_rows_delete(uint64 group)
 int
 difs_group_rows_open(uint64 after, DifsOpenGroup *groups, uint64 *epochs, int limit)
 {
-	Oid			types[] = {INT8OID, INT4OID};
-	Datum		values[] = {Int64GetDatum((int64) after), Int32GetDatum(limit)};
-	int			count;
+	Oid types[] = {INT8OID, INT4OID};
+	Datum values[] = {Int64GetDatum((int64) after), Int32GetDatum(limit)};
+	int count;
 
 	if (SPI_execute_with_args("SELECT id, replicas::pg_catalog.int4, tier::pg_catalog.text, members, epoch, capacity, placement "
 							  "FROM difs.block_group WHERE state = 'open' AND id > $1 ORDER BY id LIMIT $2",
@@ -75,9 +77,9 @@ difs_group_rows_open(uint64 after, DifsOpenGroup *groups, uint64 *epochs, int li
 	count = (int) SPI_processed;
 	for (int i = 0; i < count; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	description = SPI_tuptable->tupdesc;
-		bool		null;
+		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc description = SPI_tuptable->tupdesc;
+		bool null;
 
 		memset(&groups[i], 0, sizeof(groups[i]));
 		groups[i].id = (uint64) DatumGetInt64(SPI_getbinval(row, description, 1, &null));
@@ -95,7 +97,7 @@ difs_group_rows_open(uint64 after, DifsOpenGroup *groups, uint64 *epochs, int li
 static Datum
 members_datum(const DifsOpenGroup *group)
 {
-	Datum		ids[DIFS_MAX_REPLICAS];
+	Datum ids[DIFS_MAX_REPLICAS];
 
 	for (int i = 0; i < group->class.replicas; i++)
 		ids[i] = Int32GetDatum(group->member[i]);
@@ -107,9 +109,9 @@ members_datum(const DifsOpenGroup *group)
 static void
 read_members(Datum datum, DifsOpenGroup *group)
 {
-	Datum	   *ids;
-	bool	   *nulls;
-	int			count;
+	Datum *ids;
+	bool *nulls;
+	int count;
 
 	deconstruct_array(DatumGetArrayTypeP(datum), INT4OID, sizeof(int32), true, TYPALIGN_INT, &ids, &nulls, &count);
 	if (group->class.replicas < 1 || group->class.replicas > DIFS_MAX_REPLICAS)

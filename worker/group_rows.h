@@ -20,6 +20,6 @@ extern void difs_group_rows_seal(uint64 group, bool sizes_known, uint64 segments
 extern void difs_group_rows_delete(uint64 group);
 
 /* Open groups with an id greater than after, in order, at most limit of them; the number found. */
-extern int	difs_group_rows_open(uint64 after, DifsOpenGroup *groups, uint64 *epochs, int limit);
+extern int difs_group_rows_open(uint64 after, DifsOpenGroup *groups, uint64 *epochs, int limit);
 
 #endif

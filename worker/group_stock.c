@@ -23,16 +23,16 @@
 #include "worker/placement.h"
 #include "worker/process.h"
 
-#define MIN_STOCK			2
-#define MAX_STOCK			8
-#define TRY_AGAIN_MS		1000
+#define MIN_STOCK 2
+#define MAX_STOCK 8
+#define TRY_AGAIN_MS 1000
 
 static TimestampTz class_retry_at[DIFS_MAX_CLASSES];
 
 static bool open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *servers, int count,
 					   TimestampTz *next);
-static int	count_open(const DifsClass *class, const DifsSharedServer *servers, int count);
-static int	count_creating(const DifsClass *class);
+static int count_open(const DifsClass *class, const DifsSharedServer *servers, int count);
+static int count_creating(const DifsClass *class);
 static DifsLoad *measure_load(const DifsSharedServer *servers, int count);
 static bool choose(int index, const DifsSharedServer *servers, int count, DifsOpenGroup *group, DifsError *problem, bool *asking);
 static bool take_answer(int index, DifsOpenGroup *group, DifsError *refusal, bool *asking);
@@ -49,7 +49,7 @@ difs_group_stock_fill(TimestampTz *next)
 {
 	DifsWantedClass *classes = palloc(sizeof(difs_keeper_database->classes));
 	DifsSharedServer *servers = NULL;
-	int			count = 0;
+	int count = 0;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	memcpy(classes, difs_keeper_database->classes, sizeof(difs_keeper_database->classes));
@@ -78,10 +78,10 @@ open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *ser
 		   TimestampTz *next)
 {
 	const DifsClass *class = &wanted->class;
-	int			fitting = difs_placement_servers(class, servers, count);
-	int			stock = Min(Max((fitting + class->replicas - 1) / class->replicas, MIN_STOCK), MAX_STOCK);
-	int			creating = count_creating(class);
-	int			missing = stock - count_open(class, servers, count) - creating;
+	int fitting = difs_placement_servers(class, servers, count);
+	int stock = Min(Max((fitting + class->replicas - 1) / class->replicas, MIN_STOCK), MAX_STOCK);
+	int creating = count_creating(class);
+	int missing = stock - count_open(class, servers, count) - creating;
 
 	if (wanted->wanted && creating == 0)
 		missing = Max(missing, 1);
@@ -93,13 +93,13 @@ open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *ser
 	for (; missing > 0 && may_open_another(); missing--)
 	{
 		DifsOpenGroup group = {.class = *class, .capacity_bytes = (uint64) difs_block_group_size * 1024};
-		DifsError	problem;
-		bool		asking = false;
+		DifsError problem;
+		bool asking = false;
 
 		if (!choose(index, servers, count, &group, &problem, &asking))
 		{
 			if (asking)
-				break;			/* the answer wakes us */
+				break; /* the answer wakes us */
 			if (wanted->wanted && count_creating(class) == 0 && difs_health_settled())
 				note_problem(index, class, &problem);
 			class_retry_at[index] = difs_process_in(TRY_AGAIN_MS);
@@ -110,7 +110,7 @@ open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *ser
 			return false;
 	}
 	if (missing > 0 && wanted->wanted && creating == 0 && !may_open_another() && make_room(class))
-		difs_process_by(next, GetCurrentTimestamp());	/* to seal it */
+		difs_process_by(next, GetCurrentTimestamp()); /* to seal it */
 	return true;
 }
 
@@ -118,7 +118,7 @@ open_class(int index, const DifsWantedClass *wanted, const DifsSharedServer *ser
 static bool
 choose(int index, const DifsSharedServer *servers, int count, DifsOpenGroup *group, DifsError *problem, bool *asking)
 {
-	DifsLoad   *load = measure_load(servers, count);
+	DifsLoad *load = measure_load(servers, count);
 
 	if (group->class.placement == 0)
 		return difs_placement_choose(&group->class, group->capacity_bytes, servers, load, count, group->member, problem);
@@ -136,7 +136,7 @@ take_answer(int index, DifsOpenGroup *group, DifsError *refusal, bool *asking)
 	DifsWantedClass *entry = &difs_keeper_database->classes[index];
 	DifsDutyState *duty = &difs_keeper_database->duties[DIFS_DUTY_PLACE];
 	DifsPlacementState state;
-	bool		wants;
+	bool wants;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	state = difs_class_equal(&entry->class, &group->class) ? entry->placing : DIFS_PLACEMENT_ASKED;
@@ -157,7 +157,7 @@ take_answer(int index, DifsOpenGroup *group, DifsError *refusal, bool *asking)
 static bool
 all_usable(const DifsOpenGroup *group, const DifsSharedServer *servers, const DifsLoad *load, int count)
 {
-	int			usable = 0;
+	int usable = 0;
 
 	for (int i = 0; i < group->class.replicas; i++)
 	{
@@ -171,7 +171,7 @@ all_usable(const DifsOpenGroup *group, const DifsSharedServer *servers, const Di
 static int
 count_open(const DifsClass *class, const DifsSharedServer *servers, int count)
 {
-	int			open = 0;
+	int open = 0;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
@@ -189,7 +189,7 @@ count_open(const DifsClass *class, const DifsSharedServer *servers, int count)
 static int
 count_creating(const DifsClass *class)
 {
-	int			creating = 0;
+	int creating = 0;
 
 	for (int i = 0; i < DIFS_MAX_JOBS; i++)
 	{
@@ -203,7 +203,7 @@ count_creating(const DifsClass *class)
 static DifsLoad *
 measure_load(const DifsSharedServer *servers, int count)
 {
-	DifsLoad   *load = palloc0(Max(count, 1) * sizeof(DifsLoad));
+	DifsLoad *load = palloc0(Max(count, 1) * sizeof(DifsLoad));
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
@@ -224,7 +224,7 @@ measure_load(const DifsSharedServer *servers, int count)
 static bool
 may_open_another(void)
 {
-	int			entries = 0;
+	int entries = 0;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
@@ -285,7 +285,7 @@ static void
 note_problem(int index, const DifsClass *class, const DifsError *problem)
 {
 	DifsWantedClass *entry = &difs_keeper_database->classes[index];
-	bool		news;
+	bool news;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	news = difs_class_equal(&entry->class, class) && (entry->problem.code != problem->code || strcmp(entry->problem.text, problem->text) != 0);
@@ -302,7 +302,7 @@ note_problem(int index, const DifsClass *class, const DifsError *problem)
 static bool
 all_alive(const DifsOpenGroup *group, const DifsSharedServer *servers, int count)
 {
-	int			alive = 0;
+	int alive = 0;
 
 	for (int i = 0; i < group->class.replicas; i++)
 	{

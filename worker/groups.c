@@ -34,8 +34,8 @@
 #include "worker/lease.h"
 #include "worker/process.h"
 
-#define ADOPT_AT_ONCE		16
-#define FILE_HEADER_BYTES	4096	/* what a member's file holds before the first segment */
+#define ADOPT_AT_ONCE 16
+#define FILE_HEADER_BYTES 4096 /* what a member's file holds before the first segment */
 
 static uint64 seen_changes = 0;
 static bool adopting = false;
@@ -94,7 +94,7 @@ avoid_the_dead(void)
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
 	{
 		DifsOpenGroup *group = &database->groups[i];
-		int			alive = 0;
+		int alive = 0;
 
 		for (int j = 0; j < DIFS_MAX_SERVERS; j++)
 			for (int k = 0; database->servers[j].alive && k < group->class.replicas; k++)
@@ -116,7 +116,7 @@ leave_the_lost(void)
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
 	{
 		DifsOpenGroup *group = &database->groups[i];
-		int			usable = 0;
+		int usable = 0;
 
 		if (group->state != DIFS_OPEN_GROUP_OPEN)
 			continue;
@@ -133,7 +133,7 @@ leave_the_lost(void)
 		if (usable < group->class.replicas)
 		{
 			group->state = DIFS_OPEN_GROUP_FULL;
-			group->leases = 0;	/* nobody is waited for */
+			group->leases = 0; /* nobody is waited for */
 		}
 	}
 	LWLockRelease(&difs_shared->lock);
@@ -144,9 +144,9 @@ static bool
 adopt_some(void)
 {
 	DifsOpenGroup found[ADOPT_AT_ONCE];
-	uint64		epochs[ADOPT_AT_ONCE];
-	int			room = 0;
-	int			count;
+	uint64 epochs[ADOPT_AT_ONCE];
+	int room = 0;
+	int count;
 
 	for (int i = 0; i < DIFS_MAX_JOBS && room < ADOPT_AT_ONCE; i++)
 		room += difs_jobs[i].task == DIFS_TASK_NONE;
@@ -172,7 +172,7 @@ adopt_some(void)
 static bool
 is_known(uint64 group)
 {
-	bool		known = false;
+	bool known = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
@@ -192,7 +192,7 @@ conclude_jobs(void)
 {
 	for (int i = 0; i < DIFS_MAX_JOBS; i++)
 	{
-		DifsJob    *job = &difs_jobs[i];
+		DifsJob *job = &difs_jobs[i];
 
 		if (job->task == DIFS_TASK_NONE || !difs_job_ended(job))
 			continue;
@@ -210,11 +210,11 @@ conclude_jobs(void)
 static void
 conclude_create(DifsJob *job)
 {
-	bool		made = true;
+	bool made = true;
 
 	for (int i = 0; i < job->group.class.replicas; i++)
 	{
-		DifsAsk    *ask = &job->asks[i];
+		DifsAsk *ask = &job->asks[i];
 
 		if (ask->state == DIFS_ASK_ANSWERED)
 		{
@@ -225,7 +225,7 @@ conclude_create(DifsJob *job)
 		if (ask->state == DIFS_ASK_WAITING)
 			difs_error_set(&ask->error, DIFS_ERROR_ARGUMENT, "%s: no answer within %d ms",
 						   difs_health_name(ask->server), difs_server_timeout / 2);
-		if (ask->error.code == DIFS_ERROR_EXISTS)	/* of a lost future: the next id may be free */
+		if (ask->error.code == DIFS_ERROR_EXISTS) /* of a lost future: the next id may be free */
 			job->strangers |= 1U << i;
 		else if (ask->error.code != DIFS_ERROR_NETWORK) /* which the health check judges */
 			difs_health_rest(ask->server, &ask->error, false);
@@ -250,12 +250,12 @@ conclude_create(DifsJob *job)
 static void
 conclude_adopt(DifsJob *job)
 {
-	bool		open = job->group.class.replicas > 0;
+	bool open = job->group.class.replicas > 0;
 
 	job->group.reserved_bytes = FILE_HEADER_BYTES;
 	for (int i = 0; i < job->group.class.replicas; i++)
 	{
-		DifsAsk    *ask = &job->asks[i];
+		DifsAsk *ask = &job->asks[i];
 		DifsGroupEntry entry;
 
 		if (ask->state != DIFS_ASK_ANSWERED || ask->reply_length < DIFS_GROUP_ENTRY_SIZE)
@@ -279,15 +279,15 @@ conclude_adopt(DifsJob *job)
 static bool
 conclude_seal(DifsJob *job)
 {
-	bool		known = false;
-	uint64		segments = 0;
-	uint64		bytes = 0;
+	bool known = false;
+	uint64 segments = 0;
+	uint64 bytes = 0;
 
 	for (int i = 0; i < job->group.class.replicas; i++)
 	{
-		DifsAsk    *ask = &job->asks[i];
-		uint64_t	its_segments;
-		uint64_t	its_bytes;
+		DifsAsk *ask = &job->asks[i];
+		uint64_t its_segments;
+		uint64_t its_bytes;
 
 		if (ask->state == DIFS_ASK_ANSWERED &&
 			difs_pair_unpack(ask->reply, ask->reply_length, &its_segments, &its_bytes, &ask->error))
@@ -360,7 +360,7 @@ publish(const DifsOpenGroup *group)
 {
 	DifsDatabase *database = difs_keeper_database;
 	DifsOpenGroup *entry = NULL;
-	bool		relieved = false;
+	bool relieved = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS && entry == NULL; i++)
@@ -396,8 +396,8 @@ seal_published(TimestampTz *next)
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
 	{
 		DifsOpenGroup group;
-		bool		under_way = false;
-		bool		leased;
+		bool under_way = false;
+		bool leased;
 
 		LWLockAcquire(&difs_shared->lock, LW_SHARED);
 		group = difs_keeper_database->groups[i];

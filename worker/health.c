@@ -17,9 +17,9 @@
 #include "worker/process.h"
 #include "worker/roster.h"
 
-#define REST_MS				10000
+#define REST_MS 10000
 
-static DifsHealthLink links[DIFS_MAX_SERVERS];	/* server 0: not in use */
+static DifsHealthLink links[DIFS_MAX_SERVERS]; /* server 0: not in use */
 
 static void follow_roster(void);
 static DifsHealthLink *find_link(int32 server);
@@ -138,7 +138,7 @@ difs_health_servers(int *count)
 static void
 follow_roster(void)
 {
-	int			count;
+	int count;
 	DifsSharedServer *servers = difs_roster_copy(&count);
 
 	for (int i = 0; i < DIFS_MAX_SERVERS; i++)

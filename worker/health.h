@@ -23,7 +23,7 @@ typedef enum DifsAskState
 	DIFS_ASK_NONE = 0,
 	DIFS_ASK_WAITING,
 	DIFS_ASK_ANSWERED,
-	DIFS_ASK_FAILED				/* see error: the server said no, or the connection broke */
+	DIFS_ASK_FAILED /* see error: the server said no, or the connection broke */
 } DifsAskState;
 
 /* One request to one server, in memory of whoever asks; it stays where it is until it is answered, failed or
@@ -31,12 +31,12 @@ typedef enum DifsAskState
 typedef struct DifsAsk
 {
 	DifsAskState state;
-	int32		server;
-	uint64		request;
-	DifsError	error;
-	uint32		reply_length;	/* of all: reply has the beginning */
-	uint8		reply[DIFS_ASK_REPLY_SIZE]; /* the reply's payload if it has one, otherwise its control */
-	dlist_node	node;
+	int32 server;
+	uint64 request;
+	DifsError error;
+	uint32 reply_length;			  /* of all: reply has the beginning */
+	uint8 reply[DIFS_ASK_REPLY_SIZE]; /* the reply's payload if it has one, otherwise its control */
+	dlist_node node;
 } DifsAsk;
 
 /* Serves all connections: opens, reads, asks for status, gives up; moves *next to when it wants to be called again. */

@@ -24,7 +24,7 @@
 #include "worker/keeper.h"
 #include "worker/process.h"
 
-#define PAYLOAD_SIZE		(DIFS_GROUPS_MAX_ENTRIES * DIFS_GROUP_ENTRY_SIZE)
+#define PAYLOAD_SIZE (DIFS_GROUPS_MAX_ENTRIES * DIFS_GROUP_ENTRY_SIZE)
 
 static void connect_link(DifsHealthLink *link);
 static bool make_peer(const DifsHealthLink *link, DifsPeer *peer, DifsError *error);
@@ -65,11 +65,11 @@ difs_health_link_open(DifsHealthLink *link, const DifsSharedServer *server)
 void
 difs_health_link_close(DifsHealthLink *link)
 {
-	DifsError	error;
+	DifsError error;
 
 	difs_error_set(&error, DIFS_ERROR_ARGUMENT, "its address has changed");
 	link->up = false;
-	link->known = true;			/* nothing to log */
+	link->known = true; /* nothing to log */
 	say_down(link, &error);
 	pfree(link->payload);
 	memset(link, 0, sizeof(*link));
@@ -86,7 +86,7 @@ difs_health_link_serve(DifsHealthLink *link)
 	now = GetCurrentTimestamp();
 	if (link->conn != NULL && link->answer_by != 0 && now >= link->answer_by)
 	{
-		DifsError	error;
+		DifsError error;
 
 		difs_error_set(&error, DIFS_ERROR_ARGUMENT, "no answer for %d ms", 2 * difs_health_interval);
 		say_down(link, &error);
@@ -128,8 +128,8 @@ difs_health_link_ask(DifsHealthLink *link, DifsAsk *ask, DifsMessage message, co
 static void
 connect_link(DifsHealthLink *link)
 {
-	DifsPeer	peer = {0};
-	DifsError	error;
+	DifsPeer peer = {0};
+	DifsError error;
 
 	if (!make_peer(link, &peer, &error))
 	{
@@ -173,7 +173,7 @@ read_link(DifsHealthLink *link)
 {
 	while (link->conn != NULL)
 	{
-		DifsFrame	frame;
+		DifsFrame frame;
 
 		switch (difs_conn_advance(link->conn, &frame))
 		{
@@ -223,10 +223,10 @@ renew_link(DifsHealthLink *link)
 static void
 take_reply(DifsHealthLink *link, const DifsFrame *frame)
 {
-	DifsAsk    *ask = find_ask(link, frame->request);
+	DifsAsk *ask = find_ask(link, frame->request);
 	const uint8 *control = difs_conn_control(link->conn);
 	DifsServerStatus status;
-	DifsError	error;
+	DifsError error;
 
 	if (frame->request == link->stat_request)
 	{
@@ -240,7 +240,7 @@ take_reply(DifsHealthLink *link, const DifsFrame *frame)
 			take_status(link, &status);
 		return;
 	}
-	if (ask == NULL)			/* forgotten */
+	if (ask == NULL) /* forgotten */
 		return;
 	dlist_delete(&ask->node);
 	if (frame->status != DIFS_OK || frame->payload_length > PAYLOAD_SIZE)
@@ -261,11 +261,11 @@ take_reply(DifsHealthLink *link, const DifsFrame *frame)
 static DifsAsk *
 find_ask(DifsHealthLink *link, uint64 request)
 {
-	dlist_iter	iter;
+	dlist_iter iter;
 
-	dlist_foreach(iter, &link->asks)
+	dlist_foreach (iter, &link->asks)
 	{
-		DifsAsk    *ask = dlist_container(DifsAsk, node, iter.cur);
+		DifsAsk *ask = dlist_container(DifsAsk, node, iter.cur);
 
 		if (ask->request == request)
 			return ask;
@@ -285,7 +285,7 @@ send_stat(DifsHealthLink *link)
 static uint64
 send_request(DifsHealthLink *link, DifsMessage message, const void *control, uint32 length)
 {
-	DifsFrame	frame = {.control_length = length, .request = ++link->last_request, .message = message};
+	DifsFrame frame = {.control_length = length, .request = ++link->last_request, .message = message};
 
 	difs_conn_send(link->conn, &frame, control, NULL);
 	(void) difs_conn_flush(link->conn);
@@ -296,7 +296,7 @@ send_request(DifsHealthLink *link, DifsMessage message, const void *control, uin
 static void
 take_status(DifsHealthLink *link, const DifsServerStatus *status)
 {
-	DifsError	error;
+	DifsError error;
 
 	if (difs_claim_watch_server(link->server, link->name, status, &error))
 		difs_health_publish_up(link, status);
@@ -312,9 +312,9 @@ say_down(DifsHealthLink *link, const DifsError *error)
 	dlist_mutable_iter iter;
 
 	difs_health_publish_down(link, problem);
-	dlist_foreach_modify(iter, &link->asks)
+	dlist_foreach_modify (iter, &link->asks)
 	{
-		DifsAsk    *ask = dlist_container(DifsAsk, node, iter.cur);
+		DifsAsk *ask = dlist_container(DifsAsk, node, iter.cur);
 
 		dlist_delete(&ask->node);
 		ask->state = DIFS_ASK_FAILED;
@@ -323,7 +323,7 @@ say_down(DifsHealthLink *link, const DifsError *error)
 	}
 	link->answer_by = 0;
 	link->retry_at = difs_process_in(difs_health_interval);
-	difs_conn_destroy(link->conn);	/* last: error may be its own */
+	difs_conn_destroy(link->conn); /* last: error may be its own */
 	link->conn = NULL;
 }
 
@@ -331,7 +331,7 @@ const char *
 difs_health_link_text(const DifsHealthLink *link, const char *text)
 {
 	const char *label = link->conn != NULL ? difs_conn_label(link->conn) : "";
-	size_t		length = strlen(label);
+	size_t length = strlen(label);
 
 	if (length > 0 && strncmp(text, label, length) == 0 && strncmp(text + length, ": ", 2) == 0)
 		return text + length + 2;

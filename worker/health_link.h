@@ -14,24 +14,24 @@
 
 typedef struct DifsHealthLink
 {
-	int32		server;			/* 0 = not in use */
-	char		name[DIFS_NAME_SIZE];
-	char		host[256];
-	uint16		port;
-	DifsConn   *conn;			/* NULL: to be tried at retry_at */
-	bool		greeted;		/* conn is ready */
-	TimestampTz loaded;			/* PgReloadTime when it was made */
+	int32 server; /* 0 = not in use */
+	char name[DIFS_NAME_SIZE];
+	char host[256];
+	uint16 port;
+	DifsConn *conn;		/* NULL: to be tried at retry_at */
+	bool greeted;		/* conn is ready */
+	TimestampTz loaded; /* PgReloadTime when it was made */
 	TimestampTz retry_at;
-	TimestampTz stat_at;		/* when to ask how it is */
-	TimestampTz answer_by;		/* when to give it up; 0 = it owes nothing */
-	uint64		stat_request;	/* 0 = none on its way */
-	uint64		last_request;
-	bool		known;			/* has been logged to be up or down */
-	bool		up;
+	TimestampTz stat_at;   /* when to ask how it is */
+	TimestampTz answer_by; /* when to give it up; 0 = it owes nothing */
+	uint64 stat_request;   /* 0 = none on its way */
+	uint64 last_request;
+	bool known; /* has been logged to be up or down */
+	bool up;
 	TimestampTz rests_until;
-	char		rests_why[DIFS_ERROR_TEXT_SIZE];	/* told until a group has been made there */
-	dlist_head	asks;
-	uint8	   *payload;		/* room for the payload of a reply */
+	char rests_why[DIFS_ERROR_TEXT_SIZE]; /* told until a group has been made there */
+	dlist_head asks;
+	uint8 *payload; /* room for the payload of a reply */
 } DifsHealthLink;
 
 /* For a server, at its present address; false if it has another one now, or is not there any more. */

@@ -62,8 +62,8 @@ difs_horizon_passed(const DifsHorizon *horizon, uint64 xid)
 XLogRecPtr
 difs_horizon_tell_standbys(uint64 xid)
 {
-	Relation	table;
-	Relation	index;
+	Relation table;
+	Relation index;
 
 	if (!XLogStandbyInfoActive())
 		return GetXLogInsertRecPtr();
@@ -82,10 +82,10 @@ read_xids(DifsHorizon *horizon)
 {
 	TransactionId oldest = GetOldestNonRemovableTransactionId(NULL);
 	FullTransactionId next = ReadNextFullTransactionId();
-	uint64		epoch = EpochFromFullTransactionId(next);
+	uint64 epoch = EpochFromFullTransactionId(next);
 
 	if (oldest > XidFromFullTransactionId(next))
-		epoch--;				/* the oldest is from before the last wraparound */
+		epoch--; /* the oldest is from before the last wraparound */
 	horizon->xid = epoch << 32 | oldest;
 	horizon->next_xid = U64FromFullTransactionId(next);
 	if (DIFS_FAULT_SKIP("keeper.collect.horizon"))
@@ -96,12 +96,14 @@ read_xids(DifsHorizon *horizon)
 static void
 read_standbys_and_slots(DifsHorizon *horizon)
 {
-	bool		null;
-	Datum		lsn;
+	bool null;
+	Datum lsn;
 
 	if (SPI_execute("SELECT LEAST((SELECT pg_catalog.min(replay_lsn) FROM pg_catalog.pg_stat_replication), "
 					"(SELECT pg_catalog.min(restart_lsn) FROM pg_catalog.pg_replication_slots "
-					"WHERE wal_status IS DISTINCT FROM 'lost'))", true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+					"WHERE wal_status IS DISTINCT FROM 'lost'))",
+					true, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
 		elog(ERROR, "could not read standbys and slots");
 	lsn = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
 	if (!null)
@@ -111,7 +113,7 @@ read_standbys_and_slots(DifsHorizon *horizon)
 static void
 read_holds(DifsHorizon *horizon)
 {
-	Relation	table = difs_table_open(DIFS_REL_HOLD, AccessShareLock);
+	Relation table = difs_table_open(DIFS_REL_HOLD, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(table, NULL);
 	SnapshotData dirty;
 	TableScanDesc scan;
@@ -120,8 +122,8 @@ read_holds(DifsHorizon *horizon)
 	scan = table_beginscan(table, &dirty, 0, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		bool		null;
-		Datum		datum = slot_getattr(slot, DIFS_HOLD_LSN, &null);
+		bool null;
+		Datum datum = slot_getattr(slot, DIFS_HOLD_LSN, &null);
 
 		if (!null)
 			horizon->lsn = Min(horizon->lsn, DatumGetLSN(datum));

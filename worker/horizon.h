@@ -15,12 +15,12 @@
 
 typedef struct DifsHorizon
 {
-	uint64		xid;			/* transactions before it are over, and so they are to every snapshot */
-	uint64		next_xid;		/* transactions from it on are of another cluster, or of a future that was lost */
-	XLogRecPtr	lsn;			/* WAL before it has been replayed by every standby, passed by every slot, and no hold is on it */
-	TimestampTz time;			/* older than the retention, and than every hold */
-	XLogRecPtr	now_lsn;		/* WAL that exists */
-	bool		exact;			/* is one of lsn and time a limit, so that content must be settled first? */
+	uint64 xid;			/* transactions before it are over, and so they are to every snapshot */
+	uint64 next_xid;	/* transactions from it on are of another cluster, or of a future that was lost */
+	XLogRecPtr lsn;		/* WAL before it has been replayed by every standby, passed by every slot, and no hold is on it */
+	TimestampTz time;	/* older than the retention, and than every hold */
+	XLogRecPtr now_lsn; /* WAL that exists */
+	bool exact;			/* is one of lsn and time a limit, so that content must be settled first? */
 } DifsHorizon;
 
 /* In a transaction with an active snapshot. */

@@ -18,32 +18,32 @@
 #include "worker/inserts.h"
 #include "worker/source_address.h"
 
-#define MAX_SOCKETS		16
-#define CONNECT_S		30		/* or difs.insert_timeout, if that is less */
-#define TURN_MS			500		/* between two looks at whether we are to stop */
-#define NO_TIMER		(-1)
+#define MAX_SOCKETS 16
+#define CONNECT_S 30 /* or difs.insert_timeout, if that is less */
+#define TURN_MS 500	 /* between two looks at whether we are to stop */
+#define NO_TIMER (-1)
 
 typedef struct Watched
 {
 	curl_socket_t socket;
-	int			what;			/* CURL_POLL_IN … */
+	int what; /* CURL_POLL_IN … */
 } Watched;
 
 static CURLM *multi = NULL;
-static CURL *easy = NULL;		/* NULL: no request */
+static CURL *easy = NULL; /* NULL: no request */
 static struct curl_slist *headers = NULL;
 static Watched watched[MAX_SOCKETS];
-static int	watched_count;
-static long timer_ms;			/* after which libcurl wants to be called, or NO_TIMER */
+static int watched_count;
+static long timer_ms; /* after which libcurl wants to be called, or NO_TIMER */
 static DifsHttpAnswer answer;
-static DifsHttpTake (*take) (const char *bytes, size_t count);
+static DifsHttpTake (*take)(const char *bytes, size_t count);
 
 static void set_options(const char *url);
 static void ask_for_rest(int64 from, const char *mark);
-static int	wait_for_events(WaitEvent *events, int count);
+static int wait_for_events(WaitEvent *events, int count);
 static void act(curl_socket_t socket, int what);
-static int	watch_socket(CURL *handle, curl_socket_t socket, int what, void *context, void *unused);
-static int	set_timer(CURLM *handle, long milliseconds, void *context);
+static int watch_socket(CURL *handle, curl_socket_t socket, int what, void *context, void *unused);
+static int set_timer(CURLM *handle, long milliseconds, void *context);
 static size_t take_bytes(char *bytes, size_t size, size_t count, void *context);
 static size_t take_header(char *line, size_t size, size_t count, void *context);
 static bool header_is(const char *line, size_t length, const char *name, char *value, size_t room);
@@ -51,10 +51,10 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
 static void block_signals(sigset_t *before);
 
 void
-difs_http_begin(const char *url, int64 from, const char *mark, DifsHttpTake (*taker) (const char *bytes, size_t count))
+difs_http_begin(const char *url, int64 from, const char *mark, DifsHttpTake (*taker)(const char *bytes, size_t count))
 {
 	static bool begun = false;
-	sigset_t	before;
+	sigset_t before;
 
 	difs_http_end();
 	if (!begun && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -67,7 +67,7 @@ difs_http_begin(const char *url, int64 from, const char *mark, DifsHttpTake (*ta
 	timer_ms = 0;
 	watched_count = 0;
 	take = taker;
-	answer = (DifsHttpAnswer) {.range_start = -1};
+	answer = (DifsHttpAnswer){.range_start = -1};
 	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
 	set_options(url);
@@ -82,8 +82,8 @@ difs_http_begin(const char *url, int64 from, const char *mark, DifsHttpTake (*ta
 static void
 set_options(const char *url)
 {
-	bool		secure = pg_strncasecmp(url, "https:", 6) == 0;
-	CURLcode	code;
+	bool secure = pg_strncasecmp(url, "https:", 6) == 0;
+	CURLcode code;
 
 	code = curl_easy_setopt(easy, CURLOPT_URL, url);
 #if LIBCURL_VERSION_NUM >= 0x075500
@@ -91,8 +91,7 @@ set_options(const char *url)
 	code = code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, secure ? "https" : "http,https");
 #else
 	code = code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS));
-	code = code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS,
-													  (long) (secure ? CURLPROTO_HTTPS : CURLPROTO_HTTP | CURLPROTO_HTTPS));
+	code = code != CURLE_OK ? code : curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS, (long) (secure ? CURLPROTO_HTTPS : CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
 	if (code != CURLE_OK)
 		elog(ERROR, "could not set up libcurl: %s", curl_easy_strerror(code));
@@ -118,7 +117,7 @@ set_options(const char *url)
 static void
 ask_for_rest(int64 from, const char *mark)
 {
-	char		line[DIFS_HTTP_MARK_BYTES + 64];
+	char line[DIFS_HTTP_MARK_BYTES + 64];
 
 	snprintf(line, sizeof(line), "Range: bytes=" INT64_FORMAT "-", from);
 	headers = curl_slist_append(headers, line);
@@ -130,16 +129,16 @@ ask_for_rest(int64 from, const char *mark)
 bool
 difs_http_drive(CURLcode *code)
 {
-	WaitEvent	events[MAX_SOCKETS + 2];
-	CURLMsg    *message;
-	int			count = wait_for_events(events, lengthof(events));
-	int			left;
+	WaitEvent events[MAX_SOCKETS + 2];
+	CURLMsg *message;
+	int count = wait_for_events(events, lengthof(events));
+	int left;
 
 	ResetLatch(MyLatch);
 	difs_insert_interrupts();
 	for (int i = 0; i < count; i++)
 	{
-		int			what = 0;
+		int what = 0;
 
 		if ((events[i].events & WL_SOCKET_READABLE) != 0)
 			what |= CURL_CSELECT_IN;
@@ -162,7 +161,7 @@ difs_http_drive(CURLcode *code)
 void
 difs_http_go_on(void)
 {
-	sigset_t	before;
+	sigset_t before;
 
 	block_signals(&before);
 	curl_easy_pause(easy, CURLPAUSE_CONT);
@@ -178,7 +177,7 @@ difs_http_answer(void)
 long
 difs_http_status(void)
 {
-	long		status = 0;
+	long status = 0;
 
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	return status;
@@ -187,7 +186,7 @@ difs_http_status(void)
 int64
 difs_http_length(void)
 {
-	curl_off_t	length = -1;
+	curl_off_t length = -1;
 
 	if (curl_easy_getinfo(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length) != CURLE_OK)
 		return -1;
@@ -212,13 +211,13 @@ static int
 wait_for_events(WaitEvent *events, int count)
 {
 	WaitEventSet *set = DIFS_CREATE_WAIT_SET(MAX_SOCKETS + 2);
-	long		timeout_ms = timer_ms == NO_TIMER ? TURN_MS : Min(timer_ms, TURN_MS);
+	long timeout_ms = timer_ms == NO_TIMER ? TURN_MS : Min(timer_ms, TURN_MS);
 
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	for (int i = 0; i < watched_count; i++)
 	{
-		int			what = ((watched[i].what & CURL_POLL_IN) != 0 ? WL_SOCKET_READABLE : 0) |
+		int what = ((watched[i].what & CURL_POLL_IN) != 0 ? WL_SOCKET_READABLE : 0) |
 			((watched[i].what & CURL_POLL_OUT) != 0 ? WL_SOCKET_WRITEABLE : 0);
 
 		if (what != 0)
@@ -232,11 +231,11 @@ wait_for_events(WaitEvent *events, int count)
 static void
 act(curl_socket_t socket, int what)
 {
-	sigset_t	before;
-	int			running;
+	sigset_t before;
+	int running;
 
 	if (socket == CURL_SOCKET_TIMEOUT)
-		timer_ms = NO_TIMER;	/* it says so anew if it wants to */
+		timer_ms = NO_TIMER; /* it says so anew if it wants to */
 	block_signals(&before);
 	curl_multi_socket_action(multi, socket, what, &running);
 	sigprocmask(SIG_SETMASK, &before, NULL);
@@ -245,7 +244,7 @@ act(curl_socket_t socket, int what)
 static int
 watch_socket(CURL *handle, curl_socket_t socket, int what, void *context, void *unused)
 {
-	int			place = 0;
+	int place = 0;
 
 	while (place < watched_count && watched[place].socket != socket)
 		place++;
@@ -257,7 +256,7 @@ watch_socket(CURL *handle, curl_socket_t socket, int what, void *context, void *
 	}
 	if (place == MAX_SOCKETS)
 		return -1;
-	watched[place] = (Watched) {socket, what};
+	watched[place] = (Watched){socket, what};
 	watched_count = Max(watched_count, place + 1);
 	return 0;
 }
@@ -287,7 +286,7 @@ take_bytes(char *bytes, size_t size, size_t count, void *context)
 static size_t
 take_header(char *line, size_t size, size_t count, void *context)
 {
-	char		value[DIFS_HTTP_MARK_BYTES];
+	char value[DIFS_HTTP_MARK_BYTES];
 
 	if (count >= 5 && strncmp(line, "HTTP/", 5) == 0)
 	{
@@ -301,7 +300,7 @@ take_header(char *line, size_t size, size_t count, void *context)
 	}
 	else if (header_is(line, count, "etag", value, sizeof(value)))
 	{
-		if (value[0] == '"')	/* not a weak one */
+		if (value[0] == '"') /* not a weak one */
 			strlcpy(answer.mark, value, sizeof(answer.mark));
 	}
 	return count;
@@ -311,7 +310,7 @@ take_header(char *line, size_t size, size_t count, void *context)
 static bool
 header_is(const char *line, size_t length, const char *name, char *value, size_t room)
 {
-	size_t		at = strlen(name);
+	size_t at = strlen(name);
 
 	if (length <= at || pg_strncasecmp(line, name, at) != 0 || line[at] != ':')
 		return false;
@@ -341,7 +340,7 @@ open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 static void
 block_signals(sigset_t *before)
 {
-	sigset_t	all;
+	sigset_t all;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, before);

@@ -32,8 +32,8 @@
 #include "worker/served.h"
 
 static DifsDatabase *served = NULL;
-static DifsInsertHelper *self = NULL;	/* our entry */
-static MemoryContext process_context;	/* what is known of one process */
+static DifsInsertHelper *self = NULL; /* our entry */
+static MemoryContext process_context; /* what is known of one process */
 
 static void enter(int index);
 static void leave(int code, Datum arg);
@@ -47,8 +47,8 @@ static char *text_column(int number);
 void
 difs_insert_main(Datum arg)
 {
-	Oid			database;
-	DifsInsert	insert;
+	Oid database;
+	DifsInsert insert;
 
 	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(database));
 	pqsignal(SIGTERM, die);
@@ -106,7 +106,7 @@ difs_insert_show_bytes(int64 bytes, int64 total_bytes)
 bool
 difs_insert_begin(void)
 {
-	bool		begun = difs_served_begin(served);
+	bool begun = difs_served_begin(served);
 
 	MemoryContextSwitchTo(process_context);
 	return begun;
@@ -115,7 +115,7 @@ difs_insert_begin(void)
 uint64
 difs_insert_execute(const char *statement, int count, Oid *types, Datum *values, const char *nulls)
 {
-	uint64		rows;
+	uint64 rows;
 
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -132,7 +132,7 @@ difs_insert_execute(const char *statement, int count, Oid *types, Datum *values,
 static void
 enter(int index)
 {
-	int			others = 0;
+	int others = 0;
 
 	served = &difs_shared->databases[index];
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
@@ -143,7 +143,7 @@ enter(int index)
 			self = &served->inserts[i];
 	}
 	if (self != NULL && others < difs_max_inserts && served->database == MyDatabaseId && served->state == DIFS_DATABASE_RUNNING)
-		*self = (DifsInsertHelper) {.pid = MyProcPid, .total_bytes = -1};
+		*self = (DifsInsertHelper){.pid = MyProcPid, .total_bytes = -1};
 	else
 		self = NULL;
 	LWLockRelease(&difs_shared->lock);
@@ -185,12 +185,12 @@ take(DifsInsert *insert)
 		SPI_finish();
 		if (occupy(insert->id))
 			break;
-		AbortCurrentTransaction();	/* another helper was quicker, and works at it */
+		AbortCurrentTransaction(); /* another helper was quicker, and works at it */
 		MemoryContextSwitchTo(process_context);
 	}
 	(void) difs_insert_execute("UPDATE difs.insert_process SET state = 'in progress', begun = begun + 1,"
 							   " started = pg_catalog.clock_timestamp(), segments = NULL, bytes = NULL, total_bytes = NULL WHERE id = $1",
-							   1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(insert->id)}, NULL);
+							   1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(insert->id)}, NULL);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(process_context);
 	return true;
@@ -199,9 +199,9 @@ take(DifsInsert *insert)
 static bool
 take_row(DifsInsert *insert)
 {
-	Oid			types[] = {INT8ARRAYOID};
-	Datum		values[] = {PointerGetDatum(list_taken())};
-	char	   *if_version;
+	Oid types[] = {INT8ARRAYOID};
+	Datum values[] = {PointerGetDatum(list_taken())};
+	char *if_version;
 
 	if (difs_max_inserts == 0)
 		return false;
@@ -226,8 +226,8 @@ take_row(DifsInsert *insert)
 static ArrayType *
 list_taken(void)
 {
-	Datum		taken[DIFS_MAX_INSERTS];
-	int			count = 0;
+	Datum taken[DIFS_MAX_INSERTS];
+	int count = 0;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_INSERTS; i++)
@@ -242,7 +242,7 @@ list_taken(void)
 static bool
 occupy(int64 process)
 {
-	bool		free = true;
+	bool free = true;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < DIFS_MAX_INSERTS && free; i++)
@@ -271,7 +271,7 @@ release(void)
 static char *
 text_column(int number)
 {
-	char	   *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number);
+	char *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number);
 
 	return text == NULL ? NULL : MemoryContextStrdup(process_context, text);
 }

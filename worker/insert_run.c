@@ -29,9 +29,9 @@
 #include "worker/process.h"
 #include "worker/source.h"
 
-#define MOST_BEGINNINGS		10	/* of a process that never ends, but takes its helper along */
-#define FIRST_PAUSE_MS		1000
-#define LONGEST_PAUSE_MS	60000
+#define MOST_BEGINNINGS 10 /* of a process that never ends, but takes its helper along */
+#define FIRST_PAUSE_MS 1000
+#define LONGEST_PAUSE_MS 60000
 
 /* Of a process. Static, so that the reader's memory is found after an error. */
 static int64 segments;
@@ -55,7 +55,7 @@ static char *describe(const ErrorData *problem);
 void
 difs_insert_run(const DifsInsert *insert)
 {
-	ErrorData  *problem = NULL;
+	ErrorData *problem = NULL;
 
 	segments = bytes = 0;
 	total_bytes = -1;
@@ -79,7 +79,7 @@ static bool
 is_open(int64 id)
 {
 	return difs_insert_execute("SELECT 1 FROM difs.insert_process WHERE id = $1 AND state = 'in progress'",
-							   1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(id)}, NULL) > 0;
+							   1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) > 0;
 }
 
 /* True if there is nothing more to do: it is done, or somebody has cancelled it. */
@@ -94,7 +94,7 @@ attempt(const DifsInsert *insert, int tries, ErrorData **problem)
 		if (tries > 0)
 			pause_before(tries);
 		if (!difs_insert_begin())
-			ended = true;		/* no extension, no process */
+			ended = true; /* no extension, no process */
 		else if (!is_open(insert->id))
 		{
 			AbortCurrentTransaction();
@@ -141,9 +141,9 @@ static void
 transfer(const DifsInsert *insert)
 {
 	static DifsWrite write;
-	int32		version;
-	Oid			superuser_id;
-	int			context;
+	int32 version;
+	Oid superuser_id;
+	int context;
 
 	GetUserIdAndSecContext(&superuser_id, &context);
 	pgstat_report_activity(STATE_RUNNING, psprintf("difs_insert(), process " INT64_FORMAT, insert->id));
@@ -178,7 +178,7 @@ become(Oid role)
 							" AND d.objid = p.oid AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass"
 							" AND d.refobjid = e.oid AND d.deptype = 'e' AND e.extname = 'difs'"
 							" AND pg_catalog.has_function_privilege(r.oid, p.oid, 'EXECUTE')",
-							1, (Oid[]) {OIDOID}, (Datum[]) {ObjectIdGetDatum(role)}, NULL) == 0)
+							1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(role)}, NULL) == 0)
 		ereport(ERROR,
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("the role that asked for it may not call difs_insert() any more"));
@@ -200,14 +200,14 @@ open_source(const char *source)
 static void
 take_in(const DifsInsert *insert, DifsWrite *write)
 {
-	bool		from_file = difs_insert_source_file(insert->source) != NULL;
-	uint32		size = write->walk.volume.segment_size;
-	char	   *room = MemoryContextAllocHuge(CurrentMemoryContext, size);
-	uint32		length;
+	bool from_file = difs_insert_source_file(insert->source) != NULL;
+	uint32 size = write->walk.volume.segment_size;
+	char *room = MemoryContextAllocHuge(CurrentMemoryContext, size);
+	uint32 length;
 
 	do
 	{
-		bool		knew = total_bytes >= 0;
+		bool knew = total_bytes >= 0;
 
 		length = from_file ? difs_source_file_read(room, size) : difs_source_http_read(room, size);
 		bytes += length;
@@ -228,7 +228,7 @@ take_in(const DifsInsert *insert, DifsWrite *write)
 static void
 check_size(const DifsWrite *write)
 {
-	int64		limit = (int64) difs_insert_max_size * 1024 * 1024;
+	int64 limit = (int64) difs_insert_max_size * 1024 * 1024;
 
 	if (limit > 0 && Max(bytes, total_bytes) > limit)
 		ereport(ERROR,
@@ -241,8 +241,8 @@ check_size(const DifsWrite *write)
 static void
 record_done(const DifsInsert *insert, int32 version)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT8OID, INT4OID};
-	Datum		values[] = {Int64GetDatum(insert->id), Int64GetDatum(segments), Int64GetDatum(bytes), Int32GetDatum(version)};
+	Oid types[] = {INT8OID, INT8OID, INT8OID, INT4OID};
+	Datum values[] = {Int64GetDatum(insert->id), Int64GetDatum(segments), Int64GetDatum(bytes), Int32GetDatum(version)};
 
 	if (difs_insert_execute("UPDATE difs.insert_process SET state = 'done', segments = $2, bytes = $3, total_bytes = $3, version = $4,"
 							" ended = pg_catalog.clock_timestamp() WHERE id = $1 AND state = 'in progress'",
@@ -255,9 +255,9 @@ record_done(const DifsInsert *insert, int32 version)
 static void
 record_failure(const DifsInsert *insert, const char *text)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID};
-	Datum		values[] = {Int64GetDatum(insert->id), Int64GetDatum(segments), Int64GetDatum(bytes), Int64GetDatum(total_bytes),
-	CStringGetTextDatum(text)};
+	Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID};
+	Datum values[] = {Int64GetDatum(insert->id), Int64GetDatum(segments), Int64GetDatum(bytes), Int64GetDatum(total_bytes),
+					  CStringGetTextDatum(text)};
 
 	if (!difs_insert_begin())
 		return;

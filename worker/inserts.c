@@ -23,10 +23,10 @@
 #include "worker/keeper.h"
 #include "worker/process.h"
 
-#define LOOK_MS			5000	/* between two looks at the rows */
-#define AGAIN_MS		1000	/* from the end of a helper to the next look */
-#define CLEAR_MS		10000	/* between two looks for those that can go */
-#define CLEAR_ROWS		10000	/* at a time */
+#define LOOK_MS 5000	 /* between two looks at the rows */
+#define AGAIN_MS 1000	 /* from the end of a helper to the next look */
+#define CLEAR_MS 10000	 /* between two looks for those that can go */
+#define CLEAR_ROWS 10000 /* at a time */
 
 static BackgroundWorkerHandle *handles[DIFS_MAX_INSERTS];
 static TimestampTz look_at = 0;
@@ -35,8 +35,8 @@ static TimestampTz lack_reported_at = 0;
 
 static void notice_ends(void);
 static bool take_wish(void);
-static int	count_helpers(int *busy);
-static int	count_open(void);
+static int count_helpers(int *busy);
+static int count_open(void);
 static void clear_old(void);
 static bool start(void);
 
@@ -44,9 +44,9 @@ bool
 difs_inserts_turn(TimestampTz *next)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int			open;
-	int			busy;
-	int			helpers;
+	int open;
+	int busy;
+	int helpers;
 
 	notice_ends();
 	if (!take_wish() && now < look_at)
@@ -89,7 +89,7 @@ notice_ends(void)
 {
 	for (int i = 0; i < DIFS_MAX_INSERTS; i++)
 	{
-		pid_t		pid;
+		pid_t pid;
 
 		if (handles[i] == NULL || GetBackgroundWorkerPid(handles[i], &pid) != BGWH_STOPPED)
 			continue;
@@ -102,7 +102,7 @@ notice_ends(void)
 static bool
 take_wish(void)
 {
-	bool		wanted;
+	bool wanted;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	wanted = difs_keeper_database->inserts_wanted;
@@ -115,8 +115,8 @@ take_wish(void)
 static int
 count_helpers(int *busy)
 {
-	int			begun = 0;
-	int			entered = 0;
+	int begun = 0;
+	int entered = 0;
 
 	*busy = 0;
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
@@ -142,8 +142,8 @@ count_open(void)
 static void
 clear_old(void)
 {
-	Oid			types[] = {INT4OID, INT4OID};
-	Datum		values[] = {Int32GetDatum(difs_insert_keep), Int32GetDatum(CLEAR_ROWS)};
+	Oid types[] = {INT4OID, INT4OID};
+	Datum values[] = {Int32GetDatum(difs_insert_keep), Int32GetDatum(CLEAR_ROWS)};
 
 	if (SPI_execute_with_args("DELETE FROM difs.insert_process WHERE id = ANY (ARRAY("
 							  "SELECT id FROM difs.insert_process"
@@ -158,8 +158,8 @@ start(void)
 {
 	BackgroundWorker request = {0};
 	MemoryContext before;
-	int			place = 0;
-	bool		started;
+	int place = 0;
+	bool started;
 
 	while (place < DIFS_MAX_INSERTS && handles[place] != NULL)
 		place++;

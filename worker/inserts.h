@@ -18,13 +18,13 @@ extern void difs_inserts_stop(void);
 /* A process that a helper has taken. */
 typedef struct DifsInsert
 {
-	int64		id;
-	char	   *path;
-	char	   *source;
-	Oid			role;
-	int32		if_version;		/* or DIFS_ANY_VERSION */
-	bool		parents;
-	int			begun;			/* how often, this time included */
+	int64 id;
+	char *path;
+	char *source;
+	Oid role;
+	int32 if_version; /* or DIFS_ANY_VERSION */
+	bool parents;
+	int begun; /* how often, this time included */
 } DifsInsert;
 
 /* insert_helper.c: the helper's life. */

@@ -54,17 +54,17 @@
 #include "worker/roster.h"
 #include "worker/sample.h"
 
-#define ROSTER_MS			5000	/* between two looks at the rows */
-#define ROSTER_WOKEN_MS		100		/* the same while others set our latch */
-#define LISTEN_TIMEOUT_MS	5000	/* for embedded servers, at start */
-#define LISTEN_POLL_MS		1000
-#define IDLE_TURN_MS		60000
+#define ROSTER_MS 5000		   /* between two looks at the rows */
+#define ROSTER_WOKEN_MS 100	   /* the same while others set our latch */
+#define LISTEN_TIMEOUT_MS 5000 /* for embedded servers, at start */
+#define LISTEN_POLL_MS 1000
+#define IDLE_TURN_MS 60000
 
 DifsDatabase *difs_keeper_database = NULL;
 
 static MemoryContext turn_context;
-static Oid	extension = InvalidOid; /* the one that this keeper serves */
-static char database_name[NAMEDATALEN];	/* at start, for messages */
+static Oid extension = InvalidOid;		/* the one that this keeper serves */
+static char database_name[NAMEDATALEN]; /* at start, for messages */
 
 PGDLLEXPORT void difs_keeper_main(Datum arg);
 
@@ -85,7 +85,7 @@ pg_noreturn static void end_service(void);
 void
 difs_keeper_main(Datum arg)
 {
-	Oid			database;
+	Oid database;
 
 	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(database));
 	difs_process_begin();
@@ -106,7 +106,7 @@ difs_keeper_main(Datum arg)
 bool
 difs_keeper_begin(void)
 {
-	Oid			found;
+	Oid found;
 
 	pgstat_report_activity(STATE_RUNNING, "updating tables of difs");
 	SetCurrentStatementStartTimestamp();
@@ -159,7 +159,7 @@ static bool
 enter(int index, Oid database)
 {
 	DifsDatabase *entry = &difs_shared->databases[index];
-	bool		mine;
+	bool mine;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	mine = entry->database == database && entry->keeper == -1 &&
@@ -178,7 +178,7 @@ enter(int index, Oid database)
 static void
 leave(int code, Datum arg)
 {
-	int			launcher;
+	int launcher;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	difs_keeper_database->keeper = -1;
@@ -219,7 +219,7 @@ wait_for_embedded(void)
 static bool
 embedded_are_starting(void)
 {
-	bool		starting = false;
+	bool starting = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < difs_shared->local_count; i++)
@@ -232,7 +232,7 @@ embedded_are_starting(void)
 static bool
 read_roster(void)
 {
-	bool		same;
+	bool same;
 
 	if (!difs_keeper_begin())
 		return false;
@@ -243,7 +243,7 @@ read_roster(void)
 		(void) difs_roster_publish();
 	}
 	difs_keeper_commit();
-	if (!same)					/* to be served under its new identity */
+	if (!same) /* to be served under its new identity */
 		difs_database_hint(MyDatabaseId);
 	return same;
 }
@@ -251,8 +251,8 @@ read_roster(void)
 static bool
 begin_running(void)
 {
-	bool		running = false;
-	bool		copied;
+	bool running = false;
+	bool copied;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	copied = give_way();
@@ -271,7 +271,7 @@ begin_running(void)
 	if (!running)
 		return false;
 	ConditionVariableBroadcast(&difs_shared->changed);
-	difs_wake(difs_shared->launcher);	/* to start the streamer */
+	difs_wake(difs_shared->launcher); /* to start the streamer */
 	ereport(LOG,
 			(errmsg("difs: started in database \"%s\"", database_name)));
 	return true;
@@ -304,7 +304,7 @@ static void
 run(void)
 {
 	TimestampTz roster_read_at = GetCurrentTimestamp();
-	bool		woken = false;
+	bool woken = false;
 
 	difs_groups_begin();
 	difs_sample_begin();
@@ -343,7 +343,7 @@ run(void)
 static bool
 refill_ids(void)
 {
-	bool		low;
+	bool low;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	low = difs_keeper_database->limit_segment - difs_keeper_database->next_segment < DIFS_SEGMENT_ID_BATCH / 2;
@@ -360,9 +360,9 @@ refill_ids(void)
 static void
 wait_for_events(TimestampTz next)
 {
-	WaitEvent	event;
+	WaitEvent event;
 	WaitEventSet *set = DIFS_CREATE_WAIT_SET(2 + DIFS_MAX_SERVERS);
-	long		timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+	long timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
@@ -375,7 +375,7 @@ wait_for_events(TimestampTz next)
 static bool
 is_gone(void)
 {
-	bool		gone;
+	bool gone;
 
 	StartTransactionCommand();
 	gone = !OidIsValid(get_extension_oid("difs", true));
@@ -389,7 +389,7 @@ is_gone(void)
 static void
 end_service(void)
 {
-	bool		was_running;
+	bool was_running;
 
 	difs_duties_stop();
 	difs_inserts_stop();

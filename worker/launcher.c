@@ -43,22 +43,22 @@
 #include "worker/process.h"
 #include "worker/remover.h"
 
-#define RESTART_S			5	/* of the launcher itself, by the postmaster */
-#define IDLE_TURN_MS		10000
-#define AGAIN_MS			60000	/* after a lack of worker slots or entries, or a probe that failed */
-#define PATIENCE_MS			3000	/* with workers that have been told to exit */
+#define RESTART_S 5 /* of the launcher itself, by the postmaster */
+#define IDLE_TURN_MS 10000
+#define AGAIN_MS 60000	 /* after a lack of worker slots or entries, or a probe that failed */
+#define PATIENCE_MS 3000 /* with workers that have been told to exit */
 
 typedef struct DifsWorker
 {
 	BackgroundWorkerHandle *handle; /* NULL: not started by us */
-	DifsPause	pause;
+	DifsPause pause;
 } DifsWorker;
 
-typedef struct DifsWorkers		/* of one entry of databases[] */
+typedef struct DifsWorkers /* of one entry of databases[] */
 {
-	DifsWorker	keeper;
-	DifsWorker	streamer;
-	TimestampTz terminate_at;	/* STOPPING: when patience ends; 0 = not STOPPING */
+	DifsWorker keeper;
+	DifsWorker streamer;
+	TimestampTz terminate_at; /* STOPPING: when patience ends; 0 = not STOPPING */
 } DifsWorkers;
 
 static DifsWorkers *workers;
@@ -125,7 +125,7 @@ difs_launcher_main(Datum arg)
 		difs_metrics_turn(&next);
 		wait_for_events(next);
 	}
-	proc_exit(1);				/* with 0 the postmaster would never start us again */
+	proc_exit(1); /* with 0 the postmaster would never start us again */
 }
 
 static void
@@ -152,10 +152,10 @@ leave(int code, Datum arg)
 static void
 collect_hints(void)
 {
-	Oid			hints[DIFS_MAX_HINTS];
-	int			count;
-	bool		rescan;
-	ListCell   *cell;
+	Oid hints[DIFS_MAX_HINTS];
+	int count;
+	bool rescan;
+	ListCell *cell;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	count = difs_shared->hint_count;
@@ -171,7 +171,7 @@ collect_hints(void)
 		add_todo(hints[i]);
 	if (rescan)
 	{
-		foreach(cell, difs_connectable_read())
+		foreach (cell, difs_connectable_read())
 			add_todo(lfirst_oid(cell));
 	}
 }
@@ -191,8 +191,8 @@ tend_entry(int index, TimestampTz *next)
 {
 	DifsDatabase *database = &difs_shared->databases[index];
 	DifsDatabaseState state;
-	bool		keeper_runs = worker_runs(&workers[index].keeper, &database->keeper);
-	bool		streamer_runs = worker_runs(&workers[index].streamer, &database->streamer);
+	bool keeper_runs = worker_runs(&workers[index].keeper, &database->keeper);
+	bool streamer_runs = worker_runs(&workers[index].streamer, &database->streamer);
 
 	/* read after that: a worker that has gone cannot change the state any more */
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
@@ -218,7 +218,7 @@ static void
 tend_running(int index, bool keeper_runs, bool streamer_runs, TimestampTz *next)
 {
 	DifsWorkers *pair = &workers[index];
-	Oid			database = difs_shared->databases[index].database;
+	Oid database = difs_shared->databases[index].database;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if ((!keeper_runs || !streamer_runs) && !difs_connectable(database))
@@ -266,8 +266,8 @@ tend_stopping(int index, TimestampTz *next)
 static void
 probe_next(TimestampTz *next)
 {
-	ListCell   *cell;
-	int			index;
+	ListCell *cell;
+	int index;
 
 	for (int i = 0; i < difs_shared->database_count; i++)
 	{
@@ -279,10 +279,10 @@ probe_next(TimestampTz *next)
 		difs_process_by(next, todo_not_before);
 		return;
 	}
-	foreach(cell, todo)
+	foreach (cell, todo)
 	{
-		Oid			database = lfirst_oid(cell);
-		DifsTake	take = difs_connectable(database) ? difs_entry_take(database, &index) : DIFS_TAKE_NOT_NEEDED;
+		Oid database = lfirst_oid(cell);
+		DifsTake take = difs_connectable(database) ? difs_entry_take(database, &index) : DIFS_TAKE_NOT_NEEDED;
 
 		if (take == DIFS_TAKE_LATER)
 			continue;
@@ -314,12 +314,12 @@ empty_entry(int index)
 static bool
 worker_runs(DifsWorker *worker, const int *proc_number)
 {
-	pid_t		pid;
+	pid_t pid;
 	BgwHandleStatus status;
 
 	if (worker->handle == NULL)
 	{
-		int			number;
+		int number;
 
 		LWLockAcquire(&difs_shared->lock, LW_SHARED);
 		number = *proc_number;
@@ -351,10 +351,10 @@ start_streamer(int index)
 static bool
 start_worker(DifsWorker *worker, int index, const char *type, const char *function)
 {
-	Oid			database = difs_shared->databases[index].database;
+	Oid database = difs_shared->databases[index].database;
 	BackgroundWorker request = {0};
 	MemoryContext before;
-	bool		started;
+	bool started;
 
 	snprintf(request.bgw_name, sizeof(request.bgw_name), "%s for database %u", type, database);
 	strlcpy(request.bgw_type, type, sizeof(request.bgw_type));
@@ -397,9 +397,9 @@ report_lack(const char *what, const char *setting)
 static void
 wait_for_events(TimestampTz next)
 {
-	WaitEvent	event;
+	WaitEvent event;
 	WaitEventSet *set = DIFS_CREATE_WAIT_SET(3 + DIFS_MAX_LOCAL_SERVERS);
-	long		timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+	long timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);

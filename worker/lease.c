@@ -8,8 +8,8 @@
 #include "common/segment.h"
 #include "worker/lease.h"
 
-#define RECORD_ALIGN	64		/* of records in a group's file: chunkd/disk_format.h */
-#define SPARE_ENTRIES	(DIFS_MAX_OPEN_GROUPS / 4)
+#define RECORD_ALIGN 64 /* of records in a group's file: chunkd/disk_format.h */
+#define SPARE_ENTRIES (DIFS_MAX_OPEN_GROUPS / 4)
 
 static DifsWantedClass *find_class(DifsDatabase *database, const DifsClass *class);
 static DifsWantedClass *make_class(DifsDatabase *database, const DifsClass *class);
@@ -24,8 +24,8 @@ DifsChoice
 difs_lease_take(DifsDatabase *database, const DifsClass *class, uint32 bytes, TimestampTz until,
 				const uint64 *avoid, int avoid_count, DifsOpenGroup *group)
 {
-	DifsChoice	choice;
-	int			index;
+	DifsChoice choice;
+	int index;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	choice = difs_choice_among(database, class, difs_record_bytes(bytes), avoid, avoid_count, &index);
@@ -47,9 +47,9 @@ difs_lease_take(DifsDatabase *database, const DifsClass *class, uint32 bytes, Ti
 void
 difs_lease_return(DifsDatabase *database, uint64 id, uint32 bytes, uint32 stored_length)
 {
-	uint64		taken = difs_record_bytes(bytes);
-	uint64		surplus = taken - difs_record_bytes(stored_length);
-	bool		ended = false;
+	uint64 taken = difs_record_bytes(bytes);
+	uint64 surplus = taken - difs_record_bytes(stored_length);
+	bool ended = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
@@ -65,13 +65,13 @@ difs_lease_return(DifsDatabase *database, uint64 id, uint32 bytes, uint32 stored
 	}
 	LWLockRelease(&difs_shared->lock);
 	if (ended)
-		difs_wake(database->keeper);	/* to seal it */
+		difs_wake(database->keeper); /* to seal it */
 }
 
 bool
 difs_lease_holds(const DifsDatabase *database, const DifsOpenGroup *group, TimestampTz now)
 {
-	int			unused = 0;
+	int unused = 0;
 
 	if (group->state != DIFS_OPEN_GROUP_FULL || group->leases == 0 || group->leased_until <= now)
 		return false;
@@ -84,7 +84,7 @@ void
 difs_class_want(DifsDatabase *database, const DifsClass *class)
 {
 	DifsWantedClass *entry;
-	bool		asked = false;
+	bool asked = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	entry = find_class(database, class);
@@ -104,7 +104,7 @@ difs_class_want(DifsDatabase *database, const DifsClass *class)
 DifsError
 difs_class_problem(DifsDatabase *database, const DifsClass *class)
 {
-	DifsError	problem = {DIFS_OK};
+	DifsError problem = {DIFS_OK};
 	DifsWantedClass *entry;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
@@ -140,6 +140,6 @@ make_class(DifsDatabase *database, const DifsClass *class)
 			chosen = entry;
 	}
 	if (chosen != NULL)
-		*chosen = (DifsWantedClass) {.class = *class};
+		*chosen = (DifsWantedClass){.class = *class};
 	return chosen;
 }

@@ -20,7 +20,7 @@
 #include "src/settings.h"
 #include "worker/legacy.h"
 
-#define CLUSTER_DIGITS	(2 * DIFS_UUID_SIZE)
+#define CLUSTER_DIGITS (2 * DIFS_UUID_SIZE)
 
 static List *list_files(void);
 static char *directory(void);
@@ -36,8 +36,8 @@ difs_legacy_write(Oid database)
 {
 	DifsLegacy *legacy = palloc0(sizeof(DifsLegacy));
 	DifsDatabase *entry = difs_database_find(database);
-	char		digits[CLUSTER_DIGITS + 1];
-	bool		claimed;
+	char digits[CLUSTER_DIGITS + 1];
+	bool claimed;
 
 	if (entry == NULL)
 	{
@@ -76,39 +76,39 @@ difs_legacy_write(Oid database)
 void
 difs_legacy_judge(const uint8 *cluster)
 {
-	char		present[CLUSTER_DIGITS + 1] = "";
-	ListCell   *cell;
+	char present[CLUSTER_DIGITS + 1] = "";
+	ListCell *cell;
 
 	if (cluster != NULL)
 		cluster_digits(cluster, present);
-	foreach(cell, list_files())
+	foreach (cell, list_files())
 	{
 		const char *name = lfirst(cell);
-		char		digits[CLUSTER_DIGITS + 1];
-		Oid			database;
-		bool		certain;
+		char digits[CLUSTER_DIGITS + 1];
+		Oid database;
+		bool certain;
 
 		if (!parse_name(name, &database, digits, &certain) || certain || database != MyDatabaseId)
 			continue;
 		if (strcmp(digits, present) != 0)
 			make_certain(name);
 		else
-			(void) durable_unlink(psprintf("%s/%s", directory(), name), LOG);	/* it was rolled back */
+			(void) durable_unlink(psprintf("%s/%s", directory(), name), LOG); /* it was rolled back */
 	}
 }
 
 bool
 difs_legacy_wanted(void)
 {
-	ListCell   *cell;
-	bool		wanted = false;
+	ListCell *cell;
+	bool wanted = false;
 
-	foreach(cell, list_files())
+	foreach (cell, list_files())
 	{
 		const char *name = lfirst(cell);
-		char		digits[CLUSTER_DIGITS + 1];
-		Oid			database;
-		bool		certain;
+		char digits[CLUSTER_DIGITS + 1];
+		Oid database;
+		bool certain;
 
 		if (!parse_name(name, &database, digits, &certain))
 			continue;
@@ -126,15 +126,15 @@ difs_legacy_wanted(void)
 bool
 difs_legacy_next(char name[MAXPGPATH], DifsLegacy *legacy)
 {
-	char		best[MAXPGPATH] = "";
-	ListCell   *cell;
+	char best[MAXPGPATH] = "";
+	ListCell *cell;
 
-	foreach(cell, list_files())
+	foreach (cell, list_files())
 	{
 		const char *file = lfirst(cell);
-		char		digits[CLUSTER_DIGITS + 1];
-		Oid			database;
-		bool		certain;
+		char digits[CLUSTER_DIGITS + 1];
+		Oid database;
+		bool certain;
 
 		if (parse_name(file, &database, digits, &certain) && certain && strcmp(file, name) > 0 &&
 			(best[0] == '\0' || strcmp(file, best) < 0))
@@ -149,13 +149,13 @@ difs_legacy_next(char name[MAXPGPATH], DifsLegacy *legacy)
 static List *
 list_files(void)
 {
-	char	   *path = directory();
-	DIR		   *files = AllocateDir(path);
+	char *path = directory();
+	DIR *files = AllocateDir(path);
 	struct dirent *file;
-	List	   *names = NIL;
+	List *names = NIL;
 
 	if (files == NULL)
-		return NIL;				/* nothing has been dropped here yet */
+		return NIL; /* nothing has been dropped here yet */
 	while ((file = ReadDir(files, path)) != NULL)
 		names = lappend(names, pstrdup(file->d_name));
 	FreeDir(files);
@@ -165,8 +165,8 @@ list_files(void)
 static char *
 directory(void)
 {
-	char	   *local = difs_settings_local_directory();
-	char	   *path = psprintf("%s/dropped", local);
+	char *local = difs_settings_local_directory();
+	char *path = psprintf("%s/dropped", local);
 
 	pfree(local);
 	return path;
@@ -175,9 +175,9 @@ directory(void)
 static void
 write_file(const char *path, const DifsLegacy *legacy)
 {
-	char	   *temporary = psprintf("%s.new", path);
-	char	   *local = difs_settings_local_directory();
-	FILE	   *file;
+	char *temporary = psprintf("%s.new", path);
+	char *local = difs_settings_local_directory();
+	FILE *file;
 
 	/* without embedded servers nobody has made it yet */
 	if ((MakePGDirectory(local) != 0 && errno != EEXIST) || (MakePGDirectory(directory()) != 0 && errno != EEXIST))
@@ -207,7 +207,7 @@ write_file(const char *path, const DifsLegacy *legacy)
 static bool
 parse_name(const char *name, Oid *database, char cluster[CLUSTER_DIGITS + 1], bool *certain)
 {
-	int			length = 0;
+	int length = 0;
 
 	if (sscanf(name, "%u.%32[0-9a-f]%n", database, cluster, &length) != 2 || strlen(cluster) != CLUSTER_DIGITS)
 		return false;
@@ -225,10 +225,10 @@ cluster_digits(const uint8 *cluster, char digits[CLUSTER_DIGITS + 1])
 static void
 make_certain(const char *name)
 {
-	char	   *from = psprintf("%s/%s", directory(), name);
-	char	   *to = pstrdup(from);
+	char *from = psprintf("%s/%s", directory(), name);
+	char *to = pstrdup(from);
 
-	strcpy(strrchr(to, '.'), ".dropped");	/* it is shorter */
+	strcpy(strrchr(to, '.'), ".dropped"); /* it is shorter */
 	(void) durable_rename(from, to, LOG);
 }
 
@@ -236,7 +236,7 @@ static bool
 database_exists(Oid database)
 {
 	MemoryContext context = CurrentMemoryContext;
-	bool		exists;
+	bool exists;
 
 	StartTransactionCommand();
 	exists = SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database));
@@ -266,7 +266,7 @@ static bool
 read_file(DifsLegacy *legacy)
 {
 	const char *digits = strchr(strrchr(legacy->path, '/'), '.') + 1;
-	FILE	   *file = AllocateFile(legacy->path, PG_BINARY_R);
+	FILE *file = AllocateFile(legacy->path, PG_BINARY_R);
 	unsigned int port;
 
 	for (int i = 0; i < DIFS_UUID_SIZE; i++)

@@ -22,17 +22,17 @@
 
 typedef struct DifsLegacy
 {
-	char		path[MAXPGPATH];
-	uint8		cluster[DIFS_UUID_SIZE];
-	uint64		epoch;
-	uint8		claim[DIFS_CLAIM_SIZE];	/* with which the database held it: who does not may not delete */
-	int			server_count;
+	char path[MAXPGPATH];
+	uint8 cluster[DIFS_UUID_SIZE];
+	uint64 epoch;
+	uint8 claim[DIFS_CLAIM_SIZE]; /* with which the database held it: who does not may not delete */
+	int server_count;
 	struct
 	{
-		char		name[DIFS_NAME_SIZE];
-		char		host[256];
-		uint16		port;
-	}			servers[DIFS_MAX_SERVERS];
+		char name[DIFS_NAME_SIZE];
+		char host[256];
+		uint16 port;
+	} servers[DIFS_MAX_SERVERS];
 } DifsLegacy;
 
 /* Backend, in the transaction that drops: writes the file of a database, if it has workers. Errors out if it cannot. */

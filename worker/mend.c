@@ -27,8 +27,8 @@ difs_mend_ask(int32 server, uint64 group, DifsMessage message, const void *contr
 			  const void *payload, uint32 payload_length, DifsReply *reply, DifsError *error)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	bool		own_transaction = !IsTransactionState();
-	bool		done = false;
+	bool own_transaction = !IsTransactionState();
+	bool done = false;
 
 	CHECK_FOR_INTERRUPTS();
 	if (is_down(server, error))
@@ -61,7 +61,7 @@ difs_mend_ask(int32 server, uint64 group, DifsMessage message, const void *contr
 DifsCopyState
 difs_mend_look(int32 server, uint64 group, uint64 segment, DifsError *error)
 {
-	uint8		control[16];
+	uint8 control[16];
 
 	if (difs_mend_ask(server, group, DIFS_MESSAGE_VERIFY, control, difs_pair_pack(group, segment, control), NULL, 0,
 					  NULL, error))
@@ -82,9 +82,9 @@ difs_mend_look(int32 server, uint64 group, uint64 segment, DifsError *error)
 void
 difs_mend_segment(DifsMend *mend)
 {
-	DifsReply	good = {0};
-	bool		have_good = false;
-	DifsError	error;
+	DifsReply good = {0};
+	bool have_good = false;
+	DifsError error;
 
 	for (int i = 0; i < mend->count && !have_good; i++)
 	{
@@ -124,7 +124,7 @@ difs_mend_is_lost(const DifsMend *mend)
 bool
 difs_mend_group(int32 server, uint64 group, DifsError *error)
 {
-	uint8		control[8];
+	uint8 control[8];
 
 	return difs_mend_ask(server, group, DIFS_MESSAGE_MEND, control, difs_group_pack(group, control), NULL, 0, NULL,
 						 error);
@@ -134,7 +134,7 @@ bool
 difs_mend_make_group(int32 server, const DifsCreateGroup *create, bool damaged, DifsError *error)
 {
 	/* create->epoch is above that of every copy that there is */
-	uint8		control[DIFS_WIRE_MAX_GREETING];
+	uint8 control[DIFS_WIRE_MAX_GREETING];
 
 	if (damaged &&
 		!difs_mend_ask(server, create->group, DIFS_MESSAGE_DROP_GROUP, control,
@@ -159,7 +159,7 @@ is_down(int32 server, DifsError *error)
 {
 	DifsDatabase *database = difs_database_find(MyDatabaseId);
 	DifsSharedServer *copy = palloc(sizeof(DifsSharedServer));
-	bool		down = database != NULL && difs_server_lookup(database, server, copy) && !copy->alive &&
+	bool down = database != NULL && difs_server_lookup(database, server, copy) && !copy->alive &&
 		copy->problem[0] != '\0';
 
 	errno = 0;
@@ -173,8 +173,8 @@ is_down(int32 server, DifsError *error)
 static bool
 read_good(DifsMend *mend, int32 server, DifsReply *reply, DifsError *error)
 {
-	DifsGet		get = {.group = mend->group, .segment = mend->segment};
-	uint8		control[DIFS_WIRE_MAX_GREETING];
+	DifsGet get = {.group = mend->group, .segment = mend->segment};
+	uint8 control[DIFS_WIRE_MAX_GREETING];
 	DifsSegment header;
 
 	if (!difs_mend_ask(server, mend->group, DIFS_MESSAGE_GET, control, difs_get_pack(&get, control), NULL, 0, reply,

@@ -16,23 +16,23 @@
 typedef enum DifsCopyState
 {
 	DIFS_COPY_GOOD,
-	DIFS_COPY_MENDED,			/* it was bad */
+	DIFS_COPY_MENDED, /* it was bad */
 	DIFS_COPY_DAMAGED,
 	DIFS_COPY_MISSING,
-	DIFS_COPY_UNREACHABLE		/* the server does not answer, or not about this group */
+	DIFS_COPY_UNREACHABLE /* the server does not answer, or not about this group */
 } DifsCopyState;
 
 typedef struct DifsMend
 {
-	uint64		group;
-	uint64		segment;
-	bool		expected;		/* the two that follow are the manifest's: nothing else is a good copy */
-	uint32		stored_length;
-	uint32		crc;
-	int			count;			/* of copies */
-	int32		server[DIFS_MAX_REPLICAS];
+	uint64 group;
+	uint64 segment;
+	bool expected; /* the two that follow are the manifest's: nothing else is a good copy */
+	uint32 stored_length;
+	uint32 crc;
+	int count; /* of copies */
+	int32 server[DIFS_MAX_REPLICAS];
 	DifsCopyState copy[DIFS_MAX_REPLICAS];
-	DifsError	error;			/* why a copy could not be mended, if there is one */
+	DifsError error; /* why a copy could not be mended, if there is one */
 } DifsMend;
 
 /* One request about a group to one server; as difs_call(), but a connection that has broken meanwhile is made anew, and

@@ -10,10 +10,10 @@
 #include "worker/metrics.h"
 #include "worker/process.h"
 
-#define AGAIN_MS 5000			/* where the address could not be listened on */
+#define AGAIN_MS 5000 /* where the address could not be listened on */
 
 static DifsMetricsHttp *http = NULL;
-static int	port = 0;			/* that was tried last; 0 = none */
+static int port = 0; /* that was tried last; 0 = none */
 static char address[256];
 static TimestampTz again_at;
 
@@ -23,7 +23,7 @@ static void start(void);
 void
 difs_metrics_turn(TimestampTz *next)
 {
-	int			timeout_ms;
+	int timeout_ms;
 
 	follow_settings(next);
 	if (http == NULL)
@@ -44,7 +44,7 @@ difs_metrics_wait_for(WaitEventSet *set)
 static void
 follow_settings(TimestampTz *next)
 {
-	bool		changed = port != difs_metrics_port || strcmp(address, difs_metrics_address) != 0;
+	bool changed = port != difs_metrics_port || strcmp(address, difs_metrics_address) != 0;
 
 	if (changed)
 	{
@@ -65,8 +65,8 @@ follow_settings(TimestampTz *next)
 static void
 start(void)
 {
-	char		text[8];
-	DifsError	error;
+	char text[8];
+	DifsError error;
 
 	snprintf(text, sizeof(text), "%d", port);
 	http = difs_metrics_http_start(address, text, difs_metrics_write, NULL, &error);

@@ -21,9 +21,9 @@
 /* A database, as it was at one moment. */
 typedef struct View
 {
-	DifsDatabase *entry;		/* a copy; what is atomic in it is not looked at */
-	uint64		staged_bytes;
-	DifsCounters *counters;		/* live; NULL: there are none */
+	DifsDatabase *entry; /* a copy; what is atomic in it is not looked at */
+	uint64 staged_bytes;
+	DifsCounters *counters; /* live; NULL: there are none */
 	DifsStreamCount stream;
 } View;
 
@@ -33,8 +33,8 @@ typedef enum Kind
 	GAUGE
 } Kind;
 
-static View *views;				/* of this page */
-static int	view_count;
+static View *views; /* of this page */
+static int view_count;
 
 StaticAssertDecl(DIFS_IO_BUCKETS == DIFS_METRICS_BUCKETS && DIFS_IO_FIRST_US == DIFS_METRICS_FIRST_US,
 				 "histograms have the same buckets");
@@ -46,9 +46,9 @@ static void write_databases(DifsMetricsPage *page);
 static void write_stream(DifsMetricsPage *page);
 static void write_sampled(DifsMetricsPage *page);
 static void write_duties(DifsMetricsPage *page);
-static void write_duty_family(DifsMetricsPage *page, Kind kind, const char *name, const char *help, double (*of) (const DifsDutyState *));
+static void write_duty_family(DifsMetricsPage *page, Kind kind, const char *name, const char *help, double (*of)(const DifsDutyState *));
 static void write_servers(DifsMetricsPage *page);
-static void write_server_family(DifsMetricsPage *page, Kind kind, const char *name, const char *help, double (*of) (const DifsSharedServer *));
+static void write_server_family(DifsMetricsPage *page, Kind kind, const char *name, const char *help, double (*of)(const DifsSharedServer *));
 static void write_requests(DifsMetricsPage *page);
 static void write_request_family(DifsMetricsPage *page, const char *name, const char *help, int count);
 static void write_cache(DifsMetricsPage *page);
@@ -88,7 +88,7 @@ begin_views(void)
 	views = calloc(difs_shared->database_count, sizeof(View));
 	for (int i = 0; views != NULL && i < difs_shared->database_count; i++)
 	{
-		View	   *view = &views[view_count];
+		View *view = &views[view_count];
 
 		if (difs_shared->databases[i].state != DIFS_DATABASE_RUNNING)
 			continue;
@@ -138,10 +138,11 @@ copy_entry(int index, View *view)
 /* clang-format on */
 
 /* One value for each database. */
-#define PER_DATABASE(page, kind, name, help, expression) \
-	do { \
-		family(page, kind, name, help); \
-		foreach_view(view) \
+#define PER_DATABASE(page, kind, name, help, expression)                             \
+	do                                                                               \
+	{                                                                                \
+		family(page, kind, name, help);                                              \
+		foreach_view (view)                                                          \
 			difs_metrics_sample(page, DIFS_LABELS(OF(view)), (double) (expression)); \
 	} while (0)
 
@@ -162,8 +163,8 @@ write_stream(DifsMetricsPage *page)
 		DifsStreamerCount count;
 		const char *name;
 		const char *help;
-		double		unit;
-	}			counts[] = {
+		double unit;
+	} counts[] = {
 		{DIFS_STREAMER_BATCHES, "difs_stream_batches_total", "Turns of the streamer in which it sent segments.", 1},
 		{DIFS_STREAMER_SENT, "difs_stream_sent_total", "Tries to store a segment.", 1},
 		{DIFS_STREAMER_TRIED_AGAIN, "difs_stream_retries_total", "Tries that failed and were followed by others.", 1},
@@ -183,7 +184,7 @@ write_stream(DifsMetricsPage *page)
 	for (int i = 0; i < lengthof(counts); i++)
 	{
 		family(page, COUNTER, counts[i].name, counts[i].help);
-		foreach_view(view)
+		foreach_view (view)
 			if (view->counters != NULL)
 				difs_metrics_sample(page, DIFS_LABELS(OF(view)), read_count(&view->counters->streamer[counts[i].count]) * counts[i].unit);
 	}
@@ -198,7 +199,7 @@ write_sampled(DifsMetricsPage *page)
 		DifsSampled count;
 		const char *name;
 		const char *help;
-	}			counts[] = {
+	} counts[] = {
 		{DIFS_SAMPLED_COPIES_MISSING, "difs_copies_missing", "Copies of block groups that are to be made anew."},
 		{DIFS_SAMPLED_COPIES_TO_MOVE, "difs_copies_to_move", "Copies of block groups on chunk servers that are being drained."},
 		{DIFS_SAMPLED_FILES_TO_REPAIR, "difs_files_to_repair", "Files with fewer good copies than they should have."},
@@ -208,19 +209,21 @@ write_sampled(DifsMetricsPage *page)
 		{DIFS_SAMPLED_DOOMED, "difs_doomed", "Deleted contents that have not been collected."},
 	};
 	static const char *const states[] = {
-		[DIFS_SAMPLED_GROUPS_OPEN] = "open", [DIFS_SAMPLED_GROUPS_SEALED] = "sealed", [DIFS_SAMPLED_GROUPS_REPAIRING] = "repairing",
+		[DIFS_SAMPLED_GROUPS_OPEN] = "open",
+		[DIFS_SAMPLED_GROUPS_SEALED] = "sealed",
+		[DIFS_SAMPLED_GROUPS_REPAIRING] = "repairing",
 	};
 
 	PER_DATABASE(page, GAUGE, "difs_sample_timestamp_seconds", "When difs_block_groups and what follows were counted, as Unix time; 0: never.",
 				 unix_time(view->entry->sample.taken));
 	family(page, GAUGE, "difs_block_groups", "Block groups by state.");
-	foreach_view(view)
+	foreach_view (view)
 		for (int i = 0; i < lengthof(states) && view->entry->sample.taken != 0; i++)
 			difs_metrics_sample(page, DIFS_LABELS(OF(view), {"state", states[i]}), view->entry->sample.count[i]);
 	for (int i = 0; i < lengthof(counts); i++)
 	{
 		family(page, GAUGE, counts[i].name, counts[i].help);
-		foreach_view(view)
+		foreach_view (view)
 			if (view->entry->sample.taken != 0)
 				difs_metrics_sample(page, DIFS_LABELS(OF(view)), view->entry->sample.count[counts[i].count]);
 	}
@@ -247,10 +250,10 @@ write_duties(DifsMetricsPage *page)
 }
 
 static void
-write_duty_family(DifsMetricsPage *page, Kind kind, const char *name, const char *help, double (*of) (const DifsDutyState *))
+write_duty_family(DifsMetricsPage *page, Kind kind, const char *name, const char *help, double (*of)(const DifsDutyState *))
 {
 	family(page, kind, name, help);
-	foreach_view(view)
+	foreach_view (view)
 		for (int i = 0; i < DIFS_DUTIES; i++)
 			difs_metrics_sample(page, DIFS_LABELS(OF(view), {"duty", difs_duties[i].name}), of(&view->entry->duties[i]));
 }
@@ -280,10 +283,10 @@ write_servers(DifsMetricsPage *page)
 }
 
 static void
-write_server_family(DifsMetricsPage *page, Kind kind, const char *name, const char *help, double (*of) (const DifsSharedServer *))
+write_server_family(DifsMetricsPage *page, Kind kind, const char *name, const char *help, double (*of)(const DifsSharedServer *))
 {
 	family(page, kind, name, help);
-	foreach_view(view)
+	foreach_view (view)
 		for (int i = 0; i < DIFS_MAX_SERVERS; i++)
 		{
 			const DifsSharedServer *server = &view->entry->servers[i];
@@ -309,7 +312,7 @@ write_request_family(DifsMetricsPage *page, const char *name, const char *help, 
 {
 	if (name != NULL)
 		family(page, COUNTER, name, help);
-	foreach_view(view)
+	foreach_view (view)
 		for (int i = 0; i < DIFS_MAX_SERVERS && view->counters != NULL; i++)
 		{
 			const DifsSharedServer *server = &view->entry->servers[i];
@@ -318,7 +321,7 @@ write_request_family(DifsMetricsPage *page, const char *name, const char *help, 
 			for (int kind = 0; kind < DIFS_IO_KINDS && counters != NULL; kind++)
 			{
 				const DifsMetricsLabel *labels = DIFS_LABELS(OF(view), {"server", server->name}, {"operation", operations[kind]});
-				uint64		took[DIFS_IO_BUCKETS];
+				uint64 took[DIFS_IO_BUCKETS];
 
 				if (name != NULL)
 				{
@@ -335,7 +338,7 @@ write_request_family(DifsMetricsPage *page, const char *name, const char *help, 
 static void
 write_cache(DifsMetricsPage *page)
 {
-	uint64		totals[DIFS_CACHE_TOTALS];
+	uint64 totals[DIFS_CACHE_TOTALS];
 
 	difs_cache_totals(totals);
 	difs_metrics_value(page, "gauge", "difs_cache_size_bytes", "Size of the shared cache.", totals[DIFS_CACHE_SIZE]);

@@ -27,12 +27,12 @@
 #define RETRY_MS 500
 
 static DifsOutlet outlets[DIFS_MAX_SERVERS];
-static int	outlet_count = 0;
+static int outlet_count = 0;
 static WaitEventSet *wait_set = NULL;
 static bool wait_set_stale = true;
-static int	wait_position[DIFS_MAX_SERVERS];	/* of each outlet in wait_set, or -1 */
+static int wait_position[DIFS_MAX_SERVERS]; /* of each outlet in wait_set, or -1 */
 static uint32 wait_events[DIFS_MAX_SERVERS];
-static int	wait_fd[DIFS_MAX_SERVERS];	/* a connection that tries its next address has another one */
+static int wait_fd[DIFS_MAX_SERVERS]; /* a connection that tries its next address has another one */
 
 static DifsOutlet *find(int32 server);
 static bool open_outlet(DifsOutlet *outlet);
@@ -60,7 +60,7 @@ difs_outlet_get(int32 server)
 		outlet->generation != difs_streamer_database->servers_generation && has_moved(outlet))
 	{
 		lose(outlet, "its address has changed");
-		outlet->retry_at = 0;	/* nothing is wrong with the new one */
+		outlet->retry_at = 0; /* nothing is wrong with the new one */
 	}
 	if (outlet->conn != NULL && outlet->outstanding == 0 && outlet->loaded != PgReloadTime)
 	{
@@ -95,7 +95,7 @@ difs_outlets_flush(void)
 {
 	for (int i = 0; i < outlet_count; i++)
 		if (outlets[i].conn != NULL && !difs_conn_flush(outlets[i].conn))
-			advance(&outlets[i]);	/* which hears that it is broken */
+			advance(&outlets[i]); /* which hears that it is broken */
 }
 
 void
@@ -104,7 +104,7 @@ difs_outlets_tick(TimestampTz now)
 	for (int i = 0; i < outlet_count; i++)
 	{
 		DifsOutlet *outlet = &outlets[i];
-		char		why[64];
+		char why[64];
 
 		if (outlet->conn == NULL)
 			continue;
@@ -130,8 +130,8 @@ difs_outlet_give_up(DifsOutlet *outlet, const char *why)
 bool
 difs_outlets_wait(long timeout_ms)
 {
-	int			count;
-	WaitEvent	happened[DIFS_MAX_SERVERS + 2];
+	int count;
+	WaitEvent happened[DIFS_MAX_SERVERS + 2];
 
 	if (wait_set_stale || fds_changed())
 		build_wait_set();
@@ -164,8 +164,8 @@ static bool
 open_outlet(DifsOutlet *outlet)
 {
 	DifsSharedServer shared;
-	DifsPeer	peer = {0};
-	DifsError	error;
+	DifsPeer peer = {0};
+	DifsError error;
 
 	if (outlet->retry_at > GetCurrentTimestamp())
 		return false;
@@ -217,7 +217,7 @@ has_moved(DifsOutlet *outlet)
 static void
 lose(DifsOutlet *outlet, const char *why)
 {
-	bool		was_idle = outlet->ready && outlet->outstanding == 0;
+	bool was_idle = outlet->ready && outlet->outstanding == 0;
 
 	snprintf(outlet->problem, sizeof(outlet->problem), "%s: %s", difs_conn_label(outlet->conn), why);
 	ereport(LOG, (errmsg("difs streamer: lost chunk server %s", outlet->problem)));
@@ -234,7 +234,7 @@ lose(DifsOutlet *outlet, const char *why)
 static void
 advance(DifsOutlet *outlet)
 {
-	DifsFrame	frame;
+	DifsFrame frame;
 
 	for (;;)
 	{
@@ -254,13 +254,13 @@ advance(DifsOutlet *outlet)
 				difs_dispatch_reply(outlet, &frame);
 				break;
 			case DIFS_EVENT_BROKEN:
-				{
-					char		why[DIFS_ERROR_TEXT_SIZE];
+			{
+				char why[DIFS_ERROR_TEXT_SIZE];
 
-					strlcpy(why, difs_conn_error(outlet->conn)->text, sizeof(why));
-					lose(outlet, why);
-					return;
-				}
+				strlcpy(why, difs_conn_error(outlet->conn)->text, sizeof(why));
+				lose(outlet, why);
+				return;
+			}
 		}
 	}
 }
@@ -291,7 +291,7 @@ update_wait_set(void)
 {
 	for (int i = 0; i < outlet_count; i++)
 	{
-		uint32		events = WL_SOCKET_READABLE;
+		uint32 events = WL_SOCKET_READABLE;
 
 		if (wait_position[i] < 0 || outlets[i].conn == NULL)
 			continue;

@@ -41,12 +41,12 @@ static void
 answer(int index, const DifsClass *class)
 {
 	DifsWantedClass *entry = &difs_duty_database->classes[index];
-	int			count;
+	int count;
 	DifsSharedServer *servers = copy_servers(&count);
-	DifsLoad   *load = measure_load(servers, count);
-	int32		member[DIFS_MAX_REPLICAS];
-	DifsError	refusal = {DIFS_OK};
-	bool		chosen = difs_place_group(class, (uint64) difs_block_group_size * 1024, servers, load, count, member, &refusal);
+	DifsLoad *load = measure_load(servers, count);
+	int32 member[DIFS_MAX_REPLICAS];
+	DifsError refusal = {DIFS_OK};
+	bool chosen = difs_place_group(class, (uint64) difs_block_group_size * 1024, servers, load, count, member, &refusal);
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	if (difs_class_equal(&entry->class, class) && entry->placing == DIFS_PLACEMENT_ASKED)
@@ -65,7 +65,7 @@ difs_place_group(const DifsClass *class, uint64 capacity_bytes, const DifsShared
 				 int32 *member, DifsError *problem)
 {
 	DifsCandidates candidates = {.capacity_bytes = capacity_bytes, .servers = servers, .load = load, .count = count};
-	DifsPlaced	placed;
+	DifsPlaced placed;
 
 	if (!ask(class, &candidates, &placed, problem))
 		return false;
@@ -84,9 +84,14 @@ difs_place_one(const DifsClass *class, uint64 capacity_bytes, const DifsSharedSe
 			   const int32 *others, int other_count, int32 *chosen, DifsError *problem)
 {
 	DifsCandidates candidates = {
-		.capacity_bytes = capacity_bytes, .servers = servers, .load = load, .count = count, .members = others, .member_count = other_count,
+		.capacity_bytes = capacity_bytes,
+		.servers = servers,
+		.load = load,
+		.count = count,
+		.members = others,
+		.member_count = other_count,
 	};
-	DifsPlaced	placed;
+	DifsPlaced placed;
 
 	if (!ask(class, &candidates, &placed, problem))
 		return false;
@@ -124,7 +129,7 @@ copy_servers(int *count)
 static DifsLoad *
 measure_load(const DifsSharedServer *servers, int count)
 {
-	DifsLoad   *load = palloc0(Max(count, 1) * sizeof(DifsLoad));
+	DifsLoad *load = palloc0(Max(count, 1) * sizeof(DifsLoad));
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < DIFS_MAX_OPEN_GROUPS; i++)
@@ -141,8 +146,8 @@ static bool
 ask(const DifsClass *class, const DifsCandidates *candidates, DifsPlaced *placed, DifsError *problem)
 {
 	MemoryContext before = CurrentMemoryContext;
-	DifsVolume	volume;
-	bool		good = true;
+	DifsVolume volume;
+	bool good = true;
 
 	memset(placed, 0, sizeof(*placed));
 	if (class->placement == 0)

@@ -27,7 +27,7 @@
 #include "src/settings.h"
 #include "worker/place_call.h"
 
-#define SAFE_PATH	"pg_catalog, pg_temp"
+#define SAFE_PATH "pg_catalog, pg_temp"
 
 /* The columns of difs.candidate. */
 enum CandidateColumn
@@ -47,7 +47,7 @@ static ArrayType *candidate_rows(const DifsClass *class, const DifsCandidates *c
 static Datum candidate_row(TupleDesc desc, const DifsSharedServer *server, const DifsLoad *load, bool is_member);
 static bool is_member(const DifsCandidates *candidates, int index);
 static bool is_candidate(const DifsClass *class, const DifsCandidates *candidates, int index);
-static Oid	owner_of(Oid function);
+static Oid owner_of(Oid function);
 static bool read_answer(const DifsClass *class, const DifsCandidates *candidates, ArrayType *names, DifsPlaced *placed, DifsError *problem);
 static bool add_server(const DifsClass *class, const DifsCandidates *candidates, const char *name, DifsPlaced *placed);
 
@@ -56,20 +56,20 @@ difs_place_call(const DifsClass *class, const DifsCandidates *candidates, DifsPl
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		good;
+	bool good;
 
 	errno = 0;
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		ArrayType  *names = call(class, candidates, placed);
+		ArrayType *names = call(class, candidates, placed);
 
 		good = read_answer(class, candidates, names, placed, problem);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData *error;
 
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		MemoryContextSwitchTo(context);
@@ -91,12 +91,12 @@ static ArrayType *
 call(const DifsClass *class, const DifsCandidates *candidates, const DifsPlaced *placed)
 {
 	LOCAL_FCINFO(fcinfo, 3);
-	Oid			function = difs_placement_find(placed->function);
-	int			nest_level = NewGUCNestLevel();
-	FmgrInfo	info;
-	Datum		names;
-	Oid			user;
-	int			security;
+	Oid function = difs_placement_find(placed->function);
+	int nest_level = NewGUCNestLevel();
+	FmgrInfo info;
+	Datum names;
+	Oid user;
+	int security;
 
 	GetUserIdAndSecContext(&user, &security);
 	(void) set_config_option("search_path", SAFE_PATH, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
@@ -105,9 +105,9 @@ call(const DifsClass *class, const DifsCandidates *candidates, const DifsPlaced 
 
 	fmgr_info(function, &info);
 	InitFunctionCallInfoData(*fcinfo, &info, 3, InvalidOid, NULL, NULL);
-	fcinfo->args[0] = (NullableDatum) {CStringGetTextDatum(placed->volume), false};
-	fcinfo->args[1] = (NullableDatum) {Int32GetDatum(class->replicas), false};
-	fcinfo->args[2] = (NullableDatum) {PointerGetDatum(candidate_rows(class, candidates)), false};
+	fcinfo->args[0] = (NullableDatum){CStringGetTextDatum(placed->volume), false};
+	fcinfo->args[1] = (NullableDatum){Int32GetDatum(class->replicas), false};
+	fcinfo->args[2] = (NullableDatum){PointerGetDatum(candidate_rows(class, candidates)), false};
 	names = FunctionCallInvoke(fcinfo);
 
 	disable_timeout(STATEMENT_TIMEOUT, false);
@@ -119,10 +119,10 @@ call(const DifsClass *class, const DifsCandidates *candidates, const DifsPlaced 
 static ArrayType *
 candidate_rows(const DifsClass *class, const DifsCandidates *candidates)
 {
-	Oid			type = difs_placement_candidate_type();
-	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
-	Datum	   *rows = palloc(sizeof(Datum) * Max(candidates->count, 1));
-	int			count = 0;
+	Oid type = difs_placement_candidate_type();
+	TupleDesc desc = lookup_rowtype_tupdesc(type, -1);
+	Datum *rows = palloc(sizeof(Datum) * Max(candidates->count, 1));
+	int count = 0;
 
 	for (int i = 0; i < candidates->count; i++)
 	{
@@ -136,8 +136,8 @@ candidate_rows(const DifsClass *class, const DifsCandidates *candidates)
 static Datum
 candidate_row(TupleDesc desc, const DifsSharedServer *server, const DifsLoad *load, bool is_member)
 {
-	Datum		values[CANDIDATE_COLUMNS];
-	bool		nulls[CANDIDATE_COLUMNS] = {false};
+	Datum values[CANDIDATE_COLUMNS];
+	bool nulls[CANDIDATE_COLUMNS] = {false};
 
 	Assert(desc->natts == CANDIDATE_COLUMNS);
 	values[CANDIDATE_SERVER] = CStringGetTextDatum(server->name);
@@ -171,8 +171,8 @@ is_candidate(const DifsClass *class, const DifsCandidates *candidates, int index
 static Oid
 owner_of(Oid function)
 {
-	HeapTuple	row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Oid			owner;
+	HeapTuple row = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid owner;
 
 	if (!HeapTupleIsValid(row))
 		elog(ERROR, "cache lookup failed for function %u", function);
@@ -184,9 +184,9 @@ owner_of(Oid function)
 static bool
 read_answer(const DifsClass *class, const DifsCandidates *candidates, ArrayType *names, DifsPlaced *placed, DifsError *problem)
 {
-	Datum	   *elements;
-	bool	   *nulls;
-	int			count;
+	Datum *elements;
+	bool *nulls;
+	int count;
 
 	placed->count = 0;
 	if (names == NULL)
@@ -208,7 +208,7 @@ add_server(const DifsClass *class, const DifsCandidates *candidates, const char 
 {
 	for (int i = 0; i < candidates->count; i++)
 	{
-		bool		known = false;
+		bool known = false;
 
 		if (strcmp(candidates->servers[i].name, name) != 0 || !is_candidate(class, candidates, i))
 			continue;

@@ -39,12 +39,12 @@ difs_placement_choose_one(const DifsClass *class, uint64 capacity_bytes, const D
 						  const DifsLoad *load, int count, const int32 *others, int other_count, int32 *chosen,
 						  DifsError *problem)
 {
-	int			best = -1;
-	bool		best_is_near = false;
+	int best = -1;
+	bool best_is_near = false;
 
 	for (int i = 0; i < count; i++)
 	{
-		bool		near;
+		bool near;
 
 		if (!difs_placement_usable(class, capacity_bytes, &servers[i], &load[i]) || is_chosen(servers[i].id, others, other_count))
 			continue;
@@ -68,7 +68,7 @@ difs_placement_choose_one(const DifsClass *class, uint64 capacity_bytes, const D
 int
 difs_placement_servers(const DifsClass *class, const DifsSharedServer *servers, int count)
 {
-	int			fitting = 0;
+	int fitting = 0;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -143,7 +143,7 @@ describe(const DifsClass *class, uint64 capacity_bytes, const DifsSharedServer *
 		 int count, int usable, DifsError *problem)
 {
 	StringInfoData text;
-	int			without_room = 0;
+	int without_room = 0;
 
 	initStringInfo(&text);
 	appendStringInfo(&text, "%d replica%s on tier %s %s asked for, but ", class->replicas,

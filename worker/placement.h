@@ -11,8 +11,8 @@
 /* What a server carries already, beside what it says itself. */
 typedef struct DifsLoad
 {
-	int			groups;			/* open block groups on it */
-	uint64		promised_bytes; /* what these may still grow by */
+	int groups;			   /* open block groups on it */
+	uint64 promised_bytes; /* what these may still grow by */
 } DifsLoad;
 
 /* Chooses class->replicas members for a group of that capacity; load[] is parallel to servers[]. False if there are
@@ -34,6 +34,6 @@ extern uint64 difs_placement_room(const DifsSharedServer *server, const DifsLoad
 extern void difs_load_add(DifsLoad *load, const DifsOpenGroup *group, const DifsSharedServer *servers, int count);
 
 /* Servers of the class's tier that take groups, usable now or not. */
-extern int	difs_placement_servers(const DifsClass *class, const DifsSharedServer *servers, int count);
+extern int difs_placement_servers(const DifsClass *class, const DifsSharedServer *servers, int count);
 
 #endif

@@ -17,9 +17,9 @@
 
 #include "worker/process.h"
 
-#define FIRST_PAUSE_MS	500
+#define FIRST_PAUSE_MS 500
 #define LONGEST_PAUSE_MS 10000
-#define LONG_LIFE_MS	10000
+#define LONG_LIFE_MS 10000
 
 static void handle_terminate(SIGNAL_ARGS);
 

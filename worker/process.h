@@ -24,9 +24,9 @@ extern bool difs_process_asked_to_stop(void);
 
 typedef struct DifsPause
 {
-	int			length_ms;		/* of the pause before the next start but one */
+	int length_ms; /* of the pause before the next start but one */
 	TimestampTz started_at;
-	TimestampTz retry_at;		/* no start before this */
+	TimestampTz retry_at; /* no start before this */
 } DifsPause;
 
 extern void difs_pause_started(DifsPause *pause);

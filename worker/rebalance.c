@@ -16,14 +16,14 @@
 
 #include "worker/repair.h"
 
-#define TOLERANCE		0.10
-#define CANDIDATES		64		/* copies that are looked at for one move */
+#define TOLERANCE 0.10
+#define CANDIDATES 64 /* copies that are looked at for one move */
 
 typedef struct Load
 {
 	DifsSharedServer server;
-	double		bytes;			/* of copies; -1 = not to be used */
-	bool		stuck;			/* nothing on it can be moved */
+	double bytes; /* of copies; -1 = not to be used */
+	bool stuck;	  /* nothing on it can be moved */
 } Load;
 
 static bool take_wish(void);
@@ -32,7 +32,7 @@ static double copied_bytes(int32 server);
 static double fullness(const Load *load);
 static int64 balance_tier(Load *loads, int count, const char *tier);
 static bool move_one(Load *from, Load *to, Load *loads, int count);
-static int	find_candidates(const Load *from, const Load *to, double limit, uint64 *ids, double *bytes);
+static int find_candidates(const Load *from, const Load *to, double limit, uint64 *ids, double *bytes);
 static bool move_group(uint64 id, const Load *from, const Load *to);
 static bool zone_fits(const DifsSealedGroup *group, int place, const DifsSharedServer *to,
 					  const DifsSharedServer *servers, int count);
@@ -40,16 +40,16 @@ static bool zone_fits(const DifsSealedGroup *group, int place, const DifsSharedS
 int64
 difs_rebalance_run(void)
 {
-	Load	   *loads;
-	int			count;
-	int64		moved = 0;
+	Load *loads;
+	int count;
+	int64 moved = 0;
 
 	if (!take_wish())
 		return 0;
 	loads = measure(&count);
 	for (int i = 0; i < count; i++)
 	{
-		bool		first = true;
+		bool first = true;
 
 		for (int j = 0; j < i; j++)
 			first = first && strcmp(loads[j].server.tier, loads[i].server.tier) != 0;
@@ -62,7 +62,7 @@ difs_rebalance_run(void)
 static bool
 take_wish(void)
 {
-	bool		wanted;
+	bool wanted;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
 	wanted = difs_duty_database->rebalance_wanted;
@@ -74,9 +74,9 @@ take_wish(void)
 static Load *
 measure(int *count)
 {
-	int			server_count;
+	int server_count;
 	DifsSharedServer *servers = difs_repair_servers(&server_count);
-	Load	   *loads = palloc0(sizeof(Load) * Max(server_count, 1));
+	Load *loads = palloc0(sizeof(Load) * Max(server_count, 1));
 
 	*count = 0;
 	for (int i = 0; i < server_count; i++)
@@ -92,14 +92,15 @@ measure(int *count)
 static double
 copied_bytes(int32 server)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(server)};
-	double		bytes;
-	bool		null;
+	Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(server)};
+	double bytes;
+	bool null;
 
 	difs_repair_begin();
 	SPI_execute_with_args("SELECT coalesce(sum(bytes), 0)::pg_catalog.float8 FROM difs.block_group "
-						  "WHERE $1 = ANY (members) AND state = 'sealed'", 1, types, values, NULL, true, 1);
+						  "WHERE $1 = ANY (members) AND state = 'sealed'",
+						  1, types, values, NULL, true, 1);
 	bytes = DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 	difs_repair_commit();
 	return bytes;
@@ -114,14 +115,14 @@ fullness(const Load *load)
 static int64
 balance_tier(Load *loads, int count, const char *tier)
 {
-	int64		moved = 0;
+	int64 moved = 0;
 
 	for (;;)
 	{
-		Load	   *fullest = NULL;
-		Load	   *emptiest = NULL;
-		double		sum = 0;
-		int			of_tier = 0;
+		Load *fullest = NULL;
+		Load *emptiest = NULL;
+		double sum = 0;
+		int of_tier = 0;
 
 		for (int i = 0; i < count; i++)
 		{
@@ -147,14 +148,14 @@ balance_tier(Load *loads, int count, const char *tier)
 static bool
 move_one(Load *from, Load *to, Load *loads, int count)
 {
-	uint64		ids[CANDIDATES];
-	double		bytes[CANDIDATES];
+	uint64 ids[CANDIDATES];
+	double bytes[CANDIDATES];
 
 	for (int tried = -1; tried < count; tried++)
 	{
-		Load	   *target = tried < 0 ? to : &loads[tried];
-		double		limit;
-		int			found;
+		Load *target = tried < 0 ? to : &loads[tried];
+		double limit;
+		int found;
 
 		if (target == from || (tried >= 0 && target == to) || strcmp(target->server.tier, from->server.tier) != 0)
 			continue;
@@ -181,22 +182,25 @@ move_one(Load *from, Load *to, Load *loads, int count)
 static int
 find_candidates(const Load *from, const Load *to, double limit, uint64 *ids, double *bytes)
 {
-	Oid			types[] = {INT4OID, INT4OID, FLOAT8OID};
-	Datum		values[] = {
-		Int32GetDatum(from->server.id), Int32GetDatum(to->server.id), Float8GetDatum(limit),
+	Oid types[] = {INT4OID, INT4OID, FLOAT8OID};
+	Datum values[] = {
+		Int32GetDatum(from->server.id),
+		Int32GetDatum(to->server.id),
+		Float8GetDatum(limit),
 	};
-	int			count;
+	int count;
 
 	difs_repair_begin();
 	SPI_execute_with_args("SELECT id, bytes::pg_catalog.float8 FROM difs.block_group "
 						  "WHERE state = 'sealed' AND $1 = ANY (members) AND NOT $2 = ANY (members) "
 						  "AND bytes > 0 AND bytes <= $3 AND placement = 0 "
 						  "AND NOT EXISTS (SELECT FROM difs.missing WHERE block_group = id) "
-						  "ORDER BY 2 DESC, 1", 3, types, values, NULL, true, CANDIDATES);
+						  "ORDER BY 2 DESC, 1",
+						  3, types, values, NULL, true, CANDIDATES);
 	count = (int) SPI_processed;
 	for (int i = 0; i < count; i++)
 	{
-		bool		null;
+		bool null;
 
 		ids[i] = (uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
 		bytes[i] = DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &null));
@@ -213,10 +217,10 @@ move_group(uint64 id, const Load *from, const Load *to)
 	DifsSealedGroup group;
 	DifsJudgement judgement;
 	DifsSharedServer *servers;
-	DifsError	error;
-	bool		moved = false;
-	int			place = -1;
-	int			count;
+	DifsError error;
+	bool moved = false;
+	int place = -1;
+	int count;
 
 	MemoryContextSwitchTo(context);
 	servers = difs_repair_servers(&count);

@@ -28,7 +28,7 @@
 #include "worker/process.h"
 #include "worker/remover.h"
 
-#define AGAIN_MS 10000			/* after servers that could not be reached */
+#define AGAIN_MS 10000 /* after servers that could not be reached */
 
 static bool is_served(const DifsLegacy *legacy);
 static bool clear_server(const DifsLegacy *legacy, int index);
@@ -45,10 +45,10 @@ difs_remover_turn(TimestampTz *next)
 	static TimestampTz not_before = 0;
 	BackgroundWorker worker = {0};
 	MemoryContext before;
-	pid_t		pid;
+	pid_t pid;
 
 	if (handle != NULL && GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED)
-		return;					/* its end sets our latch */
+		return; /* its end sets our latch */
 	if (handle != NULL)
 	{
 		pfree(handle);
@@ -84,14 +84,14 @@ void
 difs_remover_main(Datum arg)
 {
 	DifsLegacy *legacy;
-	char		name[MAXPGPATH] = "";
+	char name[MAXPGPATH] = "";
 
 	difs_process_begin();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	legacy = MemoryContextAlloc(TopMemoryContext, sizeof(DifsLegacy));
 	while (difs_legacy_next(name, legacy) && !difs_process_asked_to_stop())
 	{
-		bool		done = true;
+		bool done = true;
 
 		for (int i = 0; i < legacy->server_count && !is_served(legacy); i++)
 			done = clear_server(legacy, i) && done;
@@ -105,12 +105,16 @@ difs_remover_main(Datum arg)
 static bool
 is_served(const DifsLegacy *legacy)
 {
-	bool		served = false;
+	bool served = false;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	for (int i = 0; i < difs_shared->database_count; i++)
-		served = served || (difs_shared->databases[i].state == DIFS_DATABASE_RUNNING && difs_shared->databases[i].claimed &&
-							memcmp(difs_shared->databases[i].cluster, legacy->cluster, DIFS_UUID_SIZE) == 0);
+	{
+		const DifsDatabase *database = &difs_shared->databases[i];
+
+		if (database->state == DIFS_DATABASE_RUNNING && database->claimed && memcmp(database->cluster, legacy->cluster, DIFS_UUID_SIZE) == 0)
+			served = true;
+	}
 	LWLockRelease(&difs_shared->lock);
 	return served;
 }
@@ -119,10 +123,10 @@ is_served(const DifsLegacy *legacy)
 static bool
 clear_server(const DifsLegacy *legacy, int index)
 {
-	DifsPeer	peer = {0};
-	DifsError	error = {0};
-	DifsConn   *conn;
-	bool		done = false;
+	DifsPeer peer = {0};
+	DifsError error = {0};
+	DifsConn *conn;
+	bool done = false;
 
 	strlcpy(peer.name, legacy->servers[index].name, sizeof(peer.name));
 	strlcpy(peer.host, legacy->servers[index].host, sizeof(peer.host));
@@ -173,10 +177,10 @@ current_address(DifsPeer *peer)
 static bool
 drop_groups(DifsConn *conn, DifsError *error)
 {
-	uint8	   *entries = palloc(DIFS_GROUPS_MAX_ENTRIES * DIFS_GROUP_ENTRY_SIZE);
-	uint8		control[16];
-	uint32		length;
-	uint64		after = 0;
+	uint8 *entries = palloc(DIFS_GROUPS_MAX_ENTRIES * DIFS_GROUP_ENTRY_SIZE);
+	uint8 control[16];
+	uint32 length;
+	uint64 after = 0;
 
 	do
 	{
@@ -186,7 +190,7 @@ drop_groups(DifsConn *conn, DifsError *error)
 		for (uint32 i = 0; i < length / DIFS_GROUP_ENTRY_SIZE; i++)
 		{
 			DifsGroupEntry entry;
-			uint32		none = 0;
+			uint32 none = 0;
 
 			difs_group_entry_unpack(entries + i * DIFS_GROUP_ENTRY_SIZE, &entry);
 			if (entry.group <= after)
@@ -208,10 +212,12 @@ request(DifsConn *conn, DifsMessage message, const uint8 *control, uint32 contro
 		DifsError *error)
 {
 	static uint64 last_request = 0;
-	DifsFrame	frame = {
-		.control_length = control_length, .request = ++last_request, .message = message,
+	DifsFrame frame = {
+		.control_length = control_length,
+		.request = ++last_request,
+		.message = message,
 	};
-	int64		deadline_ms = difs_link_clock_ms() + difs_server_timeout;
+	int64 deadline_ms = difs_link_clock_ms() + difs_server_timeout;
 
 	(void) difs_conn_send(conn, &frame, control, NULL);
 	while (difs_link_clock_ms() < deadline_ms)
@@ -245,7 +251,7 @@ request(DifsConn *conn, DifsMessage message, const uint8 *control, uint32 contro
 static void
 wait_for(DifsConn *conn, int64 timeout_ms)
 {
-	int			events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH | WL_SOCKET_READABLE;
+	int events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH | WL_SOCKET_READABLE;
 
 	if (difs_conn_wants_write(conn))
 		events |= WL_SOCKET_WRITEABLE;

@@ -75,9 +75,9 @@ difs_repair_servers(int *count)
 	SPI_execute("SELECT id, state = 'active' FROM difs.server WHERE state <> 'removed' ORDER BY id", true, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		bool		null;
-		int32		id = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &null));
+		HeapTuple row = SPI_tuptable->vals[i];
+		bool null;
+		int32 id = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &null));
 		const DifsSharedServer *known = difs_repair_server(all, DIFS_MAX_SERVERS, id);
 
 		if (known == NULL)
@@ -107,7 +107,7 @@ difs_repair_call(int32 server, DifsMessage message, const void *control, uint32 
 				 DifsError *error)
 {
 	MemoryContext context = CurrentMemoryContext;
-	bool		done;
+	bool done;
 
 	CHECK_FOR_INTERRUPTS();
 	StartTransactionCommand();
@@ -123,9 +123,9 @@ difs_repair_work(void)
 {
 	MemoryContext before = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(before, "difs repair", ALLOCSET_DEFAULT_SIZES);
-	uint64	   *groups;
-	int64		copied = 0;
-	int			count;
+	uint64 *groups;
+	int64 copied = 0;
+	int count;
 
 	groups = difs_missing_work(&count);
 	for (int i = 0; i < count; i++)
@@ -148,10 +148,10 @@ repair_group(uint64 id)
 {
 	DifsSealedGroup group;
 	DifsJudgement judgement;
-	int			count;
+	int count;
 	DifsSharedServer *servers = difs_repair_servers(&count);
-	bool		found;
-	int64		copied = 0;
+	bool found;
+	int64 copied = 0;
 
 	difs_repair_begin();
 	found = difs_repair_rows_find(id, &group);
@@ -161,9 +161,9 @@ repair_group(uint64 id)
 	difs_survey_judge(&group, servers, count, difs_copies_list(servers, count, id - 1, id), &judgement);
 	for (int i = 0; i < group.members; i++)
 	{
-		int32		server = group.member[i];
-		DifsError	error = {0};
-		bool		settled = judgement.verdict[i] == DIFS_COPY_GOOD;
+		int32 server = group.member[i];
+		DifsError error = {0};
+		bool settled = judgement.verdict[i] == DIFS_COPY_GOOD;
 
 		if (judgement.verdict[i] == DIFS_COPY_AWAY)
 			continue;
@@ -188,8 +188,8 @@ repair_member(DifsSealedGroup *group, int place, const DifsJudgement *judgement,
 			  int count, DifsError *error)
 {
 	/* Where there is something left that a copy with less in it would replace, there must be nothing less in it. */
-	bool		damaged_too = judgement->verdict[place] == DIFS_COPY_LOST || judgement->verdict[place] == DIFS_COPY_ABSENT;
-	int32		target;
+	bool damaged_too = judgement->verdict[place] == DIFS_COPY_LOST || judgement->verdict[place] == DIFS_COPY_ABSENT;
+	int32 target;
 
 	errno = 0;
 	if (judgement->holder_count == 0)
@@ -210,10 +210,10 @@ choose_target(const DifsSealedGroup *group, int place, const DifsJudgement *judg
 {
 	DifsVerdict verdict = judgement->verdict[place];
 	const DifsSharedServer *self = difs_repair_server(servers, count, group->member[place]);
-	bool		usable = self != NULL && self->alive && self->accepts_groups;
-	bool		good_disk = usable && self->problem[0] == '\0' && !self_fails;
-	DifsLoad   *load = palloc0(sizeof(DifsLoad) * Max(count, 1));
-	int32		others[DIFS_MAX_REPLICAS];
+	bool usable = self != NULL && self->alive && self->accepts_groups;
+	bool good_disk = usable && self->problem[0] == '\0' && !self_fails;
+	DifsLoad *load = palloc0(sizeof(DifsLoad) * Max(count, 1));
+	int32 others[DIFS_MAX_REPLICAS];
 
 	*target = group->member[place];
 	if (good_disk && (verdict == DIFS_COPY_ABSENT || verdict == DIFS_COPY_SHORT))

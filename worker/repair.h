@@ -24,52 +24,52 @@
 /* A row of difs.block_group that is sealed. */
 typedef struct DifsSealedGroup
 {
-	uint64		id;
-	DifsClass	class;
-	int			members;
-	int32		member[DIFS_MAX_REPLICAS];
-	uint64		epoch;			/* of the claim */
-	uint64		generation;
-	uint64		capacity_bytes;
-	bool		sizes_known;	/* the row has them: somebody answered when it was sealed */
+	uint64 id;
+	DifsClass class;
+	int members;
+	int32 member[DIFS_MAX_REPLICAS];
+	uint64 epoch; /* of the claim */
+	uint64 generation;
+	uint64 capacity_bytes;
+	bool sizes_known; /* the row has them: somebody answered when it was sealed */
 } DifsSealedGroup;
 
 /* What a server says of a copy. */
 typedef struct DifsCopy
 {
-	int32		server;
+	int32 server;
 	DifsGroupEntry entry;
 } DifsCopy;
 
 typedef struct DifsCopies
 {
-	int			count;
-	int			allocated;
-	DifsCopy   *copies;			/* sorted by group */
-	int			silent_count;
-	int32		silent[DIFS_MAX_SERVERS];	/* that did not answer when they were asked */
+	int count;
+	int allocated;
+	DifsCopy *copies; /* sorted by group */
+	int silent_count;
+	int32 silent[DIFS_MAX_SERVERS]; /* that did not answer when they were asked */
 } DifsCopies;
 
 /* How a member's copy is. */
 typedef enum DifsVerdict
 {
 	DIFS_COPY_GOOD,
-	DIFS_COPY_AWAY,				/* its server does not answer, but not for long: it is waited for */
-	DIFS_COPY_DRAINING,			/* good, but its server is to be emptied */
-	DIFS_COPY_LOST,				/* its server does not answer for long, or has been removed */
-	DIFS_COPY_ABSENT,			/* its server answers and does not have it */
-	DIFS_COPY_FAILED,			/* a write or sync of it failed */
-	DIFS_COPY_SHORT				/* it lacks segments that others have */
+	DIFS_COPY_AWAY,		/* its server does not answer, but not for long: it is waited for */
+	DIFS_COPY_DRAINING, /* good, but its server is to be emptied */
+	DIFS_COPY_LOST,		/* its server does not answer for long, or has been removed */
+	DIFS_COPY_ABSENT,	/* its server answers and does not have it */
+	DIFS_COPY_FAILED,	/* a write or sync of it failed */
+	DIFS_COPY_SHORT		/* it lacks segments that others have */
 } DifsVerdict;
 
 typedef struct DifsJudgement
 {
-	DifsVerdict verdict[DIFS_MAX_REPLICAS];	/* of each member */
-	int			holder_count;	/* servers that have a copy and answer, best first, members or not */
-	int32		holder[DIFS_MAX_SERVERS];
-	uint64		highest_epoch;	/* of any copy, and of what the row says */
-	uint64		file_bytes;		/* of the longest copy */
-	bool		unsure;			/* copies differ, and a server did not say what it has */
+	DifsVerdict verdict[DIFS_MAX_REPLICAS]; /* of each member */
+	int holder_count;						/* servers that have a copy and answer, best first, members or not */
+	int32 holder[DIFS_MAX_SERVERS];
+	uint64 highest_epoch; /* of any copy, and of what the row says */
+	uint64 file_bytes;	  /* of the longest copy */
+	bool unsure;		  /* copies differ, and a server did not say what it has */
 } DifsJudgement;
 
 /* repair.c: the round. */
@@ -110,8 +110,8 @@ extern const char *difs_verdict_name(DifsVerdict verdict);
 extern int64 difs_survey_run(void);
 
 /* repair_rows.c; each within a transaction. */
-extern int	difs_repair_rows_read(uint64 after, DifsSealedGroup *groups, int limit);
-extern bool difs_repair_rows_find(uint64 id, DifsSealedGroup *group);	/* false: gone, or not sealed */
+extern int difs_repair_rows_read(uint64 after, DifsSealedGroup *groups, int limit);
+extern bool difs_repair_rows_find(uint64 id, DifsSealedGroup *group); /* false: gone, or not sealed */
 extern int64 difs_repair_rows_count(void);
 extern bool difs_repair_rows_generation(const DifsSealedGroup *group, uint64 generation);
 extern bool difs_repair_rows_move(const DifsSealedGroup *group, int place, int32 target);

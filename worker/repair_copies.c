@@ -14,21 +14,21 @@
 #include "common/bytes.h"
 #include "worker/repair.h"
 
-#define ASK_AT_ONCE		4096	/* segments in one look at the manifest */
+#define ASK_AT_ONCE 4096 /* segments in one look at the manifest */
 
 /* The segments of one server's copy, sorted. */
 typedef struct Inventory
 {
 	DifsListEntry *entries;
-	uint32		count;
-	uint32		allocated;
+	uint32 count;
+	uint32 allocated;
 } Inventory;
 
 static bool list_server(int32 server, uint64 after, uint64 last, DifsCopies *copies);
 static void add_copy(DifsCopies *copies, int32 server, const DifsGroupEntry *entry);
-static int	compare_copies(const void *a, const void *b);
+static int compare_copies(const void *a, const void *b);
 static bool read_inventory(uint64 group, int32 server, Inventory *inventory);
-static int	compare_entries(const void *a, const void *b);
+static int compare_entries(const void *a, const void *b);
 static bool lacks_needed(const Inventory *have, const Inventory *other);
 static bool is_good(const DifsListEntry *entry);
 static bool any_named(const uint64 *segments, int count);
@@ -62,12 +62,12 @@ difs_copies_silent(const DifsCopies *copies, int32 server)
 DifsCopy *
 difs_copies_find(const DifsCopies *copies, uint64 group, int *count)
 {
-	int			low = 0;
-	int			high = copies->count;
+	int low = 0;
+	int high = copies->count;
 
 	while (low < high)
 	{
-		int			middle = low + (high - low) / 2;
+		int middle = low + (high - low) / 2;
 
 		if (copies->copies[middle].entry.group < group)
 			low = middle + 1;
@@ -82,8 +82,8 @@ difs_copies_find(const DifsCopies *copies, uint64 group, int *count)
 DifsCopy *
 difs_copies_of(const DifsCopies *copies, uint64 group, int32 server)
 {
-	int			count;
-	DifsCopy   *found = difs_copies_find(copies, group, &count);
+	int count;
+	DifsCopy *found = difs_copies_find(copies, group, &count);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -98,8 +98,8 @@ difs_copies_compare(uint64 group, const int32 *servers, int count, bool *lacking
 {
 	MemoryContext before = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(before, "difs inventories", ALLOCSET_DEFAULT_SIZES);
-	Inventory  *inventories;
-	bool		answered = true;
+	Inventory *inventories;
+	bool answered = true;
 
 	MemoryContextSwitchTo(context);
 	inventories = palloc0(sizeof(Inventory) * count);
@@ -119,13 +119,13 @@ difs_copies_compare(uint64 group, const int32 *servers, int count, bool *lacking
 static bool
 list_server(int32 server, uint64 after, uint64 last, DifsCopies *copies)
 {
-	uint32		listed = DIFS_GROUPS_MAX_ENTRIES;
+	uint32 listed = DIFS_GROUPS_MAX_ENTRIES;
 
 	while (listed == DIFS_GROUPS_MAX_ENTRIES && after < last)
 	{
-		DifsReply	reply;
-		DifsError	error;
-		uint8		control[8];
+		DifsReply reply;
+		DifsError error;
+		uint8 control[8];
 
 		if (!difs_repair_call(server, DIFS_MESSAGE_LIST_GROUPS, control, difs_group_pack(after, control), &reply, &error))
 		{
@@ -140,7 +140,7 @@ list_server(int32 server, uint64 after, uint64 last, DifsCopies *copies)
 
 			difs_group_entry_unpack(reply.payload + i * DIFS_GROUP_ENTRY_SIZE, &entry);
 			if (entry.group <= after)
-				return false;	/* not in order: it makes no sense */
+				return false; /* not in order: it makes no sense */
 			after = entry.group;
 			if (after > last)
 				break;
@@ -159,7 +159,7 @@ add_copy(DifsCopies *copies, int32 server, const DifsGroupEntry *entry)
 	{
 		copies->allocated = copies->allocated == 0 ? 64 : 2 * copies->allocated;
 		copies->copies = copies->copies == NULL ? palloc(sizeof(DifsCopy) * copies->allocated) :
-			repalloc_huge(copies->copies, sizeof(DifsCopy) * copies->allocated);
+												  repalloc_huge(copies->copies, sizeof(DifsCopy) * copies->allocated);
 	}
 	copies->copies[copies->count].server = server;
 	copies->copies[copies->count++].entry = *entry;
@@ -179,14 +179,14 @@ compare_copies(const void *a, const void *b)
 static bool
 read_inventory(uint64 group, int32 server, Inventory *inventory)
 {
-	uint64		cursor = 0;
+	uint64 cursor = 0;
 
 	do
 	{
-		DifsReply	reply;
-		DifsError	error;
-		uint8		control[16];
-		uint32		listed;
+		DifsReply reply;
+		DifsError error;
+		uint8 control[16];
+		uint32 listed;
 
 		if (!difs_repair_call(server, DIFS_MESSAGE_LIST, control, difs_pair_pack(group, cursor, control), &reply, &error) ||
 			reply.control_length != 8)
@@ -226,9 +226,9 @@ compare_entries(const void *a, const void *b)
 static bool
 lacks_needed(const Inventory *have, const Inventory *other)
 {
-	uint64	   *lacking = palloc(sizeof(uint64) * ASK_AT_ONCE);
-	int			count = 0;
-	uint32		i = 0;
+	uint64 *lacking = palloc(sizeof(uint64) * ASK_AT_ONCE);
+	int count = 0;
+	uint32 i = 0;
 
 	for (uint32 j = 0; j < other->count; j++)
 	{
@@ -261,10 +261,10 @@ is_good(const DifsListEntry *entry)
 static bool
 any_named(const uint64 *segments, int count)
 {
-	Oid			types[] = {INT8ARRAYOID};
-	Datum	   *ids = palloc(sizeof(Datum) * count);
-	Datum		values[1];
-	bool		named;
+	Oid types[] = {INT8ARRAYOID};
+	Datum *ids = palloc(sizeof(Datum) * count);
+	Datum values[1];
+	bool named;
 
 	difs_repair_begin();
 	for (int i = 0; i < count; i++)

@@ -13,10 +13,10 @@
 
 #include "worker/repair.h"
 
-#define SELECT_GROUPS \
+#define SELECT_GROUPS                                                                                                                  \
 	"SELECT id, replicas::pg_catalog.int4, tier::pg_catalog.text, members, epoch, generation, capacity, bytes IS NOT NULL, placement " \
 	"FROM difs.block_group WHERE state = 'sealed' AND "
-#define MAX_WORK	100000	/* groups of one round; the next round sees the others */
+#define MAX_WORK 100000 /* groups of one round; the next round sees the others */
 
 static void read_row(HeapTuple row, TupleDesc description, DifsSealedGroup *group);
 static Datum members_datum(const int32 *member, int count);
@@ -26,8 +26,8 @@ static void execute(const char *command, int count, Oid *types, Datum *values);
 int
 difs_repair_rows_read(uint64 after, DifsSealedGroup *groups, int limit)
 {
-	Oid			types[] = {INT8OID, INT4OID};
-	Datum		values[] = {Int64GetDatum((int64) after), Int32GetDatum(limit)};
+	Oid types[] = {INT8OID, INT4OID};
+	Datum values[] = {Int64GetDatum((int64) after), Int32GetDatum(limit)};
 
 	SPI_execute_with_args(SELECT_GROUPS "id > $1 ORDER BY id LIMIT $2", 2, types, values, NULL, true, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -38,8 +38,8 @@ difs_repair_rows_read(uint64 after, DifsSealedGroup *groups, int limit)
 bool
 difs_repair_rows_find(uint64 id, DifsSealedGroup *group)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) id)};
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum((int64) id)};
 
 	SPI_execute_with_args(SELECT_GROUPS "id = $1", 1, types, values, NULL, true, 0);
 	if (SPI_processed == 0)
@@ -51,7 +51,7 @@ difs_repair_rows_find(uint64 id, DifsSealedGroup *group)
 int64
 difs_repair_rows_count(void)
 {
-	bool		null;
+	bool null;
 
 	SPI_execute("SELECT count(*) FROM difs.block_group WHERE state = 'sealed'", true, 1);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
@@ -61,9 +61,11 @@ difs_repair_rows_count(void)
 bool
 difs_repair_rows_generation(const DifsSealedGroup *group, uint64 generation)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT8OID, INT4ARRAYOID};
-	Datum		values[] = {
-		Int64GetDatum((int64) group->id), Int64GetDatum((int64) generation), Int64GetDatum((int64) group->generation),
+	Oid types[] = {INT8OID, INT8OID, INT8OID, INT4ARRAYOID};
+	Datum values[] = {
+		Int64GetDatum((int64) group->id),
+		Int64GetDatum((int64) generation),
+		Int64GetDatum((int64) group->generation),
 		members_datum(group->member, group->members),
 	};
 
@@ -75,9 +77,9 @@ difs_repair_rows_generation(const DifsSealedGroup *group, uint64 generation)
 bool
 difs_repair_rows_move(const DifsSealedGroup *group, int place, int32 target)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT4ARRAYOID, INT4ARRAYOID};
-	int32		members[DIFS_MAX_REPLICAS];
-	Datum		values[4];
+	Oid types[] = {INT8OID, INT8OID, INT4ARRAYOID, INT4ARRAYOID};
+	int32 members[DIFS_MAX_REPLICAS];
+	Datum values[4];
 
 	memcpy(members, group->member, sizeof(members));
 	members[place] = target;
@@ -93,8 +95,8 @@ difs_repair_rows_move(const DifsSealedGroup *group, int place, int32 target)
 void
 difs_repair_rows_sizes(uint64 group, uint64 segments, uint64 bytes)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) group), Int64GetDatum((int64) segments), Int64GetDatum((int64) bytes)};
+	Oid types[] = {INT8OID, INT8OID, INT8OID};
+	Datum values[] = {Int64GetDatum((int64) group), Int64GetDatum((int64) segments), Int64GetDatum((int64) bytes)};
 
 	execute("UPDATE difs.block_group SET segments = $2, bytes = $3 WHERE id = $1 AND bytes IS NULL",
 			lengthof(types), types, values);
@@ -104,8 +106,8 @@ difs_repair_rows_sizes(uint64 group, uint64 segments, uint64 bytes)
 void
 difs_missing_replace(uint64 after, uint64 last, const DifsSealedGroup *groups, const DifsJudgement *judgements, int count)
 {
-	Oid			types[] = {INT8OID, INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) after), Int64GetDatum((int64) last)};
+	Oid types[] = {INT8OID, INT8OID};
+	Datum values[] = {Int64GetDatum((int64) after), Int64GetDatum((int64) last)};
 
 	execute("UPDATE difs.missing SET reason = 'good' WHERE block_group > $1 AND block_group <= $2", 2, types, values);
 	for (int i = 0; i < count; i++)
@@ -122,8 +124,8 @@ difs_missing_replace(uint64 after, uint64 last, const DifsSealedGroup *groups, c
 void
 difs_missing_settle(uint64 group, int32 server)
 {
-	Oid			types[] = {INT8OID, INT4OID};
-	Datum		values[] = {Int64GetDatum((int64) group), Int32GetDatum(server)};
+	Oid types[] = {INT8OID, INT4OID};
+	Datum values[] = {Int64GetDatum((int64) group), Int32GetDatum(server)};
 
 	execute("DELETE FROM difs.missing WHERE block_group = $1 AND server = $2", 2, types, values);
 }
@@ -131,8 +133,8 @@ difs_missing_settle(uint64 group, int32 server)
 void
 difs_missing_explain(uint64 group, int32 server, const char *why)
 {
-	Oid			types[] = {INT8OID, INT4OID, TEXTOID};
-	Datum		values[] = {Int64GetDatum((int64) group), Int32GetDatum(server), CStringGetTextDatum(why)};
+	Oid types[] = {INT8OID, INT4OID, TEXTOID};
+	Datum values[] = {Int64GetDatum((int64) group), Int32GetDatum(server), CStringGetTextDatum(why)};
 
 	execute("UPDATE difs.missing SET problem = $3 WHERE block_group = $1 AND server = $2 AND problem IS DISTINCT FROM $3",
 			3, types, values);
@@ -142,12 +144,13 @@ uint64 *
 difs_missing_work(int *count)
 {
 	MemoryContext context = CurrentMemoryContext;
-	uint64	   *groups;
-	bool		null;
+	uint64 *groups;
+	bool null;
 
 	difs_repair_begin();
 	SPI_execute("SELECT block_group FROM difs.missing WHERE reason <> 'away' GROUP BY block_group "
-				"ORDER BY count(*) FILTER (WHERE reason <> 'draining') DESC, block_group", true, MAX_WORK);
+				"ORDER BY count(*) FILTER (WHERE reason <> 'draining') DESC, block_group",
+				true, MAX_WORK);
 	*count = (int) SPI_processed;
 	groups = MemoryContextAlloc(context, sizeof(uint64) * Max(*count, 1));
 	for (int i = 0; i < *count; i++)
@@ -160,10 +163,10 @@ difs_missing_work(int *count)
 static void
 read_row(HeapTuple row, TupleDesc description, DifsSealedGroup *group)
 {
-	Datum	   *ids;
-	bool	   *nulls;
-	bool		null;
-	int			count;
+	Datum *ids;
+	bool *nulls;
+	bool null;
+	int count;
 
 	memset(group, 0, sizeof(*group));
 	group->id = (uint64) DatumGetInt64(SPI_getbinval(row, description, 1, &null));
@@ -184,7 +187,7 @@ read_row(HeapTuple row, TupleDesc description, DifsSealedGroup *group)
 static Datum
 members_datum(const int32 *member, int count)
 {
-	Datum		ids[DIFS_MAX_REPLICAS];
+	Datum ids[DIFS_MAX_REPLICAS];
 
 	for (int i = 0; i < count; i++)
 		ids[i] = Int32GetDatum(member[i]);
@@ -194,13 +197,16 @@ members_datum(const int32 *member, int count)
 static void
 note(uint64 group, int32 server, DifsVerdict verdict)
 {
-	Oid			types[] = {INT8OID, INT4OID, TEXTOID};
-	Datum		values[] = {
-		Int64GetDatum((int64) group), Int32GetDatum(server), CStringGetTextDatum(difs_verdict_name(verdict)),
+	Oid types[] = {INT8OID, INT4OID, TEXTOID};
+	Datum values[] = {
+		Int64GetDatum((int64) group),
+		Int32GetDatum(server),
+		CStringGetTextDatum(difs_verdict_name(verdict)),
 	};
 
 	execute("INSERT INTO difs.missing (block_group, server, reason, found) VALUES ($1, $2, $3, pg_catalog.now()) "
-			"ON CONFLICT (block_group, server) DO UPDATE SET reason = excluded.reason", 3, types, values);
+			"ON CONFLICT (block_group, server) DO UPDATE SET reason = excluded.reason",
+			3, types, values);
 }
 
 static void

@@ -17,7 +17,7 @@
 #include "src/settings.h"
 #include "worker/repair.h"
 
-#define BATCH	256
+#define BATCH 256
 
 static DifsVerdict judge_member(const DifsSealedGroup *group, int32 id, const DifsSharedServer *servers, int count,
 								const DifsCopies *copies);
@@ -53,18 +53,18 @@ difs_survey_run(void)
 	MemoryContext before = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(before, "difs survey", ALLOCSET_DEFAULT_SIZES);
 	DifsSealedGroup *groups = palloc(sizeof(DifsSealedGroup) * BATCH);
-	uint64		after = 0;
-	int64		done = 0;
-	int64		total;
-	int64		dropped = 0;
-	int			count;
+	uint64 after = 0;
+	int64 done = 0;
+	int64 total;
+	int64 dropped = 0;
+	int count;
 
 	difs_repair_begin();
 	total = difs_repair_rows_count();
 	difs_repair_commit();
 	do
 	{
-		uint64		last;
+		uint64 last;
 
 		difs_duty_progress(done, total);
 		difs_repair_begin();
@@ -106,7 +106,7 @@ judge_member(const DifsSealedGroup *group, int32 id, const DifsSharedServer *ser
 			 const DifsCopies *copies)
 {
 	const DifsSharedServer *server = difs_repair_server(servers, count, id);
-	DifsCopy   *copy;
+	DifsCopy *copy;
 
 	if (is_gone(server))
 		return DIFS_COPY_LOST;
@@ -138,7 +138,7 @@ is_gone(const DifsSharedServer *server)
 static bool
 seal_copy(DifsCopy *copy)
 {
-	uint64		segments;
+	uint64 segments;
 
 	if (!ask_sizes(copy->server, copy->entry.group, &segments, &copy->entry.live_bytes))
 		return false;
@@ -150,9 +150,9 @@ seal_copy(DifsCopy *copy)
 static bool
 ask_sizes(int32 server, uint64 group, uint64 *segments, uint64 *bytes)
 {
-	DifsReply	reply;
-	DifsError	error;
-	uint8		control[8];
+	DifsReply reply;
+	DifsError error;
+	uint8 control[8];
 
 	if (difs_repair_call(server, DIFS_MESSAGE_SEAL_GROUP, control, difs_group_pack(group, control), &reply, &error) &&
 		difs_pair_unpack(reply.control, reply.control_length, segments, bytes, &error))
@@ -168,8 +168,8 @@ learn_sizes(const DifsSealedGroup *group, const DifsJudgement *judgement)
 {
 	for (int i = 0; i < group->members; i++)
 	{
-		uint64		segments;
-		uint64		bytes;
+		uint64 segments;
+		uint64 bytes;
 
 		if (judgement->verdict[i] != DIFS_COPY_GOOD || !ask_sizes(group->member[i], group->id, &segments, &bytes))
 			continue;
@@ -187,19 +187,19 @@ learn_sizes(const DifsSealedGroup *group, const DifsJudgement *judgement)
 static void
 compare_members(const DifsSealedGroup *group, const DifsCopies *copies, DifsJudgement *judgement)
 {
-	int			copy_count;
-	DifsCopy   *found = difs_copies_find(copies, group->id, &copy_count);
-	int32		servers[DIFS_MAX_REPLICAS + DIFS_MAX_SERVERS];
-	int			place[DIFS_MAX_REPLICAS];
-	bool		lacking[DIFS_MAX_REPLICAS + DIFS_MAX_SERVERS] = {false};
-	int			members;
-	uint64		bytes = 0;
-	bool		differ = false;
-	int			count = 0;
+	int copy_count;
+	DifsCopy *found = difs_copies_find(copies, group->id, &copy_count);
+	int32 servers[DIFS_MAX_REPLICAS + DIFS_MAX_SERVERS];
+	int place[DIFS_MAX_REPLICAS];
+	bool lacking[DIFS_MAX_REPLICAS + DIFS_MAX_SERVERS] = {false};
+	int members;
+	uint64 bytes = 0;
+	bool differ = false;
+	int count = 0;
 
 	for (int i = 0; i < group->members; i++)
 	{
-		DifsCopy   *copy;
+		DifsCopy *copy;
 
 		if (judgement->verdict[i] != DIFS_COPY_GOOD)
 			continue;
@@ -235,8 +235,8 @@ compare_members(const DifsSealedGroup *group, const DifsCopies *copies, DifsJudg
 static void
 find_holders(const DifsSealedGroup *group, const DifsCopies *copies, DifsJudgement *judgement)
 {
-	int			count;
-	DifsCopy   *found = difs_copies_find(copies, group->id, &count);
+	int count;
+	DifsCopy *found = difs_copies_find(copies, group->id, &count);
 
 	judgement->highest_epoch = group->epoch + group->generation;
 	for (int i = 0; i < group->members; i++)
@@ -246,7 +246,7 @@ find_holders(const DifsSealedGroup *group, const DifsCopies *copies, DifsJudgeme
 	}
 	for (int i = 0; i < count; i++)
 	{
-		bool		known = false;
+		bool known = false;
 
 		for (int j = 0; j < judgement->holder_count; j++)
 			known = known || judgement->holder[j] == found[i].server;
@@ -261,10 +261,10 @@ static int64
 survey_batch(const DifsSealedGroup *groups, int count, uint64 after, uint64 last)
 {
 	DifsJudgement *judgements = palloc(sizeof(DifsJudgement) * BATCH);
-	int			server_count;
+	int server_count;
 	DifsSharedServer *servers = difs_repair_servers(&server_count);
 	DifsCopies *copies = difs_copies_list(servers, server_count, after, last);
-	int64		dropped = 0;
+	int64 dropped = 0;
 
 	for (int i = 0; i < count; i++)
 		difs_survey_judge(&groups[i], servers, server_count, copies, &judgements[i]);
@@ -286,16 +286,16 @@ survey_batch(const DifsSealedGroup *groups, int count, uint64 after, uint64 last
 static int64
 drop_strangers(const DifsSealedGroup *group, const DifsCopies *copies, const DifsJudgement *judgement)
 {
-	int			count;
-	DifsCopy   *found = difs_copies_find(copies, group->id, &count);
-	int64		dropped = 0;
+	int count;
+	DifsCopy *found = difs_copies_find(copies, group->id, &count);
+	int64 dropped = 0;
 
-	if (group->members == 0)	/* somebody has changed the row by hand */
+	if (group->members == 0) /* somebody has changed the row by hand */
 		return 0;
 	if (judgement->unsure)
 		return 0;
 	if (!difs_claim_confirmed(difs_duty_database))
-		return 0;				/* somebody else may hold the claim by now */
+		return 0; /* somebody else may hold the claim by now */
 	for (int i = 0; i < group->members; i++)
 	{
 		if (judgement->verdict[i] != DIFS_COPY_GOOD && judgement->verdict[i] != DIFS_COPY_DRAINING)
@@ -303,8 +303,8 @@ drop_strangers(const DifsSealedGroup *group, const DifsCopies *copies, const Dif
 	}
 	for (int i = 0; i < count; i++)
 	{
-		DifsError	error;
-		uint8		control[16];
+		DifsError error;
+		uint8 control[16];
 
 		if (is_member(group, found[i].server))
 			continue;

@@ -21,8 +21,8 @@
 #include "worker/duties.h"
 #include "worker/repair.h"
 
-#define NO_PROGRESS_MS	60000	/* of a pull, while its target answers */
-#define MAX_FAILURES	3		/* of a request in a row, as when the target has just been started again */
+#define NO_PROGRESS_MS 60000 /* of a pull, while its target answers */
+#define MAX_FAILURES 3		 /* of a request in a row, as when the target has just been started again */
 
 static bool raise_generation(DifsSealedGroup *group, uint64 highest_epoch, DifsError *error);
 static bool make_request(const DifsSealedGroup *group, const DifsJudgement *judgement, DifsPull *pull, DifsError *error);
@@ -32,8 +32,8 @@ bool
 difs_replace_copy(DifsSealedGroup *group, int place, int32 target, const DifsJudgement *judgement, bool damaged_too,
 				  DifsError *error)
 {
-	DifsPull   *pull = palloc0(sizeof(DifsPull));
-	bool		entered;
+	DifsPull *pull = palloc0(sizeof(DifsPull));
+	bool entered;
 
 	errno = 0;
 	if (!raise_generation(group, judgement->highest_epoch, error) || !make_request(group, judgement, pull, error))
@@ -64,9 +64,9 @@ difs_replace_copy(DifsSealedGroup *group, int place, int32 target, const DifsJud
 static bool
 raise_generation(DifsSealedGroup *group, uint64 highest_epoch, DifsError *error)
 {
-	uint64		epoch = difs_copy_epoch_next(difs_duty_database->epoch, Max(highest_epoch, group->epoch + group->generation));
-	uint64		generation = epoch - group->epoch;
-	bool		raised;
+	uint64 epoch = difs_copy_epoch_next(difs_duty_database->epoch, Max(highest_epoch, group->epoch + group->generation));
+	uint64 generation = epoch - group->epoch;
+	bool raised;
 
 	if (epoch == 0)
 		return difs_error_set(error, DIFS_ERROR_FENCED, "a later owner has made a copy of block group " UINT64_FORMAT, group->id);
@@ -82,7 +82,7 @@ raise_generation(DifsSealedGroup *group, uint64 highest_epoch, DifsError *error)
 static bool
 make_request(const DifsSealedGroup *group, const DifsJudgement *judgement, DifsPull *pull, DifsError *error)
 {
-	int			count;
+	int count;
 	DifsSharedServer *servers = difs_repair_servers(&count);
 
 	pull->group = group->id;
@@ -108,15 +108,15 @@ make_request(const DifsSealedGroup *group, const DifsJudgement *judgement, DifsP
 static bool
 pull_copy(const DifsSealedGroup *group, int32 target, const DifsPull *pull, DifsError *error)
 {
-	uint8	   *control = palloc(DIFS_WIRE_MAX_CONTROL);
-	uint32		length = (uint32) difs_pull_pack(pull, control);
+	uint8 *control = palloc(DIFS_WIRE_MAX_CONTROL);
+	uint32 length = (uint32) difs_pull_pack(pull, control);
 	TimestampTz moved_at = GetCurrentTimestamp();
-	uint64		bytes = 0;
-	int			failures = 0;
+	uint64 bytes = 0;
+	int failures = 0;
 
 	for (;;)
 	{
-		DifsReply	reply;
+		DifsReply reply;
 		DifsPullProgress progress = {0};
 
 		if (!difs_repair_call(target, DIFS_MESSAGE_PULL, control, length, &reply, error))

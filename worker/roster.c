@@ -40,9 +40,9 @@ bool
 difs_roster_identity(bool first)
 {
 	DifsDatabase *database = difs_keeper_database;
-	pg_uuid_t  *cluster;
-	uint64		epoch;
-	bool		null;
+	pg_uuid_t *cluster;
+	uint64 epoch;
+	bool null;
 
 	if (SPI_execute("SELECT uuid, epoch FROM difs.cluster", true, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		ereport(ERROR,
@@ -65,7 +65,7 @@ void
 difs_roster_announce(void)
 {
 	DifsLocalServer *local = palloc(sizeof(difs_shared->local));
-	int			count;
+	int count;
 
 	LWLockAcquire(&difs_shared->lock, LW_SHARED);
 	count = difs_shared->local_count;
@@ -81,16 +81,17 @@ difs_roster_announce(void)
 bool
 difs_roster_publish(void)
 {
-	static bool published = false;	/* at its start, the keeper knows of no changes */
+	static bool published = false; /* at its start, the keeper knows of no changes */
 	DifsSharedServer *rows;
 	DifsSharedServer *before;
-	int			before_count;
-	bool		changed = false;
-	int			count;
+	int before_count;
+	bool changed = false;
+	int count;
 
 	note_storages();
 	if (SPI_execute("SELECT id, name, host, port, zone, tier, weight, state = 'active' AS accepts_groups, storage "
-					"FROM difs.server WHERE state <> 'removed' ORDER BY id", false, 0) != SPI_OK_SELECT)
+					"FROM difs.server WHERE state <> 'removed' ORDER BY id",
+					false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.server");
 	count = Min(SPI_processed, DIFS_MAX_SERVERS);
 	if (SPI_processed > DIFS_MAX_SERVERS)
@@ -138,9 +139,11 @@ static void
 announce_one(const DifsLocalServer *local)
 {
 	static bool reported = false;
-	Oid			types[] = {TEXTOID, TEXTOID, INT4OID, UUIDOID};
-	Datum		values[] = {
-		CStringGetTextDatum(local->name), CStringGetTextDatum(local->host), Int32GetDatum(local->port),
+	Oid types[] = {TEXTOID, TEXTOID, INT4OID, UUIDOID};
+	Datum values[] = {
+		CStringGetTextDatum(local->name),
+		CStringGetTextDatum(local->host),
+		Int32GetDatum(local->port),
 		UUIDPGetDatum((pg_uuid_t *) local->storage),
 	};
 
@@ -182,9 +185,9 @@ read_row(int number, DifsSharedServer *server)
 static void
 read_storage(int number, uint8 *storage)
 {
-	TupleDesc	description = SPI_tuptable->tupdesc;
-	bool		null;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[number], description, SPI_fnumber(description, "storage"), &null);
+	TupleDesc description = SPI_tuptable->tupdesc;
+	bool null;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[number], description, SPI_fnumber(description, "storage"), &null);
 
 	if (null)
 		memset(storage, 0, DIFS_UUID_SIZE);
@@ -196,13 +199,13 @@ read_storage(int number, uint8 *storage)
 static void
 note_storages(void)
 {
-	int			count;
+	int count;
 	DifsSharedServer *servers = difs_roster_copy(&count);
 
 	for (int i = 0; i < count; i++)
 	{
-		Oid			types[] = {INT4OID, UUIDOID};
-		Datum		values[] = {Int32GetDatum(servers[i].id), UUIDPGetDatum((pg_uuid_t *) servers[i].seen_storage)};
+		Oid types[] = {INT4OID, UUIDOID};
+		Datum values[] = {Int32GetDatum(servers[i].id), UUIDPGetDatum((pg_uuid_t *) servers[i].seen_storage)};
 
 		if (memcmp(servers[i].storage, unknown, DIFS_UUID_SIZE) == 0 &&
 			memcmp(servers[i].seen_storage, unknown, DIFS_UUID_SIZE) != 0)
@@ -214,7 +217,7 @@ note_storages(void)
 static char *
 column(int number, const char *name)
 {
-	TupleDesc	description = SPI_tuptable->tupdesc;
+	TupleDesc description = SPI_tuptable->tupdesc;
 
 	return SPI_getvalue(SPI_tuptable->vals[number], description, SPI_fnumber(description, name));
 }
@@ -224,8 +227,8 @@ static bool
 publish_one(const DifsSharedServer *row)
 {
 	DifsSharedServer *entry = find_entry(row->id);
-	bool		moved;
-	bool		changed;
+	bool moved;
+	bool changed;
 
 	if (entry == NULL)
 		entry = find_entry(0);
@@ -256,12 +259,12 @@ publish_one(const DifsSharedServer *row)
 static bool
 withdraw_others(const DifsSharedServer *rows, int count)
 {
-	bool		changed = false;
+	bool changed = false;
 
 	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
 	{
 		DifsSharedServer *entry = &difs_keeper_database->servers[i];
-		bool		has_row = entry->id == 0;
+		bool has_row = entry->id == 0;
 
 		for (int j = 0; j < count && !has_row; j++)
 			has_row = rows[j].id == entry->id;

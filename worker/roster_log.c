@@ -44,5 +44,6 @@ log_change(const DifsSharedServer *before, const DifsSharedServer *after)
 	if (before != NULL && before->accepts_groups != after->accepts_groups)
 		ereport(LOG,
 				(errmsg(after->accepts_groups ? "difs: chunk server %s is active again" :
-						"difs: chunk server %s is to be emptied, and gets no new block groups", after->name)));
+												"difs: chunk server %s is to be emptied, and gets no new block groups",
+						after->name)));
 }

@@ -12,7 +12,7 @@
 #include "worker/keeper.h"
 #include "worker/sample.h"
 
-#define FIRST_MS 3000			/* after the keeper's start */
+#define FIRST_MS 3000 /* after the keeper's start */
 
 static const char *const columns[DIFS_SAMPLED_COUNTS] = {
 	[DIFS_SAMPLED_GROUPS_OPEN] = "groups_open",
@@ -43,14 +43,15 @@ difs_sample_begin(void)
 void
 difs_sample_round(void)
 {
-	Oid			types[] = {INT4OID, INT4OID};
-	Datum		values[] = {Int32GetDatum(difs_sample_keep), Int32GetDatum(difs_retain)};
-	DifsSample	sample = {0};
+	Oid types[] = {INT4OID, INT4OID};
+	Datum values[] = {Int32GetDatum(difs_sample_keep), Int32GetDatum(difs_retain)};
+	DifsSample sample = {0};
 
 	if (!difs_duty_begin())
 		return;
 	if (SPI_execute_with_args("SELECT * FROM difs.take_sample(pg_catalog.make_interval(secs => $1), pg_catalog.make_interval(secs => $2))",
-							  lengthof(types), types, values, NULL, false, 1) != SPI_OK_SELECT || SPI_processed != 1)
+							  lengthof(types), types, values, NULL, false, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
 		elog(ERROR, "could not take a sample");
 	read_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, &sample);
 	difs_duty_commit();
@@ -63,8 +64,8 @@ difs_sample_round(void)
 static void
 read_row(HeapTuple row, TupleDesc desc, DifsSample *sample)
 {
-	bool		null;
-	Datum		since = SPI_getbinval(row, desc, SPI_fnumber(desc, "doomed_since"), &null);
+	bool null;
+	Datum since = SPI_getbinval(row, desc, SPI_fnumber(desc, "doomed_since"), &null);
 
 	sample->doomed_since = null ? 0 : DatumGetTimestampTz(since);
 	sample->taken = DatumGetTimestampTz(SPI_getbinval(row, desc, SPI_fnumber(desc, "taken"), &null));

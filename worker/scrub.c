@@ -47,7 +47,7 @@ static bool has_all(const DifsScrubCopy *copy, const DifsExpected *expected, int
 static uint64 *find_bad(const DifsScrubGroup *group, const DifsExpected *expected, int count,
 						const DifsScrubCopy *copies, int *bad_count);
 static bool is_bad(const DifsListEntry *entry);
-static int	compare_ids(const void *a, const void *b);
+static int compare_ids(const void *a, const void *b);
 static void mend_all(const DifsScrubGroup *group, const DifsExpected *expected, int count, DifsScrubCopy *copies,
 					 DifsBad *bad);
 static void mend_one(const DifsScrubGroup *group, const DifsExpected *wanted, DifsScrubCopy *copies, DifsMend *mend);
@@ -61,7 +61,7 @@ difs_scrub_round(void)
 	MemoryContext round_context = CurrentMemoryContext;
 	MemoryContext group_context = AllocSetContextCreate(round_context, "difs scrub group", ALLOCSET_DEFAULT_SIZES);
 	DifsScrubGroup *groups;
-	int			count;
+	int count;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	memset(results, 0, sizeof(results));
@@ -94,10 +94,10 @@ scrub_group(DifsScrubGroup *group)
 {
 	DifsScrubCopy *copies = palloc0(sizeof(DifsScrubCopy) * DIFS_MAX_REPLICAS);
 	DifsExpected *expected;
-	DifsBad		bad = {0};
-	int			count;
-	uint64	   *candidates;
-	int			candidate_count;
+	DifsBad bad = {0};
+	int count;
+	uint64 *candidates;
+	int candidate_count;
 
 	expected = difs_scrub_rows_expected(group, &count);
 	if (expected == NULL)
@@ -141,7 +141,7 @@ static bool
 make_anew(const DifsScrubGroup *group, const DifsExpected *expected, int count, DifsScrubCopy *copies)
 {
 	DifsCreateGroup create = {.group = group->id, .capacity = group->capacity_bytes};
-	bool		whole = false;
+	bool whole = false;
 
 	for (int i = 0; i < group->count; i++)
 		whole |= has_all(&copies[i], expected, count);
@@ -156,7 +156,7 @@ make_anew(const DifsScrubGroup *group, const DifsExpected *expected, int count, 
 		if (!difs_scrub_rows_raise(group, &create.epoch))
 			return false;
 		if (create.epoch == 0)
-			return true;		/* the next round sees how it is */
+			return true; /* the next round sees how it is */
 		if (!difs_mend_make_group(copy->server, &create, copy->outcome == DIFS_SCRUB_UNREADABLE, &copy->error))
 		{
 			ereport(LOG,
@@ -189,10 +189,10 @@ static uint64 *
 find_bad(const DifsScrubGroup *group, const DifsExpected *expected, int count, const DifsScrubCopy *copies,
 		 int *bad_count)
 {
-	Size		room = count;
-	uint64	   *bad;
-	int			found = 0;
-	int			kept = 0;
+	Size room = count;
+	uint64 *bad;
+	int found = 0;
+	int kept = 0;
 
 	for (int i = 0; i < group->count; i++)
 		room += copies[i].outcome == DIFS_SCRUB_READ ? copies[i].count : 0;
@@ -211,7 +211,7 @@ find_bad(const DifsScrubGroup *group, const DifsExpected *expected, int count, c
 	}
 	for (int j = 0; j < count; j++)
 	{
-		bool		missing = false;
+		bool missing = false;
 
 		for (int i = 0; i < group->count; i++)
 			missing |= copies[i].outcome != DIFS_SCRUB_NO_ANSWER &&
@@ -238,8 +238,8 @@ is_bad(const DifsListEntry *entry)
 static int
 compare_ids(const void *a, const void *b)
 {
-	uint64		left = *(const uint64 *) a;
-	uint64		right = *(const uint64 *) b;
+	uint64 left = *(const uint64 *) a;
+	uint64 right = *(const uint64 *) b;
 
 	return left < right ? -1 : left > right;
 }
@@ -252,7 +252,7 @@ mend_all(const DifsScrubGroup *group, const DifsExpected *expected, int count, D
 	for (int i = 0; i < bad->count; i++)
 	{
 		const DifsExpected *wanted = bad->needed[i] ? find_expected(expected, count, bad->segment[i]) : NULL;
-		DifsMend	mend = {.group = group->id, .segment = bad->segment[i], .expected = wanted != NULL};
+		DifsMend mend = {.group = group->id, .segment = bad->segment[i], .expected = wanted != NULL};
 
 		mend_one(group, wanted, copies, &mend);
 		if (wanted != NULL && mend.count == group->count && difs_mend_is_lost(&mend))
@@ -303,8 +303,8 @@ mend_one(const DifsScrubGroup *group, const DifsExpected *wanted, DifsScrubCopy 
 static void
 seal(const DifsScrubGroup *group, const DifsScrubCopy *copies)
 {
-	uint8		control[8];
-	DifsError	error;
+	uint8 control[8];
+	DifsError error;
 
 	for (int i = 0; i < group->count && group->sealed; i++)
 	{
@@ -321,12 +321,12 @@ seal(const DifsScrubGroup *group, const DifsScrubCopy *copies)
 static const DifsExpected *
 find_expected(const DifsExpected *expected, int count, uint64 segment)
 {
-	int			low = 0;
-	int			high = count;
+	int low = 0;
+	int high = count;
 
 	while (low < high)
 	{
-		int			middle = low + (high - low) / 2;
+		int middle = low + (high - low) / 2;
 
 		if (expected[middle].segment < segment)
 			low = middle + 1;

@@ -29,8 +29,8 @@ static DifsScrubOutcome outcome_of(const DifsError *error);
 void
 difs_scrub_copy_read(DifsScrubCopy *copy, uint64 group)
 {
-	bool		own_damage = false;
-	bool		ok = list(copy, group) && (!copy->due || verify(copy, group, &own_damage));
+	bool own_damage = false;
+	bool ok = list(copy, group) && (!copy->due || verify(copy, group, &own_damage));
 
 	/* The index was wrong, perhaps, and so all that was said. */
 	if (ok && own_damage)
@@ -46,12 +46,12 @@ difs_scrub_copy_read(DifsScrubCopy *copy, uint64 group)
 DifsListEntry *
 difs_scrub_copy_find(const DifsScrubCopy *copy, uint64 segment)
 {
-	uint32		low = 0;
-	uint32		high = copy->count;
+	uint32 low = 0;
+	uint32 high = copy->count;
 
 	while (low < high)
 	{
-		uint32		middle = low + (high - low) / 2;
+		uint32 middle = low + (high - low) / 2;
 
 		if (copy->entries[middle].segment < segment)
 			low = middle + 1;
@@ -68,7 +68,7 @@ difs_scrub_pace(int64 bytes)
 {
 	static TimestampTz next = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	int64		rate = (int64) difs_scrub_rate * 1024;
+	int64 rate = (int64) difs_scrub_rate * 1024;
 
 	if (rate > 0)
 		next = Max(next, now) + (TimestampTz) ((double) bytes / (double) rate * USECS_PER_SEC);
@@ -93,13 +93,13 @@ difs_scrub_pace(int64 bytes)
 static bool
 list(DifsScrubCopy *copy, uint64 group)
 {
-	uint8		control[16];
-	uint64		cursor = 0;
+	uint8 control[16];
+	uint64 cursor = 0;
 
 	copy->count = 0;
 	do
 	{
-		DifsReply	reply;
+		DifsReply reply;
 
 		if (!difs_mend_ask(copy->server, group, DIFS_MESSAGE_LIST, control, difs_pair_pack(group, cursor, control),
 						   NULL, 0, &reply, &copy->error))
@@ -114,8 +114,8 @@ list(DifsScrubCopy *copy, uint64 group)
 static bool
 add_entries(DifsScrubCopy *copy, const DifsReply *reply)
 {
-	uint32		count = reply->payload_length / DIFS_LIST_ENTRY_SIZE;
-	Size		size = sizeof(DifsListEntry) * ((Size) copy->count + count + 1);
+	uint32 count = reply->payload_length / DIFS_LIST_ENTRY_SIZE;
+	Size size = sizeof(DifsListEntry) * ((Size) copy->count + count + 1);
 
 	if (copy->entries == NULL)
 		copy->entries = MemoryContextAllocHuge(CurrentMemoryContext, size);
@@ -140,14 +140,14 @@ add_entries(DifsScrubCopy *copy, const DifsReply *reply)
 static bool
 verify(DifsScrubCopy *copy, uint64 group, bool *own_damage)
 {
-	uint8		control[16];
-	uint64		cursor = 0;
+	uint8 control[16];
+	uint64 cursor = 0;
 
 	*own_damage = false;
 	do
 	{
-		DifsReply	reply;
-		uint64		bytes;
+		DifsReply reply;
+		uint64 bytes;
 
 		if (!difs_mend_ask(copy->server, group, DIFS_MESSAGE_VERIFY_GROUP, control,
 						   difs_pair_pack(group, cursor, control), NULL, 0, &reply, &copy->error) ||

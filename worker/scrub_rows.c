@@ -18,7 +18,7 @@
 #include "worker/duties.h"
 #include "worker/scrub_rows.h"
 
-#define FETCH_ROWS	10000
+#define FETCH_ROWS 10000
 
 static void refresh_group(DifsScrubGroup *group);
 static bool is_due(const DifsScrubGroup *group, int32 server);
@@ -34,8 +34,8 @@ DifsScrubGroup *
 difs_scrub_rows_due(bool all, int *count)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {TIMESTAMPTZOID, INT4OID};
-	Datum		values[2];
+	Oid types[] = {TIMESTAMPTZOID, INT4OID};
+	Datum values[2];
 	DifsScrubGroup *groups;
 
 	*count = 0;
@@ -45,9 +45,11 @@ difs_scrub_rows_due(bool all, int *count)
 									(all ? 0 : (int64) difs_scrub_interval * (USECS_PER_SEC / 2)));
 	values[1] = Int32GetDatum(DIFS_SCRUB_MAX_GROUPS);
 	SPI_execute("DELETE FROM difs.scrub WHERE NOT EXISTS (SELECT FROM difs.block_group "
-				"WHERE id = scrub.block_group AND scrub.server = ANY (members))", false, 0);
+				"WHERE id = scrub.block_group AND scrub.server = ANY (members))",
+				false, 0);
 	SPI_execute("DELETE FROM difs.lost_segment WHERE NOT EXISTS (SELECT FROM difs.manifest "
-				"WHERE manifest.segment = lost_segment.segment)", false, 0);
+				"WHERE manifest.segment = lost_segment.segment)",
+				false, 0);
 	SPI_execute_with_args("SELECT id, capacity, state = 'sealed', members, due FROM difs.block_group, LATERAL ("
 						  "SELECT array_agg(coalesce(scrubbed, created) < $1 ORDER BY place) AS due,"
 						  " min(coalesce(scrubbed, created)) AS oldest "
@@ -68,17 +70,17 @@ DifsExpected *
 difs_scrub_rows_expected(DifsScrubGroup *group, int *count)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) group->id)};
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum((int64) group->id)};
 	DifsExpected *expected = MemoryContextAllocHuge(caller, sizeof(DifsExpected));
-	Portal		portal;
+	Portal portal;
 
 	*count = 0;
 	if (!difs_duty_begin())
 		return NULL;
 	refresh_group(group);
 	portal = SPI_cursor_open_with_args(NULL, "SELECT DISTINCT segment, stored_length, crc FROM difs.manifest "
-									   "WHERE block_group = $1 ORDER BY segment",
+											 "WHERE block_group = $1 ORDER BY segment",
 									   lengthof(types), types, values, NULL, true, 0);
 	for (;;)
 	{
@@ -88,10 +90,10 @@ difs_scrub_rows_expected(DifsScrubGroup *group, int *count)
 		expected = repalloc_huge(expected, sizeof(DifsExpected) * ((Size) *count + SPI_processed));
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
-			HeapTuple	row = SPI_tuptable->vals[i];
-			TupleDesc	desc = SPI_tuptable->tupdesc;
+			HeapTuple row = SPI_tuptable->vals[i];
+			TupleDesc desc = SPI_tuptable->tupdesc;
 			DifsExpected *next = &expected[(*count)++];
-			bool		null;
+			bool null;
 
 			next->segment = (uint64) DatumGetInt64(SPI_getbinval(row, desc, 1, &null));
 			next->stored_length = (uint32) DatumGetInt32(SPI_getbinval(row, desc, 2, &null));
@@ -109,8 +111,8 @@ bool
 difs_scrub_rows_needed(const uint64 *segments, int count, DifsBad *bad)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {INT8ARRAYOID};
-	Datum		values[] = {ids_datum(segments, count)};
+	Oid types[] = {INT8ARRAYOID};
+	Datum values[] = {ids_datum(segments, count)};
 
 	bad->count = count;
 	bad->segment = segments;
@@ -124,7 +126,7 @@ difs_scrub_rows_needed(const uint64 *segments, int count, DifsBad *bad)
 		elog(ERROR, "asked about %d segments, heard of %llu", count, (unsigned long long) SPI_processed);
 	for (int i = 0; i < count; i++)
 	{
-		bool		null;
+		bool null;
 
 		bad->needed[i] = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
 	}
@@ -137,8 +139,8 @@ bool
 difs_scrub_rows_done(const DifsScrubGroup *group, const DifsScrubCopy *copies, const DifsBad *bad)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	bool		all_answered = true;
-	bool		same_members;
+	bool all_answered = true;
+	bool same_members;
 
 	if (!difs_duty_begin())
 		return false;
@@ -160,9 +162,9 @@ difs_scrub_rows_done(const DifsScrubGroup *group, const DifsScrubCopy *copies, c
 bool
 difs_scrub_rows_raise(const DifsScrubGroup *group, uint64 *epoch)
 {
-	Oid			types[] = {INT8OID, INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) group->id), 0};
-	bool		null;
+	Oid types[] = {INT8OID, INT8OID};
+	Datum values[] = {Int64GetDatum((int64) group->id), 0};
+	bool null;
 
 	*epoch = 0;
 	if (!difs_duty_begin())
@@ -182,8 +184,8 @@ difs_scrub_rows_raise(const DifsScrubGroup *group, uint64 *epoch)
 static void
 refresh_group(DifsScrubGroup *group)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum((int64) group->id)};
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum((int64) group->id)};
 	DifsScrubGroup now = {0};
 
 	SPI_execute_with_args("SELECT id, capacity, state = 'sealed', members, array_fill(false, ARRAY[cardinality(members)]) "
@@ -221,12 +223,12 @@ has_same_members(const DifsScrubGroup *group)
 static void
 decode_group(HeapTuple row, TupleDesc desc, DifsScrubGroup *group)
 {
-	bool		null;
-	Datum	   *members;
-	Datum	   *due;
-	bool	   *member_nulls;
-	bool	   *due_nulls;
-	int			due_count;
+	bool null;
+	Datum *members;
+	Datum *due;
+	bool *member_nulls;
+	bool *due_nulls;
+	int due_count;
 
 	group->id = (uint64) DatumGetInt64(SPI_getbinval(row, desc, 1, &null));
 	group->capacity_bytes = (uint64) DatumGetInt64(SPI_getbinval(row, desc, 2, &null));
@@ -246,7 +248,7 @@ decode_group(HeapTuple row, TupleDesc desc, DifsScrubGroup *group)
 static Datum
 ids_datum(const uint64 *ids, int count)
 {
-	Datum	   *datums = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * ((Size) count + 1));
+	Datum *datums = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * ((Size) count + 1));
 
 	for (int i = 0; i < count; i++)
 		datums[i] = Int64GetDatum((int64) ids[i]);
@@ -256,10 +258,13 @@ ids_datum(const uint64 *ids, int count)
 static void
 write_copy(uint64 group, const DifsScrubCopy *copy)
 {
-	Oid			types[] = {INT8OID, INT4OID, INT8OID, INT4OID, INT4OID};
-	Datum		values[] = {
-		Int64GetDatum((int64) group), Int32GetDatum(copy->server), Int64GetDatum(copy->bytes),
-		Int32GetDatum(copy->bad), Int32GetDatum(copy->mended),
+	Oid types[] = {INT8OID, INT4OID, INT8OID, INT4OID, INT4OID};
+	Datum values[] = {
+		Int64GetDatum((int64) group),
+		Int32GetDatum(copy->server),
+		Int64GetDatum(copy->bytes),
+		Int32GetDatum(copy->bad),
+		Int32GetDatum(copy->mended),
 	};
 
 	SPI_execute_with_args("INSERT INTO difs.scrub AS old (block_group, server, scrubbed, bytes, bad, mended) "
@@ -273,8 +278,8 @@ write_copy(uint64 group, const DifsScrubCopy *copy)
 static void
 write_lost(const DifsScrubGroup *group, bool all_answered, const DifsBad *bad)
 {
-	Oid			types[] = {INT8OID, INT8ARRAYOID};
-	Datum		values[] = {Int64GetDatum((int64) group->id), ids_datum(bad->lost, bad->lost_count)};
+	Oid types[] = {INT8OID, INT8ARRAYOID};
+	Datum values[] = {Int64GetDatum((int64) group->id), ids_datum(bad->lost, bad->lost_count)};
 
 	if (!all_answered)
 		return;

@@ -9,34 +9,34 @@
 #include "src/shmem.h"
 #include "worker/scrub_copy.h"
 
-#define DIFS_SCRUB_MAX_GROUPS	100000	/* of one round; the next goes on with others */
+#define DIFS_SCRUB_MAX_GROUPS 100000 /* of one round; the next goes on with others */
 
 typedef struct DifsScrubGroup
 {
-	uint64		id;
-	uint64		capacity_bytes;
-	bool		sealed;
-	int			count;			/* of members */
-	int32		server[DIFS_MAX_REPLICAS];
-	bool		due[DIFS_MAX_REPLICAS];
+	uint64 id;
+	uint64 capacity_bytes;
+	bool sealed;
+	int count; /* of members */
+	int32 server[DIFS_MAX_REPLICAS];
+	bool due[DIFS_MAX_REPLICAS];
 } DifsScrubGroup;
 
 /* What manifest rows say of a segment. */
 typedef struct DifsExpected
 {
-	uint64		segment;
-	uint32		stored_length;
-	uint32		crc;
+	uint64 segment;
+	uint32 stored_length;
+	uint32 crc;
 } DifsExpected;
 
 /* Segments of which a copy is not good. */
 typedef struct DifsBad
 {
-	int			count;
+	int count;
 	const uint64 *segment;
-	bool	   *needed;		/* by a version that is not doomed */
-	uint64	   *lost;
-	int			lost_count;
+	bool *needed; /* by a version that is not doomed */
+	uint64 *lost;
+	int lost_count;
 } DifsBad;
 
 /* Groups with a member that is due, or all; none if the extension is gone. In the current memory context. */

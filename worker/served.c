@@ -28,8 +28,8 @@ difs_served_begin(DifsDatabase *database)
 static bool
 is_ours(DifsDatabase *database)
 {
-	uint8		uuid[DIFS_UUID_SIZE];
-	uint64		epoch;
+	uint8 uuid[DIFS_UUID_SIZE];
+	uint64 epoch;
 
 	difs_cluster_read(uuid, &epoch);
 	return memcmp(uuid, database->cluster, DIFS_UUID_SIZE) == 0;

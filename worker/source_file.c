@@ -18,11 +18,11 @@
 #include "worker/inserts.h"
 #include "worker/source.h"
 
-static int	file = -1;
+static int file = -1;
 static int64 total;
-static char *file_name = NULL;	/* as given, for messages */
+static char *file_name = NULL; /* as given, for messages */
 
-static int	open_beneath(const char *directory, const char *name);
+static int open_beneath(const char *directory, const char *name);
 pg_noreturn static void report_no_file(const char *name);
 
 void
@@ -58,9 +58,9 @@ open_beneath(const char *directory, const char *name)
 		.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
 	};
-	int			base = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int			opened;
-	int			error;
+	int base = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int opened;
+	int error;
 
 	if (base < 0)
 		ereport(ERROR,
@@ -92,11 +92,11 @@ report_no_file(const char *name)
 uint32
 difs_source_file_read(char *room, uint32 size)
 {
-	uint32		filled = 0;
+	uint32 filled = 0;
 
 	while (filled < size)
 	{
-		ssize_t		got = read(file, room + filled, size - filled);
+		ssize_t got = read(file, room + filled, size - filled);
 
 		difs_insert_interrupts();
 		if (got < 0 && errno == EINTR)

@@ -22,24 +22,24 @@
 #include "worker/process.h"
 #include "worker/source.h"
 
-#define BUFFER_BYTES	(1024 * 1024)	/* more than DIFS_HTTP_MOST_BYTES */
-#define TURN_MS			500		/* between two looks at whether we are to stop */
-#define FIRST_PAUSE_MS	500		/* before a broken connection is made again */
+#define BUFFER_BYTES (1024 * 1024) /* more than DIFS_HTTP_MOST_BYTES */
+#define TURN_MS 500				   /* between two looks at whether we are to stop */
+#define FIRST_PAUSE_MS 500		   /* before a broken connection is made again */
 #define LONGEST_PAUSE_MS 10000
 
 static char *source;
-static char *buffer;			/* what came and was not read yet: [taken, filled) */
-static int	filled;
-static int	taken;
-static bool put_off;			/* there was no room for more */
+static char *buffer; /* what came and was not read yet: [taken, filled) */
+static int filled;
+static int taken;
+static bool put_off; /* there was no room for more */
 
-static int64 received;			/* in all */
-static int64 total;				/* or -1 */
+static int64 received;					/* in all */
+static int64 total;						/* or -1 */
 static char mark[DIFS_HTTP_MARK_BYTES]; /* of the content, by the first answer; "" = none */
-static bool answered;			/* this request's answer is what we want */
-static bool refused_range;		/* it is another content, or all of it once more */
-static bool ended;				/* all has come */
-static int	failures;			/* without a byte in between */
+static bool answered;					/* this request's answer is what we want */
+static bool refused_range;				/* it is another content, or all of it once more */
+static bool ended;						/* all has come */
+static int failures;					/* without a byte in between */
 static int64 received_at_failure;
 
 static void ask(void);
@@ -76,11 +76,11 @@ ask(void)
 uint32
 difs_source_http_read(char *room, uint32 size)
 {
-	uint32		done = 0;
+	uint32 done = 0;
 
 	while (done < size)
 	{
-		int			length = Min(filled - taken, (int) (size - done));
+		int length = Min(filled - taken, (int) (size - done));
 
 		memcpy(room + done, buffer + taken, length);
 		done += length;
@@ -110,7 +110,7 @@ difs_source_http_close(void)
 static void
 drive(void)
 {
-	CURLcode	code;
+	CURLcode code;
 
 	filled = taken = 0;
 	if (put_off)
@@ -124,7 +124,7 @@ drive(void)
 	{
 		/* without a byte there was nobody to look at the status; and who has sent all may end as he likes */
 		ended = code == CURLE_OK ? answered || (received == 0 && difs_http_status() == 200) :
-			answered && received == total;
+								   answered && received == total;
 		if (ended)
 			difs_http_end();
 		else
@@ -169,8 +169,8 @@ begin_answer(void)
 static void
 break_off(CURLcode code)
 {
-	long		status = difs_http_status();
-	int			pause_ms;
+	long status = difs_http_status();
+	int pause_ms;
 
 	if (received > received_at_failure)
 		failures = 0;

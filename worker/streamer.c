@@ -26,8 +26,8 @@
 #include "worker/streamer.h"
 
 /* How often time-outs are looked at while something is on its way or waits. */
-#define TICK_MS			100
-#define IDLE_TICK_MS	10000
+#define TICK_MS 100
+#define IDLE_TICK_MS 10000
 
 DifsDatabase *difs_streamer_database = NULL;
 TimestampTz difs_streamer_now = 0;
@@ -105,7 +105,7 @@ static bool
 is_due(TimestampTz now)
 {
 	static TimestampTz lingers_since = 0;
-	bool		due = difs_stream_take_hurry(difs_streamer_database) ||
+	bool due = difs_stream_take_hurry(difs_streamer_database) ||
 		(lingers_since != 0 && TimestampDifferenceExceeds(lingers_since, now, DIFS_PATIENCE_MS));
 
 	if (due || difs_stream_queue_empty(difs_streamer_database))
@@ -118,9 +118,9 @@ is_due(TimestampTz now)
 static void
 rest(void)
 {
-	static bool answered = true;	/* something has come since it last waited for answers */
+	static bool answered = true; /* something has come since it last waited for answers */
 	DifsStreamerSleep sleep = DIFS_STREAMER_SLEEPS;
-	long		limit_ms;
+	long limit_ms;
 
 	if (answered && difs_dispatch_awaits())
 		sleep = DIFS_STREAMER_AWAITS;

@@ -39,22 +39,22 @@
 #include "worker/duties.h"
 #include "worker/unstage.h"
 
-#define BATCH_SEGMENTS	64
-#define BATCH_BYTES		(16 * 1024 * 1024)	/* or one segment */
+#define BATCH_SEGMENTS 64
+#define BATCH_BYTES (16 * 1024 * 1024) /* or one segment */
 
 typedef struct Candidate
 {
-	int64		segment;
-	int32		stored_length;
-	bool		chosen;			/* to be moved in this batch */
-	int			slot;			/* on its way; -1 otherwise */
+	int64 segment;
+	int32 stored_length;
+	bool chosen; /* to be moved in this batch */
+	int slot;	 /* on its way; -1 otherwise */
 } Candidate;
 
 static int64 moved;
 static int64 dropped;
 static int64 total;
 static Candidate batch[BATCH_SEGMENTS];
-static int	batch_count = 0;
+static int batch_count = 0;
 
 static bool read_classes(DifsClass **classes, int *count);
 static bool move_class(const DifsClass *class);
@@ -73,9 +73,9 @@ static void execute(const char *statement, int count, Datum *values);
 void
 difs_unstage_round(void)
 {
-	DifsClass  *classes;
-	int			count;
-	bool		going_on;
+	DifsClass *classes;
+	int count;
+	bool going_on;
 
 	/* what this process sends must not be staged again */
 	SetConfigOption("difs.staging", "never", PGC_SUSET, PGC_S_OVERRIDE);
@@ -97,7 +97,7 @@ difs_unstage_round(void)
 static bool
 read_classes(DifsClass **classes, int *count)
 {
-	DifsClass  *found;
+	DifsClass *found;
 
 	*count = 0;
 	if (!difs_duty_begin())
@@ -109,8 +109,8 @@ read_classes(DifsClass **classes, int *count)
 	total = 0;
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
+		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
 
 		found[i].replicas = atoi(SPI_getvalue(row, desc, 1));
 		strlcpy(found[i].tier, SPI_getvalue(row, desc, 2), sizeof(found[i].tier));
@@ -127,7 +127,7 @@ read_classes(DifsClass **classes, int *count)
 static bool
 move_class(const DifsClass *class)
 {
-	int64		after = PG_INT64_MIN;
+	int64 after = PG_INT64_MIN;
 
 	do
 	{
@@ -161,7 +161,7 @@ static bool
 move_batch(const DifsClass *class)
 {
 	static DifsStored stored[BATCH_SEGMENTS];
-	bool		named;
+	bool named;
 
 	if (!difs_duty_begin())
 		return false;
@@ -190,12 +190,15 @@ move_batch(const DifsClass *class)
 static void
 read_batch(const DifsClass *class, int64 after)
 {
-	Oid			types[] = {INT4OID, TEXTOID, INT8OID, INT4OID, INT8OID};
-	Datum		values[] = {
-		Int32GetDatum(class->replicas), CStringGetTextDatum(class->tier), Int64GetDatum(after),
-		Int32GetDatum(BATCH_SEGMENTS), Int64GetDatum(class->placement),
+	Oid types[] = {INT4OID, TEXTOID, INT8OID, INT4OID, INT8OID};
+	Datum values[] = {
+		Int32GetDatum(class->replicas),
+		CStringGetTextDatum(class->tier),
+		Int64GetDatum(after),
+		Int32GetDatum(BATCH_SEGMENTS),
+		Int64GetDatum(class->placement),
 	};
-	int64		bytes = 0;
+	int64 bytes = 0;
 
 	if (SPI_execute_with_args("SELECT segment, stored_length FROM difs.staging "
 							  "WHERE replicas = $1 AND tier = $2 AND placement = $5 AND segment > $3 ORDER BY segment LIMIT $4",
@@ -203,9 +206,9 @@ read_batch(const DifsClass *class, int64 after)
 		elog(ERROR, "could not read difs.staging");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		null;
+		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+		bool null;
 
 		batch[i].segment = DatumGetInt64(SPI_getbinval(row, desc, 1, &null));
 		batch[i].stored_length = DatumGetInt32(SPI_getbinval(row, desc, 2, &null));
@@ -221,7 +224,7 @@ read_batch(const DifsClass *class, int64 after)
 static void
 choose(Candidate *candidate)
 {
-	bool		named;
+	bool named;
 
 	candidate->chosen = lock_files(candidate->segment, &named) && named;
 	if (!named)
@@ -235,9 +238,9 @@ choose(Candidate *candidate)
 static bool
 lock_files(int64 segment, bool *named)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(segment)};
-	uint64		inodes;
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(segment)};
+	uint64 inodes;
 
 	if (SPI_execute_with_args("SELECT FROM difs.manifest WHERE segment = $1 LIMIT 1", 1, types, values, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read difs.manifest");
@@ -249,7 +252,8 @@ lock_files(int64 segment, bool *named)
 		elog(ERROR, "could not read difs.inode");
 	inodes = SPI_processed;
 	if (SPI_execute_with_args("SELECT FROM difs.inode WHERE ino IN (SELECT ino FROM difs.manifest WHERE segment = $1) "
-							  "FOR NO KEY UPDATE OF inode SKIP LOCKED", 1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+							  "FOR NO KEY UPDATE OF inode SKIP LOCKED",
+							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not lock rows of difs.inode");
 	return SPI_processed == inodes;
 }
@@ -260,10 +264,10 @@ queue_staged(Candidate *candidate, const DifsClass *class)
 {
 	DifsStaged *staged = difs_staging_find((uint64) candidate->segment);
 	DifsSegment header;
-	DifsError	error;
-	bytea	   *bytes;
-	void	   *room;
-	int			slot;
+	DifsError error;
+	bytea *bytes;
+	void *room;
+	int slot;
 
 	if (staged == NULL)
 		return;
@@ -314,8 +318,10 @@ on_transaction(XactEvent event, void *arg)
 static void
 update_rows(int64 segment, const DifsStored *stored)
 {
-	Datum		values[] = {
-		Int64GetDatum(segment), Int64GetDatum((int64) stored->segment), Int64GetDatum((int64) stored->group),
+	Datum values[] = {
+		Int64GetDatum(segment),
+		Int64GetDatum((int64) stored->segment),
+		Int64GetDatum((int64) stored->group),
 	};
 
 	execute("UPDATE difs.manifest SET segment = $2, block_group = $3 WHERE segment = $1", 3, values);
@@ -324,7 +330,7 @@ update_rows(int64 segment, const DifsStored *stored)
 static void
 delete_row(int64 segment)
 {
-	Datum		values[] = {Int64GetDatum(segment)};
+	Datum values[] = {Int64GetDatum(segment)};
 
 	execute("DELETE FROM difs.staging WHERE segment = $1", 1, values);
 }
@@ -332,7 +338,7 @@ delete_row(int64 segment)
 static void
 execute(const char *statement, int count, Datum *values)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT8OID};
+	Oid types[] = {INT8OID, INT8OID, INT8OID};
 
 	if (SPI_execute_with_args(statement, count, types, values, NULL, false, 0) < 0)
 		elog(ERROR, "could not execute \"%s\"", statement);

@@ -9,8 +9,8 @@ extern void difs_unstage_round(void);
 
 enum DifsUnstageResult
 {
-	DIFS_UNSTAGE_MOVED,			/* segments */
-	DIFS_UNSTAGE_DROPPED,		/* segments that nothing named any more */
+	DIFS_UNSTAGE_MOVED,	  /* segments */
+	DIFS_UNSTAGE_DROPPED, /* segments that nothing named any more */
 };
 
 #endif

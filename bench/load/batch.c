@@ -13,7 +13,7 @@
 static int64_t
 next_object(Client *client)
 {
-	int64_t		object = client_next_object(client);
+	int64_t object = client_next_object(client);
 
 	if (object < 0)
 		fail("there are not enough objects for a batch");
@@ -37,7 +37,7 @@ wait_for_server(PGconn *conn)
 static PGresult *
 take_result(PGconn *conn)
 {
-	PGresult   *result;
+	PGresult *result;
 
 	while (PQisBusy(conn))
 		wait_for_server(conn);
@@ -64,7 +64,7 @@ send_command(PGconn *conn, const char *sql)
 static void
 take_command(PGconn *conn)
 {
-	PGresult   *result = take_result(conn);
+	PGresult *result = take_result(conn);
 
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)
 		fail("%s", PQresultErrorMessage(result));
@@ -74,9 +74,9 @@ take_command(PGconn *conn)
 static void
 run_pipeline(Client *client)
 {
-	PGconn	   *conn = client->conn;
-	int			batch = client->options->batch;
-	int			taken = 0;
+	PGconn *conn = client->conn;
+	int batch = client->options->batch;
+	int taken = 0;
 
 	if (PQsetnonblocking(conn, 1) != 0 || !PQenterPipelineMode(conn))
 		fail("%s", PQerrorMessage(conn));

@@ -29,7 +29,7 @@ client_objects_used(void)
 int64_t
 client_random(Client *client, int64_t below)
 {
-	uint64_t	value = client->random += 0x9e3779b97f4a7c15u;
+	uint64_t value = client->random += 0x9e3779b97f4a7c15u;
 
 	value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
 	value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
@@ -42,7 +42,7 @@ int64_t
 client_next_object(Client *client)
 {
 	const Options *options = client->options;
-	int64_t		number;
+	int64_t number;
 
 	if (client->operation->access == ACCESS_RANDOM)
 		return options->first + client_random(client, options->objects);
@@ -68,14 +68,14 @@ client_loop(Client *client)
 	client->began = client->ended = now_seconds();
 	while (may_go_on(options))
 	{
-		double		before = client->ended;
-		double		took;
+		double before = client->ended;
+		double took;
 
 		if (options->mode != MODE_SINGLE)
 			batch_run(client);
 		else
 		{
-			int64_t		object = client_next_object(client);
+			int64_t object = client_next_object(client);
 
 			if (object < 0)
 				break;

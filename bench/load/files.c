@@ -64,8 +64,8 @@ make_path(const Client *client, int64_t object, char *path)
 static int
 open_file(const Client *client, int64_t object, int flags)
 {
-	char		path[PATH_BYTES];
-	int			file;
+	char path[PATH_BYTES];
+	int file;
 
 	make_path(client, object, path);
 	file = open(path, flags | O_CLOEXEC, 0644);
@@ -86,7 +86,7 @@ write_all(int file, const char *bytes, int64_t length, int64_t offset)
 {
 	while (length > 0)
 	{
-		ssize_t		written = pwrite(file, bytes, (size_t) length, offset);
+		ssize_t written = pwrite(file, bytes, (size_t) length, offset);
 
 		if (written < 0)
 			fail("write: %s", strerror(errno));
@@ -100,7 +100,7 @@ static void
 run_put(Client *client, int64_t object)
 {
 	const Options *options = client->options;
-	int			file = open_file(client, object, O_WRONLY | O_CREAT | O_EXCL);
+	int file = open_file(client, object, O_WRONLY | O_CREAT | O_EXCL);
 
 	write_all(file, payload_of(options, object), options->size_bytes, 0);
 	if (fdatasync(file) != 0 || close(file) != 0)
@@ -112,9 +112,9 @@ static void
 run_get(Client *client, int64_t object)
 {
 	const Options *options = client->options;
-	int			file = open_file(client, object, O_RDONLY);
-	int64_t		offset = 0;
-	ssize_t		length;
+	int file = open_file(client, object, O_RDONLY);
+	int64_t offset = 0;
+	ssize_t length;
 
 	while ((length = read(file, client->buffer, PIECE_BYTES)) > 0)
 	{
@@ -143,7 +143,7 @@ static void
 run_range(Client *client, int64_t object)
 {
 	const Options *options = client->options;
-	int64_t		offset = choose_range(client, object);
+	int64_t offset = choose_range(client, object);
 
 	if (pread(client->file, client->buffer, (size_t) options->size_bytes, offset) != options->size_bytes)
 		fail("pread at %" PRId64 ": %s", offset, strerror(errno));
@@ -154,7 +154,7 @@ static void
 run_write(Client *client, int64_t object)
 {
 	const Options *options = client->options;
-	int64_t		offset = choose_range(client, object);
+	int64_t offset = choose_range(client, object);
 
 	write_all(client->file, payload_of(options, object), options->size_bytes, offset);
 	if (fdatasync(client->file) != 0)
@@ -171,7 +171,7 @@ run_create(Client *client, int64_t object)
 static void
 run_stat(Client *client, int64_t object)
 {
-	char		path[PATH_BYTES];
+	char path[PATH_BYTES];
 	struct stat status;
 
 	make_path(client, object, path);
@@ -182,8 +182,8 @@ run_stat(Client *client, int64_t object)
 static void
 run_rename(Client *client, int64_t object)
 {
-	char		from[PATH_BYTES];
-	char		to[PATH_BYTES];
+	char from[PATH_BYTES];
+	char to[PATH_BYTES];
 
 	make_path(client, object, from);
 	snprintf(to, PATH_BYTES, "%s/r%015" PRId64, client->options->place, object);
@@ -196,7 +196,7 @@ run_rename(Client *client, int64_t object)
 static void
 run_list(Client *client, int64_t object)
 {
-	DIR		   *directory = opendir(client->options->place);
+	DIR *directory = opendir(client->options->place);
 	struct dirent *entry;
 	struct stat status;
 
@@ -212,7 +212,7 @@ run_list(Client *client, int64_t object)
 static void
 run_delete(Client *client, int64_t object)
 {
-	char		path[PATH_BYTES];
+	char path[PATH_BYTES];
 
 	make_path(client, object, path);
 	if (unlink(path) != 0)

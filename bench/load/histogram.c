@@ -8,8 +8,8 @@
 void
 histogram_add(Histogram *histogram, double seconds)
 {
-	double		nanoseconds = seconds * 1e9;
-	int			bucket = nanoseconds <= 1 ? 0 : (int) (log2(nanoseconds) * HISTOGRAM_STEPS);
+	double nanoseconds = seconds * 1e9;
+	int bucket = nanoseconds <= 1 ? 0 : (int) (log2(nanoseconds) * HISTOGRAM_STEPS);
 
 	if (bucket >= HISTOGRAM_BUCKETS)
 		bucket = HISTOGRAM_BUCKETS - 1;
@@ -33,8 +33,8 @@ histogram_merge(Histogram *into, const Histogram *from)
 double
 histogram_percentile(const Histogram *histogram, double percent)
 {
-	double		wanted = ceil(percent / 100 * (double) histogram->total);
-	uint64_t	seen = 0;
+	double wanted = ceil(percent / 100 * (double) histogram->total);
+	uint64_t seen = 0;
 
 	for (int bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++)
 	{

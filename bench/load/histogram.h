@@ -6,14 +6,14 @@
 
 #include <stdint.h>
 
-#define HISTOGRAM_STEPS 64		/* buckets for each doubling */
+#define HISTOGRAM_STEPS 64 /* buckets for each doubling */
 #define HISTOGRAM_BUCKETS (HISTOGRAM_STEPS * 40)
 
 typedef struct Histogram
 {
-	uint64_t	counts[HISTOGRAM_BUCKETS];
-	uint64_t	total;
-	double		longest;		/* seconds */
+	uint64_t counts[HISTOGRAM_BUCKETS];
+	uint64_t total;
+	double longest; /* seconds */
 } Histogram;
 
 extern void histogram_add(Histogram *histogram, double seconds);

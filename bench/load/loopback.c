@@ -26,9 +26,9 @@ const Operation loopback_operations[] = {
 
 typedef struct Sending
 {
-	int			socket;
-	int			file;
-	int64_t		length;
+	int socket;
+	int file;
+	int64_t length;
 } Sending;
 
 static void
@@ -42,11 +42,11 @@ loopback_open(Client *client)
 static void *
 send_file(void *argument)
 {
-	Sending    *sending = argument;
+	Sending *sending = argument;
 
 	while (sending->length > 0)
 	{
-		ssize_t		sent = sendfile(sending->socket, sending->file, NULL, (size_t) sending->length);
+		ssize_t sent = sendfile(sending->socket, sending->file, NULL, (size_t) sending->length);
 
 		if (sent <= 0)
 			fail("sendfile: %s", sent == 0 ? "the file is too short" : strerror(errno));
@@ -61,8 +61,8 @@ static void
 connect_pair(int *one, int *other)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t	length = sizeof(address);
-	int			listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	*one = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listener < 0 || *one < 0 || bind(listener, (struct sockaddr *) &address, length) != 0 || listen(listener, 1) != 0 ||
@@ -76,12 +76,12 @@ static void
 run_loopback(Client *client, int64_t object)
 {
 	const Options *options = client->options;
-	char		path[PATH_BYTES];
-	Sending		sending = {.length = options->size_bytes};
-	pthread_t	thread;
-	int64_t		offset = 0;
-	ssize_t		length;
-	int			receiver;
+	char path[PATH_BYTES];
+	Sending sending = {.length = options->size_bytes};
+	pthread_t thread;
+	int64_t offset = 0;
+	ssize_t length;
+	int receiver;
 
 	snprintf(path, sizeof(path), "%s/%016" PRId64, options->place, object);
 	sending.file = open(path, O_RDONLY | O_CLOEXEC);

@@ -22,7 +22,7 @@
 
 #include "load.h"
 
-#define POOL_BYTES (64 * 1024 * 1024)	/* of payload, unless an object is larger */
+#define POOL_BYTES (64 * 1024 * 1024) /* of payload, unless an object is larger */
 
 static Options options = {.place = "", .size_bytes = 4096, .objects = 1, .clients = 1, .batch = 1000, .directory_sync = true};
 static const char *pool;
@@ -31,9 +31,9 @@ static pthread_barrier_t ready;
 static double client_cpu_began;
 
 void
-fail(const char *format,...)
+fail(const char *format, ...)
 {
-	va_list		arguments;
+	va_list arguments;
 
 	fprintf(stderr, "load --system=%s --operation=%s: ", options.system, options.operation);
 	va_start(arguments, format);
@@ -66,7 +66,7 @@ cpu_seconds(void)
 const char *
 payload_of(const Options *unused, int64_t object)
 {
-	uint64_t	places = (uint64_t) (pool_bytes - options.size_bytes) / 64 + 1;
+	uint64_t places = (uint64_t) (pool_bytes - options.size_bytes) / 64 + 1;
 
 	(void) unused;
 	if (pool == NULL)
@@ -88,7 +88,7 @@ static void
 map_payload(void)
 {
 	struct stat status;
-	int			file;
+	int file;
 
 	if (options.data_file == NULL)
 		return;
@@ -132,16 +132,25 @@ static void
 parse_options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"system", required_argument, NULL, 's'}, {"operation", required_argument, NULL, 'o'},
-		{"place", required_argument, NULL, 'p'}, {"data", required_argument, NULL, 'd'},
-		{"mode", required_argument, NULL, 'm'}, {"size", required_argument, NULL, 'b'},
-		{"span", required_argument, NULL, 'w'}, {"first", required_argument, NULL, 'f'},
-		{"objects", required_argument, NULL, 'n'}, {"count", required_argument, NULL, 'c'},
-		{"seconds", required_argument, NULL, 't'}, {"clients", required_argument, NULL, 'j'},
-		{"batch", required_argument, NULL, 'a'}, {"warm", required_argument, NULL, 'r'},
-		{"check", no_argument, NULL, 'k'}, {"no-directory-sync", no_argument, NULL, 'y'}, {0},
+		{"system", required_argument, NULL, 's'},
+		{"operation", required_argument, NULL, 'o'},
+		{"place", required_argument, NULL, 'p'},
+		{"data", required_argument, NULL, 'd'},
+		{"mode", required_argument, NULL, 'm'},
+		{"size", required_argument, NULL, 'b'},
+		{"span", required_argument, NULL, 'w'},
+		{"first", required_argument, NULL, 'f'},
+		{"objects", required_argument, NULL, 'n'},
+		{"count", required_argument, NULL, 'c'},
+		{"seconds", required_argument, NULL, 't'},
+		{"clients", required_argument, NULL, 'j'},
+		{"batch", required_argument, NULL, 'a'},
+		{"warm", required_argument, NULL, 'r'},
+		{"check", no_argument, NULL, 'k'},
+		{"no-directory-sync", no_argument, NULL, 'y'},
+		{0},
 	};
-	int			letter;
+	int letter;
 
 	while ((letter = getopt_long(argc, argv, "", known, NULL)) != -1)
 	{
@@ -179,12 +188,12 @@ parse_options(int argc, char **argv)
 static void *
 run_client(void *argument)
 {
-	Client	   *client = argument;
+	Client *client = argument;
 
 	client->operation->open(client);
 	for (int i = 0; i < options.warm; i++)
 	{
-		int64_t		object = client_next_object(client);
+		int64_t object = client_next_object(client);
 
 		if (object < 0)
 			fail("there are not enough objects to warm up");
@@ -204,9 +213,9 @@ static void
 print_figures(const Client *clients)
 {
 	static Histogram all;
-	double		began = clients[0].began;
-	double		ended = clients[0].ended;
-	int64_t		done = 0;
+	double began = clients[0].began;
+	double ended = clients[0].ended;
+	int64_t done = 0;
 
 	for (int i = 0; i < options.clients; i++)
 	{
@@ -228,8 +237,8 @@ int
 main(int argc, char **argv)
 {
 	const Operation *operation;
-	pthread_t  *threads;
-	Client	   *clients;
+	pthread_t *threads;
+	Client *clients;
 
 	parse_options(argc, argv);
 	operation = find_operation();
@@ -241,7 +250,7 @@ main(int argc, char **argv)
 	pthread_barrier_init(&ready, NULL, (unsigned) options.clients);
 	for (int i = 0; i < options.clients; i++)
 	{
-		clients[i] = (Client) {.options = &options, .operation = operation, .random = (uint64_t) i + 1, .directory = -1, .file = -1};
+		clients[i] = (Client){.options = &options, .operation = operation, .random = (uint64_t) i + 1, .directory = -1, .file = -1};
 		if (pthread_create(&threads[i], NULL, run_client, &clients[i]) != 0)
 			fail("cannot start a thread");
 	}

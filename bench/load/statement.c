@@ -65,10 +65,10 @@ const Operation statement_operations[] = {
 typedef struct Parameters
 {
 	const char *values[MAX_PARAMETERS];
-	int			lengths[MAX_PARAMETERS];
-	int			formats[MAX_PARAMETERS];
-	char		space[MAX_PARAMETERS][PATH_BYTES];
-	int64_t		offset;			/* that 'f' chose */
+	int lengths[MAX_PARAMETERS];
+	int formats[MAX_PARAMETERS];
+	char space[MAX_PARAMETERS][PATH_BYTES];
+	int64_t offset; /* that 'f' chose */
 } Parameters;
 
 static __thread Parameters parameters;
@@ -76,8 +76,8 @@ static __thread Parameters parameters;
 static int
 put_integer(char *space, int64_t value, int width)
 {
-	uint64_t	big = htobe64((uint64_t) value);
-	uint32_t	small = htobe32((uint32_t) value);
+	uint64_t big = htobe64((uint64_t) value);
+	uint32_t small = htobe32((uint32_t) value);
 
 	if (width == 8)
 		memcpy(space, &big, 8);
@@ -100,8 +100,8 @@ static void
 make_parameter(Client *client, int64_t object, int index, char letter)
 {
 	const Options *options = client->options;
-	char	   *space = parameters.space[index];
-	int			length;
+	char *space = parameters.space[index];
+	int length;
 
 	parameters.values[index] = space;
 	parameters.formats[index] = 1;
@@ -132,7 +132,7 @@ make_parameter(Client *client, int64_t object, int index, char letter)
 static int
 make_parameters(Client *client, int64_t object)
 {
-	int			count = (int) strlen(client->operation->parameters);
+	int count = (int) strlen(client->operation->parameters);
 
 	for (int index = 0; index < count; index++)
 		make_parameter(client, object, index, client->operation->parameters[index]);
@@ -142,7 +142,7 @@ make_parameters(Client *client, int64_t object)
 void
 statement_command(PGconn *conn, const char *sql)
 {
-	PGresult   *result = PQexec(conn, sql);
+	PGresult *result = PQexec(conn, sql);
 
 	if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
 		fail("%s: %s", sql, PQerrorMessage(conn));
@@ -153,7 +153,7 @@ statement_command(PGconn *conn, const char *sql)
 void
 statement_send(Client *client, int64_t object)
 {
-	int			count = make_parameters(client, object);
+	int count = make_parameters(client, object);
 
 	if (!PQsendQueryPrepared(client->conn, "operation", count, parameters.values, parameters.lengths, parameters.formats, 1))
 		fail("%s", PQerrorMessage(client->conn));
@@ -182,7 +182,7 @@ statement_take(Client *client, int64_t object, PGresult *result)
 static void
 statement_open(Client *client)
 {
-	PGresult   *result;
+	PGresult *result;
 
 	client->conn = PQconnectdb("");
 	if (PQstatus(client->conn) != CONNECTION_OK)
@@ -196,8 +196,7 @@ statement_open(Client *client)
 static void
 statement_run(Client *client, int64_t object)
 {
-	int			count = make_parameters(client, object);
+	int count = make_parameters(client, object);
 
-	statement_take(client, object, PQexecPrepared(client->conn, "operation", count, parameters.values, parameters.lengths,
-												  parameters.formats, 1));
+	statement_take(client, object, PQexecPrepared(client->conn, "operation", count, parameters.values, parameters.lengths, parameters.formats, 1));
 }

@@ -37,7 +37,7 @@ run_lo_import(Client *client, int64_t object)
 {
 	const Options *options = client->options;
 	const char *payload = payload_of(options, object);
-	int			descriptor;
+	int descriptor;
 
 	statement_command(client->conn, "BEGIN");
 	if (lo_create(client->conn, (Oid) object) != (Oid) object)
@@ -47,8 +47,8 @@ run_lo_import(Client *client, int64_t object)
 		fail("lo_open: %s", PQerrorMessage(client->conn));
 	for (int64_t offset = 0; offset < options->size_bytes; offset += PIECE_BYTES)
 	{
-		int64_t		left = options->size_bytes - offset;
-		int			length = (int) (left < PIECE_BYTES ? left : PIECE_BYTES);
+		int64_t left = options->size_bytes - offset;
+		int length = (int) (left < PIECE_BYTES ? left : PIECE_BYTES);
 
 		if (lo_write(client->conn, descriptor, payload + offset, (size_t) length) != length)
 			fail("lo_write: %s", PQerrorMessage(client->conn));
@@ -61,9 +61,9 @@ static void
 run_lo_read(Client *client, int64_t object)
 {
 	const Options *options = client->options;
-	int64_t		offset = 0;
-	int			descriptor;
-	int			length;
+	int64_t offset = 0;
+	int descriptor;
+	int length;
 
 	statement_command(client->conn, "BEGIN");
 	descriptor = lo_open(client->conn, (Oid) object, INV_READ);
@@ -86,10 +86,10 @@ run_difs_read(Client *client, int64_t object)
 {
 	const Options *options = client->options;
 	const char *sql = "SELECT (difs_read($1, piece_size => 1048576)).data";
-	char		path[PATH_BYTES];
+	char path[PATH_BYTES];
 	const char *values[1] = {path};
-	PGresult   *result;
-	int64_t		offset = 0;
+	PGresult *result;
+	int64_t offset = 0;
 
 	snprintf(path, sizeof(path), "%s/%016" PRId64, options->place, object);
 	if (!PQsendQueryParams(client->conn, sql, 1, NULL, values, NULL, NULL, 1) || !PQsetSingleRowMode(client->conn))

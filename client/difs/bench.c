@@ -15,7 +15,7 @@
 
 #include "command.h"
 
-#define TURNS		3
+#define TURNS 3
 
 const Option bench_options[] = {
 	{'c', "clients", "N", "connections at once (4)"},
@@ -34,14 +34,14 @@ int
 run_bench(int argc, char **argv)
 {
 	static Bench bench;
-	size_t		sizes[] = {4096, 1 << 20};
-	int			size_count = 2;
+	size_t sizes[] = {4096, 1 << 20};
+	int size_count = 2;
 	const char *in = "/";
-	int64_t		seconds = 1;
-	json_t	   *rows = json_array();
-	json_t	   *about = json_object();
-	bool		good = true;
-	int			letter;
+	int64_t seconds = 1;
+	json_t *rows = json_array();
+	json_t *about = json_object();
+	bool good = true;
+	int letter;
 
 	bench.clients = 4;
 	while ((letter = next_option(argc, argv)) != -1)
@@ -49,7 +49,10 @@ run_bench(int argc, char **argv)
 		{
 			case 'c': bench.clients = (int) number_argument("--clients", optarg); break;
 			case 't': seconds = number_argument("--seconds", optarg); break;
-			case 276: sizes[0] = (size_t) size_argument("--size", optarg); size_count = 1; break;
+			case 276:
+				sizes[0] = (size_t) size_argument("--size", optarg);
+				size_count = 1;
+				break;
 			case 277: in = optarg; break;
 		}
 	if (argc != optind)
@@ -72,12 +75,12 @@ run_bench(int argc, char **argv)
 	describe(&bench, about);
 	for (int i = 0; i < size_count && good && !was_cancelled(); i++)
 	{
-		char	   *value = need_memory(sizes[i]);
-		int64_t		first[WAYS];
-		double		rates[WAYS][TURNS];
+		char *value = need_memory(sizes[i]);
+		int64_t first[WAYS];
+		double rates[WAYS][TURNS];
 
 		for (size_t at = 0; at < sizes[i]; at++)
-			value[at] = (char) random();	/* does not compress */
+			value[at] = (char) random(); /* does not compress */
 		for (int way = 0; way < WAYS; way++)
 			first[way] = atomic_load(&bench.next[way]);
 		good = compare(&bench, DOING_PUT, sizes[i], value, NULL, rates);
@@ -106,8 +109,8 @@ compare(Bench *bench, Doing doing, size_t size, const char *value, const int64_t
 	for (int number = 0; number < TURNS; number++)
 		for (int each = 0; each < WAYS; each++)
 		{
-			int			way = (number + each) % WAYS;
-			Turn		turn = {.way = &bench_ways[way], .doing = doing, .value = value, .size = size, .next = &bench->next[way]};
+			int way = (number + each) % WAYS;
+			Turn turn = {.way = &bench_ways[way], .doing = doing, .value = value, .size = size, .next = &bench->next[way]};
 
 			if (first != NULL)
 			{
@@ -124,19 +127,18 @@ static void
 report(Doing doing, size_t size, double (*rates)[TURNS], json_t *rows)
 {
 	const char *what = doing == DOING_PUT ? "put" : "get";
-	char		text[32];
+	char text[32];
 
 	if (settings.json)
 	{
 		for (int way = 0; way < WAYS; way++)
-			json_array_append_new(rows, json_pack("{s:s, s:I, s:s, s:f, s:f}", "operation", what, "size", (json_int_t) size, "system", bench_ways[way].name,
-												   "rate", median(rates[way]), "bytes_rate", median(rates[way]) * (double) size));
+			json_array_append_new(rows, json_pack("{s:s, s:I, s:s, s:f, s:f}", "operation", what, "size", (json_int_t) size, "system", bench_ways[way].name, "rate", median(rates[way]), "bytes_rate", median(rates[way]) * (double) size));
 		return;
 	}
 	printf("%s %-8s  ", what, size_text(text, (int64_t) size));
 	for (int way = 0; way < WAYS; way++)
 	{
-		double		ratios[TURNS];
+		double ratios[TURNS];
 
 		for (int number = 0; number < TURNS; number++)
 			ratios[number] = rates[0][number] / rates[way][number];
@@ -152,8 +154,8 @@ report(Doing doing, size_t size, double (*rates)[TURNS], json_t *rows)
 static double
 median(const double *values)
 {
-	double		low = values[0] < values[1] ? values[0] : values[1];
-	double		high = values[0] < values[1] ? values[1] : values[0];
+	double low = values[0] < values[1] ? values[0] : values[1];
+	double high = values[0] < values[1] ? values[1] : values[0];
 
 	return values[2] < low ? low : (values[2] > high ? high : values[2]);
 }
@@ -168,7 +170,7 @@ describe(const Bench *bench, json_t *about)
 		printf("%d clients, each value in a transaction of its own, %d turns of %.0f s; medians\n", bench->clients, TURNS, bench->seconds);
 	for (int i = 0; names[i] != NULL; i++)
 	{
-		PGresult   *result = query("SELECT current_setting($1, true)", 1, &names[i]);
+		PGresult *result = query("SELECT current_setting($1, true)", 1, &names[i]);
 
 		if (result != NULL && settings.json)
 			json_object_set_new(about, names[i], json_string(PQgetvalue(result, 0, 0)));

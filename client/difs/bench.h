@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MAX_CLIENTS	256
-#define WAYS		3
+#define MAX_CLIENTS 256
+#define WAYS 3
 
 typedef enum Doing
 {
@@ -26,42 +26,42 @@ typedef struct Way
 	const char *name;
 	const char *put;
 	const char *get;
-	bool		number_is_oid;
+	bool number_is_oid;
 } Way;
 
 /* One turn of one way. */
 typedef struct Turn
 {
-	const Way  *way;
-	Doing		doing;
+	const Way *way;
+	Doing doing;
 	const char *value;
-	size_t		size;
-	double		until;
-	_Atomic int64_t *next;		/* put: the next number */
-	int64_t		first;			/* get: these are there */
-	int64_t		count;
+	size_t size;
+	double until;
+	_Atomic int64_t *next; /* put: the next number */
+	int64_t first;		   /* get: these are there */
+	int64_t count;
 } Turn;
 
 typedef struct Worker
 {
-	pthread_t	thread;
-	PGconn	   *conn;
+	pthread_t thread;
+	PGconn *conn;
 	const Turn *turn;
 	unsigned int seed;
-	int64_t		done;
-	double		ended;
-	char	   *error;			/* NULL: none */
+	int64_t done;
+	double ended;
+	char *error; /* NULL: none */
 } Worker;
 
 typedef struct Bench
 {
-	int			clients;
-	double		seconds;
-	Worker		workers[MAX_CLIENTS];
-	char	   *place[WAYS];	/* as the statements want it */
-	char	   *directory;
-	char		table[64];
-	int64_t		first_object;
+	int clients;
+	double seconds;
+	Worker workers[MAX_CLIENTS];
+	char *place[WAYS]; /* as the statements want it */
+	char *directory;
+	char table[64];
+	int64_t first_object;
 	_Atomic int64_t next[WAYS];
 } Bench;
 

@@ -15,9 +15,9 @@
 bool
 bench_make_places(Bench *bench, const char *in)
 {
-	size_t		length = strlen(in);
-	char		statement[256];
-	PGresult   *result;
+	size_t length = strlen(in);
+	char statement[256];
+	PGresult *result;
 
 	bench->directory = need_memory(length + 64);
 	sprintf(bench->directory, "%s%sdifs-bench-%ld-%ld", in, length > 0 && in[length - 1] == '/' ? "" : "/", (long) getpid(), (long) time(NULL));
@@ -25,7 +25,7 @@ bench_make_places(Bench *bench, const char *in)
 	for (int way = 0; way < WAYS; way++)
 		atomic_store(&bench->next[way], bench->first_object);
 
-	result = query("SELECT difs_mkdir($1)", 1, (const char *const[]) {bench->directory});
+	result = query("SELECT difs_mkdir($1)", 1, (const char *const[]){bench->directory});
 	if (result == NULL)
 		return false;
 	PQclear(result);
@@ -52,9 +52,9 @@ bench_make_places(Bench *bench, const char *in)
 void
 bench_remove_places(Bench *bench)
 {
-	PGconn	   *conn = bench_connect();
-	char		statement[512];
-	PGresult   *result = PQexecParams(conn, "SELECT difs_delete($1, recursive => true)", 1, NULL, (const char *const[]) {bench->directory}, NULL, NULL, 0);
+	PGconn *conn = bench_connect();
+	char statement[512];
+	PGresult *result = PQexecParams(conn, "SELECT difs_delete($1, recursive => true)", 1, NULL, (const char *const[]){bench->directory}, NULL, NULL, 0);
 
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 		complain_text("%s is left: %s", bench->directory, PQerrorMessage(conn));
@@ -70,8 +70,9 @@ bench_remove_places(Bench *bench)
 	/* a few at a time, because each takes a lock */
 	for (int64_t at = bench->first_object; at < atomic_load(&bench->next[1]); at += 1000)
 	{
-		snprintf(statement, sizeof(statement), "SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid >= %" PRId64 "::int8::oid AND oid < %" PRId64
-				 "::int8::oid AND lomowner = current_user::regrole", at, at + 1000);
+		snprintf(statement, sizeof(statement), "SELECT lo_unlink(oid) FROM pg_largeobject_metadata"
+											   " WHERE oid >= %" PRId64 "::int8::oid AND oid < %" PRId64 "::int8::oid AND lomowner = current_user::regrole",
+				 at, at + 1000);
 		result = PQexec(conn, statement);
 		if (PQresultStatus(result) != PGRES_TUPLES_OK)
 			complain_text("large objects from %" PRId64 " on are left: %s", at, PQerrorMessage(conn));

@@ -36,8 +36,8 @@ bench_connect(void)
 	PQconninfoOption *options = PQconninfo(sql());
 	const char *names[64];
 	const char *values[64];
-	int			count = 0;
-	PGconn	   *conn;
+	int count = 0;
+	PGconn *conn;
 
 	for (PQconninfoOption *option = options; option != NULL && option->keyword != NULL && count < 63; option++)
 		if (option->val != NULL && option->val[0] != '\0')
@@ -63,11 +63,11 @@ bench_prepare(Bench *bench)
 		for (int way = 0; way < WAYS; way++)
 			for (Doing doing = DOING_PUT; doing <= DOING_GET; doing++)
 			{
-				char		name[32];
-				size_t		size = 256 + (bench->place[way] != NULL ? strlen(bench->place[way]) : 0);
-				char	   *statement = need_memory(size);
-				PGresult   *result;
-				bool		good;
+				char name[32];
+				size_t size = 256 + (bench->place[way] != NULL ? strlen(bench->place[way]) : 0);
+				char *statement = need_memory(size);
+				PGresult *result;
+				bool good;
 
 				snprintf(name, sizeof(name), "%d%c", way, doing == DOING_PUT ? 'p' : 'g');
 				snprintf(statement, size, doing == DOING_PUT ? bench_ways[way].put : bench_ways[way].get, bench->place[way]);
@@ -86,10 +86,10 @@ bench_prepare(Bench *bench)
 bool
 bench_take_turn(Bench *bench, Turn *turn, double *rate)
 {
-	double		began = seconds_now();
-	double		ended = began;
-	int64_t		done = 0;
-	bool		good = true;
+	double began = seconds_now();
+	double ended = began;
+	int64_t done = 0;
+	bool good = true;
 
 	turn->until = began + bench->seconds;
 	for (int i = 0; i < bench->clients; i++)
@@ -104,7 +104,7 @@ bench_take_turn(Bench *bench, Turn *turn, double *rate)
 	}
 	for (int i = 0; i < bench->clients; i++)
 	{
-		Worker	   *worker = &bench->workers[i];
+		Worker *worker = &bench->workers[i];
 
 		pthread_join(worker->thread, NULL);
 		done += worker->done;
@@ -120,12 +120,12 @@ bench_take_turn(Bench *bench, Turn *turn, double *rate)
 static void *
 work(void *argument)
 {
-	Worker	   *worker = argument;
+	Worker *worker = argument;
 	const Turn *turn = worker->turn;
 
 	do
 	{
-		int64_t		number = turn->doing == DOING_PUT ? atomic_fetch_add(turn->next, 1) : turn->first + rand_r(&worker->seed) % turn->count;
+		int64_t number = turn->doing == DOING_PUT ? atomic_fetch_add(turn->next, 1) : turn->first + rand_r(&worker->seed) % turn->count;
 
 		if (!work_once(worker, number))
 			break;
@@ -139,15 +139,15 @@ static bool
 work_once(Worker *worker, int64_t number)
 {
 	const Turn *turn = worker->turn;
-	uint64_t	wide = htobe64((uint64_t) number);
-	uint32_t	narrow = htobe32((uint32_t) number);
+	uint64_t wide = htobe64((uint64_t) number);
+	uint32_t narrow = htobe32((uint32_t) number);
 	const char *values[2] = {turn->way->number_is_oid ? (char *) &narrow : (char *) &wide, turn->value};
-	int			lengths[2] = {turn->way->number_is_oid ? 4 : 8, (int) turn->size};
-	int			formats[2] = {1, 1};
-	bool		put = turn->doing == DOING_PUT;
-	char		name[32];
-	PGresult   *result;
-	bool		good;
+	int lengths[2] = {turn->way->number_is_oid ? 4 : 8, (int) turn->size};
+	int formats[2] = {1, 1};
+	bool put = turn->doing == DOING_PUT;
+	char name[32];
+	PGresult *result;
+	bool good;
 
 	snprintf(name, sizeof(name), "%d%c", (int) (turn->way - bench_ways), put ? 'p' : 'g');
 	result = PQexecPrepared(worker->conn, name, put ? 2 : 1, values, lengths, formats, 1);

@@ -35,12 +35,12 @@ typedef struct Getting
 {
 	const Plan *plan;
 	const Transfer *transfer;
-	Summary    *summary;
-	Writer	   *writer;
+	Summary *summary;
+	Writer *writer;
 } Getting;
 
 static void range_argument(const char *text, DifsGetOptions *options);
-static int	get_single(const char *path, const char *local, DifsGetOptions *options, Summary *summary);
+static int get_single(const char *path, const char *local, DifsGetOptions *options, Summary *summary);
 static bool make_directory(const Item *item, Summary *summary);
 static size_t get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summary);
 static bool got(void *context, int64_t tag, const void *data, size_t length, const DifsFailure *failure);
@@ -52,18 +52,18 @@ int
 run_get(int argc, char **argv)
 {
 	static char here[] = ".";
-	Transfer	transfer = {.keep_attributes = true};
+	Transfer transfer = {.keep_attributes = true};
 	DifsGetOptions options = {0};
-	Plan		plan = {0};
-	Summary		summary;
-	bool		recursive = false;
-	bool		exact = false;
-	bool		dry_run = false;
-	bool		part = false;
-	Target		target;
-	int			sources;
-	int			letter;
-	int			exit_code;
+	Plan plan = {0};
+	Summary summary;
+	bool recursive = false;
+	bool exact = false;
+	bool dry_run = false;
+	bool part = false;
+	Target target;
+	int sources;
+	int letter;
+	int exit_code;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -74,7 +74,10 @@ run_get(int argc, char **argv)
 			case 270: exclude_add(optarg); break;
 			case 271: transfer.keep_attributes = false; break;
 			case 272: options.version = number_argument("--version", optarg); break;
-			case 273: range_argument(optarg, &options); part = true; break;
+			case 273:
+				range_argument(optarg, &options);
+				part = true;
+				break;
 			case 274: transfer.sync = true; break;
 			case 275: dry_run = true; break;
 		}
@@ -92,7 +95,7 @@ run_get(int argc, char **argv)
 	summary_begin(&summary, "got");
 	if (strcmp(target.path, "-") == 0 || options.version != 0 || part)
 	{
-		char	   *local = target_name(&target, argv[optind]);
+		char *local = target_name(&target, argv[optind]);
 
 		options.keep_attributes = transfer.keep_attributes;
 		options.no_replace = transfer.no_replace;
@@ -103,8 +106,8 @@ run_get(int argc, char **argv)
 	}
 	for (int i = 0; i < sources; i++)
 	{
-		char	   *path = argv[optind + i];
-		char	   *local;
+		char *path = argv[optind + i];
+		char *local;
 
 		path_strip(path);
 		local = target_name(&target, path);
@@ -127,8 +130,8 @@ int
 run_cat(int argc, char **argv)
 {
 	DifsGetOptions options = {0};
-	int			exit_code = EXIT_DONE;
-	int			letter;
+	int exit_code = EXIT_DONE;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -148,8 +151,8 @@ run_cat(int argc, char **argv)
 static void
 range_argument(const char *text, DifsGetOptions *options)
 {
-	char	   *copy = need_copy(text);
-	char	   *colon = strchr(copy, ':');
+	char *copy = need_copy(text);
+	char *colon = strchr(copy, ':');
 
 	if (colon != NULL)
 	{
@@ -165,10 +168,10 @@ range_argument(const char *text, DifsGetOptions *options)
 static int
 get_single(const char *path, const char *local, DifsGetOptions *options, Summary *summary)
 {
-	bool		standard = strcmp(local, "-") == 0;
-	int64_t		bytes = 0;
-	DifsEntry	entry;
-	int			exit_code;
+	bool standard = strcmp(local, "-") == 0;
+	int64_t bytes = 0;
+	DifsEntry entry;
+	int exit_code;
 
 	options->progress = progress_callback;
 	summary->data_on_stdout = standard;
@@ -236,10 +239,10 @@ make_directory(const Item *item, Summary *summary)
 static size_t
 get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summary)
 {
-	Getting		getting = {plan, transfer, summary, NULL};
-	DifsBatch  *batch = difs_batch_get_begin(client, got, &getting);
-	bool		done;
-	size_t		i;
+	Getting getting = {plan, transfer, summary, NULL};
+	DifsBatch *batch = difs_batch_get_begin(client, got, &getting);
+	bool done;
+	size_t i;
 
 	if (batch == NULL)
 	{
@@ -272,7 +275,7 @@ get_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summ
 static bool
 got(void *context, int64_t tag, const void *data, size_t length, const DifsFailure *failure)
 {
-	Getting    *getting = context;
+	Getting *getting = context;
 	const Item *item = &getting->plan->items[tag];
 
 	if (failure == NULL)
@@ -290,7 +293,7 @@ got(void *context, int64_t tag, const void *data, size_t length, const DifsFailu
 static void
 written(void *context, const Item *item, size_t length, int error)
 {
-	Getting    *getting = context;
+	Getting *getting = context;
 
 	if (error == 0)
 	{
@@ -311,9 +314,8 @@ written(void *context, const Item *item, size_t length, int error)
 static void
 get_large(const Item *item, const Transfer *transfer, Summary *summary)
 {
-	DifsGetOptions options = {.keep_attributes = transfer->keep_attributes, .no_replace = transfer->no_replace, .sync = transfer->sync,
-	.progress = progress_callback};
-	int64_t		bytes;
+	DifsGetOptions options = {.keep_attributes = transfer->keep_attributes, .no_replace = transfer->no_replace, .sync = transfer->sync, .progress = progress_callback};
+	int64_t bytes;
 
 	progress_file(item->from);
 	if (difs_get_file(client, item->from, item->to, &options, &bytes))
@@ -337,9 +339,9 @@ get_large(const Item *item, const Transfer *transfer, Summary *summary)
 static void
 get_link(const Item *item, Summary *summary)
 {
-	char	   *target = NULL;
-	char		there[4097];
-	ssize_t		length;
+	char *target = NULL;
+	char there[4097];
+	ssize_t length;
 
 	if (!difs_readlink(client, item->from, &target))
 	{

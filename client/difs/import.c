@@ -13,7 +13,7 @@
 
 #include "command.h"
 
-#define PIECE "67108864"			/* of a large object, in one statement */
+#define PIECE "67108864" /* of a large object, in one statement */
 
 const Option import_options[] = {
 	{276, "from-large-objects", NULL, "every large object that you may read, as PATH/<oid>"},
@@ -32,35 +32,35 @@ const Option export_options[] = {
 /* What is imported row by row: each row is a source, a path and what the server is to do. */
 typedef struct Source
 {
-	const char *list;				/* SELECT source, path [, tableoid] in text */
-	const char *put;				/* $1 source, $2 path, $3 offset: stores a piece; gives its length */
-	const char *compare;			/* the same: is it as it was; gives true and the length */
-	bool		in_pieces;			/* otherwise all at once */
+	const char *list;	 /* SELECT source, path [, tableoid] in text */
+	const char *put;	 /* $1 source, $2 path, $3 offset: stores a piece; gives its length */
+	const char *compare; /* the same: is it as it was; gives true and the length */
+	bool in_pieces;		 /* otherwise all at once */
 } Source;
 
 /* A stored file against a local one. */
 typedef struct Comparison
 {
-	int			fd;
-	bool		same;
-	char		buffer[65536];
+	int fd;
+	bool same;
+	char buffer[65536];
 } Comparison;
 
-static int	import_directory(char *local, char *path, bool dry_run);
-static int	import_large_objects(char *path, bool dry_run);
-static int	import_bytea(const char *table, const char *column, const char *expression, bool dry_run);
-static int	import_rows(const Source *source, bool dry_run);
+static int import_directory(char *local, char *path, bool dry_run);
+static int import_large_objects(char *path, bool dry_run);
+static int import_bytea(const char *table, const char *column, const char *expression, bool dry_run);
+static int import_rows(const Source *source, bool dry_run);
 static bool import_row(const Source *source, const char *from, const char *path, Summary *summary);
-static int	verified(const Plan *plan, bool stored_is_target, Summary *summary);
+static int verified(const Plan *plan, bool stored_is_target, Summary *summary);
 static bool compare(void *context, const void *data, size_t length);
 
 int
 run_import(int argc, char **argv)
 {
-	bool		large_objects = false;
-	bool		bytea = false;
-	bool		dry_run = false;
-	int			letter;
+	bool large_objects = false;
+	bool bytea = false;
+	bool dry_run = false;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -75,17 +75,18 @@ run_import(int argc, char **argv)
 	if (large_objects + bytea > 1 || argc != (large_objects ? 1 : (bytea ? 3 : 2)))
 		return complain_usage("what from, and where to?");
 	connect_database();
-	return large_objects ? import_large_objects(argv[0], dry_run) : (bytea ? import_bytea(argv[0], argv[1], argv[2], dry_run) :
-		import_directory(argv[0], argv[1], dry_run));
+	if (large_objects)
+		return import_large_objects(argv[0], dry_run);
+	return bytea ? import_bytea(argv[0], argv[1], argv[2], dry_run) : import_directory(argv[0], argv[1], dry_run);
 }
 
 static int
 import_directory(char *local, char *path, bool dry_run)
 {
-	Transfer	transfer = {.keep_attributes = true, .batch = 1000, .parents = true};
-	Plan		plan = {0};
-	Summary		summary;
-	int			exit_code;
+	Transfer transfer = {.keep_attributes = true, .batch = 1000, .parents = true};
+	Plan plan = {0};
+	Summary summary;
+	int exit_code;
 
 	path_strip(path);
 	summary_begin(&summary, "imported and compared");
@@ -113,17 +114,18 @@ import_large_objects(char *path, bool dry_run)
 		" FROM (SELECT lo_get($1::oid, $3::bigint, " PIECE ") AS piece OFFSET 0) AS large_object";
 	static const char same[] =
 		"SELECT lo_get($1::oid, $3::bigint, " PIECE ") = difs_get($2, NULL, $3::bigint, " PIECE "), octet_length(lo_get($1::oid, $3::bigint, " PIECE "))";
-	char	   *literal;
-	char	   *list;
-	int			exit_code;
+	char *literal;
+	char *list;
+	int exit_code;
 
 	path_strip(path);
 	literal = PQescapeLiteral(sql(), path, strlen(path));
 	list = need_memory(strlen(literal) + 300);
 	sprintf(list, "SELECT oid::text, rtrim(%s, '/') || '/' || oid FROM pg_largeobject_metadata AS m"
-			" WHERE pg_has_role(lomowner, 'USAGE') OR EXISTS (SELECT FROM aclexplode(lomacl) WHERE privilege_type = 'SELECT' AND"
-			" (grantee = 0 OR pg_has_role(grantee, 'USAGE'))) ORDER BY oid", literal);
-	exit_code = import_rows(&(Source) {list, put, same, true}, dry_run);
+				  " WHERE pg_has_role(lomowner, 'USAGE') OR EXISTS (SELECT FROM aclexplode(lomacl) WHERE privilege_type = 'SELECT' AND"
+				  " (grantee = 0 OR pg_has_role(grantee, 'USAGE'))) ORDER BY oid",
+			literal);
+	exit_code = import_rows(&(Source){list, put, same, true}, dry_run);
 	PQfreemem(literal);
 	free(list);
 	return exit_code;
@@ -135,11 +137,11 @@ import_bytea(const char *table, const char *column, const char *expression, bool
 {
 	static const char row[] = "tableoid = split_part($1, ' ', 1)::oid AND ctid = split_part($1, ' ', 2)::tid";
 	const char *parameters[] = {table};
-	PGresult   *result = query("SELECT $1::regclass::text", 1, parameters);
-	char	   *name;
+	PGresult *result = query("SELECT $1::regclass::text", 1, parameters);
+	char *name;
 	const char *quoted_table;
-	char	   *texts[3];
-	int			exit_code;
+	char *texts[3];
+	int exit_code;
 
 	if (result == NULL)
 		return EXIT_FAILED;
@@ -150,7 +152,7 @@ import_bytea(const char *table, const char *column, const char *expression, bool
 	sprintf(texts[0], "SELECT tableoid || ' ' || ctid, (%s)::text FROM %s WHERE %s IS NOT NULL", expression, quoted_table, name);
 	sprintf(texts[1], "SELECT 0, difs_put($2, %s::bytea, 0, true), $3::bigint FROM %s WHERE %s", name, quoted_table, row);
 	sprintf(texts[2], "SELECT %s = difs_get($2), octet_length(%s), $3::bigint FROM %s WHERE %s", name, name, quoted_table, row);
-	exit_code = import_rows(&(Source) {texts[0], texts[1], texts[2], false}, dry_run);
+	exit_code = import_rows(&(Source){texts[0], texts[1], texts[2], false}, dry_run);
 	for (int i = 0; i < 3; i++)
 		free(texts[i]);
 	PQfreemem(name);
@@ -161,9 +163,9 @@ import_bytea(const char *table, const char *column, const char *expression, bool
 static int
 import_rows(const Source *source, bool dry_run)
 {
-	Summary		summary;
-	PGresult   *list;
-	bool		good;
+	Summary summary;
+	PGresult *list;
+	bool good;
 
 	summary_begin(&summary, "imported and compared");
 	PQclear(query("BEGIN ISOLATION LEVEL REPEATABLE READ", 0, NULL));
@@ -201,19 +203,19 @@ static bool
 import_row(const Source *source, const char *from, const char *path, Summary *summary)
 {
 	const char *const steps[] = {source->put, source->compare};
-	int64_t		total = 0;
+	int64_t total = 0;
 
 	progress_file(path);
 	for (int step = 0; step < 2; step++)
 	{
-		int64_t		offset = 0;
-		int64_t		length;
+		int64_t offset = 0;
+		int64_t length;
 
 		do
 		{
-			char		number[32];
+			char number[32];
 			const char *parameters[] = {from, path, number};
-			PGresult   *result;
+			PGresult *result;
 
 			sprintf(number, "%" PRId64, offset);
 			result = query(steps[step], 3, parameters);
@@ -242,12 +244,12 @@ import_row(const Source *source, const char *from, const char *path, Summary *su
 int
 run_export(int argc, char **argv)
 {
-	Transfer	transfer = {.keep_attributes = true};
-	Plan		plan = {0};
-	Summary		summary;
-	bool		dry_run = false;
-	int			exit_code;
-	int			letter;
+	Transfer transfer = {.keep_attributes = true};
+	Plan plan = {0};
+	Summary summary;
+	bool dry_run = false;
+	int exit_code;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -280,7 +282,7 @@ static int
 verified(const Plan *plan, bool stored_is_target, Summary *summary)
 {
 	Comparison *comparison = need_memory(sizeof(*comparison));
-	int			exit_code;
+	int exit_code;
 
 	for (size_t i = 0; i < plan->count && !was_cancelled() && PQstatus(sql()) == CONNECTION_OK; i++)
 	{
@@ -322,8 +324,8 @@ compare(void *context, const void *data, size_t length)
 
 	while (length > 0 && comparison->same)
 	{
-		size_t		wanted = length < sizeof(comparison->buffer) ? length : sizeof(comparison->buffer);
-		ssize_t		got = read(comparison->fd, comparison->buffer, wanted);
+		size_t wanted = length < sizeof(comparison->buffer) ? length : sizeof(comparison->buffer);
+		ssize_t got = read(comparison->fd, comparison->buffer, wanted);
 
 		comparison->same = got > 0 && memcmp(comparison->buffer, at, (size_t) got) == 0;
 		if (!comparison->same)

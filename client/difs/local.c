@@ -13,20 +13,20 @@
 
 #include "command.h"
 
-#define CHANGED_TRIES	3
-#define UNKNOWN_MASK	((mode_t) -1)
+#define CHANGED_TRIES 3
+#define UNKNOWN_MASK ((mode_t) -1)
 
 /* The directories from the top to the one at hand: one that comes again is a loop of links. */
 typedef struct Above
 {
 	const struct Above *up;
-	dev_t		device;
-	ino_t		inode;
+	dev_t device;
+	ino_t inode;
 } Above;
 
 static void add_local(Plan *plan, const char *name, const char *relative, const char *to, bool top, bool recursive, bool dereference, const Above *up);
 static void add_directory(Plan *plan, const char *name, const char *relative, const char *to, const struct stat *status, bool dereference, const Above *up);
-static int	compare_names(const void *a, const void *b);
+static int compare_names(const void *a, const void *b);
 static char **read_names(const char *name, size_t *count);
 static void plan_fails(Plan *plan, const char *format, const char *name);
 static int64_t mtime_of(const struct stat *status);
@@ -34,8 +34,8 @@ static int64_t mtime_of(const struct stat *status);
 char *
 path_join(const char *directory, const char *name)
 {
-	size_t		length = strlen(directory);
-	char	   *joined = need_memory(length + strlen(name) + 2);
+	size_t length = strlen(directory);
+	char *joined = need_memory(length + strlen(name) + 2);
 
 	sprintf(joined, "%s%s%s", directory, length > 0 && directory[length - 1] == '/' ? "" : "/", name);
 	return joined;
@@ -44,9 +44,9 @@ path_join(const char *directory, const char *name)
 char *
 path_base(const char *path)
 {
-	char	   *copy = need_copy(path);
-	char	   *base;
-	char	   *slash;
+	char *copy = need_copy(path);
+	char *base;
+	char *slash;
 
 	path_strip(copy);
 	slash = strrchr(copy, '/');
@@ -59,7 +59,7 @@ path_base(const char *path)
 void
 path_strip(char *path)
 {
-	size_t		length = strlen(path);
+	size_t length = strlen(path);
 
 	while (length > 1 && path[length - 1] == '/' && path[length - 2] != ':')
 		path[--length] = '\0';
@@ -76,7 +76,7 @@ is_local_directory(const char *name)
 bool
 is_directory(const char *path)
 {
-	DifsEntry	entry;
+	DifsEntry entry;
 
 	return difs_stat(client, path, 0, true, &entry) && entry.kind == DIFS_KIND_DIRECTORY;
 }
@@ -116,9 +116,9 @@ add_local(Plan *plan, const char *name, const char *relative, const char *to, bo
 static void
 add_directory(Plan *plan, const char *name, const char *relative, const char *to, const struct stat *status, bool dereference, const Above *up)
 {
-	Above		here = {up, status->st_dev, status->st_ino};
-	size_t		count;
-	char	  **names;
+	Above here = {up, status->st_dev, status->st_ino};
+	size_t count;
+	char **names;
 
 	for (const Above *above = up; above != NULL; above = above->up)
 		if (above->device == here.device && above->inode == here.inode)
@@ -136,9 +136,9 @@ add_directory(Plan *plan, const char *name, const char *relative, const char *to
 	}
 	for (size_t i = 0; i < count; i++)
 	{
-		char	   *below = *relative != '\0' ? path_join(relative, names[i]) : need_copy(names[i]);
-		char	   *from = path_join(name, names[i]);
-		char	   *target = path_join(to, names[i]);
+		char *below = *relative != '\0' ? path_join(relative, names[i]) : need_copy(names[i]);
+		char *from = path_join(name, names[i]);
+		char *target = path_join(to, names[i]);
 
 		if (!excluded(below))
 			add_local(plan, from, below, target, false, true, dereference, &here);
@@ -154,10 +154,10 @@ add_directory(Plan *plan, const char *name, const char *relative, const char *to
 static char **
 read_names(const char *name, size_t *count)
 {
-	DIR		   *directory = opendir(name);
+	DIR *directory = opendir(name);
 	struct dirent *entry;
-	char	  **names = NULL;
-	size_t		room = 0;
+	char **names = NULL;
+	size_t room = 0;
 
 	*count = 0;
 	if (directory == NULL)
@@ -208,16 +208,16 @@ mtime_of(const struct stat *status)
 char *
 read_small(const char *name, int64_t size, size_t *length)
 {
-	size_t		room = (size_t) size + 1;
-	char	   *data = need_memory(room);
+	size_t room = (size_t) size + 1;
+	char *data = need_memory(room);
 
 	for (int tries = 0; tries < CHANGED_TRIES; tries++)
 	{
 		struct stat before;
 		struct stat after;
-		ssize_t		got = 0;
-		int			fd = open(name, O_RDONLY | O_CLOEXEC);
-		bool		good = fd >= 0 && fstat(fd, &before) == 0;
+		ssize_t got = 0;
+		int fd = open(name, O_RDONLY | O_CLOEXEC);
+		bool good = fd >= 0 && fstat(fd, &before) == 0;
 
 		/* one byte more than there should be: to see the end */
 		for (*length = 0; good && *length < room; *length += (size_t) got)
@@ -265,16 +265,16 @@ creation_mask(void)
 bool
 write_small(const char *name, const void *data, size_t length, const Item *attributes, bool no_replace)
 {
-	char		temporary[PATH_MAX];
+	char temporary[PATH_MAX];
 	const char *slash = strrchr(name, '/');
-	int			directory = slash != NULL ? (int) (slash - name + 1) : 0;
+	int directory = slash != NULL ? (int) (slash - name + 1) : 0;
 	static unsigned counter;
 	static pid_t process;
-	mode_t		mode = 0666;
-	size_t		written = 0;
-	int			fd;
-	int			saved_errno;
-	bool		good;
+	mode_t mode = 0666;
+	size_t written = 0;
+	int fd;
+	int saved_errno;
+	bool good;
 
 	if (process == 0)
 		process = getpid();
@@ -292,7 +292,7 @@ write_small(const char *name, const void *data, size_t length, const Item *attri
 	good = true;
 	while (good && written < length)
 	{
-		ssize_t		now = write(fd, (const char *) data + written, length - written);
+		ssize_t now = write(fd, (const char *) data + written, length - written);
 
 		good = now >= 0;
 		written += good ? (size_t) now : 0;
@@ -300,7 +300,7 @@ write_small(const char *name, const void *data, size_t length, const Item *attri
 	if (good && attributes != NULL)
 	{
 		struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-		{.tv_sec = attributes->mtime_us / 1000000, .tv_nsec = attributes->mtime_us % 1000000 * 1000}};
+									{.tv_sec = attributes->mtime_us / 1000000, .tv_nsec = attributes->mtime_us % 1000000 * 1000}};
 
 		good = (mode == attributes->mode || fchmod(fd, attributes->mode & 07777) == 0) && futimens(fd, times) == 0;
 	}
@@ -317,7 +317,7 @@ bool
 set_attributes(const Item *item)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-	{.tv_sec = item->mtime_us / 1000000, .tv_nsec = item->mtime_us % 1000000 * 1000}};
+								{.tv_sec = item->mtime_us / 1000000, .tv_nsec = item->mtime_us % 1000000 * 1000}};
 
 	return chmod(item->to, item->mode & 07777) == 0 && utimensat(AT_FDCWD, item->to, times, 0) == 0;
 }

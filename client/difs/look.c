@@ -8,38 +8,38 @@
 
 #include "command.h"
 
-#define FIRST_MS 0.064			/* bound of a histogram's first bucket; each other is twice the one before (difs.stat_io) */
+#define FIRST_MS 0.064 /* bound of a histogram's first bucket; each other is twice the one before (difs.stat_io) */
 
 static const char statement[] =
-"SELECT json_build_object("
-" 'now', extract(epoch FROM clock_timestamp()),"
-" 'database', current_database(),"
-" 'claim', (SELECT row_to_json(claim) FROM (SELECT held, problem FROM difs.claim) AS claim),"
-" 'servers', (SELECT json_object_agg(name, server ORDER BY name) FROM (SELECT s.name, row_to_json(s) AS server FROM ("
-"   SELECT name, state, alive, used_bytes, free_bytes, capacity_bytes, puts, gets, syncs, sync_ms, problem, io.*"
-"   FROM difs.servers LEFT JOIN ("
-"     SELECT server, sum(operations) FILTER (WHERE operation = 'get') AS reads, sum(bytes) FILTER (WHERE operation = 'get') AS read_bytes,"
-"       sum(time_ms) FILTER (WHERE operation = 'get') AS read_ms,"
-"       sum(operations) FILTER (WHERE operation = 'put') AS writes, sum(bytes) FILTER (WHERE operation = 'put') AS written_bytes,"
-"       sum(time_ms) FILTER (WHERE operation = 'put') AS write_ms, sum(errors) AS errors"
-"     FROM difs.stat_io GROUP BY server) AS io ON io.server = name) AS s) AS servers),"
-" 'requests', (SELECT json_object_agg(operation, total) FROM (SELECT operation, json_build_object('count', sum(operations), 'bytes', sum(bytes),"
-"    'errors', sum(errors), 'histogram', (SELECT json_agg(n ORDER BY i) FROM (SELECT i, sum(h) AS n FROM difs.stat_io AS io,"
-"      unnest(io.histogram) WITH ORDINALITY AS h(h, i) WHERE io.operation = all_io.operation GROUP BY i) AS buckets)) AS total"
-"    FROM difs.stat_io AS all_io GROUP BY operation) AS totals),"
-" 'stream', (SELECT row_to_json(stream) FROM (SELECT *, extract(epoch FROM clock_timestamp() - oldest) AS age_s FROM difs.stat_streamer) AS stream),"
-" 'staged', (SELECT row_to_json(staged) FROM difs.staged),"
-" 'cache', (SELECT row_to_json(cache) FROM difs.stat_cache AS cache),"
-" 'repair', (SELECT row_to_json(repair) FROM (SELECT groups_missing, copies_missing, bytes_missing, copies_to_move, bytes_to_move"
-"            FROM difs.repair_progress) AS repair),"
-" 'duties', (SELECT json_agg(round) FROM (SELECT *, extract(epoch FROM clock_timestamp() - ended) AS ended_s_ago,"
-"            extract(epoch FROM next - clock_timestamp()) AS next_in_s FROM difs.stat_keeper) AS round))";
+	"SELECT json_build_object("
+	" 'now', extract(epoch FROM clock_timestamp()),"
+	" 'database', current_database(),"
+	" 'claim', (SELECT row_to_json(claim) FROM (SELECT held, problem FROM difs.claim) AS claim),"
+	" 'servers', (SELECT json_object_agg(name, server ORDER BY name) FROM (SELECT s.name, row_to_json(s) AS server FROM ("
+	"   SELECT name, state, alive, used_bytes, free_bytes, capacity_bytes, puts, gets, syncs, sync_ms, problem, io.*"
+	"   FROM difs.servers LEFT JOIN ("
+	"     SELECT server, sum(operations) FILTER (WHERE operation = 'get') AS reads, sum(bytes) FILTER (WHERE operation = 'get') AS read_bytes,"
+	"       sum(time_ms) FILTER (WHERE operation = 'get') AS read_ms,"
+	"       sum(operations) FILTER (WHERE operation = 'put') AS writes, sum(bytes) FILTER (WHERE operation = 'put') AS written_bytes,"
+	"       sum(time_ms) FILTER (WHERE operation = 'put') AS write_ms, sum(errors) AS errors"
+	"     FROM difs.stat_io GROUP BY server) AS io ON io.server = name) AS s) AS servers),"
+	" 'requests', (SELECT json_object_agg(operation, total) FROM (SELECT operation, json_build_object('count', sum(operations), 'bytes', sum(bytes),"
+	"    'errors', sum(errors), 'histogram', (SELECT json_agg(n ORDER BY i) FROM (SELECT i, sum(h) AS n FROM difs.stat_io AS io,"
+	"      unnest(io.histogram) WITH ORDINALITY AS h(h, i) WHERE io.operation = all_io.operation GROUP BY i) AS buckets)) AS total"
+	"    FROM difs.stat_io AS all_io GROUP BY operation) AS totals),"
+	" 'stream', (SELECT row_to_json(stream) FROM (SELECT *, extract(epoch FROM clock_timestamp() - oldest) AS age_s FROM difs.stat_streamer) AS stream),"
+	" 'staged', (SELECT row_to_json(staged) FROM difs.staged),"
+	" 'cache', (SELECT row_to_json(cache) FROM difs.stat_cache AS cache),"
+	" 'repair', (SELECT row_to_json(repair) FROM (SELECT groups_missing, copies_missing, bytes_missing, copies_to_move, bytes_to_move"
+	"            FROM difs.repair_progress) AS repair),"
+	" 'duties', (SELECT json_agg(round) FROM (SELECT *, extract(epoch FROM clock_timestamp() - ended) AS ended_s_ago,"
+	"            extract(epoch FROM next - clock_timestamp()) AS next_in_s FROM difs.stat_keeper) AS round))";
 
 json_t *
 look_take(void)
 {
-	PGresult   *result = query(statement, 0, NULL);
-	json_t	   *look;
+	PGresult *result = query(statement, 0, NULL);
+	json_t *look;
 
 	if (result == NULL)
 		return NULL;
@@ -70,8 +70,8 @@ look_text(const json_t *object, const char *name)
 double
 look_grown(const json_t *now, const json_t *before, const char *name)
 {
-	double		is = look_number(now, name);
-	double		was = look_number(before, name);
+	double is = look_number(now, name);
+	double was = look_number(before, name);
 
 	if (before == NULL)
 		return NAN;
@@ -89,9 +89,9 @@ look_quantile(const json_t *now, const json_t *before, const char *histogram, do
 double
 histogram_quantile(const json_t *now, const json_t *before, double share)
 {
-	size_t		buckets = json_array_size(now);
-	double		total = 0;
-	double		so_far = 0;
+	size_t buckets = json_array_size(now);
+	double total = 0;
+	double so_far = 0;
 
 	for (size_t i = 0; i < buckets; i++)
 		total += json_number_value(json_array_get(now, i)) - json_number_value(json_array_get(before, i));

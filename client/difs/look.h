@@ -13,7 +13,7 @@ extern json_t *look_take(void);
 
 /* A number of an object, or NAN: it has none. */
 extern double look_number(const json_t *object, const char *name);
-extern const char *look_text(const json_t *object, const char *name);	/* "": it has none */
+extern const char *look_text(const json_t *object, const char *name); /* "": it has none */
 
 /* How much a count has grown between two looks, and that a second; NAN if there was no look before, or counts began anew. */
 extern double look_grown(const json_t *now, const json_t *before, const char *name);

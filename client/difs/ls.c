@@ -30,22 +30,22 @@ const Option du_options[] = {
 /* A listing in the making. */
 typedef struct Listing
 {
-	bool		in_long;
-	bool		first;				/* of a JSON list */
-	bool		directories_only;
-	int64_t		levels;
-	int64_t		directories;
-	int64_t		files;
-	struct Drawn *pending;			/* tree: entries, drawn when it is known which are the last of their directory */
-	size_t		count;
-	size_t		room;
+	bool in_long;
+	bool first; /* of a JSON list */
+	bool directories_only;
+	int64_t levels;
+	int64_t directories;
+	int64_t files;
+	struct Drawn *pending; /* tree: entries, drawn when it is known which are the last of their directory */
+	size_t count;
+	size_t room;
 } Listing;
 
 typedef struct Drawn
 {
-	char	   *name;
-	int			depth;
-	bool		directory;
+	char *name;
+	int depth;
+	bool directory;
 } Drawn;
 
 static char **path_arguments(int argc, char **argv, int *count);
@@ -56,13 +56,13 @@ static void draw_tree(const Listing *listing);
 int
 run_ls(int argc, char **argv)
 {
-	Listing		listing = {.first = true};
-	bool		recursive = false;
-	bool		itself = false;
-	char	  **paths;
-	int			count;
-	int			exit_code = EXIT_DONE;
-	int			letter;
+	Listing listing = {.first = true};
+	bool recursive = false;
+	bool itself = false;
+	char **paths;
+	int count;
+	int exit_code = EXIT_DONE;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -77,7 +77,7 @@ run_ls(int argc, char **argv)
 		putchar('[');
 	for (int i = 0; i < count && !was_cancelled(); i++)
 	{
-		DifsEntry	entry;
+		DifsEntry entry;
 
 		path_strip(paths[i]);
 		if (!difs_stat(client, paths[i], 0, !itself, &entry))
@@ -103,7 +103,7 @@ path_arguments(int argc, char **argv, int *count)
 {
 	static char root[] = "/";
 	static char *only_root[] = {root};
-	bool		given = argc > optind;
+	bool given = argc > optind;
 
 	*count = given ? argc - optind : 1;
 	return given ? argv + optind : only_root;
@@ -113,12 +113,12 @@ path_arguments(int argc, char **argv, int *count)
 static bool
 print_entry(void *context, const DifsEntry *entry)
 {
-	Listing    *listing = context;
-	char		name[4200];
-	char		mode[12];
-	char		size[32];
-	char		time[40];
-	json_t	   *object;
+	Listing *listing = context;
+	char name[4200];
+	char mode[12];
+	char size[32];
+	char time[40];
+	json_t *object;
 
 	if (settings.json)
 	{
@@ -140,13 +140,13 @@ print_entry(void *context, const DifsEntry *entry)
 int
 run_tree(int argc, char **argv)
 {
-	Listing		listing = {.first = true, .levels = MAX_DEPTH};
-	char	  **paths;
-	int			count;
-	int			exit_code = EXIT_DONE;
-	char		a[32];
-	char		b[32];
-	int			letter;
+	Listing listing = {.first = true, .levels = MAX_DEPTH};
+	char **paths;
+	int count;
+	int exit_code = EXIT_DONE;
+	char a[32];
+	char b[32];
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -182,9 +182,9 @@ run_tree(int argc, char **argv)
 static bool
 keep_entry(void *context, const DifsEntry *entry)
 {
-	Listing    *listing = context;
+	Listing *listing = context;
 	const char *slash = strrchr(entry->name, '/');
-	int			depth = 0;
+	int depth = 0;
 
 	for (const char *at = entry->name; *at != '\0'; at++)
 		depth += *at == '/';
@@ -201,7 +201,7 @@ keep_entry(void *context, const DifsEntry *entry)
 		if (listing->pending == NULL)
 			exit(complain_text("out of memory"));
 	}
-	listing->pending[listing->count++] = (Drawn) {need_copy(slash != NULL ? slash + 1 : entry->name), depth, entry->kind == DIFS_KIND_DIRECTORY};
+	listing->pending[listing->count++] = (Drawn){need_copy(slash != NULL ? slash + 1 : entry->name), depth, entry->kind == DIFS_KIND_DIRECTORY};
 	return true;
 }
 
@@ -209,13 +209,13 @@ keep_entry(void *context, const DifsEntry *entry)
 static void
 draw_tree(const Listing *listing)
 {
-	bool	   *last = need_memory(listing->count + 1);
-	bool		open[MAX_DEPTH + 1] = {false};
-	char		name[4200];
+	bool *last = need_memory(listing->count + 1);
+	bool open[MAX_DEPTH + 1] = {false};
+	char name[4200];
 
 	for (size_t i = listing->count; i-- > 0;)
 	{
-		int			depth = listing->pending[i].depth;
+		int depth = listing->pending[i].depth;
 
 		last[i] = !open[depth];
 		open[depth] = true;
@@ -238,11 +238,11 @@ draw_tree(const Listing *listing)
 int
 run_du(int argc, char **argv)
 {
-	bool		sum = false;
-	char	  **paths;
-	int			count;
-	int			exit_code = EXIT_DONE;
-	int			letter;
+	bool sum = false;
+	char **paths;
+	int count;
+	int exit_code = EXIT_DONE;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		sum |= letter == 's';
@@ -251,13 +251,14 @@ run_du(int argc, char **argv)
 	for (int i = 0; i < count && !was_cancelled(); i++)
 	{
 		const char *parameters[] = {paths[i]};
-		int			shown;
+		int shown;
 
 		path_strip(paths[i]);
 		shown = show(sum ? "SELECT bytes, files, directories, symlinks, $1::text AS path FROM difs_du($1::text)" :
-					 "SELECT d.bytes, d.files, d.directories, d.symlinks, l.path"
-					 " FROM (SELECT rtrim($1::text, '/') || '/' || name AS path FROM difs_list($1::text, recursive => true, kind => 'directory')"
-					 " UNION ALL SELECT $1::text) AS l, LATERAL difs_du(l.path) AS d", 1, parameters, NULL);
+						   "SELECT d.bytes, d.files, d.directories, d.symlinks, l.path"
+						   " FROM (SELECT rtrim($1::text, '/') || '/' || name AS path FROM difs_list($1::text, recursive => true, kind => 'directory')"
+						   " UNION ALL SELECT $1::text) AS l, LATERAL difs_du(l.path) AS d",
+					 1, parameters, NULL);
 		if (shown != EXIT_DONE)
 			exit_code = shown;
 	}

@@ -16,7 +16,7 @@
 
 #include "command.h"
 
-Settings	settings;
+Settings settings;
 const Command *command;
 DifsClient *client;
 
@@ -48,7 +48,7 @@ const Command commands[] = {
 	{"report", run_report, "[OPTION]... FILE.html\n[OPTION]... -", "draw throughput, latency, space and repair as a page", report_options},
 	{"bench", run_bench, "[OPTION]...", "how fast this installation is, beside large objects and bytea", bench_options},
 	{"import", run_import, "[OPTION]... LOCAL-DIRECTORY PATH\n[OPTION]... --from-large-objects PATH\n[OPTION]... --from-bytea TABLE COLUMN PATH-EXPRESSION",
-		"take over a directory, large objects or a bytea column, and compare", import_options},
+	 "take over a directory, large objects or a bytea column, and compare", import_options},
 	{"export", run_export, "[OPTION]... PATH LOCAL-DIRECTORY", "write a tree out, and compare", export_options},
 	{.name = NULL},
 };
@@ -62,7 +62,7 @@ static char *ask_password(void);
 int
 main(int argc, char **argv)
 {
-	int			exit_code;
+	int exit_code;
 	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_NODEFER | SA_RESTART};
 
 	setlocale(LC_CTYPE, "");
@@ -81,11 +81,11 @@ main(int argc, char **argv)
 
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
-	signal(SIGXFSZ, SIG_IGN);		/* a limit on file sizes is an error like a full disk */
+	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error like a full disk */
 
 	argc -= optind;
 	argv += optind;
-	optind = 0;						/* getopt_long() begins anew */
+	optind = 0; /* getopt_long() begins anew */
 	exit_code = command->run(argc, argv);
 	if (exit_code == EXIT_DONE && (fflush(stdout) != 0 || ferror(stdout)))
 		exit_code = complain_text("could not write to standard output: %s", strerror(errno));
@@ -102,12 +102,20 @@ static void
 parse_global(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"dbname", required_argument, NULL, 'd'}, {"host", required_argument, NULL, 'h'}, {"port", required_argument, NULL, 'p'},
-		{"username", required_argument, NULL, 'U'}, {"no-password", no_argument, NULL, 'w'}, {"no-direct", no_argument, NULL, 256},
-		{"max-memory", required_argument, NULL, 257}, {"threads", required_argument, NULL, 258}, {"list-options", required_argument, NULL, 259},
-		{"help", no_argument, NULL, '?'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0},
+		{"dbname", required_argument, NULL, 'd'},
+		{"host", required_argument, NULL, 'h'},
+		{"port", required_argument, NULL, 'p'},
+		{"username", required_argument, NULL, 'U'},
+		{"no-password", no_argument, NULL, 'w'},
+		{"no-direct", no_argument, NULL, 256},
+		{"max-memory", required_argument, NULL, 257},
+		{"threads", required_argument, NULL, 258},
+		{"list-options", required_argument, NULL, 259},
+		{"help", no_argument, NULL, '?'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
 	};
-	int			letter;
+	int letter;
 
 	opterr = 1;
 	while ((letter = getopt_long(argc, argv, "+d:h:p:U:wV", options, NULL)) != -1)
@@ -189,13 +197,13 @@ find_command(const char *name)
 static void
 on_signal(int signal_number)
 {
-	int			saved_errno = errno;
+	int saved_errno = errno;
 
 	caught = signal_number;
 	if (client != NULL)
 		difs_cancel(client);
 	else
-		raise(signal_number);		/* nothing to tidy up: the handler is gone by now */
+		raise(signal_number); /* nothing to tidy up: the handler is gone by now */
 	errno = saved_errno;
 }
 
@@ -236,7 +244,7 @@ ask_password(void)
 	static char password[1024];
 	struct termios before;
 	struct termios silent;
-	size_t		length;
+	size_t length;
 
 	if (tcgetattr(STDIN_FILENO, &before) != 0)
 		return NULL;
@@ -291,7 +299,7 @@ complain_failure(const char *what, const DifsFailure *failure)
 int
 complain_text(const char *format, ...)
 {
-	va_list		arguments;
+	va_list arguments;
 
 	progress_clear();
 	fprintf(stderr, "difs%s%s: ", command != NULL ? " " : "", command != NULL ? command->name : "");
@@ -305,7 +313,7 @@ complain_text(const char *format, ...)
 int
 complain_usage(const char *format, ...)
 {
-	va_list		arguments;
+	va_list arguments;
 
 	fprintf(stderr, "difs %s: ", command->name);
 	va_start(arguments, format);
@@ -318,7 +326,7 @@ complain_usage(const char *format, ...)
 void *
 need_memory(size_t size)
 {
-	void	   *memory = calloc(1, size > 0 ? size : 1);
+	void *memory = calloc(1, size > 0 ? size : 1);
 
 	if (memory == NULL)
 		exit(complain_text("out of memory"));

@@ -48,16 +48,16 @@ static void print_status(const DifsEntry *entry);
 int
 run_cp(int argc, char **argv)
 {
-	bool		recursive = false;
-	bool		no_replace = false;
-	bool		exact = false;
-	bool		dry_run = false;
-	int64_t		version = 0;
-	Plan		plan = {0};
-	Summary		summary;
-	Target		target;
-	int			letter;
-	int			exit_code;
+	bool recursive = false;
+	bool no_replace = false;
+	bool exact = false;
+	bool dry_run = false;
+	int64_t version = 0;
+	Plan plan = {0};
+	Summary summary;
+	Target target;
+	int letter;
+	int exit_code;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -76,7 +76,7 @@ run_cp(int argc, char **argv)
 	summary_begin(&summary, "copied");
 	for (int i = optind; i < argc - 1; i++)
 	{
-		char	   *to = target_name(&target, argv[i]);
+		char *to = target_name(&target, argv[i]);
 
 		if (version != 0)
 		{
@@ -107,7 +107,7 @@ run_cp(int argc, char **argv)
 	plan_free(&plan);
 	if (dry_run)
 		return summary.failed > 0 ? EXIT_FAILED : EXIT_DONE;
-	settings.quiet |= !settings.verbose;	/* as cp */
+	settings.quiet |= !settings.verbose; /* as cp */
 	exit_code = summary_end(&summary);
 	return PQstatus(sql()) == CONNECTION_OK ? exit_code : EXIT_CONNECTION;
 }
@@ -116,19 +116,19 @@ run_cp(int argc, char **argv)
 static bool
 copy_plan(const Plan *plan, bool no_replace, Summary *summary)
 {
-	bool		done = difs_begin(client);
+	bool done = difs_begin(client);
 
 	for (size_t i = 0; done && i < plan->count; i++)
 	{
 		const Item *item = &plan->items[i];
-		char	   *target = NULL;
-		DifsEntry	there;
+		char *target = NULL;
+		DifsEntry there;
 
 		if (no_replace && item->kind != DIFS_KIND_DIRECTORY)
 		{
 			const char *exists[] = {item->to};
-			PGresult   *result = query("SELECT 1 WHERE difs_exists($1)", 1, exists);
-			bool		is_there = result != NULL && PQntuples(result) == 1;
+			PGresult *result = query("SELECT 1 WHERE difs_exists($1)", 1, exists);
+			bool is_there = result != NULL && PQntuples(result) == 1;
 
 			PQclear(result);
 			if (is_there)
@@ -172,11 +172,11 @@ copy_plan(const Plan *plan, bool no_replace, Summary *summary)
 int
 run_mv(int argc, char **argv)
 {
-	bool		no_replace = false;
-	bool		exact = false;
-	int			exit_code = EXIT_DONE;
-	Target		target;
-	int			letter;
+	bool no_replace = false;
+	bool exact = false;
+	int exit_code = EXIT_DONE;
+	Target target;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -190,7 +190,7 @@ run_mv(int argc, char **argv)
 		return EXIT_FAILED;
 	for (int i = optind; i < argc - 1 && !was_cancelled(); i++)
 	{
-		char	   *to;
+		char *to;
 
 		path_strip(argv[i]);
 		to = target_name(&target, argv[i]);
@@ -209,13 +209,13 @@ run_mv(int argc, char **argv)
 int
 run_rm(int argc, char **argv)
 {
-	bool		recursive = false;
-	bool		force = false;
-	bool		dry_run = false;
-	int			exit_code = EXIT_DONE;
-	int64_t		count;
-	char		text[32];
-	int			letter;
+	bool recursive = false;
+	bool force = false;
+	bool dry_run = false;
+	int exit_code = EXIT_DONE;
+	int64_t count;
+	char text[32];
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -229,7 +229,7 @@ run_rm(int argc, char **argv)
 	connect_database();
 	for (int i = optind; i < argc && !was_cancelled(); i++)
 	{
-		DifsEntry	entry;
+		DifsEntry entry;
 
 		path_strip(argv[i]);
 		if (dry_run || !recursive)
@@ -263,11 +263,11 @@ run_rm(int argc, char **argv)
 int
 run_mkdir(int argc, char **argv)
 {
-	bool		parents = false;
-	int64_t		mode = -1;
-	int			exit_code = EXIT_DONE;
-	char	   *end;
-	int			letter;
+	bool parents = false;
+	int64_t mode = -1;
+	int exit_code = EXIT_DONE;
+	char *end;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -296,11 +296,11 @@ run_mkdir(int argc, char **argv)
 int
 run_stat(int argc, char **argv)
 {
-	int64_t		version = 0;
-	bool		follow = false;
-	int			exit_code = EXIT_DONE;
-	json_t	   *list = json_array();
-	int			letter;
+	int64_t version = 0;
+	bool follow = false;
+	int exit_code = EXIT_DONE;
+	json_t *list = json_array();
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -313,8 +313,8 @@ run_stat(int argc, char **argv)
 	connect_database();
 	for (int i = optind; i < argc && !was_cancelled(); i++)
 	{
-		DifsEntry	entry;
-		json_t	   *object;
+		DifsEntry entry;
+		json_t *object;
 
 		path_strip(argv[i]);
 		if (!difs_stat(client, argv[i], version, follow, &entry))
@@ -345,10 +345,10 @@ run_stat(int argc, char **argv)
 static void
 print_status(const DifsEntry *entry)
 {
-	char		name[4200];
-	char		size[32];
-	char		mode[12];
-	char		time[40];
+	char name[4200];
+	char size[32];
+	char mode[12];
+	char time[40];
 
 	printf("  File: %s\n", shown_name(name, sizeof(name), entry->name));
 	printf("  Kind: %s  Volume: %s  Inode: %lld  Links: %lld\n",

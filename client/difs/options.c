@@ -27,8 +27,8 @@ static void prepare(const Option *options, int *count);
 int
 next_option(int argc, char **argv)
 {
-	int			count = 0;
-	int			letter;
+	int count = 0;
+	int letter;
 
 	if (short_options[0] == '\0')
 	{
@@ -66,11 +66,11 @@ next_option(int argc, char **argv)
 static void
 prepare(const Option *options, int *count)
 {
-	char	   *letters = short_options + strlen(short_options);
+	char *letters = short_options + strlen(short_options);
 
 	for (const Option *each = options; each->name != NULL && *count < MAX_OPTIONS; each++)
 	{
-		long_options[(*count)++] = (struct option) {each->name, each->value != NULL ? required_argument : no_argument, NULL, each->letter};
+		long_options[(*count)++] = (struct option){each->name, each->value != NULL ? required_argument : no_argument, NULL, each->letter};
 		if (each->letter >= 256)
 			continue;
 		*letters++ = (char) each->letter;
@@ -97,7 +97,7 @@ print_help(const Command *of, FILE *to)
 	for (int i = 0; i < 2; i++)
 		for (const Option *each = tables[i]; each != NULL && each->name != NULL; each++)
 		{
-			char		names[64];
+			char names[64];
 
 			snprintf(names, sizeof(names), "--%s%s%s", each->name, each->value != NULL ? "=" : "", each->value != NULL ? each->value : "");
 			if (each->letter < 256)
@@ -121,8 +121,8 @@ list_options(const Command *of)
 int64_t
 number_argument(const char *name, const char *text)
 {
-	char	   *end;
-	long long	number;
+	char *end;
+	long long number;
 
 	errno = 0;
 	number = strtoll(text, &end, 10);
@@ -136,8 +136,8 @@ int64_t
 size_argument(const char *name, const char *text)
 {
 	static const char units[] = "kmgt";
-	char	   *end;
-	double		number;
+	char *end;
+	double number;
 	const char *unit;
 
 	errno = 0;

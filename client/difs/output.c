@@ -12,11 +12,11 @@
 
 #define MAX_COLUMNS 24
 
-#define OID_BOOL	16
-#define OID_INT8	20
-#define OID_INT2	21
-#define OID_INT4	23
-#define OID_FLOAT8	701
+#define OID_BOOL 16
+#define OID_INT8 20
+#define OID_INT2 21
+#define OID_INT4 23
+#define OID_FLOAT8 701
 
 static const char *cell(const PGresult *result, int row, int column, char buffer[32]);
 static bool is_number(Oid type);
@@ -28,8 +28,8 @@ const char *
 size_text(char buffer[32], int64_t bytes)
 {
 	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-	double		size = (double) bytes;
-	int			unit = 0;
+	double size = (double) bytes;
+	int unit = 0;
 
 	for (; size >= 1024 && unit < 6; unit++)
 		size /= 1024;
@@ -40,8 +40,8 @@ size_text(char buffer[32], int64_t bytes)
 const char *
 short_size(char buffer[32], int64_t bytes)
 {
-	double		size = (double) bytes;
-	int			unit = 0;
+	double size = (double) bytes;
+	int unit = 0;
 
 	for (; settings.human && size >= 1024 && unit < 6; unit++)
 		size /= 1024;
@@ -55,9 +55,9 @@ short_size(char buffer[32], int64_t bytes)
 const char *
 count_text(char buffer[32], int64_t count)
 {
-	char		plain[32];
-	int			length = snprintf(plain, sizeof(plain), "%" PRId64, count);
-	int			to = 0;
+	char plain[32];
+	int length = snprintf(plain, sizeof(plain), "%" PRId64, count);
+	int to = 0;
 
 	for (int i = 0; i < length; i++)
 	{
@@ -72,8 +72,8 @@ count_text(char buffer[32], int64_t count)
 const char *
 time_text(char buffer[40], int64_t us)
 {
-	time_t		seconds = (time_t) (us / 1000000);
-	struct tm	parts;
+	time_t seconds = (time_t) (us / 1000000);
+	struct tm parts;
 
 	localtime_r(&seconds, &parts);
 	strftime(buffer, 40, "%Y-%m-%d %H:%M", &parts);
@@ -100,7 +100,7 @@ mode_text(char buffer[12], DifsKind kind, uint32_t mode)
 const char *
 shown_name(char *buffer, size_t size, const char *name)
 {
-	size_t		i;
+	size_t i;
 
 	if (!isatty(STDOUT_FILENO))
 		return name;
@@ -113,7 +113,7 @@ shown_name(char *buffer, size_t size, const char *name)
 PGresult *
 query(const char *statement, int count, const char *const *parameters)
 {
-	PGresult   *result = PQexecParams(sql(), statement, count, NULL, parameters, NULL, NULL, 0);
+	PGresult *result = PQexecParams(sql(), statement, count, NULL, parameters, NULL, NULL, 0);
 	DifsFailure failure = {.status = DIFS_STATUS_SERVER};
 	const char *part;
 
@@ -134,8 +134,8 @@ query(const char *statement, int count, const char *const *parameters)
 int
 show(const char *statement, int count, const char *const *parameters, int64_t *rows)
 {
-	PGresult   *result = query(statement, count, parameters);
-	json_t	   *list;
+	PGresult *result = query(statement, count, parameters);
+	json_t *list;
 
 	if (result == NULL)
 		return PQstatus(sql()) == CONNECTION_OK ? EXIT_FAILED : EXIT_CONNECTION;
@@ -158,9 +158,9 @@ show(const char *statement, int count, const char *const *parameters, int64_t *r
 void
 print_table(const PGresult *result)
 {
-	int			columns = PQnfields(result) < MAX_COLUMNS ? PQnfields(result) : MAX_COLUMNS;
-	int			width[MAX_COLUMNS];
-	char		buffer[32];
+	int columns = PQnfields(result) < MAX_COLUMNS ? PQnfields(result) : MAX_COLUMNS;
+	int width[MAX_COLUMNS];
+	char buffer[32];
 
 	if (PQntuples(result) == 0)
 		return;
@@ -169,7 +169,7 @@ print_table(const PGresult *result)
 		width[column] = (int) strlen(PQfname(result, column));
 		for (int row = 0; row < PQntuples(result); row++)
 		{
-			int			length = (int) strlen(cell(result, row, column, buffer));
+			int length = (int) strlen(cell(result, row, column, buffer));
 
 			if (length > width[column])
 				width[column] = length;
@@ -179,7 +179,7 @@ print_table(const PGresult *result)
 		for (int column = 0; column < columns; column++)
 		{
 			const char *text = row < 0 ? PQfname(result, column) : cell(result, row, column, buffer);
-			bool		last = column == columns - 1;
+			bool last = column == columns - 1;
 
 			if (is_number(PQftype(result, column)))
 				printf("%*s%s", width[column], text, last ? "\n" : "  ");
@@ -220,18 +220,18 @@ is_bytes(const char *name)
 static json_t *
 row_json(const PGresult *result, int row)
 {
-	json_t	   *object = json_object();
+	json_t *object = json_object();
 
 	for (int column = 0; column < PQnfields(result); column++)
 	{
 		const char *text = PQgetvalue(result, row, column);
-		Oid			type = PQftype(result, column);
+		Oid type = PQftype(result, column);
 
 		json_object_set_new(object, PQfname(result, column),
 							PQgetisnull(result, row, column) ? json_null() :
-							(type == OID_BOOL ? json_boolean(text[0] == 't') :
-							(type == OID_FLOAT8 ? json_real(strtod(text, NULL)) :
-							(is_number(type) ? json_integer(strtoll(text, NULL, 10)) : text_json(text)))));
+															   (type == OID_BOOL ? json_boolean(text[0] == 't') :
+																				   (type == OID_FLOAT8 ? json_real(strtod(text, NULL)) :
+																										 (is_number(type) ? json_integer(strtoll(text, NULL, 10)) : text_json(text)))));
 	}
 	return object;
 }
@@ -240,8 +240,8 @@ row_json(const PGresult *result, int row)
 static json_t *
 text_json(const char *text)
 {
-	json_t	   *json = json_string(text);
-	char	   *copy;
+	json_t *json = json_string(text);
+	char *copy;
 
 	if (json != NULL)
 		return json;
@@ -265,8 +265,8 @@ print_json(void *json)
 void *
 entry_json(const DifsEntry *entry, const char *name)
 {
-	json_t	   *object = json_object();
-	char		octal[16];
+	json_t *object = json_object();
+	char octal[16];
 
 	snprintf(octal, sizeof(octal), "%04o", entry->mode);
 	json_object_set_new(object, "name", text_json(name));
@@ -300,12 +300,12 @@ summary_begin(Summary *summary, const char *did)
 int
 summary_end(const Summary *summary)
 {
-	double		seconds = seconds_now() - summary->began;
-	FILE	   *to = summary->data_on_stdout ? stderr : stdout;
-	char		count[32];
-	char		size[32];
-	char		rate[32];
-	json_t	   *object;
+	double seconds = seconds_now() - summary->began;
+	FILE *to = summary->data_on_stdout ? stderr : stdout;
+	char count[32];
+	char size[32];
+	char rate[32];
+	json_t *object;
 
 	progress_end();
 	if (settings.json && !summary->data_on_stdout)

@@ -13,14 +13,14 @@
 /* What difs_list() is to add to. */
 typedef struct Below
 {
-	Plan	   *plan;
+	Plan *plan;
 	const char *path;
 	const char *to;
-	char	   *skipped;			/* an excluded directory: what is below it goes with it */
+	char *skipped; /* an excluded directory: what is below it goes with it */
 } Below;
 
 static const char *excludes[MAX_EXCLUDES];
-static int	exclude_count;
+static int exclude_count;
 
 static bool add_entry(void *context, const DifsEntry *entry);
 static bool safe_name(const char *name);
@@ -44,9 +44,9 @@ target_argument(int argc, char **argv, bool exact, Target *target)
 char *
 target_name(const Target *target, const char *source)
 {
-	char	   *base = path_base(source);
-	bool		named = base[0] != '\0' && strcmp(base, ".") != 0 && strcmp(base, "..") != 0;
-	char	   *name = target->into && named ? path_join(target->path, base) : need_copy(target->path);
+	char *base = path_base(source);
+	bool named = base[0] != '\0' && strcmp(base, ".") != 0 && strcmp(base, "..") != 0;
+	char *name = target->into && named ? path_join(target->path, base) : need_copy(target->path);
 
 	free(base);
 	return name;
@@ -62,7 +62,7 @@ plan_add(Plan *plan, const char *from, const char *to, DifsKind kind, uint32_t m
 		if (plan->items == NULL)
 			exit(complain_text("out of memory"));
 	}
-	plan->items[plan->count] = (Item) {need_copy(from), need_copy(to), kind, mode, size, mtime_us};
+	plan->items[plan->count] = (Item){need_copy(from), need_copy(to), kind, mode, size, mtime_us};
 	if (kind == DIFS_KIND_FILE)
 	{
 		plan->files++;
@@ -87,9 +87,9 @@ plan_free(Plan *plan)
 bool
 plan_remote(Plan *plan, const char *path, const char *to, bool recursive)
 {
-	DifsEntry	entry;
-	Below		below = {plan, path, to, NULL};
-	bool		listed;
+	DifsEntry entry;
+	Below below = {plan, path, to, NULL};
+	bool listed;
 
 	if (!difs_stat(client, path, 0, true, &entry))
 	{
@@ -119,9 +119,9 @@ plan_remote(Plan *plan, const char *path, const char *to, bool recursive)
 static bool
 add_entry(void *context, const DifsEntry *entry)
 {
-	Below	   *below = context;
-	char	   *from;
-	char	   *to;
+	Below *below = context;
+	char *from;
+	char *to;
 
 	if (below->skipped != NULL && strncmp(entry->name, below->skipped, strlen(below->skipped)) == 0 && entry->name[strlen(below->skipped)] == '/')
 		return true;
@@ -162,7 +162,7 @@ safe_name(const char *name)
 void
 plan_print(const Plan *plan, const char *verb)
 {
-	char		size[32];
+	char size[32];
 
 	for (size_t i = 0; i < plan->count; i++)
 	{
@@ -192,7 +192,7 @@ excluded(const char *relative_name)
 	for (int i = 0; i < exclude_count; i++)
 	{
 		const char *pattern = excludes[i][0] == '/' ? excludes[i] + 1 : excludes[i];
-		bool		whole = strchr(excludes[i], '/') != NULL;
+		bool whole = strchr(excludes[i], '/') != NULL;
 
 		if (fnmatch(pattern, whole || slash == NULL ? relative_name : slash + 1, FNM_PATHNAME) == 0)
 			return true;

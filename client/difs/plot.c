@@ -11,14 +11,14 @@
 #include <string.h>
 #include <time.h>
 
-#define WIDTH		640
-#define HEIGHT		220
-#define LEFT		66
-#define RIGHT		10
-#define TOP			8
-#define BOTTOM		22
-#define Y_TICKS		4
-#define X_TICKS		6
+#define WIDTH 640
+#define HEIGHT 220
+#define LEFT 66
+#define RIGHT 10
+#define TOP 8
+#define BOTTOM 22
+#define Y_TICKS 4
+#define X_TICKS 6
 
 static bool has_values(const Plot *plot);
 static double highest(const Plot *plot);
@@ -34,7 +34,7 @@ static double y_of(double value, double top);
 void
 plot_write(FILE *to, const Plot *plot)
 {
-	double		top = highest(plot);
+	double top = highest(plot);
 
 	fputs("<figure class=\"plot\"><figcaption><h3>", to);
 	html_text(to, plot->title);
@@ -60,8 +60,8 @@ const char *
 plot_text(char buffer[32], PlotUnit unit, double value)
 {
 	static const char *const binary[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-	bool		bytes = unit == PLOT_BYTES || unit == PLOT_BYTES_A_SECOND;
-	int			step = 0;
+	bool bytes = unit == PLOT_BYTES || unit == PLOT_BYTES_A_SECOND;
+	int step = 0;
 
 	if (!isfinite(value))
 		return "-";
@@ -81,8 +81,8 @@ html_text(FILE *to, const char *text)
 {
 	for (const unsigned char *at = (const unsigned char *) text; *at != '\0'; at++)
 	{
-		int			more = *at < 0x80 ? 0 : (*at >= 0xc2 && *at < 0xe0 ? 1 : (*at >= 0xe0 && *at < 0xf0 ? 2 : (*at >= 0xf0 && *at < 0xf5 ? 3 : -1)));
-		bool		whole = more >= 0;
+		int more = *at < 0x80 ? 0 : (*at >= 0xc2 && *at < 0xe0 ? 1 : (*at >= 0xe0 && *at < 0xf0 ? 2 : (*at >= 0xf0 && *at < 0xf5 ? 3 : -1)));
+		bool whole = more >= 0;
 
 		for (int i = 1; i <= more; i++)
 			whole = whole && (at[i] & 0xc0) == 0x80;
@@ -112,7 +112,7 @@ has_values(const Plot *plot)
 static double
 highest(const Plot *plot)
 {
-	double		top = 0;
+	double top = 0;
 
 	for (int i = 0; i < plot->count; i++)
 		for (size_t j = 0; j < plot->points; j++)
@@ -130,7 +130,7 @@ static double
 round_up(double value, bool binary)
 {
 	static const double steps[] = {1, 2, 4, 6, 8, 10};
-	double		unit = 1;
+	double unit = 1;
 
 	if (value <= 0)
 		return binary ? 1024 : Y_TICKS;
@@ -148,12 +148,12 @@ round_up(double value, bool binary)
 static void
 write_legend(FILE *to, const Plot *plot)
 {
-	char		text[32];
+	char text[32];
 
 	fputs("<ul class=\"legend\">", to);
 	for (int i = 0; i < plot->count; i++)
 	{
-		double		last = NAN;
+		double last = NAN;
 
 		for (size_t j = plot->points; j > 0 && isnan(last); j--)
 			last = plot->series[i].values[j - 1];
@@ -167,11 +167,11 @@ write_legend(FILE *to, const Plot *plot)
 static void
 write_axes(FILE *to, const Plot *plot, double top)
 {
-	char		text[32];
+	char text[32];
 
 	for (int i = 0; i <= Y_TICKS; i++)
 	{
-		double		value = top * i / Y_TICKS;
+		double value = top * i / Y_TICKS;
 
 		fprintf(to, "<line class=\"%s\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"y\" x=\"%d\" y=\"%.1f\">%s</text>",
 				i == 0 ? "base" : "grid", LEFT, WIDTH - RIGHT, y_of(value, top), y_of(value, top), LEFT - 6, y_of(value, top) + 3.5,
@@ -184,10 +184,10 @@ static void
 write_times(FILE *to, const Plot *plot)
 {
 	static const int spans[] = {1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000};
-	double		span = plot->times[plot->points - 1] - plot->times[0];
-	size_t		i = 0;
-	time_t		at = (time_t) plot->times[0];
-	struct tm	parts;
+	double span = plot->times[plot->points - 1] - plot->times[0];
+	size_t i = 0;
+	time_t at = (time_t) plot->times[0];
+	struct tm parts;
 
 	while (i + 1 < sizeof(spans) / sizeof(spans[0]) && span / spans[i] > X_TICKS)
 		i++;
@@ -196,7 +196,7 @@ write_times(FILE *to, const Plot *plot)
 	at = (at + parts.tm_gmtoff) / spans[i] * spans[i] - parts.tm_gmtoff;
 	for (; (double) at <= plot->times[plot->points - 1]; at += spans[i])
 	{
-		char		text[32];
+		char text[32];
 
 		if ((double) at < plot->times[0])
 			continue;
@@ -214,7 +214,7 @@ write_curve(FILE *to, const Plot *plot, int series, double top, bool filled)
 
 	for (size_t i = 0; i < plot->points; i++)
 	{
-		size_t		begin = i;
+		size_t begin = i;
 
 		if (!isfinite(values[i]))
 			continue;
@@ -241,7 +241,7 @@ write_curve(FILE *to, const Plot *plot, int series, double top, bool filled)
 static void
 write_numbers(FILE *to, const Plot *plot)
 {
-	char		text[32];
+	char text[32];
 
 	fprintf(to, "<script type=\"application/json\">{\"left\":%d,\"right\":%d,\"times\":[", LEFT, WIDTH - RIGHT);
 	for (size_t i = 0; i < plot->points; i++)
@@ -260,7 +260,7 @@ write_numbers(FILE *to, const Plot *plot)
 static double
 x_of(const Plot *plot, double time)
 {
-	double		span = plot->times[plot->points - 1] - plot->times[0];
+	double span = plot->times[plot->points - 1] - plot->times[0];
 
 	return LEFT + (span > 0 ? (time - plot->times[0]) / span : 0) * (WIDTH - LEFT - RIGHT);
 }

@@ -21,19 +21,19 @@ typedef enum PlotUnit
 
 typedef struct PlotSeries
 {
-	const char *name;			/* any bytes */
-	const double *values;		/* one for each time; NAN: not known */
+	const char *name;	  /* any bytes */
+	const double *values; /* one for each time; NAN: not known */
 } PlotSeries;
 
 typedef struct Plot
 {
 	const char *title;
-	const char *note;			/* a sentence below the title */
-	PlotUnit	unit;
-	const double *times;		/* Unix, ascending */
-	size_t		points;
-	PlotSeries	series[PLOT_MAX_SERIES];
-	int			count;
+	const char *note; /* a sentence below the title */
+	PlotUnit unit;
+	const double *times; /* Unix, ascending */
+	size_t points;
+	PlotSeries series[PLOT_MAX_SERIES];
+	int count;
 } Plot;
 
 /* A <figure> with title, legend and curves; and the numbers, for the page's script. */

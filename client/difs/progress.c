@@ -11,25 +11,25 @@
 
 #include "command.h"
 
-#define DRAW_EVERY_S	0.1
-#define BAR_WIDTH		24
+#define DRAW_EVERY_S 0.1
+#define BAR_WIDTH 24
 
 static struct
 {
-	bool		on;
-	bool		drawn;				/* there is a line to be cleared */
-	int64_t		total;				/* -1: not known */
-	int64_t		done;				/* of files that are over */
-	int64_t		current;			/* of the one at hand */
-	char		name[256];
-	double		began;
-	double		drawn_at;
-	int64_t		drawn_bytes;
-	double		rate;
+	bool on;
+	bool drawn;		 /* there is a line to be cleared */
+	int64_t total;	 /* -1: not known */
+	int64_t done;	 /* of files that are over */
+	int64_t current; /* of the one at hand */
+	char name[256];
+	double began;
+	double drawn_at;
+	int64_t drawn_bytes;
+	double rate;
 } bar;
 
 static void draw(void);
-static int	columns(void);
+static int columns(void);
 
 void
 progress_begin(int64_t bytes, int64_t files)
@@ -44,7 +44,7 @@ progress_begin(int64_t bytes, int64_t files)
 void
 progress_file(const char *name)
 {
-	size_t		i;
+	size_t i;
 
 	for (i = 0; name[i] != '\0' && i + 1 < sizeof(bar.name); i++)
 		bar.name[i] = (unsigned char) name[i] < ' ' || name[i] == 127 ? '?' : name[i];
@@ -79,16 +79,16 @@ progress_callback(void *context, int64_t done, int64_t total)
 static void
 draw(void)
 {
-	double		now;
-	double		since;
-	int64_t		moved = bar.done + bar.current;
-	double		part;
-	char		line[1024];
-	char		a[32];
-	char		b[32];
-	char		c[32];
-	int			length;
-	int			width;
+	double now;
+	double since;
+	int64_t moved = bar.done + bar.current;
+	double part;
+	char line[1024];
+	char a[32];
+	char b[32];
+	char c[32];
+	int length;
+	int width;
 
 	if (!bar.on || (since = (now = seconds_now()) - bar.drawn_at) < DRAW_EVERY_S)
 		return;
@@ -106,7 +106,7 @@ draw(void)
 						   size_text(c, (int64_t) bar.rate));
 		if (bar.rate >= 1)
 		{
-			int64_t		left = (int64_t) ((double) (bar.total - moved) / bar.rate);
+			int64_t left = (int64_t) ((double) (bar.total - moved) / bar.rate);
 
 			if (left >= 3600)
 				length += snprintf(line + length, sizeof(line) - (size_t) length, ", %d h %02d min left", (int) (left / 3600), (int) (left / 60 % 60));

@@ -27,16 +27,16 @@ static void put_standard_input(const Target *target, const Transfer *transfer, b
 int
 run_put(int argc, char **argv)
 {
-	Transfer	transfer = {.keep_attributes = true, .batch = 1000};
-	Plan		plan = {0};
-	Summary		summary;
-	bool		recursive = false;
-	bool		dereference = false;
-	bool		exact = false;
-	bool		dry_run = false;
-	Target		target;
-	int			letter;
-	int			exit_code;
+	Transfer transfer = {.keep_attributes = true, .batch = 1000};
+	Plan plan = {0};
+	Summary summary;
+	bool recursive = false;
+	bool dereference = false;
+	bool exact = false;
+	bool dry_run = false;
+	Target target;
+	int letter;
+	int exit_code;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -64,7 +64,7 @@ run_put(int argc, char **argv)
 	summary_begin(&summary, "put");
 	for (int i = optind; i < argc - 1; i++)
 	{
-		char	   *to;
+		char *to;
 
 		if (strcmp(argv[i], "-") == 0)
 		{
@@ -90,9 +90,8 @@ run_put(int argc, char **argv)
 static void
 put_standard_input(const Target *target, const Transfer *transfer, bool dry_run, Summary *summary)
 {
-	DifsPutOptions options = {.create_only = transfer->no_replace, .parents = transfer->parents, .media_type = transfer->media_type,
-	.progress = progress_callback};
-	DifsEntry	entry;
+	DifsPutOptions options = {.create_only = transfer->no_replace, .parents = transfer->parents, .media_type = transfer->media_type, .progress = progress_callback};
+	DifsEntry entry;
 
 	if (target->into)
 	{

@@ -18,7 +18,7 @@
 typedef enum Sent
 {
 	SENT,
-	LEFT_OUT,					/* it cannot be read: to be tried, and reported, by itself */
+	LEFT_OUT, /* it cannot be read: to be tried, and reported, by itself */
 	BATCH_FAILED
 } Sent;
 
@@ -60,12 +60,12 @@ batchable(const Item *item)
 static size_t
 put_batch(const Plan *plan, size_t from, const Transfer *transfer, Summary *summary)
 {
-	DifsBatch  *batch = difs_batch_begin(client);
-	bool	   *alone = need_memory((size_t) transfer->batch * sizeof(*alone));	/* not in the batch */
-	int64_t		bytes = 0;
-	size_t		end = from;
-	Sent		sent = SENT;
-	bool		done;
+	DifsBatch *batch = difs_batch_begin(client);
+	bool *alone = need_memory((size_t) transfer->batch * sizeof(*alone)); /* not in the batch */
+	int64_t bytes = 0;
+	size_t end = from;
+	Sent sent = SENT;
+	bool done;
 
 	if (batch == NULL)
 	{
@@ -105,11 +105,11 @@ static Sent
 put_into_batch(DifsBatch *batch, const Item *item, const Transfer *transfer, int64_t tag)
 {
 	DifsPutOptions options = options_of(item, transfer);
-	char		target[4097];
-	size_t		length;
-	ssize_t		target_length;
-	char	   *data;
-	bool		sent;
+	char target[4097];
+	size_t length;
+	ssize_t target_length;
+	char *data;
+	bool sent;
 
 	if (!is_utf8(item->to))
 		return LEFT_OUT;
@@ -136,7 +136,7 @@ put_into_batch(DifsBatch *batch, const Item *item, const Transfer *transfer, int
 static DifsPutOptions
 options_of(const Item *item, const Transfer *transfer)
 {
-	return (DifsPutOptions) {
+	return (DifsPutOptions){
 		.create_only = transfer->no_replace,
 		.parents = transfer->parents,
 		.resume = transfer->resume,
@@ -152,8 +152,8 @@ static void
 put_one(const Item *item, const Transfer *transfer, Summary *summary)
 {
 	DifsPutOptions options = options_of(item, transfer);
-	bool		complained = false;
-	bool		done;
+	bool complained = false;
+	bool done;
 
 	progress_file(item->from);
 	if (!is_utf8(item->to))
@@ -192,9 +192,9 @@ put_one(const Item *item, const Transfer *transfer, Summary *summary)
 static bool
 put_one_small(const Item *item, const DifsPutOptions *options)
 {
-	size_t		length;
-	char	   *data = read_small(item->from, item->size, &length);
-	bool		done;
+	size_t length;
+	char *data = read_small(item->from, item->size, &length);
+	bool done;
 
 	if (data == NULL)
 		return difs_put_file(client, item->to, item->from, options, NULL);
@@ -207,10 +207,10 @@ put_one_small(const Item *item, const DifsPutOptions *options)
 static bool
 put_link(const Item *item, bool *complained)
 {
-	char		target[4097];
-	ssize_t		length = readlink(item->from, target, sizeof(target) - 1);
-	char	   *there = NULL;
-	bool		done;
+	char target[4097];
+	ssize_t length = readlink(item->from, target, sizeof(target) - 1);
+	char *there = NULL;
+	bool done;
 
 	if (length < 0)
 	{
@@ -231,8 +231,8 @@ put_link(const Item *item, bool *complained)
 static void
 put_directory_attributes(const Plan *plan, Summary *summary)
 {
-	DifsBatch  *batch = NULL;
-	bool		good = true;
+	DifsBatch *batch = NULL;
+	bool good = true;
 
 	for (size_t i = plan->count; good && i-- > 0;)
 	{
@@ -288,7 +288,7 @@ is_utf8(const char *name)
 
 	while (*at != '\0')
 	{
-		int			more = *at < 0x80 ? 0 : (*at >= 0xC2 && *at < 0xE0 ? 1 : (*at >= 0xE0 && *at < 0xF0 ? 2 : (*at >= 0xF0 && *at < 0xF5 ? 3 : -1)));
+		int more = *at < 0x80 ? 0 : (*at >= 0xC2 && *at < 0xE0 ? 1 : (*at >= 0xE0 && *at < 0xF0 ? 2 : (*at >= 0xF0 && *at < 0xF5 ? 3 : -1)));
 		unsigned char first = *at++;
 
 		if (more < 0)

@@ -33,10 +33,10 @@ int
 run_report(int argc, char **argv)
 {
 	const char *since = "24 hours";
-	Samples		samples = {0};
-	json_t	   *look;
-	int			letter;
-	bool		done;
+	Samples samples = {0};
+	json_t *look;
+	int letter;
+	bool done;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		since = letter == 's' ? optarg : since;
@@ -59,10 +59,10 @@ run_report(int argc, char **argv)
 static bool
 write_file(const char *name, const json_t *look, const Samples *samples, const char *since)
 {
-	bool		is_stdout = strcmp(name, "-") == 0;
-	char	   *temporary = need_memory(strlen(name) + 5);
-	FILE	   *to;
-	bool		written;
+	bool is_stdout = strcmp(name, "-") == 0;
+	char *temporary = need_memory(strlen(name) + 5);
+	FILE *to;
+	bool written;
 
 	sprintf(temporary, "%s.new", name);
 	to = is_stdout ? stdout : fopen(temporary, "w");
@@ -86,9 +86,9 @@ write_file(const char *name, const json_t *look, const Samples *samples, const c
 static void
 write_page(FILE *to, const json_t *look, const Samples *samples, const char *since)
 {
-	char		clock[64];
-	time_t		now = (time_t) look_number(look, "now");
-	struct tm	parts;
+	char clock[64];
+	time_t now = (time_t) look_number(look, "now");
+	struct tm parts;
 
 	localtime_r(&now, &parts);
 	strftime(clock, sizeof(clock), "%e %B %Y, %H:%M %Z", &parts);
@@ -110,20 +110,20 @@ write_page(FILE *to, const json_t *look, const Samples *samples, const char *sin
 static void
 write_cards(FILE *to, const json_t *look)
 {
-	json_t	   *servers = json_object_get(look, "servers");
+	json_t *servers = json_object_get(look, "servers");
 	const json_t *server;
 	const char *name;
 	const json_t *claim = json_object_get(json_object_get(look, "claim"), "held");
-	double		missing = look_number(json_object_get(look, "repair"), "copies_missing");
-	double		staged = look_number(json_object_get(look, "staged"), "bytes");
-	double		used = 0;
-	double		free_bytes = 0;
-	int			up = 0;
-	char		text[32];
+	double missing = look_number(json_object_get(look, "repair"), "copies_missing");
+	double staged = look_number(json_object_get(look, "staged"), "bytes");
+	double used = 0;
+	double free_bytes = 0;
+	int up = 0;
+	char text[32];
 
-	json_object_foreach(servers, name, server)
+	json_object_foreach (servers, name, server)
 	{
-		bool		alive = json_is_true(json_object_get(server, "alive"));
+		bool alive = json_is_true(json_object_get(server, "alive"));
 
 		up += alive;
 		used += alive ? look_number(server, "used_bytes") : 0;
@@ -151,16 +151,17 @@ write_card(FILE *to, bool bad, const char *label, const char *value)
 static void
 write_servers(FILE *to, const json_t *look)
 {
-	json_t	   *servers = json_object_get(look, "servers");
+	json_t *servers = json_object_get(look, "servers");
 	const json_t *server;
 	const char *name;
-	char		text[32];
+	char text[32];
 
 	fputs("<h2>Chunk servers now</h2>\n<div class=\"table\"><table><thead><tr><th>server</th><th class=\"text\">state</th><th>used</th><th>free</th>"
-		  "<th>read</th><th>written</th><th class=\"text\">problem</th></tr></thead><tbody>\n", to);
-	json_object_foreach(servers, name, server)
+		  "<th>read</th><th>written</th><th class=\"text\">problem</th></tr></thead><tbody>\n",
+		  to);
+	json_object_foreach (servers, name, server)
 	{
-		bool		alive = json_is_true(json_object_get(server, "alive"));
+		bool alive = json_is_true(json_object_get(server, "alive"));
 
 		fputs("<tr>", to);
 		write_cell(to, "text", name);
@@ -180,15 +181,16 @@ write_duties(FILE *to, const json_t *look)
 {
 	const json_t *duties = json_object_get(look, "duties");
 	const json_t *duty;
-	size_t		i;
-	char		text[32];
+	size_t i;
+	char text[32];
 
 	fputs("<h2>Duties of the keeper</h2>\n<div class=\"table\"><table><thead><tr><th>duty</th><th class=\"text\">last round</th><th>rounds</th><th>took</th>"
-		  "<th class=\"text\">problem</th></tr></thead><tbody>\n", to);
-	json_array_foreach(duties, i, duty)
+		  "<th class=\"text\">problem</th></tr></thead><tbody>\n",
+		  to);
+	json_array_foreach (duties, i, duty)
 	{
-		bool		failed = strcmp(look_text(duty, "outcome"), "failed") == 0;
-		bool		running = json_is_true(json_object_get(duty, "running"));
+		bool failed = strcmp(look_text(duty, "outcome"), "failed") == 0;
+		bool running = json_is_true(json_object_get(duty, "running"));
 
 		fputs("<tr>", to);
 		write_cell(to, "text", look_text(duty, "duty"));

@@ -11,10 +11,10 @@
 
 typedef struct Samples
 {
-	json_t	  **rows;
-	double	   *times;			/* Unix */
-	size_t		count;
-	double		usual_gap;		/* seconds: the median */
+	json_t **rows;
+	double *times; /* Unix */
+	size_t count;
+	double usual_gap; /* seconds: the median */
 } Samples;
 
 /* report_samples.c: those since an interval ago; false: it failed, and that has been said. */

@@ -14,27 +14,27 @@
 #include "look.h"
 #include "plot.h"
 
-#define GAP_FACTOR	5			/* samples so much further apart than usual have no curve between them: nobody took any */
+#define GAP_FACTOR 5 /* samples so much further apart than usual have no curve between them: nobody took any */
 
-#define MAX_CURVES	3
-#define COUNT(array)	(sizeof(array) / sizeof((array)[0]))
+#define MAX_CURVES 3
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* One value of a sample, beside the one before (NULL: there is none); seconds between them. */
-typedef double (*ValueOf) (const json_t *now, const json_t *before, double seconds, const char *what);
+typedef double (*ValueOf)(const json_t *now, const json_t *before, double seconds, const char *what);
 
 typedef struct Curve
 {
-	const char *name;			/* NULL: a curve for each chunk server, with its name */
-	ValueOf		of;
+	const char *name; /* NULL: a curve for each chunk server, with its name */
+	ValueOf of;
 	const char *what;
 } Curve;
 
 typedef struct Chart
 {
 	const char *title;
-	PlotUnit	unit;
+	PlotUnit unit;
 	const char *note;
-	Curve		curves[MAX_CURVES];	/* up to one without a function */
+	Curve curves[MAX_CURVES]; /* up to one without a function */
 } Chart;
 
 static double level(const json_t *now, const json_t *before, double seconds, const char *what);
@@ -44,6 +44,7 @@ static double slowest(const json_t *now, const json_t *before, double seconds, c
 static double hit_share(const json_t *now, const json_t *before, double seconds, const char *what);
 static double mean_sync(const json_t *now, const json_t *before, double seconds, const char *what);
 
+/* clang-format off */
 static const Chart of_requests[] = {
 	{"Throughput", PLOT_BYTES_A_SECOND, "Content read from and written to chunk servers; each copy counts.",
 		{{"read", rate, "read_bytes"}, {"written", rate, "written_bytes"}}},
@@ -58,7 +59,9 @@ static const Chart of_requests[] = {
 	{"Queue", PLOT_COUNT, "Segments that waited for the streamer, or for an acknowledgement, when the sample was taken.",
 		{{"queued", level, "queued"}, {"in flight", level, "in_flight"}}},
 };
+/* clang-format on */
 
+/* clang-format off */
 static const Chart of_servers[] = {
 	{"Space used", PLOT_BYTES, "By block groups, of all databases.",
 		{{NULL, level, "used_bytes"}}},
@@ -69,7 +72,9 @@ static const Chart of_servers[] = {
 	{"Time of a sync", PLOT_MS, "Mean time that the disk takes to make data durable, for all databases. A dying disk is slow first.",
 		{{NULL, mean_sync, ""}}},
 };
+/* clang-format on */
 
+/* clang-format off */
 static const Chart of_upkeep[] = {
 	{"To repair", PLOT_COUNT, "Copies of block groups to make anew or to move, and files with too few good copies.",
 		{{"copies missing", level, "copies_missing"}, {"copies to move", level, "copies_to_move"}, {"files", level, "files_to_repair"}}},
@@ -80,6 +85,7 @@ static const Chart of_upkeep[] = {
 	{"To collect", PLOT_COUNT, "Deleted contents that still take space.",
 		{{"contents", level, "doomed"}}},
 };
+/* clang-format on */
 
 static void write_section(FILE *to, const Samples *samples, const char *heading, const Chart *charts, size_t count);
 static void write_chart(FILE *to, const Samples *samples, const Chart *chart);
@@ -115,7 +121,7 @@ write_section(FILE *to, const Samples *samples, const char *heading, const Chart
 static void
 write_chart(FILE *to, const Samples *samples, const Chart *chart)
 {
-	Plot		plot = {.title = chart->title, .note = chart->note, .unit = chart->unit, .times = samples->times, .points = samples->count};
+	Plot plot = {.title = chart->title, .note = chart->note, .unit = chart->unit, .times = samples->times, .points = samples->count};
 
 	for (int i = 0; i < MAX_CURVES && chart->curves[i].of != NULL; i++)
 		add_curve(&plot, samples, &chart->curves[i]);
@@ -135,7 +141,7 @@ add_curve(Plot *plot, const Samples *samples, const Curve *curve)
 		add_series(plot, samples, NULL, curve->name, curve->of, curve->what);
 		return;
 	}
-	json_object_foreach((json_t *) (uintptr_t) servers_of(samples), name, server)
+	json_object_foreach ((json_t *) (uintptr_t) servers_of(samples), name, server)
 		add_series(plot, samples, name, name, curve->of, curve->what);
 }
 
@@ -143,7 +149,7 @@ add_curve(Plot *plot, const Samples *samples, const Curve *curve)
 static void
 add_series(Plot *plot, const Samples *samples, const char *server, const char *name, ValueOf of, const char *what)
 {
-	double	   *values;
+	double *values;
 
 	if (plot->count == PLOT_MAX_SERIES)
 		return;
@@ -152,7 +158,7 @@ add_series(Plot *plot, const Samples *samples, const char *server, const char *n
 	{
 		const json_t *now = samples->rows[i];
 		const json_t *before = i > 0 ? samples->rows[i - 1] : NULL;
-		double		seconds = i > 0 ? samples->times[i] - samples->times[i - 1] : NAN;
+		double seconds = i > 0 ? samples->times[i] - samples->times[i - 1] : NAN;
 
 		if (server != NULL)
 		{
@@ -161,7 +167,7 @@ add_series(Plot *plot, const Samples *samples, const char *server, const char *n
 		}
 		values[i] = seconds > GAP_FACTOR * samples->usual_gap ? NAN : of(now, before, seconds, what);
 	}
-	plot->series[plot->count++] = (PlotSeries) {name, values};
+	plot->series[plot->count++] = (PlotSeries){name, values};
 }
 
 /* Those that there were when the last sample was taken. */
@@ -201,8 +207,8 @@ slowest(const json_t *now, const json_t *before, double seconds, const char *wha
 static double
 hit_share(const json_t *now, const json_t *before, double seconds, const char *what)
 {
-	double		hits = look_grown(now, before, "cache_hits");
-	double		blocks = hits + look_grown(now, before, "cache_misses");
+	double hits = look_grown(now, before, "cache_hits");
+	double blocks = hits + look_grown(now, before, "cache_misses");
 
 	(void) seconds, (void) what;
 	return blocks > 0 ? 100 * hits / blocks : NAN;
@@ -211,7 +217,7 @@ hit_share(const json_t *now, const json_t *before, double seconds, const char *w
 static double
 mean_sync(const json_t *now, const json_t *before, double seconds, const char *what)
 {
-	double		syncs = look_grown(now, before, "syncs");
+	double syncs = look_grown(now, before, "syncs");
 
 	(void) seconds, (void) what;
 	return syncs > 0 ? look_grown(now, before, "sync_ms") / syncs : NAN;

@@ -30,7 +30,7 @@ const Option fsck_options[] = {
 };
 
 static bool has_relation(const char *name);
-static int	check_path(const char *path);
+static int check_path(const char *path);
 
 int
 run_versions(int argc, char **argv)
@@ -44,7 +44,8 @@ run_versions(int argc, char **argv)
 	connect_database();
 	parameters[0] = argv[optind];
 	return show("SELECT version, size, to_char(mtime, 'YYYY-MM-DD HH24:MI:SS') AS mtime, author::text, deleted, segments, encode(digest, 'hex') AS digest"
-				" FROM difs_versions($1)", 1, parameters, NULL);
+				" FROM difs_versions($1)",
+				1, parameters, NULL);
 }
 
 int
@@ -53,13 +54,16 @@ run_restore(int argc, char **argv)
 	const char *version = NULL;
 	const char *to = NULL;
 	const char *parameters[2];
-	PGresult   *result;
-	int			letter;
+	PGresult *result;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
 		{
-			case 272: version = optarg; (void) number_argument("--version", optarg); break;
+			case 272:
+				version = optarg;
+				(void) number_argument("--version", optarg);
+				break;
 			case 276: to = optarg; break;
 		}
 	if (argc - optind != 1)
@@ -86,9 +90,9 @@ run_restore(int argc, char **argv)
 int
 run_df(int argc, char **argv)
 {
-	bool		volumes = false;
-	int			exit_code = EXIT_DONE;
-	int			letter;
+	bool volumes = false;
+	int exit_code = EXIT_DONE;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		volumes |= letter == 276;
@@ -96,13 +100,15 @@ run_df(int argc, char **argv)
 	if (!volumes)
 		exit_code = show("SELECT name AS server, tier, capacity_bytes AS capacity, used_bytes AS used, free_bytes AS free,"
 						 " CASE WHEN used_bytes + free_bytes > 0 THEN (100 * used_bytes / (used_bytes + free_bytes))::integer END AS \"use%\", state"
-						 " FROM difs.servers ORDER BY name", 0, NULL, NULL);
+						 " FROM difs.servers ORDER BY name",
+						 0, NULL, NULL);
 	if (exit_code != EXIT_DONE || (settings.json && !volumes))
 		return exit_code;
 	if (!volumes)
 		putchar('\n');
 	return show("SELECT v.name AS volume, v.replicas, s.bytes AS used, s.files, s.quota_bytes, s.quota_files"
-				" FROM difs.volumes v LEFT JOIN difs.stat_volumes s USING (name) ORDER BY name", 0, NULL, NULL);
+				" FROM difs.volumes v LEFT JOIN difs.stat_volumes s USING (name) ORDER BY name",
+				0, NULL, NULL);
 }
 
 int
@@ -112,7 +118,8 @@ run_servers(int argc, char **argv)
 		;
 	connect_database();
 	return show("SELECT name AS server, host || ':' || port AS address, zone, tier, weight, state, alive, used_bytes AS used, free_bytes AS free,"
-				" to_char(last_seen, 'YYYY-MM-DD HH24:MI:SS') AS last_seen, problem FROM difs.servers ORDER BY name", 0, NULL, NULL);
+				" to_char(last_seen, 'YYYY-MM-DD HH24:MI:SS') AS last_seen, problem FROM difs.servers ORDER BY name",
+				0, NULL, NULL);
 }
 
 /* A number is a process of difs_insert(), everything else a path. */
@@ -138,14 +145,14 @@ check_path(const char *path)
 {
 	static const char there[] = "SELECT $1::text AS path, 'done' AS state, version, size FROM difs_stat($1::text) WHERE difs_exists($1::text)";
 	static const char uploads[] = "SELECT path, CASE WHEN segments > 0 THEN 'in progress' ELSE 'accepted' END AS state, segments,"
-		" size FROM difs.uploads"
-		" WHERE path IN ($1::text, current_setting('difs.volume', true) || ':' || $1::text) ORDER BY created DESC LIMIT 1";
+								  " size FROM difs.uploads"
+								  " WHERE path IN ($1::text, current_setting('difs.volume', true) || ':' || $1::text) ORDER BY created DESC LIMIT 1";
 	const char *parameters[] = {path};
-	PGresult   *result;
-	int64_t		rows = 0;
-	bool		inserting;
-	bool		failed;
-	int			exit_code;
+	PGresult *result;
+	int64_t rows = 0;
+	bool inserting;
+	bool failed;
+	int exit_code;
 
 	if (has_relation("difs.uploads"))
 	{
@@ -179,8 +186,8 @@ static bool
 has_relation(const char *name)
 {
 	const char *parameters[] = {name};
-	PGresult   *result = query("SELECT 1 WHERE pg_catalog.to_regclass($1) IS NOT NULL", 1, parameters);
-	bool		has = result != NULL && PQntuples(result) == 1;
+	PGresult *result = query("SELECT 1 WHERE pg_catalog.to_regclass($1) IS NOT NULL", 1, parameters);
+	bool has = result != NULL && PQntuples(result) == 1;
 
 	PQclear(result);
 	return has;
@@ -189,12 +196,12 @@ has_relation(const char *name)
 int
 run_scrub(int argc, char **argv)
 {
-	bool		recursive = false;
-	bool		all = false;
-	int64_t		rows = 0;
-	int			exit_code;
+	bool recursive = false;
+	bool all = false;
+	int64_t rows = 0;
+	int exit_code;
 	const char *parameters[2];
-	int			letter;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -207,7 +214,7 @@ run_scrub(int argc, char **argv)
 	connect_database();
 	if (all)
 	{
-		PGresult   *result = query("SELECT copies, bytes, bad, mended, lost, unreachable FROM difs_scrub_all()", 0, NULL);
+		PGresult *result = query("SELECT copies, bytes, bad, mended, lost, unreachable FROM difs_scrub_all()", 0, NULL);
 
 		if (result == NULL)
 			return EXIT_FAILED;
@@ -219,7 +226,8 @@ run_scrub(int argc, char **argv)
 	parameters[0] = argv[optind];
 	parameters[1] = recursive ? "t" : "f";
 	exit_code = show("SELECT path, version, server, outcome, count(*) AS copies FROM difs_scrub($1, $2)"
-					 " GROUP BY path, version, server, outcome HAVING outcome <> 'good' ORDER BY path, version, server", 2, parameters, &rows);
+					 " GROUP BY path, version, server, outcome HAVING outcome <> 'good' ORDER BY path, version, server",
+					 2, parameters, &rows);
 	if (exit_code == EXIT_DONE && rows == 0 && !settings.quiet && !settings.json)
 		printf("every copy is good\n");
 	return exit_code != EXIT_DONE ? exit_code : (rows > 0 ? EXIT_DAMAGE : EXIT_DONE);
@@ -228,12 +236,12 @@ run_scrub(int argc, char **argv)
 int
 run_fsck(int argc, char **argv)
 {
-	bool		deep = false;
-	bool		digests = false;
-	int64_t		rows = 0;
-	int			exit_code;
+	bool deep = false;
+	bool digests = false;
+	int64_t rows = 0;
+	int exit_code;
 	const char *parameters[2];
-	int			letter;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)

@@ -17,11 +17,11 @@
 #include "command.h"
 #include "look.h"
 
-#define ONCE_S			1
-#define BOLD			"\033[1m"
-#define DIM				"\033[2m"
-#define RED				"\033[1;31m"
-#define PLAIN			"\033[0m"
+#define ONCE_S 1
+#define BOLD "\033[1m"
+#define DIM "\033[2m"
+#define RED "\033[1;31m"
+#define PLAIN "\033[0m"
 
 const Option top_options[] = {
 	{'i', "interval", "SECONDS", "between two looks (2; with --once 1)"},
@@ -32,8 +32,8 @@ const Option top_options[] = {
 
 static struct termios before_us;
 static bool changed_terminal;
-static int	lines_left;			/* on the screen */
-static int	width;
+static int lines_left; /* on the screen */
+static int width;
 
 static void begin_screen(bool terminal);
 static void use_keys(void);
@@ -55,12 +55,12 @@ static double mean(double sum, double count);
 int
 run_top(int argc, char **argv)
 {
-	bool		terminal = isatty(STDOUT_FILENO);
-	int64_t		interval = 0;
-	int64_t		looks = terminal ? INT64_MAX : 1;
-	json_t	   *before = NULL;
-	json_t	   *now = NULL;
-	int			letter;
+	bool terminal = isatty(STDOUT_FILENO);
+	int64_t interval = 0;
+	int64_t looks = terminal ? INT64_MAX : 1;
+	json_t *before = NULL;
+	json_t *now = NULL;
+	int letter;
 
 	while ((letter = next_option(argc, argv)) != -1)
 		switch (letter)
@@ -130,12 +130,12 @@ give_back_keys(void)
 static bool
 pause_or_key(int64_t seconds, bool keys)
 {
-	double		until = seconds_now() + (double) seconds;
+	double until = seconds_now() + (double) seconds;
 	struct pollfd input = {.fd = keys ? STDIN_FILENO : -1, .events = POLLIN};
 
 	for (double left = (double) seconds; left > 0 && !was_cancelled(); left = until - seconds_now())
 	{
-		char		key;
+		char key;
 
 		if (poll(&input, 1, (int) (left * 1000) + 1) <= 0 || (input.revents & (POLLIN | POLLHUP)) == 0)
 			continue;
@@ -183,12 +183,12 @@ draw_head(const json_t *now, bool terminal)
 	const json_t *servers = json_object_get(now, "servers");
 	const json_t *server;
 	const char *name;
-	int			down = 0;
-	char		clock[32];
-	time_t		seconds = (time_t) look_number(now, "now");
-	struct tm	parts;
+	int down = 0;
+	char clock[32];
+	time_t seconds = (time_t) look_number(now, "now");
+	struct tm parts;
 
-	json_object_foreach((json_t *) (uintptr_t) servers, name, server)
+	json_object_foreach ((json_t *) (uintptr_t) servers, name, server)
 		down += !json_is_true(json_object_get(server, "alive"));
 	localtime_r(&seconds, &parts);
 	strftime(clock, sizeof(clock), "%H:%M:%S", &parts);
@@ -203,24 +203,24 @@ draw_head(const json_t *now, bool terminal)
 static void
 draw_totals(const json_t *now, const json_t *before, bool terminal)
 {
-	double		seconds = look_grown(now, before, "now");
+	double seconds = look_grown(now, before, "now");
 	const json_t *stream = json_object_get(now, "stream");
 	const json_t *streamed = json_object_get(before, "stream");
 	const json_t *cache = json_object_get(now, "cache");
 	const json_t *cached = json_object_get(before, "cache");
 	const json_t *staged = json_object_get(now, "staged");
 	const json_t *repair = json_object_get(now, "repair");
-	double		hits = look_grown(cache, cached, "hits");
-	double		blocks = hits + look_grown(cache, cached, "misses");
-	double		missing = look_number(repair, "copies_missing");
-	char		text[6][32];
+	double hits = look_grown(cache, cached, "hits");
+	double blocks = hits + look_grown(cache, cached, "misses");
+	double missing = look_number(repair, "copies_missing");
+	char text[6][32];
 
 	for (int i = 0; i < 2; i++)
 	{
 		const char *kind = i == 0 ? "get" : "put";
 		const json_t *requests = json_object_get(json_object_get(now, "requests"), kind);
 		const json_t *earlier = before == NULL ? NULL : json_object_get(json_object_get(before, "requests"), kind);
-		json_t	   *none = json_object();
+		json_t *none = json_object();
 
 		if (earlier == NULL && before != NULL)
 			earlier = none;
@@ -249,23 +249,23 @@ draw_totals(const json_t *now, const json_t *before, bool terminal)
 static void
 draw_servers(const json_t *now, const json_t *before, bool terminal)
 {
-	double		seconds = look_grown(now, before, "now");
+	double seconds = look_grown(now, before, "now");
 	const json_t *servers = json_object_get(now, "servers");
 	const json_t *server;
 	const char *name;
-	char		text[11][32];
+	char text[11][32];
 
 	line(terminal, "", "%s", "");
 	line(terminal, BOLD, "%-18s %-8s %8s %8s %8s %8s %8s %8s %7s %8s %8s %8s", "server", "state", "reads/s", "bytes/s", "mean", "writes/s", "bytes/s", "mean",
 		 "syncs/s", "mean", "used", "free");
-	json_object_foreach((json_t *) (uintptr_t) servers, name, server)
+	json_object_foreach ((json_t *) (uintptr_t) servers, name, server)
 	{
 		const json_t *earlier = json_object_get(json_object_get(before, "servers"), name);
-		bool		alive = json_is_true(json_object_get(server, "alive"));
-		double		reads = look_grown(server, earlier, "reads");
-		double		writes = look_grown(server, earlier, "writes");
-		double		syncs = look_grown(server, earlier, "syncs");
-		double		free_share = look_number(server, "free_bytes") / (look_number(server, "free_bytes") + look_number(server, "used_bytes"));
+		bool alive = json_is_true(json_object_get(server, "alive"));
+		double reads = look_grown(server, earlier, "reads");
+		double writes = look_grown(server, earlier, "writes");
+		double syncs = look_grown(server, earlier, "syncs");
+		double free_share = look_number(server, "free_bytes") / (look_number(server, "free_bytes") + look_number(server, "used_bytes"));
 
 		line(terminal, !alive || free_share < 0.1 ? RED : "", "%-18s %-8s %8s %8s %8s %8s %8s %8s %7s %8s %8s %8s", name,
 			 alive ? look_text(server, "state") : "down",
@@ -285,16 +285,16 @@ draw_duties(const json_t *now, bool terminal)
 {
 	const json_t *duties = json_object_get(now, "duties");
 	const json_t *duty;
-	size_t		i;
-	char		text[3][32];
+	size_t i;
+	char text[3][32];
 
 	line(terminal, "", "%s", "");
 	line(terminal, BOLD, "%-10s %-8s %10s %8s %10s  %s", "duty", "state", "ended", "took", "next", "progress");
-	json_array_foreach(duties, i, duty)
+	json_array_foreach (duties, i, duty)
 	{
-		bool		running = json_is_true(json_object_get(duty, "running"));
-		bool		failed = strcmp(look_text(duty, "outcome"), "failed") == 0;
-		char		progress[64] = "";
+		bool running = json_is_true(json_object_get(duty, "running"));
+		bool failed = strcmp(look_text(duty, "outcome"), "failed") == 0;
+		char progress[64] = "";
 
 		if (look_number(duty, "rounds") == 0)
 			continue;
@@ -313,18 +313,18 @@ static void
 print_look(json_t *now, const json_t *before)
 {
 	static const char *const counts[] = {"reads", "read_bytes", "writes", "written_bytes", "errors", "syncs"};
-	double		seconds = look_grown(now, before, "now");
-	json_t	   *servers = json_object_get(now, "servers");
-	json_t	   *server;
+	double seconds = look_grown(now, before, "now");
+	json_t *servers = json_object_get(now, "servers");
+	json_t *server;
 	const char *name;
 
-	json_object_foreach(servers, name, server)
+	json_object_foreach (servers, name, server)
 	{
-		json_t	   *rates = json_object();
+		json_t *rates = json_object();
 
 		for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
 		{
-			double		rate = look_grown(server, json_object_get(json_object_get(before, "servers"), name), counts[i]) / seconds;
+			double rate = look_grown(server, json_object_get(json_object_get(before, "servers"), name), counts[i]) / seconds;
 
 			json_object_set_new(rates, counts[i], isfinite(rate) ? json_real(rate) : json_null());
 		}
@@ -338,9 +338,9 @@ print_look(json_t *now, const json_t *before)
 static void
 line(bool terminal, const char *style, const char *format, ...)
 {
-	char		text[1024];
-	va_list		args;
-	int			shown = 0;
+	char text[1024];
+	va_list args;
+	int shown = 0;
 
 	if (terminal && lines_left-- <= 1)
 		return;
@@ -362,7 +362,7 @@ line(bool terminal, const char *style, const char *format, ...)
 static const char *
 rate_text(char buffer[32], double value, double seconds)
 {
-	double		rate = value / seconds;
+	double rate = value / seconds;
 
 	if (!isfinite(rate))
 		return "-";
@@ -376,7 +376,7 @@ rate_text(char buffer[32], double value, double seconds)
 static const char *
 bytes_text(char buffer[32], double value, double seconds)
 {
-	bool		human = settings.human;
+	bool human = settings.human;
 
 	if (!isfinite(value / seconds))
 		return "-";

@@ -18,31 +18,31 @@ typedef struct Work
 {
 	struct Work *next;
 	const Item *item;
-	int			error;			/* errno, or 0 */
-	size_t		length;
-	char		data[];
+	int error; /* errno, or 0 */
+	size_t length;
+	char data[];
 } Work;
 
 typedef struct Queue
 {
-	Work	   *first;
-	Work	  **end;
+	Work *first;
+	Work **end;
 } Queue;
 
 struct Writer
 {
 	const Transfer *transfer;
-	Written		written;
-	void	   *context;
-	pthread_t	thread;
+	Written written;
+	void *context;
+	pthread_t thread;
 
-	pthread_mutex_t mutex;		/* of what follows */
-	pthread_cond_t given;		/* there is something to do, or the end */
-	pthread_cond_t taken;		/* half of the queue is free */
-	Queue		todo;
-	Queue		done;
-	size_t		bytes;			/* in todo */
-	bool		ending;
+	pthread_mutex_t mutex; /* of what follows */
+	pthread_cond_t given;  /* there is something to do, or the end */
+	pthread_cond_t taken;  /* half of the queue is free */
+	Queue todo;
+	Queue done;
+	size_t bytes; /* in todo */
+	bool ending;
 };
 
 static void *run(void *argument);
@@ -53,16 +53,16 @@ static Work *take_all(Queue *queue);
 Writer *
 writer_begin(const Transfer *transfer, Written written, void *context)
 {
-	Writer	   *writer = need_memory(sizeof(*writer));
-	int			error;
+	Writer *writer = need_memory(sizeof(*writer));
+	int error;
 
-	*writer = (Writer) {.transfer = transfer, .written = written, .context = context};
+	*writer = (Writer){.transfer = transfer, .written = written, .context = context};
 	writer->todo.end = &writer->todo.first;
 	writer->done.end = &writer->done.first;
 	pthread_mutex_init(&writer->mutex, NULL);
 	pthread_cond_init(&writer->given, NULL);
 	pthread_cond_init(&writer->taken, NULL);
-	(void) creation_mask();		/* which the thread must not find out, while this one makes directories */
+	(void) creation_mask(); /* which the thread must not find out, while this one makes directories */
 	error = pthread_create(&writer->thread, NULL, run, writer);
 	if (error != 0)
 		exit(complain_text("could not start a thread: %s", strerror(error)));
@@ -72,10 +72,10 @@ writer_begin(const Transfer *transfer, Written written, void *context)
 void
 writer_give(Writer *writer, const Item *item, const void *data, size_t length)
 {
-	Work	   *work = need_memory(sizeof(*work) + length);
-	Work	   *done;
+	Work *work = need_memory(sizeof(*work) + length);
+	Work *done;
 
-	*work = (Work) {.item = item, .length = length};
+	*work = (Work){.item = item, .length = length};
 	memcpy(work->data, data, length);
 	pthread_mutex_lock(&writer->mutex);
 	if (writer->bytes + length > QUEUE_BYTES)
@@ -93,7 +93,7 @@ writer_give(Writer *writer, const Item *item, const void *data, size_t length)
 void
 writer_end(Writer *writer, bool give_up)
 {
-	Work	   *left = NULL;
+	Work *left = NULL;
 
 	pthread_mutex_lock(&writer->mutex);
 	if (give_up)
@@ -105,7 +105,7 @@ writer_end(Writer *writer, bool give_up)
 	tell(writer, writer->done.first);
 	while (left != NULL)
 	{
-		Work	   *next = left->next;
+		Work *next = left->next;
 
 		free(left);
 		left = next;
@@ -119,13 +119,13 @@ writer_end(Writer *writer, bool give_up)
 static void *
 run(void *argument)
 {
-	Writer	   *writer = argument;
+	Writer *writer = argument;
 	const Transfer *transfer = writer->transfer;
 
 	pthread_mutex_lock(&writer->mutex);
 	for (;;)
 	{
-		Work	   *work = writer->todo.first;
+		Work *work = writer->todo.first;
 
 		if (work == NULL && writer->ending)
 			break;
@@ -155,7 +155,7 @@ tell(Writer *writer, Work *work)
 {
 	while (work != NULL)
 	{
-		Work	   *next = work->next;
+		Work *next = work->next;
 
 		writer->written(writer->context, work->item, work->length, work->error);
 		free(work);
@@ -174,7 +174,7 @@ push(Queue *queue, Work *work)
 static Work *
 take_all(Queue *queue)
 {
-	Work	   *all = queue->first;
+	Work *all = queue->first;
 
 	queue->first = NULL;
 	queue->end = &queue->first;

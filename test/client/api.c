@@ -14,19 +14,19 @@
 
 #include "difs.h"
 
-#define THREADS	4
-#define LARGE	(3 * 1024 * 1024 + 77)
+#define THREADS 4
+#define LARGE (3 * 1024 * 1024 + 77)
 
-static int	tests;
-static int	failed;
+static int tests;
+static int failed;
 
 /* Bytes in memory, read in odd steps and written to be compared. */
 typedef struct Bytes
 {
 	const char *data;
-	size_t		length;
-	size_t		at;
-	bool		same;
+	size_t length;
+	size_t at;
+	bool same;
 } Bytes;
 
 static void
@@ -43,7 +43,7 @@ ok(bool condition, const char *what, const DifsClient *client)
 static char *
 random_bytes(size_t length, unsigned seed)
 {
-	char	   *data = malloc(length);
+	char *data = malloc(length);
 
 	for (size_t i = 0; i < length; i++)
 		data[i] = (char) (rand_r(&seed) >> 7);
@@ -53,8 +53,8 @@ random_bytes(size_t length, unsigned seed)
 static ssize_t
 read_bytes(void *context, void *buffer, size_t length)
 {
-	Bytes	   *bytes = context;
-	size_t		taken = bytes->length - bytes->at;
+	Bytes *bytes = context;
+	size_t taken = bytes->length - bytes->at;
 
 	if (taken > length)
 		taken = length;
@@ -68,7 +68,7 @@ read_bytes(void *context, void *buffer, size_t length)
 static ssize_t
 read_failing(void *context, void *buffer, size_t length)
 {
-	ssize_t		got = read_bytes(context, buffer, length);
+	ssize_t got = read_bytes(context, buffer, length);
 
 	if (got > 0)
 		return got;
@@ -79,7 +79,7 @@ read_failing(void *context, void *buffer, size_t length)
 static bool
 compare_bytes(void *context, const void *data, size_t length)
 {
-	Bytes	   *bytes = context;
+	Bytes *bytes = context;
 
 	bytes->same = bytes->same && bytes->at + length <= bytes->length && memcmp(bytes->data + bytes->at, data, length) == 0;
 	bytes->at += length;
@@ -121,7 +121,7 @@ stop_progress(void *context, int64_t done, int64_t total)
 static bool
 got(void *context, int64_t tag, const void *data, size_t length, const DifsFailure *failure)
 {
-	int		   *counts = context;
+	int *counts = context;
 
 	if (failure != NULL)
 		counts[1] += failure->status == DIFS_STATUS_NOT_FOUND && tag == 1000;
@@ -133,21 +133,24 @@ got(void *context, int64_t tag, const void *data, size_t length, const DifsFailu
 static void
 test_names(DifsClient *client)
 {
-	DifsEntry	entry;
-	int			count = 0;
-	int64_t		removed;
-	int64_t		time_us = INT64_C(981173106123456);
-	char	   *target = NULL;
+	DifsEntry entry;
+	int count = 0;
+	int64_t removed;
+	int64_t time_us = INT64_C(981173106123456);
+	char *target = NULL;
 
 	ok(difs_mkdir(client, "/api-test/a/b", true), "mkdir with parents", client);
 	ok(!difs_mkdir(client, "/api-test", false) && difs_failure(client)->status == DIFS_STATUS_EXISTS, "mkdir of what is there", client);
 	ok(difs_put_data(client, "/api-test/a/f", "hello", 5, NULL, NULL), "put_data", client);
 	ok(difs_stat(client, "/api-test/a/f", 0, true, &entry) && entry.size == 5 && entry.version == 1 && entry.kind == DIFS_KIND_FILE &&
-	   strcmp(entry.volume, "main") == 0 && strcmp(entry.name, "/api-test/a/f") == 0, "stat", client);
+		   strcmp(entry.volume, "main") == 0 && strcmp(entry.name, "/api-test/a/f") == 0,
+	   "stat", client);
 	ok(!difs_stat(client, "/api-test/none", 0, true, &entry) && difs_failure(client)->status == DIFS_STATUS_NOT_FOUND &&
-	   strcmp(difs_failure(client)->sqlstate, "58P01") == 0, "stat of what is not there", client);
+		   strcmp(difs_failure(client)->sqlstate, "58P01") == 0,
+	   "stat of what is not there", client);
 	ok(difs_chmod(client, "/api-test/a/f", 0640) && difs_touch(client, "/api-test/a/f", NULL, &time_us) &&
-	   difs_stat(client, "/api-test/a/f", 0, true, &entry) && entry.mode == 0640 && entry.mtime_us == time_us, "chmod and touch", client);
+		   difs_stat(client, "/api-test/a/f", 0, true, &entry) && entry.mode == 0640 && entry.mtime_us == time_us,
+	   "chmod and touch", client);
 	ok(difs_symlink(client, "f", "/api-test/a/l") && difs_readlink(client, "/api-test/a/l", &target) && strcmp(target, "f") == 0, "symlink", client);
 	free(target);
 	ok(difs_list(client, "/api-test", true, NULL, count_entries, &count) && count == 4, "list", client);
@@ -162,9 +165,9 @@ test_names(DifsClient *client)
 static void
 test_files(DifsClient *client)
 {
-	DifsFile   *file = difs_open(client, "/api-test/file", DIFS_OPEN_WRITE | DIFS_OPEN_CREATE | DIFS_OPEN_EXCLUSIVE);
-	DifsFile   *reader;
-	char		buffer[64];
+	DifsFile *file = difs_open(client, "/api-test/file", DIFS_OPEN_WRITE | DIFS_OPEN_CREATE | DIFS_OPEN_EXCLUSIVE);
+	DifsFile *reader;
+	char buffer[64];
 
 	ok(file != NULL && difs_size(file) == 0, "open for writing", client);
 	ok(difs_pwrite(file, "0123456789", 10, 0) == 10 && difs_append(file, "abc", 3) == 3 && difs_size(file) == 13, "pwrite and append", client);
@@ -186,50 +189,57 @@ test_files(DifsClient *client)
 static void
 test_transfers(DifsClient *client)
 {
-	char	   *data = random_bytes(LARGE, 1);
-	Bytes		bytes = {data, LARGE, 0, true};
-	char		local[] = "/tmp/difs-api-XXXXXX";
-	int			fd = mkstemp(local);
+	char *data = random_bytes(LARGE, 1);
+	Bytes bytes = {data, LARGE, 0, true};
+	char local[] = "/tmp/difs-api-XXXXXX";
+	int fd = mkstemp(local);
 	struct stat status;
-	uint32_t	mode = 0604;
-	int64_t		mtime_us = INT64_C(1000000000000000);
-	int64_t		version = 0;
-	int64_t		moved = 0;
-	int64_t		limit = 2000000;
-	DifsEntry	entry;
+	uint32_t mode = 0604;
+	int64_t mtime_us = INT64_C(1000000000000000);
+	int64_t version = 0;
+	int64_t moved = 0;
+	int64_t limit = 2000000;
+	DifsEntry entry;
 
 	ok(difs_put_stream(client, "/api-test/p/large", read_bytes, &bytes, LARGE,
-					   &(DifsPutOptions) {.parents = true, .mode = &mode, .mtime_us = &mtime_us, .media_type = "text/plain"}, &version) && version == 1,
+					   &(DifsPutOptions){.parents = true, .mode = &mode, .mtime_us = &mtime_us, .media_type = "text/plain"}, &version) &&
+		   version == 1,
 	   "put_stream", client);
 	ok(difs_stat(client, "/api-test/p/large", 0, true, &entry) && entry.size == LARGE && entry.mode == 0604 && entry.mtime_us == mtime_us,
 	   "with mode and time", client);
-	bytes = (Bytes) {data, LARGE, 0, true};
+	bytes = (Bytes){data, LARGE, 0, true};
 	ok(difs_get_stream(client, "/api-test/p/large", compare_bytes, &bytes, NULL, &moved) && moved == LARGE && bytes.same && bytes.at == LARGE,
 	   "get_stream", client);
-	bytes = (Bytes) {data + 1000001, 70000, 0, true};
-	ok(difs_get_stream(client, "/api-test/p/large", compare_bytes, &bytes, &(DifsGetOptions) {.offset = 1000001, .length = 70000}, &moved) &&
-	   moved == 70000 && bytes.same, "a range", client);
+	bytes = (Bytes){data + 1000001, 70000, 0, true};
+	ok(difs_get_stream(client, "/api-test/p/large", compare_bytes, &bytes, &(DifsGetOptions){.offset = 1000001, .length = 70000}, &moved) &&
+		   moved == 70000 && bytes.same,
+	   "a range", client);
 	ok(!difs_get_stream(client, "/api-test/p/large", refuse, NULL, NULL, NULL) && difs_failure(client)->system_errno == ENOSPC, "a writer that fails", client);
-	ok(!difs_get_stream(client, "/api-test/p/large", compare_bytes, &bytes, &(DifsGetOptions) {.progress = stop_progress, .context = &(int64_t) {1}}, NULL) &&
-	   difs_failure(client)->status == DIFS_STATUS_CANCELLED, "a get that progress ends", client);
-	bytes = (Bytes) {data, LARGE, 0, true};
+	ok(!difs_get_stream(client, "/api-test/p/large", compare_bytes, &bytes, &(DifsGetOptions){.progress = stop_progress, .context = &(int64_t){1}}, NULL) &&
+		   difs_failure(client)->status == DIFS_STATUS_CANCELLED,
+	   "a get that progress ends", client);
+	bytes = (Bytes){data, LARGE, 0, true};
 	ok(!difs_put_stream(client, "/api-test/x", read_failing, &bytes, -1, NULL, NULL) && difs_failure(client)->system_errno == EIO &&
-	   !difs_stat(client, "/api-test/x", 0, true, &entry), "a reader that fails leaves nothing", client);
-	bytes = (Bytes) {data, LARGE, 0, true};
+		   !difs_stat(client, "/api-test/x", 0, true, &entry),
+	   "a reader that fails leaves nothing", client);
+	bytes = (Bytes){data, LARGE, 0, true};
 	ok(!difs_put_stream(client, "/api-test/x", read_bytes, &bytes, LARGE + 1, NULL, NULL) && difs_failure(client)->status == DIFS_STATUS_CHANGED,
 	   "a stream that is shorter than it should be", client);
-	bytes = (Bytes) {data, LARGE, 0, true};
-	ok(!difs_put_stream(client, "/api-test/x", read_bytes, &bytes, LARGE, &(DifsPutOptions) {.progress = stop_progress, .context = &limit}, NULL) &&
-	   difs_failure(client)->status == DIFS_STATUS_CANCELLED && !difs_stat(client, "/api-test/x", 0, true, &entry), "a put that progress ends", client);
-	ok(!difs_put_data(client, "/api-test/p/large", "x", 1, &(DifsPutOptions) {.create_only = true}, NULL) &&
-	   difs_failure(client)->status == DIFS_STATUS_EXISTS, "create only", client);
-	ok(!difs_put_data(client, "/api-test/p/large", "x", 1, &(DifsPutOptions) {.if_version = 7}, NULL), "only if that is the version", client);
+	bytes = (Bytes){data, LARGE, 0, true};
+	ok(!difs_put_stream(client, "/api-test/x", read_bytes, &bytes, LARGE, &(DifsPutOptions){.progress = stop_progress, .context = &limit}, NULL) &&
+		   difs_failure(client)->status == DIFS_STATUS_CANCELLED && !difs_stat(client, "/api-test/x", 0, true, &entry),
+	   "a put that progress ends", client);
+	ok(!difs_put_data(client, "/api-test/p/large", "x", 1, &(DifsPutOptions){.create_only = true}, NULL) &&
+		   difs_failure(client)->status == DIFS_STATUS_EXISTS,
+	   "create only", client);
+	ok(!difs_put_data(client, "/api-test/p/large", "x", 1, &(DifsPutOptions){.if_version = 7}, NULL), "only if that is the version", client);
 
 	ok(fd >= 0 && write(fd, data, LARGE) == LARGE && difs_put_file(client, "/api-test/local", local, NULL, &version), "put_file", client);
 	ok(lseek(fd, 0, SEEK_SET) == 0 && difs_put_fd(client, "/api-test/fd", fd, NULL, NULL), "put_fd", client);
-	ok(difs_get_file(client, "/api-test/p/large", local, &(DifsGetOptions) {.keep_attributes = true, .sync = true}, &moved) && moved == LARGE &&
-	   stat(local, &status) == 0 && status.st_size == LARGE && (status.st_mode & 07777) == 0604 && status.st_mtim.tv_sec == 1000000000, "get_file", client);
-	ok(!difs_get_file(client, "/api-test/fd", local, &(DifsGetOptions) {.no_replace = true}, NULL) && difs_failure(client)->system_errno == EEXIST,
+	ok(difs_get_file(client, "/api-test/p/large", local, &(DifsGetOptions){.keep_attributes = true, .sync = true}, &moved) && moved == LARGE &&
+		   stat(local, &status) == 0 && status.st_size == LARGE && (status.st_mode & 07777) == 0604 && status.st_mtim.tv_sec == 1000000000,
+	   "get_file", client);
+	ok(!difs_get_file(client, "/api-test/fd", local, &(DifsGetOptions){.no_replace = true}, NULL) && difs_failure(client)->system_errno == EEXIST,
 	   "get_file that replaces nothing", client);
 	ok(!difs_put_file(client, "/api-test/y", "/nowhere/at/all", NULL, NULL) && difs_failure(client)->system_errno == ENOENT, "put_file of nothing", client);
 	close(fd);
@@ -240,12 +250,12 @@ test_transfers(DifsClient *client)
 static void
 test_batches(DifsClient *client)
 {
-	DifsBatch  *batch;
-	int			counts[2] = {0, 0};
-	int64_t		tag = 0;
-	bool		added = true;
-	DifsEntry	entry;
-	char		path[64];
+	DifsBatch *batch;
+	int counts[2] = {0, 0};
+	int64_t tag = 0;
+	bool added = true;
+	DifsEntry entry;
+	char path[64];
 
 	batch = difs_batch_begin(client);
 	added = batch != NULL && difs_batch_mkdir(batch, "/api-test/batch", false, NULL, 0);
@@ -277,31 +287,34 @@ test_batches(DifsClient *client)
 static void
 test_transactions(DifsClient *client)
 {
-	DifsEntry	entry;
+	DifsEntry entry;
 
 	ok(difs_begin(client) && difs_in_transaction(client) && difs_put_data(client, "/api-test/t", "t", 1, NULL, NULL) && difs_rollback(client) &&
-	   !difs_stat(client, "/api-test/t", 0, true, &entry), "rollback", client);
+		   !difs_stat(client, "/api-test/t", 0, true, &entry),
+	   "rollback", client);
 	ok(difs_begin(client) && difs_put_data(client, "/api-test/t", "t", 1, NULL, NULL) && difs_commit(client) &&
-	   difs_stat(client, "/api-test/t", 0, true, &entry), "commit", client);
+		   difs_stat(client, "/api-test/t", 0, true, &entry),
+	   "commit", client);
 	ok(difs_begin(client) && !difs_stat(client, "/api-test/none", 0, true, &entry) && !difs_commit(client) && !difs_in_transaction(client),
 	   "commit of a transaction that has failed is no success", client);
 	difs_cancel(client);
 	ok(!difs_stat(client, "/api-test/t", 0, true, &entry) && difs_failure(client)->status == DIFS_STATUS_CANCELLED &&
-	   difs_stat(client, "/api-test/t", 0, true, &entry), "cancel", client);
+		   difs_stat(client, "/api-test/t", 0, true, &entry),
+	   "cancel", client);
 }
 
 static void *
 work(void *number)
 {
-	int			thread = *(int *) number;
+	int thread = *(int *) number;
 	DifsClient *client = difs_connect(NULL, NULL);
-	char	   *data = random_bytes(LARGE, (unsigned) thread + 10);
-	char		path[64];
+	char *data = random_bytes(LARGE, (unsigned) thread + 10);
+	char path[64];
 
 	*(int *) number = difs_failure(client)->status == DIFS_STATUS_OK;
 	for (int i = 0; i < 5; i++)
 	{
-		Bytes		bytes = {data, LARGE - (size_t) i, 0, true};
+		Bytes bytes = {data, LARGE - (size_t) i, 0, true};
 
 		snprintf(path, sizeof(path), "/api-test/thread-%d-%d", thread, i);
 		*(int *) number &= difs_put_stream(client, path, read_bytes, &bytes, -1, NULL, NULL);
@@ -317,9 +330,9 @@ int
 main(void)
 {
 	DifsClient *client = difs_connect("dbname=no-such-database", NULL);
-	pthread_t	threads[THREADS];
-	int			numbers[THREADS];
-	bool		good = true;
+	pthread_t threads[THREADS];
+	int numbers[THREADS];
+	bool good = true;
 
 	ok(client != NULL && difs_failure(client)->status == DIFS_STATUS_CONNECTION, "a database that is not there", NULL);
 	ok(!difs_mkdir(client, "/x", false) && difs_failure(client)->status == DIFS_STATUS_CONNECTION, "a client without connection fails", NULL);

@@ -17,13 +17,13 @@
 
 #include "token.h"
 
-#define LENGTH		3000
-#define RECONNECT	50			/* attacks on one connection */
+#define LENGTH 3000
+#define RECONNECT 50 /* attacks on one connection */
 
 typedef enum Kind
 {
-	FORGED,						/* a bit is another one */
-	OTHER_KEY,					/* signed, by a key that the server does not have */
+	FORGED,	   /* a bit is another one */
+	OTHER_KEY, /* signed, by a key that the server does not have */
 	EXPIRED,
 	OTHER_CLUSTER,
 	OTHER_GROUP,
@@ -33,45 +33,57 @@ typedef enum Kind
 	OTHER_OPERATION,
 	OTHER_XID,
 	TOO_SHORT,
-	OTHER_SESSION,				/* the use of a good token, of another connection */
-	OTHER_MESSAGE,				/* a good token, for something else */
+	OTHER_SESSION, /* the use of a good token, of another connection */
+	OTHER_MESSAGE, /* a good token, for something else */
 	NO_TOKEN,
-	HANDSHAKE,					/* a bad one to connect with */
+	HANDSHAKE, /* a bad one to connect with */
 	KINDS
 } Kind;
 
 static const char *const names[KINDS] = {
-	"forged", "signed by another key", "expired", "of another cluster", "of another group", "of another segment", "of another epoch",
-	"of another claim", "for another operation", "of another transaction", "for a shorter segment", "of another session",
-	"for another message", "none", "in the handshake",
+	"forged",
+	"signed by another key",
+	"expired",
+	"of another cluster",
+	"of another group",
+	"of another segment",
+	"of another epoch",
+	"of another claim",
+	"for another operation",
+	"of another transaction",
+	"for a shorter segment",
+	"of another session",
+	"for another message",
+	"none",
+	"in the handshake",
 };
 
 static uint64_t state;
 static uint8_t key[DIFS_KEY_SIZE];
-static uint8_t good[2][DIFS_TOKEN_SIZE];	/* to read, to write */
+static uint8_t good[2][DIFS_TOKEN_SIZE]; /* to read, to write */
 static DifsToken said[2];
 static DifsPeer address;
 static uint8_t old_session[DIFS_PROOF_SIZE];
 
 static uint32_t pick(uint32_t behind);
 static void make(Kind kind, bool write, uint8_t token[DIFS_TOKEN_SIZE]);
-static int	try(Client *client, Kind kind);
-static int	put(Client *client, const uint8_t *session, const uint8_t token[DIFS_TOKEN_SIZE]);
-static int	get(Client *client, const uint8_t *session, const uint8_t token[DIFS_TOKEN_SIZE]);
+static int try(Client *client, Kind kind);
+static int put(Client *client, const uint8_t *session, const uint8_t token[DIFS_TOKEN_SIZE]);
+static int get(Client *client, const uint8_t *session, const uint8_t token[DIFS_TOKEN_SIZE]);
 static bool connect_by(Client *client, const uint8_t token[DIFS_TOKEN_SIZE]);
 static void unhex(const char *text, uint8_t *out);
-static int	honest(void);
+static int honest(void);
 
 int
 main(int argc, char **argv)
 {
-	uint64_t	tried[KINDS] = {0};
+	uint64_t tried[KINDS] = {0};
 	DifsKeyring ring;
-	DifsError	error;
-	Client		client = {0};
-	Client		before = {0};
-	char	   *equals;
-	char	   *colon;
+	DifsError error;
+	Client client = {0};
+	Client before = {0};
+	char *equals;
+	char *colon;
 
 	if (argc != 7 || !difs_keyring_load(argv[1], &ring, &error) || (equals = strchr(argv[2], '=')) == NULL ||
 		(colon = strrchr(argv[2], ':')) == NULL)
@@ -93,7 +105,7 @@ main(int argc, char **argv)
 
 	for (uint64_t i = 0; i < strtoull(argv[5], NULL, 10); i++)
 	{
-		Kind		kind = (Kind) pick(KINDS);
+		Kind kind = (Kind) pick(KINDS);
 
 		if (client.conn != NULL && (i % RECONNECT == 0 || difs_conn_state(client.conn) != DIFS_CONN_READY))
 			client_close(&client);
@@ -123,8 +135,8 @@ pick(uint32_t behind)
 static void
 make(Kind kind, bool write, uint8_t token[DIFS_TOKEN_SIZE])
 {
-	DifsToken	changed = said[write];
-	uint8_t		with[DIFS_KEY_SIZE];
+	DifsToken changed = said[write];
+	uint8_t with[DIFS_KEY_SIZE];
 
 	memcpy(token, good[write], DIFS_TOKEN_SIZE);
 	memcpy(with, key, sizeof(with));
@@ -168,7 +180,7 @@ make(Kind kind, bool write, uint8_t token[DIFS_TOKEN_SIZE])
 	}
 	if (!difs_token_sign(&changed, with, token))
 		exit(2);
-	if (kind == OTHER_KEY)		/* under the id of the right one */
+	if (kind == OTHER_KEY) /* under the id of the right one */
 		memcpy(token + 2, good[write] + 2, DIFS_KEY_ID_SIZE);
 }
 
@@ -177,17 +189,26 @@ static int
 try(Client *client, Kind kind)
 {
 	static const uint8_t messages[] = {
-		DIFS_MESSAGE_CREATE_GROUP, DIFS_MESSAGE_SEAL_GROUP, DIFS_MESSAGE_DROP_GROUP, DIFS_MESSAGE_DELETE, DIFS_MESSAGE_LIST,
-		DIFS_MESSAGE_LIST_GROUPS, DIFS_MESSAGE_STAT, DIFS_MESSAGE_VERIFY, DIFS_MESSAGE_PULL, DIFS_MESSAGE_VERIFY_GROUP, DIFS_MESSAGE_MEND,
+		DIFS_MESSAGE_CREATE_GROUP,
+		DIFS_MESSAGE_SEAL_GROUP,
+		DIFS_MESSAGE_DROP_GROUP,
+		DIFS_MESSAGE_DELETE,
+		DIFS_MESSAGE_LIST,
+		DIFS_MESSAGE_LIST_GROUPS,
+		DIFS_MESSAGE_STAT,
+		DIFS_MESSAGE_VERIFY,
+		DIFS_MESSAGE_PULL,
+		DIFS_MESSAGE_VERIFY_GROUP,
+		DIFS_MESSAGE_MEND,
 	};
-	bool		only_write = kind == OTHER_EPOCH || kind == OTHER_CLAIM || kind == OTHER_XID || kind == TOO_SHORT;
-	bool		write = only_write || pick(2) == 1;
+	bool only_write = kind == OTHER_EPOCH || kind == OTHER_CLAIM || kind == OTHER_XID || kind == TOO_SHORT;
+	bool write = only_write || pick(2) == 1;
 	const uint8_t *session = difs_conn_session(client->conn);
-	uint8_t		token[DIFS_TOKEN_SIZE];
-	uint8_t		control[2 * DIFS_TOKEN_USE_SIZE];
-	Client		second = {0};
-	bool		let_in;
-	size_t		size;
+	uint8_t token[DIFS_TOKEN_SIZE];
+	uint8_t control[2 * DIFS_TOKEN_USE_SIZE];
+	Client second = {0};
+	bool let_in;
+	size_t size;
 
 	make(kind, write, token);
 	switch (kind)
@@ -216,11 +237,15 @@ put(Client *client, const uint8_t *session, const uint8_t token[DIFS_TOKEN_SIZE]
 {
 	static uint8_t control[DIFS_WIRE_MAX_CONTROL];
 	static uint8_t bytes[LENGTH];
-	uint32_t	block_crc;
+	uint32_t block_crc;
 	DifsSegment segment = {
-		.segment = said[1].segment, .group = said[1].group, .xid = said[1].xid, .raw_length = LENGTH, .stored_length = LENGTH,
+		.segment = said[1].segment,
+		.group = said[1].group,
+		.xid = said[1].xid,
+		.raw_length = LENGTH,
+		.stored_length = LENGTH,
 	};
-	size_t		size = difs_segment_packed_size(LENGTH);
+	size_t size = difs_segment_packed_size(LENGTH);
 
 	difs_segment_checksum(bytes, LENGTH, &block_crc, &segment.crc);
 	difs_segment_pack(&segment, &block_crc, control);
@@ -232,8 +257,8 @@ put(Client *client, const uint8_t *session, const uint8_t token[DIFS_TOKEN_SIZE]
 static int
 get(Client *client, const uint8_t *session, const uint8_t token[DIFS_TOKEN_SIZE])
 {
-	uint8_t		control[64 + DIFS_TOKEN_USE_SIZE];
-	size_t		size = difs_get_pack(&(DifsGet) {.group = said[0].group, .segment = said[0].segment}, control);
+	uint8_t control[64 + DIFS_TOKEN_USE_SIZE];
+	size_t size = difs_get_pack(&(DifsGet){.group = said[0].group, .segment = said[0].segment}, control);
 
 	if (session != NULL)
 		size += difs_token_use_pack(token, session, control + size);
@@ -243,7 +268,7 @@ get(Client *client, const uint8_t *session, const uint8_t token[DIFS_TOKEN_SIZE]
 static bool
 connect_by(Client *client, const uint8_t token[DIFS_TOKEN_SIZE])
 {
-	DifsPeer	peer = address;
+	DifsPeer peer = address;
 
 	peer.token = token;
 	return client_connect(client, &peer);
@@ -254,7 +279,7 @@ unhex(const char *text, uint8_t *out)
 {
 	for (size_t i = 0; i < DIFS_TOKEN_SIZE && isxdigit((unsigned char) text[2 * i]); i++)
 	{
-		char		pair[3] = {text[2 * i], text[2 * i + 1], '\0'};
+		char pair[3] = {text[2 * i], text[2 * i + 1], '\0'};
 
 		out[i] = (uint8_t) strtoul(pair, NULL, 16);
 	}
@@ -264,8 +289,8 @@ unhex(const char *text, uint8_t *out)
 static int
 honest(void)
 {
-	Client		client = {0};
-	int			status[4];
+	Client client = {0};
+	int status[4];
 
 	if (!connect_by(&client, good[1]))
 		return 1;

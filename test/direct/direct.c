@@ -24,13 +24,13 @@
 
 #include "token.h"
 
-#define MAX_SERVERS	16
-#define MAX_WORDS	16
+#define MAX_SERVERS 16
+#define MAX_WORDS 16
 
 typedef struct Known
 {
-	char		server[600];
-	Client		client;
+	char server[600];
+	Client client;
 } Known;
 
 static Known known[MAX_SERVERS];
@@ -49,14 +49,14 @@ static void *read_all(const char *file, uint64_t offset, uint32_t length);
 int
 main(void)
 {
-	char	   *line = NULL;
-	size_t		room = 0;
+	char *line = NULL;
+	size_t room = 0;
 
 	encoder = difs_encoder_create();
 	while (getline(&line, &room, stdin) > 0)
 	{
-		char	   *words[MAX_WORDS + 1] = {0};
-		int			count = 0;
+		char *words[MAX_WORDS + 1] = {0};
+		int count = 0;
 
 		for (char *word = strtok(line, " \n"); word != NULL && count < MAX_WORDS; word = strtok(NULL, " \n"))
 			words[count++] = word;
@@ -94,19 +94,19 @@ run(char **words, int count)
 static void
 put(char **words, int count)
 {
-	uint8_t		token_bytes[DIFS_TOKEN_SIZE];
-	uint32_t	length = (uint32_t) strtoul(words[5], NULL, 10);
-	int			level = count > 6 ? atoi(words[6]) : 0;
-	uint8_t    *raw = read_all(words[3], strtoull(words[4], NULL, 10), length);
-	uint8_t    *stored = malloc(length);
-	uint8_t    *control = malloc(DIFS_WIRE_MAX_CONTROL);
-	uint32_t   *block_crc = malloc(4 * DIFS_MAX_BLOCKS);
+	uint8_t token_bytes[DIFS_TOKEN_SIZE];
+	uint32_t length = (uint32_t) strtoul(words[5], NULL, 10);
+	int level = count > 6 ? atoi(words[6]) : 0;
+	uint8_t *raw = read_all(words[3], strtoull(words[4], NULL, 10), length);
+	uint8_t *stored = malloc(length);
+	uint8_t *control = malloc(DIFS_WIRE_MAX_CONTROL);
+	uint32_t *block_crc = malloc(4 * DIFS_MAX_BLOCKS);
 	DifsSegment segment = {.raw_length = length};
-	DifsToken	token;
-	DifsError	error;
-	DifsCodec	codec;
-	Client	   *client;
-	size_t		size;
+	DifsToken token;
+	DifsError error;
+	DifsCodec codec;
+	Client *client;
+	size_t size;
 
 	if (!difs_token_read(token_bytes, unhex(words[1], token_bytes, sizeof(token_bytes)), &token, &error))
 	{
@@ -136,21 +136,21 @@ end:
 static void
 get(char **words)
 {
-	uint8_t		token_bytes[DIFS_TOKEN_SIZE];
-	uint8_t		control[DIFS_WIRE_MAX_CONTROL];
-	uint32_t	offset = (uint32_t) strtoul(words[3], NULL, 10);
-	uint32_t	length = (uint32_t) strtoul(words[4], NULL, 10);
-	uint32_t	stored_length = (uint32_t) strtoul(words[5], NULL, 10);
-	uint32_t	raw_length = (uint32_t) strtoul(words[6], NULL, 10);
-	uint32_t	crc = (uint32_t) strtoul(words[8], NULL, 10);
-	uint8_t    *raw;
-	DifsToken	token;
+	uint8_t token_bytes[DIFS_TOKEN_SIZE];
+	uint8_t control[DIFS_WIRE_MAX_CONTROL];
+	uint32_t offset = (uint32_t) strtoul(words[3], NULL, 10);
+	uint32_t length = (uint32_t) strtoul(words[4], NULL, 10);
+	uint32_t stored_length = (uint32_t) strtoul(words[5], NULL, 10);
+	uint32_t raw_length = (uint32_t) strtoul(words[6], NULL, 10);
+	uint32_t crc = (uint32_t) strtoul(words[8], NULL, 10);
+	uint8_t *raw;
+	DifsToken token;
 	DifsSegment segment;
-	DifsError	error;
-	Client	   *client;
-	size_t		size;
-	int			status;
-	int			fd;
+	DifsError error;
+	Client *client;
+	size_t size;
+	int status;
+	int fd;
 
 	if (!difs_token_read(token_bytes, unhex(words[1], token_bytes, sizeof(token_bytes)), &token, &error))
 	{
@@ -160,7 +160,7 @@ get(char **words)
 	client = reach(words[2], token_bytes);
 	if (client == NULL)
 		return;
-	size = difs_get_pack(&(DifsGet) {.group = token.group, .segment = token.segment}, control);
+	size = difs_get_pack(&(DifsGet){.group = token.group, .segment = token.segment}, control);
 	size += difs_token_use_pack(token_bytes, difs_conn_session(client->conn), control + size);
 	status = client_call(client, DIFS_MESSAGE_GET, control, size, NULL, 0);
 	if (status != DIFS_OK)
@@ -193,10 +193,10 @@ get(char **words)
 static void
 ask(char **words)
 {
-	uint8_t		token_bytes[DIFS_TOKEN_SIZE];
-	uint8_t		use[DIFS_TOKEN_USE_SIZE];
-	Client	   *client;
-	size_t		size;
+	uint8_t token_bytes[DIFS_TOKEN_SIZE];
+	uint8_t use[DIFS_TOKEN_USE_SIZE];
+	Client *client;
+	size_t size;
 
 	(void) unhex(words[3], token_bytes, sizeof(token_bytes));
 	client = reach(words[2], token_bytes);
@@ -210,10 +210,10 @@ ask(char **words)
 static Client *
 reach(const char *server, const uint8_t *token)
 {
-	DifsPeer	peer = {.token = token};
+	DifsPeer peer = {.token = token};
 	const char *equals = strchr(server, '=');
 	const char *colon = strrchr(server, ':');
-	Known	   *unused = NULL;
+	Known *unused = NULL;
 
 	for (int i = 0; i < MAX_SERVERS; i++)
 	{
@@ -267,11 +267,11 @@ answer(Client *client, int status)
 static size_t
 unhex(const char *text, uint8_t *out, size_t room)
 {
-	size_t		length = 0;
+	size_t length = 0;
 
 	for (; isxdigit((unsigned char) text[0]) && isxdigit((unsigned char) text[1]) && length < room; text += 2)
 	{
-		char		pair[3] = {text[0], text[1], '\0'};
+		char pair[3] = {text[0], text[1], '\0'};
 
 		out[length++] = (uint8_t) strtoul(pair, NULL, 16);
 	}
@@ -281,8 +281,8 @@ unhex(const char *text, uint8_t *out, size_t room)
 static void *
 read_all(const char *file, uint64_t offset, uint32_t length)
 {
-	void	   *bytes = malloc(length + 1);
-	int			fd = open(file, O_RDONLY | O_CLOEXEC);
+	void *bytes = malloc(length + 1);
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0 || pread(fd, bytes, length, (off_t) offset) != (ssize_t) length)
 	{

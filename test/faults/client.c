@@ -17,14 +17,14 @@ void
 client_peer(DifsPeer *peer, const char *port, const char *key_file)
 {
 	DifsKeyring keyring;
-	DifsError	error;
+	DifsError error;
 
 	if (!difs_keyring_load(key_file, &keyring, &error))
 	{
 		fprintf(stderr, "%s\n", error.text);
 		exit(2);
 	}
-	*peer = (DifsPeer) {.port = (uint16_t) atoi(port), .epoch = 1};
+	*peer = (DifsPeer){.port = (uint16_t) atoi(port), .epoch = 1};
 	strcpy(peer->host, "127.0.0.1");
 	memset(peer->cluster, 1, DIFS_UUID_SIZE);
 	memset(peer->claim, 2, DIFS_CLAIM_SIZE);
@@ -34,11 +34,11 @@ client_peer(DifsPeer *peer, const char *port, const char *key_file)
 bool
 client_connect(Client *client, const DifsPeer *peer)
 {
-	uint64_t	deadline = now_ms() + CLIENT_DEADLINE_MS;
-	DifsFrame	frame;
-	DifsEvent	event;
+	uint64_t deadline = now_ms() + CLIENT_DEADLINE_MS;
+	DifsFrame frame;
+	DifsEvent event;
 
-	*client = (Client) {.conn = difs_conn_create(peer)};
+	*client = (Client){.conn = difs_conn_create(peer)};
 	while ((event = difs_conn_advance(client->conn, &frame)) == DIFS_EVENT_NONE && wait_for(client, deadline))
 		;
 	return event == DIFS_EVENT_READY;
@@ -49,15 +49,15 @@ client_close(Client *client)
 {
 	difs_conn_destroy(client->conn);
 	free(client->payload);
-	*client = (Client) {0};
+	*client = (Client){0};
 }
 
 int
 client_call(Client *client, uint8_t message, const void *control, size_t control_length, const void *payload,
 			uint32_t payload_length)
 {
-	uint64_t	deadline = now_ms() + CLIENT_DEADLINE_MS;
-	DifsFrame	frame = {
+	uint64_t deadline = now_ms() + CLIENT_DEADLINE_MS;
+	DifsFrame frame = {
 		.control_length = (uint32_t) control_length,
 		.payload_length = payload_length,
 		.request = ++client->next_request,
@@ -90,7 +90,7 @@ int
 client_create(Client *client, uint64_t group, uint64_t epoch)
 {
 	DifsCreateGroup create = {.group = group, .epoch = epoch, .capacity = 4 * 1024 * 1024};
-	uint8_t		control[64];
+	uint8_t control[64];
 
 	return client_call(client, DIFS_MESSAGE_CREATE_GROUP, control, difs_create_group_pack(&create, control), NULL, 0);
 }
@@ -98,7 +98,7 @@ client_create(Client *client, uint64_t group, uint64_t epoch)
 int
 client_group(Client *client, uint8_t message, uint64_t group)
 {
-	uint8_t		control[8];
+	uint8_t control[8];
 
 	return client_call(client, message, control, difs_group_pack(group, control), NULL, 0);
 }
@@ -106,7 +106,7 @@ client_group(Client *client, uint8_t message, uint64_t group)
 int
 client_drop(Client *client, uint64_t group)
 {
-	uint8_t		control[16];
+	uint8_t control[16];
 
 	return client_call(client, DIFS_MESSAGE_DROP_GROUP, control, difs_pair_pack(group, UINT64_MAX, control), NULL, 0);
 }
@@ -116,10 +116,14 @@ client_pack_put(uint64_t group, uint64_t segment, uint32_t length, uint8_t *byte
 {
 	static uint32_t block_crc[DIFS_MAX_BLOCKS];
 	DifsSegment head = {
-		.segment = segment, .xid = 1000 + segment, .group = group, .raw_length = length, .stored_length = length,
+		.segment = segment,
+		.xid = 1000 + segment,
+		.group = group,
+		.raw_length = length,
+		.stored_length = length,
 		.codec = DIFS_CODEC_RAW,
 	};
-	uint64_t	state = segment * 0x9E3779B97F4A7C15 + 1;
+	uint64_t state = segment * 0x9E3779B97F4A7C15 + 1;
 
 	for (uint32_t i = 0; i < length; i++)
 	{
@@ -135,9 +139,9 @@ int
 client_put(Client *client, uint64_t group, uint64_t segment, uint32_t length)
 {
 	static uint8_t control[DIFS_MAX_PACKED_SIZE];
-	uint8_t    *bytes = malloc(length);
-	size_t		size = client_pack_put(group, segment, length, bytes, control);
-	int			status = client_call(client, DIFS_MESSAGE_PUT, control, size, bytes, length);
+	uint8_t *bytes = malloc(length);
+	size_t size = client_pack_put(group, segment, length, bytes, control);
+	int status = client_call(client, DIFS_MESSAGE_PUT, control, size, bytes, length);
 
 	free(bytes);
 	return status;
@@ -146,7 +150,7 @@ client_put(Client *client, uint64_t group, uint64_t segment, uint32_t length)
 int
 client_delete(Client *client, uint64_t group, uint64_t segment)
 {
-	uint8_t		control[64];
+	uint8_t control[64];
 
 	return client_call(client, DIFS_MESSAGE_DELETE, control, difs_delete_pack(group, &segment, 1, control), NULL, 0);
 }
@@ -155,10 +159,10 @@ int
 client_get(Client *client, uint64_t group, uint64_t segment, uint32_t length, bool *right)
 {
 	static uint8_t expected[DIFS_MAX_PACKED_SIZE];
-	DifsGet		get = {.group = group, .segment = segment};
-	uint8_t		control[64];
-	uint8_t    *bytes;
-	int			status = client_call(client, DIFS_MESSAGE_GET, control, difs_get_pack(&get, control), NULL, 0);
+	DifsGet get = {.group = group, .segment = segment};
+	uint8_t control[64];
+	uint8_t *bytes;
+	int status = client_call(client, DIFS_MESSAGE_GET, control, difs_get_pack(&get, control), NULL, 0);
 
 	*right = false;
 	if (status != DIFS_OK)
@@ -173,7 +177,7 @@ client_get(Client *client, uint64_t group, uint64_t segment, uint32_t length, bo
 int
 client_find(Client *client, uint64_t group, DifsGroupEntry *entry)
 {
-	int			status = client_group(client, DIFS_MESSAGE_LIST_GROUPS, group - 1);
+	int status = client_group(client, DIFS_MESSAGE_LIST_GROUPS, group - 1);
 
 	if (status != DIFS_OK)
 		return status;
@@ -186,8 +190,8 @@ client_find(Client *client, uint64_t group, DifsGroupEntry *entry)
 bool
 client_find_entry(Client *client, uint64_t group, uint64_t segment, DifsListEntry *entry)
 {
-	uint8_t		control[16];
-	int			status = client_call(client, DIFS_MESSAGE_LIST, control, difs_pair_pack(group, 0, control), NULL, 0);
+	uint8_t control[16];
+	int status = client_call(client, DIFS_MESSAGE_LIST, control, difs_pair_pack(group, 0, control), NULL, 0);
 
 	for (uint32_t at = 0; status == DIFS_OK && at < client->payload_length; at += DIFS_LIST_ENTRY_SIZE)
 	{
@@ -202,7 +206,7 @@ client_find_entry(Client *client, uint64_t group, uint64_t segment, DifsListEntr
 static bool
 wait_for(Client *client, uint64_t deadline)
 {
-	uint64_t	now = now_ms();
+	uint64_t now = now_ms();
 	struct pollfd wait = {.fd = difs_conn_fd(client->conn), .events = POLLIN};
 
 	if (difs_conn_wants_write(client->conn))

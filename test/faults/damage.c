@@ -22,9 +22,9 @@ void
 damage_bytes(const char *directory, uint64_t group, const char *suffix, uint64_t offset, size_t length)
 {
 	const char *path = damage_path(directory, group, suffix);
-	uint8_t		bytes[256];
-	int			fd = length <= sizeof(bytes) ? open(path, O_RDWR) : -1;
-	bool		done = fd >= 0 && pread(fd, bytes, length, (off_t) offset) == (ssize_t) length;
+	uint8_t bytes[256];
+	int fd = length <= sizeof(bytes) ? open(path, O_RDWR) : -1;
+	bool done = fd >= 0 && pread(fd, bytes, length, (off_t) offset) == (ssize_t) length;
 
 	for (size_t i = 0; done && i < length; i++)
 		bytes[i] = (uint8_t) ~bytes[i];

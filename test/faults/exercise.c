@@ -18,14 +18,14 @@
 
 typedef enum Operation
 {
-	CONNECT,					/* segment: epoch */
+	CONNECT, /* segment: epoch */
 	CREATE,
 	PUT,
 	GET,
 	VERIFY,
 	DELETE,
 	SEAL,
-	COMPACTED,					/* waits until the group has become smaller, or for a while */
+	COMPACTED, /* waits until the group has become smaller, or for a while */
 	DROP,
 	OPERATIONS
 } Operation;
@@ -51,16 +51,16 @@ static const Step steps[] = {
 	SMALL(6, 51),
 };
 /* clang-format on */
-#define STEPS	(int) (sizeof(steps) / sizeof(steps[0]))
+#define STEPS (int) (sizeof(steps) / sizeof(steps[0]))
 #define BEFORE_RESTART 33
 
 static DifsPeer peer;
 static Client client;
 
-static int	take(const Step *step, bool *wrong);
-static int	take_segment(const Step *step, bool *wrong);
-static int	wait_until_smaller(uint64_t group);
-static int	check(const Step *journal, int count);
+static int take(const Step *step, bool *wrong);
+static int take_segment(const Step *step, bool *wrong);
+static int wait_until_smaller(uint64_t group);
+static int check(const Step *journal, int count);
 static bool check_group(const Step *journal, int count, const Step *create);
 static bool check_segment(const Step *journal, int count, const Step *put);
 static bool check_epoch(const Step *journal, int count);
@@ -69,8 +69,8 @@ int
 main(int argc, char **argv)
 {
 	static Step journal[JOURNAL_MAX_STEPS];
-	int			first;
-	int			last;
+	int first;
+	int last;
 
 	if (argc == 2 && strcmp(argv[1], "count") == 0)
 	{
@@ -115,9 +115,9 @@ take(const Step *step, bool *wrong)
 static int
 take_segment(const Step *step, bool *wrong)
 {
-	uint8_t		control[16];
-	bool		right;
-	int			status;
+	uint8_t control[16];
+	bool right;
+	int status;
 
 	switch (step->operation)
 	{
@@ -141,7 +141,7 @@ wait_until_smaller(uint64_t group)
 {
 	const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
 	DifsGroupEntry entry;
-	int			status = DIFS_OK;
+	int status = DIFS_OK;
 
 	for (int i = 0; i < 250; i++)
 	{
@@ -156,7 +156,7 @@ wait_until_smaller(uint64_t group)
 static int
 check(const Step *journal, int count)
 {
-	bool		good = check_epoch(journal, count);
+	bool good = check_epoch(journal, count);
 
 	peer.epoch = 9;
 	if (!good || !client_connect(&client, &peer))
@@ -183,8 +183,8 @@ check_group(const Step *journal, int count, const Step *create)
 	const Step *drop = journal_find(journal, count, DROP, create->group, 0);
 	const Step *seal = journal_find(journal, count, SEAL, create->group, 0);
 	DifsGroupEntry entry;
-	int			found = client_find(&client, create->group, &entry);
-	bool		good = true;
+	int found = client_find(&client, create->group, &entry);
+	bool good = true;
 
 	if (drop != NULL && drop->result == DIFS_OK)
 		good = found == DIFS_ERROR_NO_GROUP;
@@ -206,10 +206,10 @@ static bool
 check_segment(const Step *journal, int count, const Step *put)
 {
 	const Step *delete = journal_find(journal, count, DELETE, put->group, put->segment);
-	bool		droppable = journal_find(journal, count, DROP, put->group, 0) != NULL;
-	bool		right;
-	int			found = client_get(&client, put->group, put->segment, put->length, &right);
-	bool		good = true;
+	bool droppable = journal_find(journal, count, DROP, put->group, 0) != NULL;
+	bool right;
+	int found = client_get(&client, put->group, put->segment, put->length, &right);
+	bool good = true;
 
 	if (found == DIFS_OK && !right)
 		good = false;
@@ -227,9 +227,9 @@ check_segment(const Step *journal, int count, const Step *put)
 static bool
 check_epoch(const Step *journal, int count)
 {
-	uint64_t	answered = 0;
-	uint64_t	known;
-	bool		connected;
+	uint64_t answered = 0;
+	uint64_t known;
+	bool connected;
 
 	for (int i = 0; i < count; i++)
 	{

@@ -45,8 +45,8 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct
 {
 	const char *name;
-	unsigned	count;
-}			calls[MAX_CALLS];
+	unsigned count;
+} calls[MAX_CALLS];
 
 #define REAL(name) ((__typeof__(name) *) dlsym(RTLD_NEXT, #name))
 
@@ -54,18 +54,18 @@ static void
 log_line(const char *format, ...)
 {
 	const char *path = getenv("FAIL_LOG");
-	char		line[128];
-	va_list		args;
-	int			fd;
-	int			length;
+	char line[128];
+	va_list args;
+	int fd;
+	int length;
 
 	va_start(args, format);
 	length = vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
 	if (path == NULL)
 		return;
-	fd = REAL(open) (path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-	if (fd >= 0 && REAL(write) (fd, line, (size_t) length) != length)
+	fd = REAL(open)(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	if (fd >= 0 && REAL(write)(fd, line, (size_t) length) != length)
 		abort();
 	if (fd >= 0)
 		(void) REAL(close)(fd);
@@ -77,9 +77,14 @@ error_named(const char *name)
 	static const struct
 	{
 		const char *name;
-		int			number;
-	}			errors[] = {
-		{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EINTR", EINTR}, {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}, {"ECONNRESET", ECONNRESET},
+		int number;
+	} errors[] = {
+		{"EIO", EIO},
+		{"ENOSPC", ENOSPC},
+		{"EINTR", EINTR},
+		{"EMFILE", EMFILE},
+		{"ENOMEM", ENOMEM},
+		{"ECONNRESET", ECONNRESET},
 	};
 
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
@@ -93,7 +98,7 @@ error_named(const char *name)
 static unsigned
 count_call(const char *name)
 {
-	unsigned	count = 0;
+	unsigned count = 0;
 
 	pthread_mutex_lock(&mutex);
 	for (int i = 0; i < MAX_CALLS && count == 0; i++)
@@ -111,10 +116,10 @@ static Verdict
 judge(const char *name)
 {
 	const char *wanted = getenv("FAIL_CALL");
-	unsigned	count = count_call(name);
-	char		call[32];
-	char		how[16];
-	unsigned	number;
+	unsigned count = count_call(name);
+	char call[32];
+	char how[16];
+	unsigned number;
 
 	if (wanted == NULL || sscanf(wanted, "%31s %u %15s", call, &number, how) != 3 || strcmp(call, name) != 0 || count != number)
 		return GO_ON;
@@ -147,17 +152,17 @@ static int
 disk_fails(Effect effect)
 {
 	const char *path = effect == NO_CHANGE ? NULL : getenv("FAIL_DISK");
-	char		word[16] = "";
-	int			fd = path == NULL ? -1 : REAL(open) (path, O_RDONLY | O_CLOEXEC);
+	char word[16] = "";
+	int fd = path == NULL ? -1 : REAL(open)(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return 0;
-	if (REAL(read) (fd, word, sizeof(word) - 1) < 0)
+	if (REAL(read)(fd, word, sizeof(word) - 1) < 0)
 		abort();
 	(void) REAL(close)(fd);
 	errno = strncmp(word, "full", 4) == 0 && effect == GROWTH ? ENOSPC :
-		(strncmp(word, "read-only", 9) == 0 && effect != SYNC ? EROFS :
-		(strncmp(word, "failing", 7) == 0 && effect == SYNC ? EIO : 0));
+																(strncmp(word, "read-only", 9) == 0 && effect != SYNC ? EROFS :
+																														(strncmp(word, "failing", 7) == 0 && effect == SYNC ? EIO : 0));
 	if (errno != 0)
 		log_line("hit\n");
 	return errno != 0;
@@ -168,17 +173,17 @@ is_socket(int fd)
 {
 	struct stat status;
 
-	return REAL(fstat) (fd, &status) == 0 && S_ISSOCK(status.st_mode);
+	return REAL(fstat)(fd, &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
 /* A call that either works or does not. */
 #define PLAIN(type, name, effect, failed, parameters, arguments) \
-type name parameters \
-{ \
-	if (judge(#name) == FAIL || disk_fails(effect)) \
-		return failed; \
-	return REAL(name) arguments; \
-}
+	type name parameters                                         \
+	{                                                            \
+		if (judge(#name) == FAIL || disk_fails(effect))          \
+			return failed;                                       \
+		return REAL(name) arguments;                             \
+	}
 
 PLAIN(int, fsync, SYNC, -1, (int fd), (fd))
 PLAIN(int, fdatasync, SYNC, -1, (int fd), (fd))
@@ -198,7 +203,7 @@ PLAIN(void *, mmap, NO_CHANGE, MAP_FAILED, (void *address, size_t length, int pr
 int
 fstatvfs(int fd, struct statvfs *status)
 {
-	int			result = judge("fstatvfs") == FAIL ? -1 : REAL(fstatvfs) (fd, status);
+	int result = judge("fstatvfs") == FAIL ? -1 : REAL(fstatvfs)(fd, status);
 
 	if (result == 0 && disk_fails(GROWTH) && errno == ENOSPC)
 		status->f_bavail = 0;
@@ -214,34 +219,34 @@ open_fails(const char *name, int flags)
 int
 open(const char *path, int flags, ...)
 {
-	va_list		args;
-	mode_t		mode;
+	va_list args;
+	mode_t mode;
 
 	va_start(args, flags);
 	mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
 	va_end(args);
-	return open_fails("open", flags) ? -1 : REAL(open) (path, flags, mode);
+	return open_fails("open", flags) ? -1 : REAL(open)(path, flags, mode);
 }
 
 int
 openat(int directory, const char *path, int flags, ...)
 {
-	va_list		args;
-	mode_t		mode;
+	va_list args;
+	mode_t mode;
 
 	va_start(args, flags);
 	mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
 	va_end(args);
-	return open_fails("openat", flags) ? -1 : REAL(openat) (directory, path, flags, mode);
+	return open_fails("openat", flags) ? -1 : REAL(openat)(directory, path, flags, mode);
 }
 
 /* Linux closes the descriptor even if it says otherwise. */
 int
 close(int fd)
 {
-	Verdict		verdict = judge("close");
-	int			saved_errno = errno;
-	int			result = REAL(close) (fd);
+	Verdict verdict = judge("close");
+	int saved_errno = errno;
+	int result = REAL(close)(fd);
 
 	if (verdict != FAIL)
 		return result;
@@ -252,56 +257,56 @@ close(int fd)
 ssize_t
 pread(int fd, void *buffer, size_t size, off_t offset)
 {
-	Verdict		verdict = judge("pread");
+	Verdict verdict = judge("pread");
 
-	return verdict == FAIL ? -1 : REAL(pread) (fd, buffer, verdict == SHORT ? (size + 1) / 2 : size, offset);
+	return verdict == FAIL ? -1 : REAL(pread)(fd, buffer, verdict == SHORT ? (size + 1) / 2 : size, offset);
 }
 
 ssize_t
 preadv2(int fd, const struct iovec *vector, int count, off_t offset, int flags)
 {
 	struct iovec half = {vector->iov_base, (vector->iov_len + 1) / 2};
-	Verdict		verdict = judge("preadv2");
+	Verdict verdict = judge("preadv2");
 
 	if (verdict == FAIL)
 		return -1;
-	return verdict == SHORT ? REAL(preadv2) (fd, &half, 1, offset, flags) : REAL(preadv2) (fd, vector, count, offset, flags);
+	return verdict == SHORT ? REAL(preadv2)(fd, &half, 1, offset, flags) : REAL(preadv2)(fd, vector, count, offset, flags);
 }
 
 ssize_t
 pwritev(int fd, const struct iovec *vector, int count, off_t offset)
 {
 	struct iovec half = {vector->iov_base, (vector->iov_len + 1) / 2};
-	Verdict		verdict = judge("pwritev");
+	Verdict verdict = judge("pwritev");
 
 	if (verdict == FAIL || disk_fails(GROWTH))
 		return -1;
-	return verdict == SHORT ? REAL(pwritev) (fd, &half, 1, offset) : REAL(pwritev) (fd, vector, count, offset);
+	return verdict == SHORT ? REAL(pwritev)(fd, &half, 1, offset) : REAL(pwritev)(fd, vector, count, offset);
 }
 
 ssize_t
 read(int fd, void *buffer, size_t size)
 {
-	Verdict		verdict = is_socket(fd) ? judge("receive") : GO_ON;
+	Verdict verdict = is_socket(fd) ? judge("receive") : GO_ON;
 
-	return verdict == FAIL ? -1 : REAL(read) (fd, buffer, verdict == SHORT ? (size + 1) / 2 : size);
+	return verdict == FAIL ? -1 : REAL(read)(fd, buffer, verdict == SHORT ? (size + 1) / 2 : size);
 }
 
 ssize_t
 write(int fd, const void *buffer, size_t size)
 {
-	Verdict		verdict = is_socket(fd) ? judge("send") : GO_ON;
+	Verdict verdict = is_socket(fd) ? judge("send") : GO_ON;
 
-	return verdict == FAIL ? -1 : REAL(write) (fd, buffer, verdict == SHORT ? (size + 1) / 2 : size);
+	return verdict == FAIL ? -1 : REAL(write)(fd, buffer, verdict == SHORT ? (size + 1) / 2 : size);
 }
 
 ssize_t
 writev(int fd, const struct iovec *vector, int count)
 {
 	struct iovec half = {vector->iov_base, (vector->iov_len + 1) / 2};
-	Verdict		verdict = is_socket(fd) ? judge("send") : GO_ON;
+	Verdict verdict = is_socket(fd) ? judge("send") : GO_ON;
 
 	if (verdict == FAIL)
 		return -1;
-	return verdict == SHORT ? REAL(writev) (fd, &half, 1) : REAL(writev) (fd, vector, count);
+	return verdict == SHORT ? REAL(writev)(fd, &half, 1) : REAL(writev)(fd, vector, count);
 }

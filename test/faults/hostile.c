@@ -21,20 +21,20 @@
 #include "bytes.h"
 #include "crc32c.h"
 
-#define EPOCH		5
-#define GROUP		1
-#define LENGTH		5000
-#define BATCH		500
-#define FRAME_SIZE	(DIFS_WIRE_HEADER_SIZE + DIFS_WIRE_MAX_CONTROL + LENGTH)
+#define EPOCH 5
+#define GROUP 1
+#define LENGTH 5000
+#define BATCH 500
+#define FRAME_SIZE (DIFS_WIRE_HEADER_SIZE + DIFS_WIRE_MAX_CONTROL + LENGTH)
 
 typedef struct Frame
 {
-	uint8_t		bytes[FRAME_SIZE];
-	size_t		size;
-	size_t		head;			/* header and control */
+	uint8_t bytes[FRAME_SIZE];
+	size_t size;
+	size_t head; /* header and control */
 } Frame;
 
-typedef void (*Attack) (void);
+typedef void (*Attack)(void);
 
 static void garbage(void);
 static void before_hello(void);
@@ -52,8 +52,8 @@ static void cut_off(void);
 static const struct
 {
 	const char *name;
-	Attack		attack;
-}			attacks[] = {
+	Attack attack;
+} attacks[] = {
 	{"garbage", garbage},
 	{"requests before the greeting", before_hello},
 	{"unknown key", unknown_key},
@@ -94,8 +94,10 @@ static void
 make_frame(Frame *frame, uint8_t message, const uint8_t *control, size_t control_length, const uint8_t *payload,
 		   size_t payload_length)
 {
-	DifsFrame	head = {
-		.control_length = (uint32_t) control_length, .payload_length = (uint32_t) payload_length, .request = 1 + pick(1000),
+	DifsFrame head = {
+		.control_length = (uint32_t) control_length,
+		.payload_length = (uint32_t) payload_length,
+		.request = 1 + pick(1000),
 		.message = message,
 	};
 
@@ -112,7 +114,7 @@ static void
 make_request(Frame *frame, uint64_t group, uint64_t segment)
 {
 	static uint8_t control[DIFS_MAX_PACKED_SIZE];
-	uint8_t		bytes[LENGTH];
+	uint8_t bytes[LENGTH];
 	DifsCreateGroup create = {.group = 1000 + pick(1000), .epoch = EPOCH, .capacity = 1024 * 1024};
 
 	switch (pick(5))
@@ -152,7 +154,7 @@ static int
 open_socket(void)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(honest.port)};
-	int			fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	make_waiting(fd);
 	inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
@@ -174,7 +176,7 @@ send_bytes(int fd, const void *bytes, size_t size)
 static bool
 receive_all(int fd, void *bytes, size_t size)
 {
-	ssize_t		got = size == 0 ? 0 : recv(fd, bytes, size, MSG_WAITALL);
+	ssize_t got = size == 0 ? 0 : recv(fd, bytes, size, MSG_WAITALL);
 
 	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		hung++;
@@ -186,7 +188,7 @@ static bool
 receive_reply(int fd, DifsFrame *reply, uint8_t *control)
 {
 	static uint8_t payload[1024 * 1024];
-	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
+	uint8_t header[DIFS_WIRE_HEADER_SIZE];
 
 	return receive_all(fd, header, sizeof(header)) &&
 		difs_wire_unpack(header, DIFS_WIRE_MAX_CONTROL, sizeof(payload), reply, NULL) &&
@@ -198,7 +200,7 @@ static void
 expect_refusal(int fd)
 {
 	static uint8_t control[DIFS_WIRE_MAX_CONTROL];
-	DifsFrame	reply;
+	DifsFrame reply;
 
 	make_waiting(fd);
 	shutdown(fd, SHUT_WR);
@@ -213,9 +215,9 @@ expect_refusal(int fd)
 static void
 garbage(void)
 {
-	uint8_t		bytes[600];
-	size_t		size = 1 + pick(sizeof(bytes));
-	int			fd = open_socket();
+	uint8_t bytes[600];
+	size_t size = 1 + pick(sizeof(bytes));
+	int fd = open_socket();
 
 	for (size_t i = 0; i < size; i++)
 		bytes[i] = (uint8_t) pick(256);
@@ -229,8 +231,8 @@ garbage(void)
 static void
 before_hello(void)
 {
-	Frame		frame;
-	int			fd = open_socket();
+	Frame frame;
+	int fd = open_socket();
 
 	make_request(&frame, GROUP, 1);
 	send_bytes(fd, frame.bytes, frame.size);
@@ -241,8 +243,8 @@ before_hello(void)
 static void
 make_hello(Frame *frame, const uint8_t key[DIFS_KEY_SIZE])
 {
-	DifsHello	hello = {.version = DIFS_WIRE_VERSION, .epoch = EPOCH + pick(3) * 1000};
-	uint8_t		control[DIFS_WIRE_MAX_GREETING];
+	DifsHello hello = {.version = DIFS_WIRE_VERSION, .epoch = EPOCH + pick(3) * 1000};
+	uint8_t control[DIFS_WIRE_MAX_GREETING];
 
 	difs_key_id(key, hello.key_id);
 	memcpy(hello.cluster, honest.cluster, DIFS_UUID_SIZE);
@@ -255,9 +257,9 @@ make_hello(Frame *frame, const uint8_t key[DIFS_KEY_SIZE])
 static void
 unknown_key(void)
 {
-	Frame		frame;
-	uint8_t		key[DIFS_KEY_SIZE];
-	int			fd = open_socket();
+	Frame frame;
+	uint8_t key[DIFS_KEY_SIZE];
+	int fd = open_socket();
 
 	for (int i = 0; i < DIFS_KEY_SIZE; i++)
 		key[i] = (uint8_t) pick(256);
@@ -274,9 +276,9 @@ static int
 begin_greeting(DifsChallenge *challenge)
 {
 	static uint8_t control[DIFS_WIRE_MAX_CONTROL];
-	Frame		frame;
-	DifsFrame	reply;
-	int			fd = open_socket();
+	Frame frame;
+	DifsFrame reply;
+	int fd = open_socket();
 
 	make_hello(&frame, honest.key);
 	send_bytes(fd, frame.bytes, frame.size);
@@ -289,7 +291,7 @@ begin_greeting(DifsChallenge *challenge)
 static void
 send_proof(int fd, const uint8_t *proof)
 {
-	Frame		frame;
+	Frame frame;
 
 	make_frame(&frame, DIFS_MESSAGE_PROOF, proof, DIFS_PROOF_SIZE, NULL, 0);
 	send_bytes(fd, frame.bytes, frame.size);
@@ -303,8 +305,8 @@ static void
 wrong_proof(void)
 {
 	DifsChallenge challenge;
-	uint8_t		proof[DIFS_PROOF_SIZE];
-	int			fd = begin_greeting(&challenge);
+	uint8_t proof[DIFS_PROOF_SIZE];
+	int fd = begin_greeting(&challenge);
 
 	for (int i = 0; i < DIFS_PROOF_SIZE; i++)
 		proof[i] = (uint8_t) pick(256);
@@ -315,7 +317,7 @@ static void
 reflected_proof(void)
 {
 	DifsChallenge challenge;
-	int			fd = begin_greeting(&challenge);
+	int fd = begin_greeting(&challenge);
 
 	send_proof(fd, challenge.proof);
 }
@@ -328,8 +330,8 @@ replayed(void)
 	static uint8_t control[DIFS_WIRE_MAX_CONTROL];
 	static uint8_t proof[DIFS_PROOF_SIZE];
 	DifsChallenge challenge;
-	DifsFrame	reply;
-	int			fd;
+	DifsFrame reply;
+	int fd;
 
 	if (hello.size == 0)
 	{
@@ -352,15 +354,15 @@ replayed(void)
 static void
 malformed_hello(void)
 {
-	Frame		frame;
-	int			fd = open_socket();
-	size_t		at;
+	Frame frame;
+	int fd = open_socket();
+	size_t at;
 
 	make_hello(&frame, honest.key);
 	at = pick(frame.size);
-	if (pick(2) == 0)			/* its checksum is wrong */
+	if (pick(2) == 0) /* its checksum is wrong */
 		frame.bytes[at] ^= (uint8_t) (1 << pick(8));
-	else						/* its length is */
+	else /* its length is */
 		make_frame(&frame, DIFS_MESSAGE_HELLO, frame.bytes + DIFS_WIRE_HEADER_SIZE, pick(frame.size - DIFS_WIRE_HEADER_SIZE),
 				   NULL, 0);
 	send_bytes(fd, frame.bytes, frame.size);
@@ -384,20 +386,20 @@ enter(Client *client, const DifsPeer *peer)
 static void
 ask_in_vain(const DifsPeer *peer, DifsErrorCode expected)
 {
-	Client		client;
-	Frame		frame;
-	DifsFrame	head;
+	Client client;
+	Frame frame;
+	DifsFrame head;
 
 	if (!enter(&client, peer))
 		return;
 	for (int i = 0; i < 20; i++)
 	{
-		int			status;
+		int status;
 
 		make_request(&frame, GROUP, 1 + pick(2));
 		difs_wire_unpack(frame.bytes, DIFS_WIRE_MAX_CONTROL, LENGTH, &head, NULL);
 		if (expected == DIFS_ERROR_NO_GROUP && head.message == DIFS_MESSAGE_CREATE_GROUP)
-			continue;			/* of its own it may have as many as it likes */
+			continue; /* of its own it may have as many as it likes */
 		status = client_call(&client, head.message, frame.bytes + DIFS_WIRE_HEADER_SIZE, head.control_length,
 							 frame.bytes + frame.head, head.payload_length);
 		frames++;
@@ -412,7 +414,7 @@ ask_in_vain(const DifsPeer *peer, DifsErrorCode expected)
 static void
 superseded(void)
 {
-	DifsPeer	peer = honest;
+	DifsPeer peer = honest;
 
 	peer.epoch = 1 + pick(EPOCH - 1);
 	ask_in_vain(&peer, DIFS_ERROR_FENCED);
@@ -421,7 +423,7 @@ superseded(void)
 static void
 foreign(void)
 {
-	DifsPeer	peer = honest;
+	DifsPeer peer = honest;
 
 	memset(peer.cluster, 2, DIFS_UUID_SIZE);
 	ask_in_vain(&peer, DIFS_ERROR_NO_GROUP);
@@ -431,22 +433,21 @@ foreign(void)
 static void
 seal_header(Frame *frame)
 {
-	difs_put32(frame->bytes + 20, difs_crc32c(difs_crc32c(0, frame->bytes, 20), frame->bytes + DIFS_WIRE_HEADER_SIZE,
-											  frame->head - DIFS_WIRE_HEADER_SIZE));
+	difs_put32(frame->bytes + 20, difs_crc32c(difs_crc32c(0, frame->bytes, 20), frame->bytes + DIFS_WIRE_HEADER_SIZE, frame->head - DIFS_WIRE_HEADER_SIZE));
 }
 
 static void
 malformed(void)
 {
-	Client		client;
-	Frame		frame;
+	Client client;
+	Frame frame;
 
 	if (!enter(&client, &honest))
 		return;
 	make_request(&frame, GROUP, 1);
 	switch (pick(6))
 	{
-		case 0:					/* a bit that the checksum covers */
+		case 0: /* a bit that the checksum covers */
 			frame.bytes[pick(frame.head)] ^= (uint8_t) (1 << pick(8));
 			break;
 		case 1:
@@ -455,15 +456,15 @@ malformed(void)
 		case 2:
 			difs_put32(frame.bytes + 4, (uint32_t) (DIFS_MAX_SEGMENT_SIZE + 1 + pick(1u << 30)));
 			break;
-		case 3:					/* no such message, or a reply */
+		case 3: /* no such message, or a reply */
 			frame.bytes[16] = (uint8_t) (20 + pick(230));
 			seal_header(&frame);
 			break;
-		case 4:					/* reserved bytes, or a status in a request */
+		case 4: /* reserved bytes, or a status in a request */
 			frame.bytes[17 + pick(3)] = (uint8_t) (1 + pick(255));
 			seal_header(&frame);
 			break;
-		default:				/* a body that is cut */
+		default: /* a body that is cut */
 			make_frame(&frame, frame.bytes[16], frame.bytes + DIFS_WIRE_HEADER_SIZE, pick(8), NULL, 0);
 	}
 	send_bytes(difs_conn_fd(client.conn), frame.bytes, frame.size);
@@ -476,17 +477,17 @@ static void
 bad_put(void)
 {
 	static uint8_t control[DIFS_MAX_PACKED_SIZE];
-	uint8_t		bytes[LENGTH];
-	Client		client;
+	uint8_t bytes[LENGTH];
+	Client client;
 
 	if (!enter(&client, &honest))
 		return;
 	for (int i = 0; i < 20; i++)
 	{
-		size_t		size = client_pack_put(GROUP, 200000 + pick(100000), LENGTH, bytes, control);
-		int			status;
+		size_t size = client_pack_put(GROUP, 200000 + pick(100000), LENGTH, bytes, control);
+		int status;
 
-		if (pick(4) == 0)		/* an id that is there */
+		if (pick(4) == 0) /* an id that is there */
 			size = client_pack_put(GROUP, 1, LENGTH, bytes, control);
 		else if (pick(2) == 0)
 			bytes[pick(LENGTH)] ^= (uint8_t) (1 << pick(8));
@@ -505,8 +506,8 @@ bad_put(void)
 static void
 cut_off(void)
 {
-	Client		client;
-	Frame		frame;
+	Client client;
+	Frame frame;
 
 	if (!enter(&client, &honest))
 		return;
@@ -521,11 +522,11 @@ cut_off(void)
 static bool
 all_is_well(void)
 {
-	Client		client;
+	Client client;
 	DifsGroupEntry entry;
-	uint8_t		control[16];
-	bool		right[2];
-	bool		well = enter(&client, &honest);
+	uint8_t control[16];
+	bool right[2];
+	bool well = enter(&client, &honest);
 
 	if (!well)
 		return false;
@@ -542,11 +543,11 @@ all_is_well(void)
 int
 main(int argc, char **argv)
 {
-	uint64_t	wanted;
-	uint64_t	next_look = BATCH;
-	uint64_t	kind[ATTACKS] = {0};
-	bool		well = true;
-	Client		client;
+	uint64_t wanted;
+	uint64_t next_look = BATCH;
+	uint64_t kind[ATTACKS] = {0};
+	bool well = true;
+	Client client;
 
 	if (argc != 5)
 		return 2;
@@ -562,8 +563,8 @@ main(int argc, char **argv)
 
 	while (frames < wanted && well)
 	{
-		size_t		chosen = pick(ATTACKS);
-		uint64_t	before = frames;
+		size_t chosen = pick(ATTACKS);
+		uint64_t before = frames;
 
 		under_way = attacks[chosen].name;
 		attacks[chosen].attack();

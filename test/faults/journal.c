@@ -11,9 +11,9 @@
 bool
 journal_run(const char *path, const char *const *names, const Step *steps, int count, TakeStep take)
 {
-	FILE	   *file = fopen(path, "a+");
-	bool		wrong = false;
-	int			result = DIFS_OK;
+	FILE *file = fopen(path, "a+");
+	bool wrong = false;
+	int result = DIFS_OK;
 
 	if (file == NULL)
 	{
@@ -23,7 +23,7 @@ journal_run(const char *path, const char *const *names, const Step *steps, int c
 	for (int i = 0; i < count && result != CLIENT_LOST; i++)
 	{
 		const Step *step = &steps[i];
-		bool		its_wrong = false;
+		bool its_wrong = false;
 
 		fprintf(file, "%s %llu %llu %u ", names[step->operation], (unsigned long long) step->group,
 				(unsigned long long) step->segment, step->length);
@@ -41,18 +41,18 @@ journal_run(const char *path, const char *const *names, const Step *steps, int c
 int
 journal_read(const char *path, const char *const *names, int name_count, Step *steps)
 {
-	FILE	   *file = fopen(path, "r");
-	char		name[16];
+	FILE *file = fopen(path, "r");
+	char name[16];
 	unsigned long long group;
 	unsigned long long segment;
-	unsigned	length;
-	int			count = 0;
+	unsigned length;
+	int count = 0;
 
 	while (file != NULL && count < JOURNAL_MAX_STEPS && fscanf(file, "%15s %llu %llu %u", name, &group, &segment, &length) == 4)
 	{
-		Step	   *step = &steps[count++];
+		Step *step = &steps[count++];
 
-		*step = (Step) {.group = group, .segment = segment, .length = length};
+		*step = (Step){.group = group, .segment = segment, .length = length};
 		while (step->operation < name_count - 1 && strcmp(names[step->operation], name) != 0)
 			step->operation++;
 		if (fscanf(file, "%d", &step->result) != 1)

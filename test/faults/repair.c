@@ -22,14 +22,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define EPOCH_PULLED	2		/* of a block group that has been pulled; before, it has 1 */
+#define EPOCH_PULLED 2 /* of a block group that has been pulled; before, it has 1 */
 
 typedef enum Operation
 {
-	PULL,						/* from the peer */
-	SERVE,						/* the peer pulls */
+	PULL,  /* from the peer */
+	SERVE, /* the peer pulls */
 	MEND,
-	SPOIL_HEADER,				/* by the test, on the disk, while the server has the group open */
+	SPOIL_HEADER, /* by the test, on the disk, while the server has the group open */
 	MEND_HEADER,
 	SPOIL_INDEX,
 	MEND_INDEX,
@@ -40,7 +40,16 @@ typedef enum Operation
 } Operation;
 
 static const char *const names[] = {
-	"pull", "serve", "mend", "spoil_header", "mend_header", "spoil_index", "mend_index", "seal", "get", "scrub",
+	"pull",
+	"serve",
+	"mend",
+	"spoil_header",
+	"mend_header",
+	"spoil_index",
+	"mend_index",
+	"seal",
+	"get",
+	"scrub",
 };
 
 /* A group that the first attempt did not get is asked for again, as the keeper does. */
@@ -55,23 +64,23 @@ static const Step steps[] = {
 	{SERVE, 60, 0, 0, 0},
 };
 /* clang-format on */
-#define STEPS	(int) (sizeof(steps) / sizeof(steps[0]))
+#define STEPS (int) (sizeof(steps) / sizeof(steps[0]))
 
 typedef enum Condition
 {
 	GOOD,
-	WRONG,						/* its bytes are not its own */
-	LOST,						/* nor is its header */
+	WRONG, /* its bytes are not its own */
+	LOST,  /* nor is its header */
 	DEAD
 } Condition;
 
 typedef struct Held
 {
-	bool		by_peer;
-	uint64_t	group;
-	uint64_t	segment;
-	uint32_t	length;
-	Condition	condition;
+	bool by_peer;
+	uint64_t group;
+	uint64_t segment;
+	uint32_t length;
+	Condition condition;
 } Held;
 
 /* clang-format off */
@@ -87,25 +96,25 @@ static const Held held[] = {
 	{true, 80, 801, 5000, GOOD}, {true, 80, 802, 9000, WRONG}, {true, 80, 803, 70000, GOOD},
 };
 /* clang-format on */
-#define HELD	(int) (sizeof(held) / sizeof(held[0]))
+#define HELD (int) (sizeof(held) / sizeof(held[0]))
 
 static const char *data;
 static const char *peer_data;
-static DifsPeer address;		/* of the first server */
+static DifsPeer address; /* of the first server */
 static DifsPeer peer_address;
 static Client server;
 static Client peer;
 static Step journal[JOURNAL_MAX_STEPS];
-static int	count;
+static int count;
 
 static void prepare(void);
 static void damage(const Held *what);
-static int	run(const char *path);
-static int	take(const Step *step, bool *wrong);
-static int	pull(Client *target, const DifsPeer *source, uint64_t group);
-static int	get(Client *client, uint64_t group, uint64_t segment, uint32_t length, bool *wrong);
-static int	scrub(uint64_t group);
-static int	mend(const Step *step);
+static int run(const char *path);
+static int take(const Step *step, bool *wrong);
+static int pull(Client *target, const DifsPeer *source, uint64_t group);
+static int get(Client *client, uint64_t group, uint64_t segment, uint32_t length, bool *wrong);
+static int scrub(uint64_t group);
+static int mend(const Step *step);
 static bool acknowledged(Operation operation, uint64_t group, uint64_t segment);
 static bool has_begun(Operation operation, uint64_t group);
 static bool check(void);
@@ -144,7 +153,7 @@ prepare(void)
 	for (int i = 0; i < HELD; i++)
 	{
 		const Held *what = &held[i];
-		Client	   *client = what->by_peer ? &peer : &server;
+		Client *client = what->by_peer ? &peer : &server;
 
 		if (i == 0 || held[i - 1].group != what->group || held[i - 1].by_peer != what->by_peer)
 			must(client_create(client, what->group, 1) == DIFS_OK, "create");
@@ -162,7 +171,7 @@ prepare(void)
 static void
 damage(const Held *what)
 {
-	Client	   *client = what->by_peer ? &peer : &server;
+	Client *client = what->by_peer ? &peer : &server;
 	const char *directory = what->by_peer ? peer_data : data;
 	DifsListEntry entry;
 
@@ -184,7 +193,7 @@ static int
 run(const char *path)
 {
 	/* the copy that an earlier run has made */
-	int			result = client_drop(&peer, 60);
+	int result = client_drop(&peer, 60);
 
 	must(result == DIFS_OK || result == DIFS_ERROR_NO_GROUP, "the peer does not drop its copy");
 	return client_connect(&server, &address) && journal_run(path, names, steps, STEPS, take);
@@ -224,10 +233,10 @@ static int
 pull(Client *target, const DifsPeer *source, uint64_t group)
 {
 	static uint8_t control[DIFS_WIRE_MAX_CONTROL];
-	DifsPull	asked = {.group = group, .epoch = EPOCH_PULLED, .capacity = 4 * 1024 * 1024, .flags = DIFS_PULL_DAMAGED, .count = 1};
+	DifsPull asked = {.group = group, .epoch = EPOCH_PULLED, .capacity = 4 * 1024 * 1024, .flags = DIFS_PULL_DAMAGED, .count = 1};
 	DifsPullProgress progress = {0};
-	DifsError	error;
-	int			status = DIFS_OK;
+	DifsError error;
+	int status = DIFS_OK;
 
 	strcpy(asked.sources[0].host, source->host);
 	asked.sources[0].port = source->port;
@@ -244,11 +253,11 @@ pull(Client *target, const DifsPeer *source, uint64_t group)
 static int
 get(Client *client, uint64_t group, uint64_t segment, uint32_t length, bool *wrong)
 {
-	bool		right;
-	int			status = client_get(client, group, segment, length, &right);
+	bool right;
+	int status = client_get(client, group, segment, length, &right);
 	const uint8_t *packed = client->control + sizeof(uint32_t);
 	DifsSegment head;
-	DifsError	error;
+	DifsError error;
 
 	*wrong = false;
 	if (status != DIFS_OK || right)
@@ -265,8 +274,8 @@ get(Client *client, uint64_t group, uint64_t segment, uint32_t length, bool *wro
 static int
 scrub(uint64_t group)
 {
-	uint8_t		control[16];
-	int			status = client_call(&server, DIFS_MESSAGE_VERIFY_GROUP, control, difs_pair_pack(group, 0, control), NULL, 0);
+	uint8_t control[16];
+	int status = client_call(&server, DIFS_MESSAGE_VERIFY_GROUP, control, difs_pair_pack(group, 0, control), NULL, 0);
 
 	return status == DIFS_OK && server.payload_length > 0 ? DIFS_ERROR_CORRUPT : status;
 }
@@ -275,9 +284,9 @@ static int
 mend(const Step *step)
 {
 	static uint8_t control[DIFS_MAX_PACKED_SIZE];
-	uint8_t    *bytes = malloc(step->length);
-	size_t		size = client_pack_put(step->group, step->segment, step->length, bytes, control);
-	int			status = client_call(&server, DIFS_MESSAGE_MEND, control, size, bytes, step->length);
+	uint8_t *bytes = malloc(step->length);
+	size_t size = client_pack_put(step->group, step->segment, step->length, bytes, control);
+	int status = client_call(&server, DIFS_MESSAGE_MEND, control, size, bytes, step->length);
 
 	free(bytes);
 	return status;
@@ -306,7 +315,7 @@ check(void)
 {
 	static const uint64_t pulled[] = {10, 20, 70, 80};
 	DifsGroupEntry entry;
-	bool		good = true;
+	bool good = true;
 
 	for (int i = 0; i < HELD; i++)
 		good = check_segment(&held[i]) && good;
@@ -334,16 +343,16 @@ check(void)
 static bool
 check_segment(const Held *what)
 {
-	bool		served = !what->by_peer && acknowledged(SERVE, what->group, 0);
-	bool		pulled = what->by_peer && acknowledged(PULL, what->group, 0);
-	bool		unreadable = has_begun(SPOIL_HEADER, what->group) && !acknowledged(MEND_HEADER, what->group, 0) &&
+	bool served = !what->by_peer && acknowledged(SERVE, what->group, 0);
+	bool pulled = what->by_peer && acknowledged(PULL, what->group, 0);
+	bool unreadable = has_begun(SPOIL_HEADER, what->group) && !acknowledged(MEND_HEADER, what->group, 0) &&
 		!acknowledged(MEND_INDEX, what->group, 0);
-	bool		there = what->condition == GOOD && (what->by_peer ? pulled : !unreadable);
-	bool		wrong;
-	bool		wrong_at_peer = false;
-	int			found = get(&server, what->group, what->segment, what->length, &wrong);
-	int			found_at_peer = served ? get(&peer, what->group, what->segment, what->length, &wrong_at_peer) : DIFS_OK;
-	bool		good = !wrong && !wrong_at_peer;
+	bool there = what->condition == GOOD && (what->by_peer ? pulled : !unreadable);
+	bool wrong;
+	bool wrong_at_peer = false;
+	int found = get(&server, what->group, what->segment, what->length, &wrong);
+	int found_at_peer = served ? get(&peer, what->group, what->segment, what->length, &wrong_at_peer) : DIFS_OK;
+	bool good = !wrong && !wrong_at_peer;
 
 	if (there || acknowledged(MEND, what->group, what->segment))
 		good = good && found == DIFS_OK;
@@ -362,7 +371,7 @@ check_pulled(Client *client, uint64_t group)
 {
 	DifsGroupEntry entry;
 	DifsListEntry lost;
-	int			found = client_find(client, group, &entry);
+	int found = client_find(client, group, &entry);
 
 	if (found != DIFS_OK || entry.epoch != EPOCH_PULLED || entry.state != DIFS_GROUP_SEALED)
 	{
@@ -381,7 +390,7 @@ check_pulled(Client *client, uint64_t group)
 static bool
 check_clean(uint64_t group)
 {
-	int			status = scrub(group);
+	int status = scrub(group);
 
 	if (status != DIFS_OK)
 		printf("group %llu was mended, and scrub says %d\n", (unsigned long long) group, status);

@@ -25,28 +25,28 @@
 #include "../../chunkd/group_jobs.h"
 #include "../../common/bytes.h"
 
-#define MAX_FILE	(256 * 1024)
-#define MAX_RECORDS	64
-#define MAX_CHANGES	16
-#define PATH		"c/1.index"
+#define MAX_FILE (256 * 1024)
+#define MAX_RECORDS 64
+#define MAX_CHANGES 16
+#define PATH "c/1.index"
 
-extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const DifsGroupHeader fresh_header = {.group = 7, .epoch = 1, .capacity = 1 << 20, .salt = 0x1234567890ABCDEF};
 
 typedef struct Input
 {
 	const uint8_t *at;
-	size_t		left;
+	size_t left;
 } Input;
 
 static DifsGroupHeader header;
 static uint8_t image[MAX_FILE];
 static size_t length;
 static uint64_t records[MAX_RECORDS];
-static int	record_count;
-static uint32_t changes[MAX_CHANGES];	/* place and value, in the index file */
-static int	change_count;
+static int record_count;
+static uint32_t changes[MAX_CHANGES]; /* place and value, in the index file */
+static int change_count;
 
 #define require(condition) require_at(condition, __LINE__)
 
@@ -62,7 +62,7 @@ require_at(bool condition, int line)
 static uint32_t
 next16(Input *input)
 {
-	uint32_t	value = input->left > 0 ? input->at[0] : 0;
+	uint32_t value = input->left > 0 ? input->at[0] : 0;
 
 	if (input->left > 1)
 		value |= (uint32_t) input->at[1] << 8;
@@ -75,11 +75,11 @@ static void
 add_record(uint32_t stored_length, uint32_t synced)
 {
 	DifsSegment segment = {.segment = 100 + (uint64_t) record_count, .xid = 5, .group = header.group};
-	uint64_t	record_bytes = difs_record_size(stored_length);
-	uint64_t	offset = (length + DIFS_RECORD_ALIGNMENT - 1) / DIFS_RECORD_ALIGNMENT * DIFS_RECORD_ALIGNMENT;
-	uint8_t    *packed = image + offset;
-	uint8_t    *bytes = packed + difs_segment_packed_size(stored_length);
-	uint32_t	block_crc[2];
+	uint64_t record_bytes = difs_record_size(stored_length);
+	uint64_t offset = (length + DIFS_RECORD_ALIGNMENT - 1) / DIFS_RECORD_ALIGNMENT * DIFS_RECORD_ALIGNMENT;
+	uint8_t *packed = image + offset;
+	uint8_t *bytes = packed + difs_segment_packed_size(stored_length);
+	uint32_t block_crc[2];
 
 	if (record_count == MAX_RECORDS || stored_length == 0 || offset + record_bytes > MAX_FILE)
 		return;
@@ -96,8 +96,8 @@ add_record(uint32_t stored_length, uint32_t synced)
 static void
 add_bytes(Input *input)
 {
-	size_t		wanted = next16(input);
-	size_t		count = wanted < input->left ? wanted : input->left;
+	size_t wanted = next16(input);
+	size_t count = wanted < input->left ? wanted : input->left;
 
 	if (count > MAX_FILE - length)
 		count = MAX_FILE - length;
@@ -110,8 +110,8 @@ add_bytes(Input *input)
 static void
 step(Input *input)
 {
-	uint8_t		what = input->at[0] % 6;
-	uint32_t	first;
+	uint8_t what = input->at[0] % 6;
+	uint32_t first;
 
 	input->at++;
 	input->left--;
@@ -138,9 +138,9 @@ static void
 check_recovery(int fd, const DifsRecovery *recovery, uint64_t synced, bool writable)
 {
 	static uint8_t packed[DIFS_MAX_PACKED_SIZE];
-	uint64_t	end = synced > recovery->file_bytes ? synced : recovery->file_bytes;
-	uint64_t	file_bytes;
-	uint64_t	allocated;
+	uint64_t end = synced > recovery->file_bytes ? synced : recovery->file_bytes;
+	uint64_t file_bytes;
+	uint64_t allocated;
 
 	require(difs_file_size(fd, &file_bytes, &allocated, NULL) && file_bytes == recovery->file_bytes);
 	require(file_bytes >= DIFS_GROUP_HEADER_SIZE && (!writable || (file_bytes >= synced && file_bytes >= header.synced)));
@@ -149,7 +149,7 @@ check_recovery(int fd, const DifsRecovery *recovery, uint64_t synced, bool writa
 	{
 		const DifsListEntry *entry = &recovery->index.entries[i];
 		DifsSegment segment;
-		ssize_t		got;
+		ssize_t got;
 
 		require(i == 0 || entry->segment == 0 || entry->segment > entry[-1].segment);
 		require(entry->offset < end);
@@ -169,9 +169,9 @@ read_index(DifsStore *store, const DifsIndex *index, bool changed)
 	DifsIndexHeader read;
 	DifsIndexTotals totals = {0};
 	DifsIndexMap map = {.fd = -1};
-	DifsError	error;
-	uint64_t	cursor = 0;
-	uint64_t	next;
+	DifsError error;
+	uint64_t cursor = 0;
+	uint64_t next;
 
 	if (!difs_index_map(store, PATH, &header, true, &map, &read, &error))
 	{
@@ -194,10 +194,10 @@ static void
 try_index(DifsStore *store, const DifsRecovery *recovery)
 {
 	DifsIndexHeader written = {.group = header, .file_bytes = recovery->file_bytes};
-	DifsError	error;
-	uint64_t	bytes;
-	uint64_t	allocated;
-	int			fd;
+	DifsError error;
+	uint64_t bytes;
+	uint64_t allocated;
+	int fd;
 
 	require(difs_index_write(store, PATH, &written, &recovery->index, &error));
 	read_index(store, &recovery->index, false);
@@ -205,7 +205,7 @@ try_index(DifsStore *store, const DifsRecovery *recovery)
 	require(fd >= 0 && difs_file_size(fd, &bytes, &allocated, &error));
 	for (int i = 0; i < change_count; i++)
 	{
-		uint8_t		value = (uint8_t) changes[i];
+		uint8_t value = (uint8_t) changes[i];
 
 		require(difs_pwrite(fd, &value, 1, (changes[i] >> 8) % bytes));
 	}
@@ -216,14 +216,14 @@ try_index(DifsStore *store, const DifsRecovery *recovery)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	Input		input = {.at = data + 1, .left = size - 1};
-	DifsStore  *store;
+	Input input = {.at = data + 1, .left = size - 1};
+	DifsStore *store;
 	DifsRecovery recovery;
 	DifsRecovery again;
-	DifsError	error;
-	uint64_t	synced;
-	bool		writable;
-	int			fd;
+	DifsError error;
+	uint64_t synced;
+	bool writable;
+	int fd;
 
 	if (size == 0)
 		return 0;

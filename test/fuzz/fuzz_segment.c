@@ -13,9 +13,9 @@
 #include "crc32c.h"
 #include "segment.h"
 
-#define MAX_RAW_LENGTH	(1024 * 1024)
+#define MAX_RAW_LENGTH (1024 * 1024)
 
-extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void
 require(int condition)
@@ -28,9 +28,9 @@ require(int condition)
 static void
 repair(uint8_t *data, size_t size)
 {
-	uint32_t	stored_length;
-	uint32_t	crc = 0;
-	size_t		packed_size;
+	uint32_t stored_length;
+	uint32_t crc = 0;
+	size_t packed_size;
 
 	if (size < DIFS_SEGMENT_HEADER_SIZE)
 		return;
@@ -43,7 +43,7 @@ repair(uint8_t *data, size_t size)
 	difs_put16(data + 52, (uint16_t) difs_segment_blocks(stored_length));
 	for (uint32_t block = 0, left = stored_length; left > 0; block++)
 	{
-		uint32_t	length = left < DIFS_BLOCK_SIZE ? left : DIFS_BLOCK_SIZE;
+		uint32_t length = left < DIFS_BLOCK_SIZE ? left : DIFS_BLOCK_SIZE;
 
 		crc = difs_crc32c_combine(crc, difs_segment_block_crc(data, block), length);
 		left -= length;
@@ -58,9 +58,9 @@ try_header(const uint8_t *data, size_t size)
 {
 	static uint8_t again[DIFS_MAX_PACKED_SIZE];
 	DifsSegment segment;
-	DifsError	error;
-	size_t		packed_size;
-	uint32_t	length;
+	DifsError error;
+	size_t packed_size;
+	uint32_t length;
 
 	if (!difs_segment_unpack(data, size, &segment, &error))
 	{
@@ -89,9 +89,9 @@ try_header(const uint8_t *data, size_t size)
 static void
 try_decode(const uint8_t *data, size_t size)
 {
-	uint32_t	raw_length;
-	uint8_t    *out;
-	DifsError	error;
+	uint32_t raw_length;
+	uint8_t *out;
+	DifsError error;
 
 	if (size < DIFS_SEGMENT_HEADER_SIZE)
 		return;
@@ -108,7 +108,7 @@ try_decode(const uint8_t *data, size_t size)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	uint8_t    *copy = malloc(size > 0 ? size : 1);
+	uint8_t *copy = malloc(size > 0 ? size : 1);
 
 	require(copy != NULL);
 	if (size > 0)

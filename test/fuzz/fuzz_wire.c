@@ -15,9 +15,9 @@
 #include "crc32c.h"
 #include "wire.h"
 
-#define REPLY(message)	((message) | DIFS_WIRE_REPLY)
+#define REPLY(message) ((message) | DIFS_WIRE_REPLY)
 
-extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void
 require(int condition)
@@ -35,11 +35,11 @@ require_same(const uint8_t *in, size_t length, const uint8_t *out, size_t out_le
 static void
 try_frame(const uint8_t *data, size_t size)
 {
-	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
-	uint8_t		again[DIFS_WIRE_HEADER_SIZE];
+	uint8_t header[DIFS_WIRE_HEADER_SIZE];
+	uint8_t again[DIFS_WIRE_HEADER_SIZE];
 	const uint8_t *control = data + DIFS_WIRE_HEADER_SIZE;
-	DifsFrame	frame;
-	DifsError	error;
+	DifsFrame frame;
+	DifsError error;
 
 	if (size < DIFS_WIRE_HEADER_SIZE)
 		return;
@@ -63,11 +63,11 @@ static void
 try_greeting(uint8_t message, const uint8_t *in, size_t length)
 {
 	static uint8_t out[DIFS_WIRE_MAX_CONTROL];
-	DifsHello	hello;
+	DifsHello hello;
 	DifsHelloToken hello_token;
 	DifsChallenge challenge;
 	DifsServerStatus status;
-	DifsError	error;
+	DifsError error;
 
 	if (message == DIFS_MESSAGE_HELLO && difs_hello_unpack(in, length, &hello, &error))
 		require_same(in, length, out, difs_hello_pack(&hello, out));
@@ -88,18 +88,19 @@ try_request(uint8_t message, const uint8_t *in, size_t length)
 	static DifsPull pull;
 	DifsPullProgress progress;
 	DifsCreateGroup create;
-	DifsGet		get;
-	DifsDelete	delete;
-	uint64_t	first;
-	uint64_t	second;
-	DifsError	error;
+	DifsGet get;
+	DifsDelete delete;
+	uint64_t first;
+	uint64_t second;
+	DifsError error;
 
 	if (message == DIFS_MESSAGE_CREATE_GROUP && difs_create_group_unpack(in, length, &create, &error))
 		require_same(in, length, out, difs_create_group_pack(&create, out));
 	if ((message == DIFS_MESSAGE_SEAL_GROUP || message == DIFS_MESSAGE_LIST_GROUPS) && difs_group_unpack(in, length, &first, &error))
 		require_same(in, length, out, difs_group_pack(first, out));
 	if ((message == DIFS_MESSAGE_LIST || message == DIFS_MESSAGE_VERIFY || message == DIFS_MESSAGE_DROP_GROUP ||
-		 message == REPLY(DIFS_MESSAGE_SEAL_GROUP)) && difs_pair_unpack(in, length, &first, &second, &error))
+		 message == REPLY(DIFS_MESSAGE_SEAL_GROUP)) &&
+		difs_pair_unpack(in, length, &first, &second, &error))
 		require_same(in, length, out, difs_pair_pack(first, second, out));
 	if (message == DIFS_MESSAGE_GET && difs_get_unpack(in, length, &get, &error))
 	{
@@ -122,10 +123,10 @@ try_request(uint8_t message, const uint8_t *in, size_t length)
 static void
 try_entries(uint8_t message, const uint8_t *in, size_t length)
 {
-	uint8_t		out[DIFS_GROUP_ENTRY_SIZE];
+	uint8_t out[DIFS_GROUP_ENTRY_SIZE];
 	DifsListEntry entry;
 	DifsGroupEntry group;
-	size_t		size = message == REPLY(DIFS_MESSAGE_LIST) ? DIFS_LIST_ENTRY_SIZE : DIFS_GROUP_ENTRY_SIZE;
+	size_t size = message == REPLY(DIFS_MESSAGE_LIST) ? DIFS_LIST_ENTRY_SIZE : DIFS_GROUP_ENTRY_SIZE;
 
 	if (message != REPLY(DIFS_MESSAGE_LIST) && message != REPLY(DIFS_MESSAGE_LIST_GROUPS))
 		return;

@@ -12,13 +12,13 @@
 #include "segment.h"
 #include "wire.h"
 
-#define REPLY(message)	((message) | DIFS_WIRE_REPLY)
+#define REPLY(message) ((message) | DIFS_WIRE_REPLY)
 
 static void
 save(const char *name, const uint8_t *bytes, size_t length)
 {
-	char		path[64];
-	FILE	   *file;
+	char path[64];
+	FILE *file;
 
 	snprintf(path, sizeof(path), "corpus/%s", name);
 	file = fopen(path, "wb");
@@ -33,7 +33,7 @@ save(const char *name, const uint8_t *bytes, size_t length)
 static void
 save_tagged(const char *name, uint8_t tag, const uint8_t *bytes, size_t length)
 {
-	uint8_t		out[1024];
+	uint8_t out[1024];
 
 	out[0] = tag;
 	memcpy(out + 1, bytes, length);
@@ -43,10 +43,10 @@ save_tagged(const char *name, uint8_t tag, const uint8_t *bytes, size_t length)
 static void
 make_greetings(void)
 {
-	DifsHello	hello = {.version = DIFS_WIRE_VERSION, .epoch = 1, .name = "/storage01"};
+	DifsHello hello = {.version = DIFS_WIRE_VERSION, .epoch = 1, .name = "/storage01"};
 	DifsChallenge challenge = {.version = DIFS_WIRE_VERSION, .name = "/storage01"};
 	DifsServerStatus status = {.epoch = 1, .free_bytes = 1 << 30, .tier = 1};
-	uint8_t		out[512];
+	uint8_t out[512];
 
 	save_tagged("wire/hello", DIFS_MESSAGE_HELLO, out, difs_hello_pack(&hello, out));
 	save_tagged("wire/challenge", REPLY(DIFS_MESSAGE_HELLO), out, difs_challenge_pack(&challenge, out));
@@ -57,14 +57,17 @@ static void
 make_requests(void)
 {
 	DifsCreateGroup create = {.group = 1, .epoch = 1, .capacity = 1 << 30};
-	DifsGet		get = {.group = 1, .segment = 2, .offset = DIFS_BLOCK_SIZE, .length = 100};
-	DifsPull	pull = {
-		.group = 1, .epoch = 2, .capacity = 1 << 30, .count = 1,
+	DifsGet get = {.group = 1, .segment = 2, .offset = DIFS_BLOCK_SIZE, .length = 100};
+	DifsPull pull = {
+		.group = 1,
+		.epoch = 2,
+		.capacity = 1 << 30,
+		.count = 1,
 		.sources = {{.name = "/storage02", .host = "10.0.0.2", .port = 7070}},
 	};
 	DifsPullProgress progress = {.segments = 1, .bytes = 4096, .total = 8192};
 	const uint64_t ids[] = {1, 2, 3};
-	uint8_t		out[512];
+	uint8_t out[512];
 
 	save_tagged("wire/create_group", DIFS_MESSAGE_CREATE_GROUP, out, difs_create_group_pack(&create, out));
 	save_tagged("wire/drop_group", DIFS_MESSAGE_DROP_GROUP, out, difs_pair_pack(1, 2, out));
@@ -84,7 +87,7 @@ make_entries(void)
 {
 	DifsListEntry entry = {.segment = 1, .xid = 2, .offset = 4096, .stored_length = 100, .flags = DIFS_LIST_DEAD};
 	DifsGroupEntry group = {.group = 1, .epoch = 1, .file_bytes = 8192, .live_bytes = 100, .state = DIFS_GROUP_SEALED};
-	uint8_t		out[512];
+	uint8_t out[512];
 
 	difs_list_entry_pack(&entry, out);
 	difs_list_entry_pack(&entry, out + DIFS_LIST_ENTRY_SIZE);
@@ -96,10 +99,10 @@ make_entries(void)
 static void
 make_frames(void)
 {
-	DifsFrame	request = {.request = 9, .message = DIFS_MESSAGE_VERIFY, .payload_length = 0};
-	DifsFrame	refusal = {.request = 9, .message = REPLY(DIFS_MESSAGE_VERIFY), .status = DIFS_ERROR_NO_GROUP};
-	uint8_t		out[512];
-	uint8_t    *control = out + DIFS_WIRE_HEADER_SIZE;
+	DifsFrame request = {.request = 9, .message = DIFS_MESSAGE_VERIFY, .payload_length = 0};
+	DifsFrame refusal = {.request = 9, .message = REPLY(DIFS_MESSAGE_VERIFY), .status = DIFS_ERROR_NO_GROUP};
+	uint8_t out[512];
+	uint8_t *control = out + DIFS_WIRE_HEADER_SIZE;
 
 	request.control_length = (uint32_t) difs_pair_pack(1, 2, control);
 	difs_wire_pack(&request, control, out);
@@ -115,11 +118,11 @@ make_segment(const char *name, const uint8_t *raw, uint32_t raw_length, int leve
 {
 	static uint8_t out[DIFS_MAX_PACKED_SIZE + 4 * DIFS_BLOCK_SIZE];
 	static uint8_t stored[4 * DIFS_BLOCK_SIZE];
-	uint32_t	block_crc[4];
+	uint32_t block_crc[4];
 	DifsEncoder *encoder = difs_encoder_create();
 	DifsSegment segment = {.segment = 1, .xid = 2, .group = 3, .raw_length = raw_length, .dead = dead};
-	DifsCodec	codec;
-	size_t		packed_size;
+	DifsCodec codec;
+	size_t packed_size;
 
 	if (encoder == NULL)
 		exit(1);

@@ -8,7 +8,7 @@
 void *
 difs_alloc(size_t size_bytes)
 {
-	void	   *memory = calloc(1, size_bytes > 0 ? size_bytes : 1);
+	void *memory = calloc(1, size_bytes > 0 ? size_bytes : 1);
 
 	if (memory == NULL)
 		abort();

@@ -22,7 +22,7 @@ static X509 *
 make(const char *name, EVP_PKEY *key, long from, long to)
 {
 	static long serial = 0;
-	X509	   *certificate = X509_new();
+	X509 *certificate = X509_new();
 
 	assert_non_null(certificate);
 	assert_true(X509_set_version(certificate, 2));
@@ -48,7 +48,7 @@ extend(X509 *certificate, int nid, const char *value)
 static FILE *
 create(const char *path)
 {
-	FILE	   *file = fopen(path, "w");
+	FILE *file = fopen(path, "w");
 
 	assert_non_null(file);
 	assert_int_equal(fchmod(fileno(file), 0600), 0);
@@ -58,7 +58,7 @@ create(const char *path)
 static void
 write_certificate(const char *path, X509 *certificate)
 {
-	FILE	   *file = create(path);
+	FILE *file = create(path);
 
 	assert_true(PEM_write_X509(file, certificate));
 	assert_int_equal(fclose(file), 0);
@@ -67,7 +67,7 @@ write_certificate(const char *path, X509 *certificate)
 Authority
 make_authority(const char *name, const char *file)
 {
-	Authority	authority = {.key = EVP_EC_gen("P-256")};
+	Authority authority = {.key = EVP_EC_gen("P-256")};
 
 	assert_non_null(authority.key);
 	authority.certificate = make(name, authority.key, -HOUR, HOUR);
@@ -88,10 +88,10 @@ free_authority(Authority *authority)
 void
 make_certificate(const Authority *authority, const char *names, bool expired, const char *stem)
 {
-	EVP_PKEY   *key = EVP_EC_gen("P-256");
-	X509	   *certificate;
-	char		path[256];
-	FILE	   *file;
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *certificate;
+	char path[256];
+	FILE *file;
 
 	assert_non_null(key);
 	certificate = make("difsd", key, -2 * HOUR, expired ? -HOUR : HOUR);

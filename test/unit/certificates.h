@@ -12,8 +12,8 @@
 
 typedef struct Authority
 {
-	EVP_PKEY   *key;
-	X509	   *certificate;
+	EVP_PKEY *key;
+	X509 *certificate;
 } Authority;
 
 /* Writes the CA's certificate to a file. */

@@ -16,10 +16,10 @@ static void collect(Client *client, const DifsFrame *frame, Reply *reply);
 Client *
 client_connect_as(const DifsPeer *peer)
 {
-	Client	   *client = calloc(1, sizeof(*client));
-	uint64_t	deadline = now_ms() + DEADLINE_MS;
-	DifsFrame	frame;
-	DifsEvent	event;
+	Client *client = calloc(1, sizeof(*client));
+	uint64_t deadline = now_ms() + DEADLINE_MS;
+	DifsFrame frame;
+	DifsEvent event;
 
 	client->conn = difs_conn_create(peer);
 	client->next_request = 1;
@@ -33,10 +33,10 @@ client_connect_as(const DifsPeer *peer)
 DifsErrorCode
 connect_fails(const DifsPeer *peer)
 {
-	Client		client = {.conn = difs_conn_create(peer)};
-	uint64_t	deadline = now_ms() + DEADLINE_MS;
-	DifsFrame	frame;
-	DifsEvent	event;
+	Client client = {.conn = difs_conn_create(peer)};
+	uint64_t deadline = now_ms() + DEADLINE_MS;
+	DifsFrame frame;
+	DifsEvent event;
 	DifsErrorCode code;
 
 	while ((event = difs_conn_advance(client.conn, &frame)) == DIFS_EVENT_NONE)
@@ -58,7 +58,7 @@ uint64_t
 client_send(Client *client, uint8_t message, const void *control, size_t control_length, const void *payload,
 			size_t payload_length)
 {
-	DifsFrame	frame = {
+	DifsFrame frame = {
 		.control_length = (uint32_t) control_length,
 		.payload_length = (uint32_t) payload_length,
 		.request = client->next_request++,
@@ -73,8 +73,8 @@ client_send(Client *client, uint8_t message, const void *control, size_t control
 bool
 client_receive(Client *client, Reply *reply)
 {
-	uint64_t	deadline = now_ms() + DEADLINE_MS;
-	DifsFrame	frame;
+	uint64_t deadline = now_ms() + DEADLINE_MS;
+	DifsFrame frame;
 
 	for (;;)
 	{
@@ -105,7 +105,7 @@ reply_free(Reply *reply)
 DifsErrorCode
 call(Client *client, uint8_t message, const void *control, size_t control_length, Reply *reply)
 {
-	uint64_t	request = client_send(client, message, control, control_length, NULL, 0);
+	uint64_t request = client_send(client, message, control, control_length, NULL, 0);
 
 	if (!client_receive(client, reply))
 		fail_msg("%s", difs_conn_error(client->conn)->text);
@@ -116,7 +116,7 @@ call(Client *client, uint8_t message, const void *control, size_t control_length
 static DifsErrorCode
 call_without_reply(Client *client, uint8_t message, const void *control, size_t control_length)
 {
-	Reply		reply;
+	Reply reply;
 	DifsErrorCode status = call(client, message, control, control_length, &reply);
 
 	reply_free(&reply);
@@ -127,7 +127,7 @@ DifsErrorCode
 create_group(Client *client, uint64_t group, uint64_t capacity)
 {
 	DifsCreateGroup create = {.group = group, .epoch = 1, .capacity = capacity};
-	uint8_t		control[64];
+	uint8_t control[64];
 
 	return call_without_reply(client, DIFS_MESSAGE_CREATE_GROUP, control, difs_create_group_pack(&create, control));
 }
@@ -135,7 +135,7 @@ create_group(Client *client, uint64_t group, uint64_t capacity)
 DifsErrorCode
 seal_group(Client *client, uint64_t group)
 {
-	uint8_t		control[8];
+	uint8_t control[8];
 
 	return call_without_reply(client, DIFS_MESSAGE_SEAL_GROUP, control, difs_group_pack(group, control));
 }
@@ -149,7 +149,7 @@ drop_group(Client *client, uint64_t group)
 DifsErrorCode
 drop_group_up_to(Client *client, uint64_t group, uint64_t epoch)
 {
-	uint8_t		control[16];
+	uint8_t control[16];
 
 	return call_without_reply(client, DIFS_MESSAGE_DROP_GROUP, control, difs_pair_pack(group, epoch, control));
 }
@@ -157,7 +157,7 @@ drop_group_up_to(Client *client, uint64_t group, uint64_t epoch)
 void
 fill(uint64_t segment, uint8_t *bytes, size_t length)
 {
-	uint64_t	state = segment * 0x9E3779B97F4A7C15 + 1;
+	uint64_t state = segment * 0x9E3779B97F4A7C15 + 1;
 
 	for (size_t i = 0; i < length; i++)
 	{
@@ -177,7 +177,7 @@ pack_put(uint64_t group, uint64_t segment, const uint8_t *bytes, uint32_t length
 		.stored_length = length,
 		.codec = DIFS_CODEC_RAW,
 	};
-	uint32_t   *block_crc = malloc(difs_segment_blocks(length) * sizeof(uint32_t));
+	uint32_t *block_crc = malloc(difs_segment_blocks(length) * sizeof(uint32_t));
 
 	difs_segment_checksum(bytes, length, block_crc, &header.crc);
 	difs_segment_pack(&header, block_crc, packed);
@@ -189,8 +189,8 @@ pack_put(uint64_t group, uint64_t segment, const uint8_t *bytes, uint32_t length
 uint64_t
 send_put(Client *client, uint64_t group, uint64_t segment, uint32_t length, uint8_t *bytes)
 {
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	size_t		packed_size;
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	size_t packed_size;
 
 	fill(segment, bytes, length);
 	packed_size = pack_put(group, segment, bytes, length, packed);
@@ -200,9 +200,9 @@ send_put(Client *client, uint64_t group, uint64_t segment, uint32_t length, uint
 DifsErrorCode
 put(Client *client, uint64_t group, uint64_t segment, uint32_t length)
 {
-	uint8_t    *bytes = malloc(length);
-	uint64_t	request = send_put(client, group, segment, length, bytes);
-	Reply		reply;
+	uint8_t *bytes = malloc(length);
+	uint64_t request = send_put(client, group, segment, length, bytes);
+	Reply reply;
 
 	if (!client_receive(client, &reply))
 		fail_msg("%s", difs_conn_error(client->conn)->text);
@@ -214,12 +214,12 @@ put(Client *client, uint64_t group, uint64_t segment, uint32_t length)
 DifsErrorCode
 get(Client *client, uint64_t group, uint64_t segment, uint32_t length)
 {
-	DifsGet		request = {.group = group, .segment = segment};
-	uint8_t		control[64];
-	uint8_t    *expected;
+	DifsGet request = {.group = group, .segment = segment};
+	uint8_t control[64];
+	uint8_t *expected;
 	DifsSegment header;
-	DifsError	error;
-	Reply		reply;
+	DifsError error;
+	Reply reply;
 
 	if (call(client, DIFS_MESSAGE_GET, control, difs_get_pack(&request, control), &reply) != DIFS_OK)
 		return reply.status;
@@ -254,8 +254,8 @@ get_segments(Client *client, uint64_t group, uint64_t first, uint64_t last, uint
 DifsErrorCode
 delete_segments(Client *client, uint64_t group, const uint64_t *ids, uint32_t count, uint32_t *deleted)
 {
-	uint8_t		control[DIFS_WIRE_MAX_CONTROL];
-	Reply		reply;
+	uint8_t control[DIFS_WIRE_MAX_CONTROL];
+	Reply reply;
 
 	if (call(client, DIFS_MESSAGE_DELETE, control, difs_delete_pack(group, ids, count, control), &reply) != DIFS_OK)
 		return reply.status;
@@ -267,7 +267,7 @@ delete_segments(Client *client, uint64_t group, const uint64_t *ids, uint32_t co
 DifsErrorCode
 verify(Client *client, uint64_t group, uint64_t segment)
 {
-	uint8_t		control[16];
+	uint8_t control[16];
 
 	return call_without_reply(client, DIFS_MESSAGE_VERIFY, control, difs_pair_pack(group, segment, control));
 }
@@ -275,8 +275,8 @@ verify(Client *client, uint64_t group, uint64_t segment)
 void
 get_status(Client *client, DifsServerStatus *status)
 {
-	DifsError	error;
-	Reply		reply;
+	DifsError error;
+	Reply reply;
 
 	assert_int_equal(call(client, DIFS_MESSAGE_STAT, NULL, 0, &reply), DIFS_OK);
 	assert_true(difs_status_unpack(reply.control, reply.control_length, status, &error));
@@ -286,9 +286,9 @@ DifsListEntry *
 list_group(Client *client, uint64_t group, uint32_t *count)
 {
 	DifsListEntry *entries = NULL;
-	uint64_t	cursor = 0;
-	uint8_t		control[16];
-	Reply		reply;
+	uint64_t cursor = 0;
+	uint8_t control[16];
+	Reply reply;
 
 	*count = 0;
 	do
@@ -307,7 +307,7 @@ list_group(Client *client, uint64_t group, uint32_t *count)
 DifsListEntry
 list_segment(Client *client, uint64_t group, uint64_t segment)
 {
-	uint32_t	count;
+	uint32_t count;
 	DifsListEntry *entries = list_group(client, group, &count);
 	DifsListEntry found = {0};
 
@@ -323,9 +323,9 @@ list_segment(Client *client, uint64_t group, uint64_t segment)
 bool
 find_group(Client *client, uint64_t group, DifsGroupEntry *entry)
 {
-	uint8_t		control[8];
-	bool		found = false;
-	Reply		reply;
+	uint8_t control[8];
+	bool found = false;
+	Reply reply;
 
 	assert_int_equal(call(client, DIFS_MESSAGE_LIST_GROUPS, control, difs_group_pack(group - 1, control), &reply),
 					 DIFS_OK);
@@ -359,7 +359,7 @@ static bool
 wait_for(Client *client, uint64_t deadline)
 {
 	struct pollfd pollfd = {.fd = difs_conn_fd(client->conn), .events = POLLIN};
-	uint64_t	now = now_ms();
+	uint64_t now = now_ms();
 
 	if (difs_conn_wants_write(client->conn))
 		pollfd.events |= POLLOUT;

@@ -15,29 +15,29 @@
 
 #include "conn.h"
 
-#define DEADLINE_MS	60000
-#define GROUP		0x11
-#define GROUP_BYTES	(64 * 1024 * 1024)
+#define DEADLINE_MS 60000
+#define GROUP 0x11
+#define GROUP_BYTES (64 * 1024 * 1024)
 
 typedef struct Client
 {
-	DifsConn   *conn;
-	uint64_t	next_request;
-	uint8_t	   *payload;		/* of the reply that is being received */
+	DifsConn *conn;
+	uint64_t next_request;
+	uint8_t *payload; /* of the reply that is being received */
 } Client;
 
 typedef struct Reply
 {
-	uint64_t	request;
+	uint64_t request;
 	DifsErrorCode status;
-	uint8_t		control[DIFS_WIRE_MAX_CONTROL];
-	uint32_t	control_length;
-	uint8_t	   *payload;		/* freed by reply_free() */
-	uint32_t	payload_length;
+	uint8_t control[DIFS_WIRE_MAX_CONTROL];
+	uint32_t control_length;
+	uint8_t *payload; /* freed by reply_free() */
+	uint32_t payload_length;
 } Reply;
 
 extern Client *client_connect_as(const DifsPeer *peer);
-extern DifsErrorCode connect_fails(const DifsPeer *peer);	/* the code that it fails with */
+extern DifsErrorCode connect_fails(const DifsPeer *peer); /* the code that it fails with */
 extern void client_close(Client *client);
 
 extern uint64_t client_send(Client *client, uint8_t message, const void *control, size_t control_length,
@@ -52,7 +52,7 @@ extern DifsErrorCode call(Client *client, uint8_t message, const void *control, 
 
 extern DifsErrorCode create_group(Client *client, uint64_t group, uint64_t capacity);
 extern DifsErrorCode seal_group(Client *client, uint64_t group);
-extern DifsErrorCode drop_group(Client *client, uint64_t group);	/* of whatever epoch */
+extern DifsErrorCode drop_group(Client *client, uint64_t group); /* of whatever epoch */
 extern DifsErrorCode drop_group_up_to(Client *client, uint64_t group, uint64_t epoch);
 
 /* A segment's bytes follow from its id and length, so that a reader needs nothing else to check them. */
@@ -75,10 +75,10 @@ extern void get_status(Client *client, DifsServerStatus *status);
 
 /* All entries of a group's LIST; freed by the caller. */
 extern DifsListEntry *list_group(Client *client, uint64_t group, uint32_t *count);
-extern DifsListEntry list_segment(Client *client, uint64_t group, uint64_t segment);	/* the entry of one; zeros: it has none */
+extern DifsListEntry list_segment(Client *client, uint64_t group, uint64_t segment); /* the entry of one; zeros: it has none */
 extern bool find_group(Client *client, uint64_t group, DifsGroupEntry *entry);
 
 extern uint64_t now_ms(void);
-extern void pause_ms(int ms);	/* between two looks at something that is waited for */
+extern void pause_ms(int ms); /* between two looks at something that is waited for */
 
 #endif

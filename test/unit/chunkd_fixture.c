@@ -3,7 +3,7 @@
  */
 #include "chunkd_fixture.h"
 
-Server		server;
+Server server;
 
 int
 server_set_up(void **state)

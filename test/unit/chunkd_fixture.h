@@ -9,11 +9,11 @@
 extern Server server;
 
 /* For cmocka_unit_test_setup_teardown(). The server runs, with the options that are the test's initial state. */
-extern int	server_set_up(void **state);
+extern int server_set_up(void **state);
 
 /* It has its directory and key; the test starts it. */
-extern int	server_set_up_stopped(void **state);
+extern int server_set_up_stopped(void **state);
 
-extern int	server_tear_down(void **state);
+extern int server_tear_down(void **state);
 
 #endif

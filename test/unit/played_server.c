@@ -22,8 +22,8 @@
 #include "bytes.h"
 #include "played_server.h"
 
-int			listener = -1;
-uint16_t	port;
+int listener = -1;
+uint16_t port;
 const uint8_t right_key[DIFS_KEY_SIZE] = {1, 2, 3};
 const uint8_t wrong_key[DIFS_KEY_SIZE] = {1, 2, 4};
 
@@ -31,7 +31,7 @@ int
 start_listening(void **state)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t	size = sizeof(address);
+	socklen_t size = sizeof(address);
 	struct timeval limit = {.tv_sec = DEADLINE_S};
 
 	(void) state;
@@ -54,8 +54,8 @@ stop_listening(void **state)
 DifsConn *
 connect_to(const char *host, const char *name, const uint8_t *key)
 {
-	DifsPeer	peer = {.port = port, .epoch = 7};
-	DifsConn   *conn;
+	DifsPeer peer = {.port = port, .epoch = 7};
+	DifsConn *conn;
 
 	snprintf(peer.host, sizeof(peer.host), "%s", host);
 	snprintf(peer.name, sizeof(peer.name), "%s", name);
@@ -69,11 +69,11 @@ connect_to(const char *host, const char *name, const uint8_t *key)
 DifsEvent
 next_event(DifsConn *conn, DifsFrame *frame)
 {
-	time_t		deadline = time(NULL) + DEADLINE_S;
+	time_t deadline = time(NULL) + DEADLINE_S;
 
 	for (;;)
 	{
-		DifsEvent	event = difs_conn_advance(conn, frame);
+		DifsEvent event = difs_conn_advance(conn, frame);
 		struct pollfd ready = {.fd = difs_conn_fd(conn), .events = POLLIN};
 
 		if (event != DIFS_EVENT_NONE)
@@ -88,8 +88,8 @@ next_event(DifsConn *conn, DifsFrame *frame)
 void
 send_all(DifsConn *conn)
 {
-	time_t		deadline = time(NULL) + DEADLINE_S;
-	DifsFrame	frame;
+	time_t deadline = time(NULL) + DEADLINE_S;
+	DifsFrame frame;
 
 	do
 	{
@@ -104,8 +104,8 @@ send_all(DifsConn *conn)
 void
 wait_for_bytes(DifsConn *conn, int wanted)
 {
-	time_t		deadline = time(NULL) + DEADLINE_S;
-	int			there = 0;
+	time_t deadline = time(NULL) + DEADLINE_S;
+	int there = 0;
 
 	while (there < wanted)
 	{
@@ -122,7 +122,7 @@ write_all(int fd, const void *bytes, size_t length)
 
 	while (length > 0)
 	{
-		ssize_t		done = send(fd, at, length, MSG_NOSIGNAL);
+		ssize_t done = send(fd, at, length, MSG_NOSIGNAL);
 
 		assert_true(done > 0);
 		at += done;
@@ -133,11 +133,11 @@ write_all(int fd, const void *bytes, size_t length)
 void
 read_all(int fd, void *bytes, size_t length)
 {
-	uint8_t    *at = bytes;
+	uint8_t *at = bytes;
 
 	while (length > 0)
 	{
-		ssize_t		done = recv(fd, at, length, 0);
+		ssize_t done = recv(fd, at, length, 0);
 
 		assert_true(done > 0);
 		at += done;
@@ -148,9 +148,9 @@ read_all(int fd, void *bytes, size_t length)
 DifsFrame
 read_request(int fd, uint8_t *control)
 {
-	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
-	DifsFrame	frame;
-	DifsError	error;
+	uint8_t header[DIFS_WIRE_HEADER_SIZE];
+	DifsFrame frame;
+	DifsError error;
 
 	read_all(fd, header, sizeof(header));
 	assert_true(difs_wire_unpack(header, DIFS_WIRE_MAX_CONTROL, DIFS_MAX_SEGMENT_SIZE, &frame, &error));
@@ -163,7 +163,7 @@ uint8_t *
 add_reply(uint8_t *at, uint8_t message, uint8_t status, uint64_t request,
 		  const void *control, size_t control_length, const void *payload, size_t payload_length)
 {
-	DifsFrame	frame = {
+	DifsFrame frame = {
 		.control_length = (uint32_t) control_length,
 		.payload_length = (uint32_t) payload_length,
 		.request = request,
@@ -183,7 +183,7 @@ add_reply(uint8_t *at, uint8_t message, uint8_t status, uint64_t request,
 void
 send_reply(int fd, uint8_t message, uint8_t status, uint64_t request, const void *control, size_t control_length)
 {
-	uint8_t		out[DIFS_WIRE_HEADER_SIZE + 1024] = {0};
+	uint8_t out[DIFS_WIRE_HEADER_SIZE + 1024] = {0};
 
 	write_all(fd, out, (size_t) (add_reply(out, message, status, request, control, control_length, NULL, 0) - out));
 }
@@ -191,11 +191,11 @@ send_reply(int fd, uint8_t message, uint8_t status, uint64_t request, const void
 Server
 accept_hello(DifsConn *conn)
 {
-	Server		server = {0};
+	Server server = {0};
 	struct timeval limit = {.tv_sec = DEADLINE_S};
-	DifsHello	hello;
-	DifsFrame	frame;
-	uint8_t		id[DIFS_KEY_ID_SIZE];
+	DifsHello hello;
+	DifsFrame frame;
+	uint8_t id[DIFS_KEY_ID_SIZE];
 
 	send_all(conn);
 	server.fd = accept(listener, NULL, NULL);
@@ -218,7 +218,7 @@ accept_hello(DifsConn *conn)
 size_t
 make_challenge(Server *server, const char *name, const uint8_t *key, uint16_t version, uint8_t *out)
 {
-	server->challenge = (DifsChallenge) {.version = version};
+	server->challenge = (DifsChallenge){.version = version};
 	snprintf(server->challenge.name, sizeof(server->challenge.name), "%s", name);
 	assert_true(difs_random(server->challenge.nonce, DIFS_NONCE_SIZE, NULL));
 	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, server->hello, server->hello_length, &server->challenge, NULL,
@@ -229,7 +229,7 @@ make_challenge(Server *server, const char *name, const uint8_t *key, uint16_t ve
 void
 send_challenge(Server *server, const char *name, const uint8_t *key, uint16_t version)
 {
-	uint8_t		out[DIFS_WIRE_MAX_GREETING];
+	uint8_t out[DIFS_WIRE_MAX_GREETING];
 
 	send_reply(server->fd, REPLY(DIFS_MESSAGE_HELLO), DIFS_OK, 0, out, make_challenge(server, name, key, version, out));
 }
@@ -237,9 +237,9 @@ send_challenge(Server *server, const char *name, const uint8_t *key, uint16_t ve
 void
 expect_proof(Server *server)
 {
-	uint8_t		control[DIFS_WIRE_MAX_CONTROL];
-	uint8_t		expected[DIFS_PROOF_SIZE];
-	DifsFrame	frame = read_request(server->fd, control);
+	uint8_t control[DIFS_WIRE_MAX_CONTROL];
+	uint8_t expected[DIFS_PROOF_SIZE];
+	DifsFrame frame = read_request(server->fd, control);
 
 	assert_int_equal(frame.message, DIFS_MESSAGE_PROOF);
 	assert_int_equal(frame.control_length, DIFS_PROOF_SIZE);
@@ -259,9 +259,9 @@ make_welcome(uint8_t *out)
 int
 make_ready(DifsConn *conn)
 {
-	Server		server = accept_hello(conn);
-	DifsFrame	frame;
-	uint8_t		out[DIFS_WIRE_MAX_GREETING];
+	Server server = accept_hello(conn);
+	DifsFrame frame;
+	uint8_t out[DIFS_WIRE_MAX_GREETING];
 
 	send_challenge(&server, "/storage01", right_key, DIFS_WIRE_VERSION);
 	wait_for_bytes(conn, DIFS_WIRE_HEADER_SIZE);
@@ -277,7 +277,7 @@ make_ready(DifsConn *conn)
 void
 assert_broken(DifsConn *conn, DifsErrorCode code, const char *text)
 {
-	DifsFrame	frame;
+	DifsFrame frame;
 
 	assert_int_equal(next_event(conn, &frame), DIFS_EVENT_BROKEN);
 	assert_int_equal(difs_conn_advance(conn, &frame), DIFS_EVENT_BROKEN);
@@ -292,7 +292,7 @@ assert_broken(DifsConn *conn, DifsErrorCode code, const char *text)
 void
 assert_closed_without_a_word(int fd)
 {
-	uint8_t		byte;
+	uint8_t byte;
 
 	errno = 0;
 	assert_true(recv(fd, &byte, 1, 0) <= 0);
@@ -303,9 +303,9 @@ assert_closed_without_a_word(int fd)
 uint64_t
 send_get(DifsConn *conn, uint64_t request)
 {
-	DifsGet		get = {.group = 1, .segment = request, .offset = 0, .length = 0};
-	uint8_t		control[64];
-	DifsFrame	frame = {.request = request, .message = DIFS_MESSAGE_GET};
+	DifsGet get = {.group = 1, .segment = request, .offset = 0, .length = 0};
+	uint8_t control[64];
+	DifsFrame frame = {.request = request, .message = DIFS_MESSAGE_GET};
 
 	frame.control_length = (uint32_t) difs_get_pack(&get, control);
 	return difs_conn_send(conn, &frame, control, NULL);
@@ -314,7 +314,7 @@ send_get(DifsConn *conn, uint64_t request)
 uint8_t *
 pattern(size_t length, uint8_t seed)
 {
-	uint8_t    *bytes = malloc(length > 0 ? length : 1);
+	uint8_t *bytes = malloc(length > 0 ? length : 1);
 
 	assert_non_null(bytes);
 	for (size_t i = 0; i < length; i++)

@@ -10,25 +10,25 @@
 
 #include "conn.h"
 
-#define DEADLINE_S		20
-#define REPLY(message)	((message) | DIFS_WIRE_REPLY)
+#define DEADLINE_S 20
+#define REPLY(message) ((message) | DIFS_WIRE_REPLY)
 
 /* What the server knows of the handshake. */
 typedef struct Server
 {
-	int			fd;
-	uint8_t		hello[DIFS_WIRE_MAX_GREETING];
-	size_t		hello_length;
+	int fd;
+	uint8_t hello[DIFS_WIRE_MAX_GREETING];
+	size_t hello_length;
 	DifsChallenge challenge;
 } Server;
 
-extern int	listener;
-extern uint16_t port;			/* of listener, and of the next client */
+extern int listener;
+extern uint16_t port; /* of listener, and of the next client */
 extern const uint8_t right_key[DIFS_KEY_SIZE];
 extern const uint8_t wrong_key[DIFS_KEY_SIZE];
 
-extern int	start_listening(void **state);
-extern int	stop_listening(void **state);
+extern int start_listening(void **state);
+extern int stop_listening(void **state);
 extern DifsConn *connect_to(const char *host, const char *name, const uint8_t *key);
 
 /* Advances until something happens. */
@@ -59,7 +59,7 @@ extern void expect_proof(Server *server);
 extern size_t make_welcome(uint8_t *out);
 
 /* The whole handshake; the server's end comes back. */
-extern int	make_ready(DifsConn *conn);
+extern int make_ready(DifsConn *conn);
 extern void assert_broken(DifsConn *conn, DifsErrorCode code, const char *text);
 
 /* The client has hung up without sending anything more. */

@@ -18,31 +18,31 @@
 #include "bytes.h"
 #include "token.h"
 
-#define SEGMENT		10
-#define LENGTH		5000
-#define NEW_GROUP	(GROUP + 1)
+#define SEGMENT 10
+#define LENGTH 5000
+#define NEW_GROUP (GROUP + 1)
 
 /* What a peer that has proved the key may do with a message. */
 typedef enum Right
 {
-	GREETING,					/* only in the greeting */
+	GREETING, /* only in the greeting */
 	READ,
-	WRITE						/* needs the claim */
+	WRITE /* needs the claim */
 } Right;
 
 typedef struct Body
 {
-	uint8_t		control[DIFS_WIRE_MAX_CONTROL];
-	size_t		control_length;
-	uint8_t		payload[LENGTH];
-	size_t		payload_length;
+	uint8_t control[DIFS_WIRE_MAX_CONTROL];
+	size_t control_length;
+	uint8_t payload[LENGTH];
+	size_t payload_length;
 } Body;
 
 static const struct Row
 {
-	uint8_t		message;
-	Right		right;
-}			table[] = {
+	uint8_t message;
+	Right right;
+} table[] = {
 	{DIFS_MESSAGE_HELLO, GREETING},
 	{DIFS_MESSAGE_PROOF, GREETING},
 	{DIFS_MESSAGE_HELLO_TOKEN, GREETING},
@@ -67,7 +67,7 @@ static Body body;
 static int
 set_up(void **state)
 {
-	Client	   *owner;
+	Client *owner;
 
 	server_set_up(state);
 	owner = client_connect(&server);
@@ -87,11 +87,18 @@ make_stored(uint64_t segment)
 
 /* A token that is good, but for what `change` does to it; change may be NULL. */
 static void
-make_token(DifsOperation operation, uint64_t segment, void (*change) (DifsToken *token), uint8_t out[DIFS_TOKEN_SIZE])
+make_token(DifsOperation operation, uint64_t segment, void (*change)(DifsToken *token), uint8_t out[DIFS_TOKEN_SIZE])
 {
-	DifsToken	token = {
-		.operation = operation, .epoch = server.peer.epoch, .group = GROUP, .segment = segment, .xid = segment + 1000, .upload = 3,
-		.number = 4, .max_bytes = LENGTH, .expires = (uint64_t) time(NULL) + 600,
+	DifsToken token = {
+		.operation = operation,
+		.epoch = server.peer.epoch,
+		.group = GROUP,
+		.segment = segment,
+		.xid = segment + 1000,
+		.upload = 3,
+		.number = 4,
+		.max_bytes = LENGTH,
+		.expires = (uint64_t) time(NULL) + 600,
 	};
 
 	memcpy(token.cluster, server.peer.cluster, DIFS_UUID_SIZE);
@@ -106,15 +113,15 @@ static void
 make_body(uint8_t message)
 {
 	DifsCreateGroup create = {.group = NEW_GROUP, .epoch = 1, .capacity = GROUP_BYTES};
-	DifsGet		get = {.group = GROUP, .segment = SEGMENT};
-	DifsPull	pull = {.group = NEW_GROUP + 1, .epoch = 9, .capacity = GROUP_BYTES, .count = 1};
-	DifsHello	hello = {.version = DIFS_WIRE_VERSION};
+	DifsGet get = {.group = GROUP, .segment = SEGMENT};
+	DifsPull pull = {.group = NEW_GROUP + 1, .epoch = 9, .capacity = GROUP_BYTES, .count = 1};
+	DifsHello hello = {.version = DIFS_WIRE_VERSION};
 	DifsHelloToken hello_token = {.version = DIFS_WIRE_VERSION};
-	uint8_t		token[DIFS_TOKEN_SIZE];
-	uint64_t	segment = SEGMENT;
+	uint8_t token[DIFS_TOKEN_SIZE];
+	uint64_t segment = SEGMENT;
 
 	strcpy(pull.sources[0].host, "127.0.0.1");
-	pull.sources[0].port = 1;	/* nobody: that is its answer */
+	pull.sources[0].port = 1; /* nobody: that is its answer */
 	body.control_length = body.payload_length = 0;
 	switch (message)
 	{
@@ -172,8 +179,8 @@ make_body(uint8_t message)
 static int
 ask(Client *client, uint8_t message)
 {
-	Reply		reply;
-	int			status;
+	Reply reply;
+	int status;
 
 	make_body(message);
 	client_send(client, message, body.control, body.control_length, body.payload, body.payload_length);
@@ -197,11 +204,11 @@ expect_text(uint8_t message, const char *text)
 static void
 expect_unchanged(void)
 {
-	DifsPeer	reader = server.peer;
-	Client	   *client;
+	DifsPeer reader = server.peer;
+	Client *client;
 	DifsGroupEntry entry;
 	DifsServerStatus status;
-	uint32_t	count;
+	uint32_t count;
 
 	memset(reader.claim, 0, sizeof(reader.claim));
 	client = client_connect_as(&reader);
@@ -222,7 +229,7 @@ the_table_is_complete(void **state)
 	(void) state;
 	for (int message = 0; message < DIFS_WIRE_REPLY; message++)
 	{
-		bool		listed = false;
+		bool listed = false;
 
 		for (size_t i = 0; i < ROWS; i++)
 			listed = listed || table[i].message == message;
@@ -236,7 +243,7 @@ connect_raw(void)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(server.peer.port)};
 	struct timeval limit = {.tv_sec = DEADLINE_MS / 1000};
-	int			fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_int_equal(connect(fd, (struct sockaddr *) &address, sizeof(address)), 0);
@@ -247,11 +254,13 @@ connect_raw(void)
 static void
 send_raw(int fd, uint8_t message)
 {
-	DifsFrame	frame = {
-		.control_length = (uint32_t) body.control_length, .payload_length = (uint32_t) body.payload_length, .request = 3,
+	DifsFrame frame = {
+		.control_length = (uint32_t) body.control_length,
+		.payload_length = (uint32_t) body.payload_length,
+		.request = 3,
 		.message = message,
 	};
-	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
+	uint8_t header[DIFS_WIRE_HEADER_SIZE];
 
 	difs_wire_pack(&frame, body.control, header);
 	(void) send(fd, header, sizeof(header), MSG_NOSIGNAL);
@@ -263,9 +272,9 @@ send_raw(int fd, uint8_t message)
 static int
 receive_raw(int fd)
 {
-	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
-	DifsFrame	frame;
-	ssize_t		got = recv(fd, header, sizeof(header), MSG_WAITALL);
+	uint8_t header[DIFS_WIRE_HEADER_SIZE];
+	DifsFrame frame;
+	ssize_t got = recv(fd, header, sizeof(header), MSG_WAITALL);
 
 	if (got <= 0)
 	{
@@ -285,7 +294,7 @@ expect_not_greeting(int fd, uint8_t message)
 	make_body(message);
 	send_raw(fd, message);
 	if (body.payload_length > 0)
-		assert_int_equal(receive_raw(fd), -1);	/* nobody who might send payload would not be known */
+		assert_int_equal(receive_raw(fd), -1); /* nobody who might send payload would not be known */
 	else
 	{
 		assert_int_equal(receive_raw(fd), DIFS_ERROR_PROTOCOL);
@@ -302,7 +311,7 @@ strangers_may_only_greet(void **state)
 	(void) state;
 	for (size_t i = 0; i < ROWS; i++)
 	{
-		int			fd;
+		int fd;
 
 		if (table[i].message != DIFS_MESSAGE_HELLO && table[i].message != DIFS_MESSAGE_HELLO_TOKEN)
 			expect_not_greeting(connect_raw(), table[i].message);
@@ -334,7 +343,7 @@ newer_greetings_are_refused_as_such(void **state)
 	(void) state;
 	for (size_t i = 0; i < sizeof(greetings); i++)
 	{
-		int			fd = connect_raw();
+		int fd = connect_raw();
 
 		make_body(greetings[i]);
 		difs_put16(body.control, DIFS_WIRE_VERSION + 1);
@@ -352,9 +361,9 @@ expect_read_only(const DifsPeer *peer, const char *why)
 {
 	for (size_t i = 0; i < ROWS; i++)
 	{
-		uint8_t		message = table[i].message;
-		Client	   *client = client_connect_as(peer);
-		int			status = ask(client, message);
+		uint8_t message = table[i].message;
+		Client *client = client_connect_as(peer);
+		int status = ask(client, message);
 
 		if (table[i].right == READ && status != DIFS_OK)
 			fail_msg("%s: %d", difs_message_name(message), status);
@@ -369,7 +378,7 @@ expect_read_only(const DifsPeer *peer, const char *why)
 		}
 		if (table[i].right == GREETING)
 		{
-			Reply		reply;
+			Reply reply;
 
 			assert_int_equal(status, DIFS_ERROR_PROTOCOL);
 			expect_text(message, "is not expected");
@@ -383,7 +392,7 @@ expect_read_only(const DifsPeer *peer, const char *why)
 static void
 readers_may_only_read(void **state)
 {
-	DifsPeer	reader = server.peer;
+	DifsPeer reader = server.peer;
 
 	(void) state;
 	memset(reader.claim, 0, sizeof(reader.claim));
@@ -395,7 +404,7 @@ readers_may_only_read(void **state)
 static void
 another_claim_may_only_read(void **state)
 {
-	DifsPeer	copy = server.peer;
+	DifsPeer copy = server.peer;
 
 	(void) state;
 	memset(copy.claim, 9, sizeof(copy.claim));
@@ -405,7 +414,7 @@ another_claim_may_only_read(void **state)
 static void
 an_old_epoch_may_only_read(void **state)
 {
-	DifsPeer	newer = server.peer;
+	DifsPeer newer = server.peer;
 
 	(void) state;
 	newer.epoch = 5;
@@ -418,8 +427,8 @@ an_old_epoch_may_only_read(void **state)
 static int
 ask_by_token(Client *client, uint8_t message, const uint8_t token[DIFS_TOKEN_SIZE])
 {
-	Reply		reply;
-	int			status;
+	Reply reply;
+	int status;
 
 	make_body(message);
 	body.control_length += difs_token_use_pack(token, difs_conn_session(client->conn), body.control + body.control_length);
@@ -437,7 +446,7 @@ ask_by_token(Client *client, uint8_t message, const uint8_t token[DIFS_TOKEN_SIZ
 static Client *
 connect_by_token(const uint8_t token[DIFS_TOKEN_SIZE])
 {
-	DifsPeer	peer = server.peer;
+	DifsPeer peer = server.peer;
 
 	memset(peer.key, 0, sizeof(peer.key));
 	peer.token = token;
@@ -448,15 +457,15 @@ connect_by_token(const uint8_t token[DIFS_TOKEN_SIZE])
 static void
 tokens_allow_two_messages(void **state)
 {
-	uint8_t		token[DIFS_TOKEN_SIZE];
+	uint8_t token[DIFS_TOKEN_SIZE];
 
 	(void) state;
 	for (size_t i = 0; i < 2 * ROWS; i++)
 	{
-		uint8_t		message = table[i % ROWS].message;
-		bool		of_token = message == DIFS_MESSAGE_PUT || message == DIFS_MESSAGE_GET;
-		Client	   *client;
-		int			status;
+		uint8_t message = table[i % ROWS].message;
+		bool of_token = message == DIFS_MESSAGE_PUT || message == DIFS_MESSAGE_GET;
+		Client *client;
+		int status;
 
 		make_token(i < ROWS ? DIFS_OPERATION_READ : DIFS_OPERATION_WRITE, SEGMENT, NULL, token);
 		client = connect_by_token(token);
@@ -495,10 +504,10 @@ tokens_allow_what_they_say(void **state)
 	static const struct
 	{
 		const char *what;
-		void		(*change) (DifsToken *token);
-		uint8_t		message;
+		void (*change)(DifsToken *token);
+		uint8_t message;
 		DifsErrorCode status;
-	}			wrong[] = {
+	} wrong[] = {
 		{"expired", expire, DIFS_MESSAGE_PUT, DIFS_ERROR_REFUSED},
 		{"other cluster", change_cluster, DIFS_MESSAGE_PUT, DIFS_ERROR_REFUSED},
 		{"other group", change_group, DIFS_MESSAGE_PUT, DIFS_ERROR_REFUSED},
@@ -515,19 +524,19 @@ tokens_allow_what_they_say(void **state)
 		{"other segment", change_segment, DIFS_MESSAGE_GET, DIFS_ERROR_REFUSED},
 		{"to write", write_only, DIFS_MESSAGE_GET, DIFS_ERROR_REFUSED},
 	};
-	uint8_t		good[DIFS_TOKEN_SIZE];
-	uint8_t		token[DIFS_TOKEN_SIZE];
-	Client	   *client;
-	Client	   *second;
-	Reply		reply;
+	uint8_t good[DIFS_TOKEN_SIZE];
+	uint8_t token[DIFS_TOKEN_SIZE];
+	Client *client;
+	Client *second;
+	Reply reply;
 
 	(void) state;
 	make_token(DIFS_OPERATION_READ, SEGMENT, NULL, good);
 	client = connect_by_token(good);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 	{
-		bool		is_put = wrong[i].message == DIFS_MESSAGE_PUT;
-		int			status;
+		bool is_put = wrong[i].message == DIFS_MESSAGE_PUT;
+		int status;
 
 		make_token(is_put ? DIFS_OPERATION_WRITE : DIFS_OPERATION_READ, is_put ? SEGMENT + 1 : SEGMENT, wrong[i].change, token);
 		status = ask_by_token(client, wrong[i].message, token);
@@ -553,13 +562,13 @@ tokens_allow_what_they_say(void **state)
 static void
 a_put_gives_a_receipt_or_says_why_not(void **state)
 {
-	uint8_t		token[DIFS_TOKEN_SIZE];
+	uint8_t token[DIFS_TOKEN_SIZE];
 	DifsKeyring ring = {.count = 1};
 	DifsReceipt receipt;
-	DifsError	error;
-	Client	   *client;
-	Client	   *owner;
-	uint32_t	deleted;
+	DifsError error;
+	Client *client;
+	Client *owner;
+	uint32_t deleted;
 
 	(void) state;
 	memcpy(ring.key[0], server.peer.key, DIFS_KEY_SIZE);
@@ -580,7 +589,7 @@ a_put_gives_a_receipt_or_says_why_not(void **state)
 	assert_int_equal(get(owner, GROUP, SEGMENT + 1, LENGTH), DIFS_OK);
 
 	/* a group that takes no more says so, in a way that tells the client to ask for another */
-	assert_int_equal(delete_segments(owner, GROUP, &(uint64_t) {SEGMENT + 1}, 1, &deleted), DIFS_OK);
+	assert_int_equal(delete_segments(owner, GROUP, &(uint64_t){SEGMENT + 1}, 1, &deleted), DIFS_OK);
 	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_PUT, token), DIFS_ERROR_EXISTS); /* the id stays taken */
 	assert_int_equal(seal_group(owner, GROUP), DIFS_OK);
 	assert_int_equal(ask_by_token(client, DIFS_MESSAGE_PUT, token), DIFS_ERROR_SEALED);
@@ -597,9 +606,9 @@ a_put_gives_a_receipt_or_says_why_not(void **state)
 static void
 a_bad_token_does_not_connect(void **state)
 {
-	static void (*const changes[]) (DifsToken *token) = {expire, NULL, NULL};
-	uint8_t		token[DIFS_TOKEN_SIZE];
-	DifsPeer	peer = server.peer;
+	static void (*const changes[])(DifsToken * token) = {expire, NULL, NULL};
+	uint8_t token[DIFS_TOKEN_SIZE];
+	DifsPeer peer = server.peer;
 
 	(void) state;
 	peer.token = token;
@@ -607,9 +616,9 @@ a_bad_token_does_not_connect(void **state)
 	{
 		make_token(DIFS_OPERATION_READ, SEGMENT, changes[i], token);
 		if (i == 1)
-			token[DIFS_TOKEN_BODY_SIZE + 5]++;	/* another secret than the server's: it is no server of ours, either */
+			token[DIFS_TOKEN_BODY_SIZE + 5]++; /* another secret than the server's: it is no server of ours, either */
 		if (i == 2)
-			token[60]++;		/* another segment */
+			token[60]++; /* another segment */
 		assert_int_equal(connect_fails(&peer), DIFS_ERROR_REFUSED);
 	}
 	expect_unchanged();
@@ -619,16 +628,16 @@ a_bad_token_does_not_connect(void **state)
 static void
 another_cluster_sees_nothing(void **state)
 {
-	DifsPeer	foreign = server.peer;
-	Client	   *client;
+	DifsPeer foreign = server.peer;
+	Client *client;
 
 	(void) state;
 	memset(foreign.cluster, 2, sizeof(foreign.cluster));
 	client = client_connect_as(&foreign);
 	for (size_t i = 0; i < ROWS; i++)
 	{
-		uint8_t		message = table[i].message;
-		bool		of_a_group = message != DIFS_MESSAGE_CREATE_GROUP && message != DIFS_MESSAGE_LIST_GROUPS &&
+		uint8_t message = table[i].message;
+		bool of_a_group = message != DIFS_MESSAGE_CREATE_GROUP && message != DIFS_MESSAGE_LIST_GROUPS &&
 			message != DIFS_MESSAGE_STAT && message != DIFS_MESSAGE_PULL;
 
 		if (table[i].right == GREETING || !of_a_group)
@@ -636,7 +645,7 @@ another_cluster_sees_nothing(void **state)
 		if (ask(client, message) != DIFS_ERROR_NO_GROUP)
 			fail_msg("%s: %s", difs_message_name(message), (char *) body.control);
 	}
-	assert_false(find_group(client, GROUP, &(DifsGroupEntry) {0}));
+	assert_false(find_group(client, GROUP, &(DifsGroupEntry){0}));
 	client_close(client);
 	expect_unchanged();
 }
@@ -646,17 +655,26 @@ static void
 the_owner_is_served(void **state)
 {
 	static const uint8_t order[] = {
-		DIFS_MESSAGE_CREATE_GROUP, DIFS_MESSAGE_PUT, DIFS_MESSAGE_GET, DIFS_MESSAGE_LIST, DIFS_MESSAGE_LIST_GROUPS,
-		DIFS_MESSAGE_STAT, DIFS_MESSAGE_VERIFY, DIFS_MESSAGE_VERIFY_GROUP, DIFS_MESSAGE_MEND, DIFS_MESSAGE_DELETE,
-		DIFS_MESSAGE_SEAL_GROUP, DIFS_MESSAGE_DROP_GROUP,
+		DIFS_MESSAGE_CREATE_GROUP,
+		DIFS_MESSAGE_PUT,
+		DIFS_MESSAGE_GET,
+		DIFS_MESSAGE_LIST,
+		DIFS_MESSAGE_LIST_GROUPS,
+		DIFS_MESSAGE_STAT,
+		DIFS_MESSAGE_VERIFY,
+		DIFS_MESSAGE_VERIFY_GROUP,
+		DIFS_MESSAGE_MEND,
+		DIFS_MESSAGE_DELETE,
+		DIFS_MESSAGE_SEAL_GROUP,
+		DIFS_MESSAGE_DROP_GROUP,
 	};
-	Client	   *client = client_connect(&server);
+	Client *client = client_connect(&server);
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(order); i++)
 		if (ask(client, order[i]) != DIFS_OK)
 			fail_msg("%s: %s", difs_message_name(order[i]), (char *) body.control);
-	assert_int_equal(ask(client, DIFS_MESSAGE_PULL), DIFS_ERROR_NETWORK);	/* it has tried */
+	assert_int_equal(ask(client, DIFS_MESSAGE_PULL), DIFS_ERROR_NETWORK); /* it has tried */
 	expect_text(DIFS_MESSAGE_PULL, "could not connect");
 	client_close(client);
 }

@@ -27,7 +27,7 @@ static void
 segments_come_back(void **state)
 {
 	static const uint32_t lengths[] = {1, 63, 4096, 65535, 65536, 65537, 300000, 5 * 1024 * 1024 + 1};
-	Client	   *client = client_connect(&server);
+	Client *client = client_connect(&server);
 
 	(void) state;
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
@@ -54,8 +54,8 @@ ranges_are_widened_to_blocks(void **state)
 	const uint32_t length = 5 * 1024 * 1024 + 100;
 	static const struct
 	{
-		uint32_t	offset, length, first_block, bytes;
-	}			ranges[] = {
+		uint32_t offset, length, first_block, bytes;
+	} ranges[] = {
 		{0, 1, 0, 65536},
 		{65535, 2, 0, 131072},
 		{65536, 65536, 1, 65536},
@@ -63,11 +63,11 @@ ranges_are_widened_to_blocks(void **state)
 		{65536, 0, 1, 5 * 1024 * 1024 + 100 - 65536},
 		{100, DIFS_MAX_SEGMENT_SIZE - 100, 0, 5 * 1024 * 1024 + 100},
 	};
-	Client	   *client = client_connect(&server);
-	uint8_t    *bytes = malloc(length);
-	uint8_t		control[64];
-	DifsError	error;
-	Reply		reply;
+	Client *client = client_connect(&server);
+	uint8_t *bytes = malloc(length);
+	uint8_t control[64];
+	DifsError error;
+	Reply reply;
 
 	(void) state;
 	fill(10, bytes, length);
@@ -75,7 +75,7 @@ ranges_are_widened_to_blocks(void **state)
 	assert_int_equal(put(client, GROUP, 10, length), DIFS_OK);
 	for (uint32_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
 	{
-		DifsGet		request = {GROUP, 10, ranges[i].offset, ranges[i].length};
+		DifsGet request = {GROUP, 10, ranges[i].offset, ranges[i].length};
 
 		assert_int_equal(call(client, DIFS_MESSAGE_GET, control, difs_get_pack(&request, control), &reply), DIFS_OK);
 		assert_int_equal(difs_get32(reply.control), ranges[i].first_block);
@@ -86,7 +86,8 @@ ranges_are_widened_to_blocks(void **state)
 		reply_free(&reply);
 	}
 	assert_int_equal(call(client, DIFS_MESSAGE_GET, control,
-						  difs_get_pack(&(DifsGet) {GROUP, 10, length, 1}, control), &reply), DIFS_ERROR_ARGUMENT);
+						  difs_get_pack(&(DifsGet){GROUP, 10, length, 1}, control), &reply),
+					 DIFS_ERROR_ARGUMENT);
 	free(bytes);
 	client_close(client);
 }
@@ -95,18 +96,18 @@ ranges_are_widened_to_blocks(void **state)
 static void
 compressed_segments_are_read_whole(void **state)
 {
-	uint8_t		raw[200000];
-	uint8_t		stored[200000];
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	uint8_t		out[200000];
-	uint8_t		control[64];
-	uint32_t	block_crc[8];
+	uint8_t raw[200000];
+	uint8_t stored[200000];
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	uint8_t out[200000];
+	uint8_t control[64];
+	uint32_t block_crc[8];
 	DifsEncoder *encoder = difs_encoder_create();
 	DifsSegment header = {.segment = 7, .xid = 1, .group = GROUP, .raw_length = sizeof(raw)};
-	DifsCodec	codec;
-	DifsError	error;
-	Client	   *client = client_connect(&server);
-	Reply		reply;
+	DifsCodec codec;
+	DifsError error;
+	Client *client = client_connect(&server);
+	Reply reply;
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(raw); i++)
@@ -122,7 +123,8 @@ compressed_segments_are_read_whole(void **state)
 	assert_true(client_receive(client, &reply));
 	assert_int_equal(reply.status, DIFS_OK);
 	assert_int_equal(call(client, DIFS_MESSAGE_GET, control,
-						  difs_get_pack(&(DifsGet) {GROUP, 7, 1, 1}, control), &reply), DIFS_OK);
+						  difs_get_pack(&(DifsGet){GROUP, 7, 1, 1}, control), &reply),
+					 DIFS_OK);
 	assert_int_equal(reply.payload_length, header.stored_length);
 	assert_true(difs_segment_decode(codec, reply.payload, reply.payload_length, out, sizeof(raw), &error));
 	assert_memory_equal(out, raw, sizeof(raw));
@@ -134,11 +136,11 @@ compressed_segments_are_read_whole(void **state)
 static void
 puts_that_cannot_be_are_refused(void **state)
 {
-	Client	   *client = client_connect(&server);
-	uint8_t		bytes[400000];
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	uint32_t	count;
-	Reply		reply;
+	Client *client = client_connect(&server);
+	uint8_t bytes[400000];
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	uint32_t count;
+	Reply reply;
 
 	(void) state;
 	assert_int_equal(create_group(client, GROUP, 1024 * 1024), DIFS_OK);
@@ -152,7 +154,7 @@ puts_that_cannot_be_are_refused(void **state)
 	/* Bytes that do not match their checksums: found on the loop thread if few, in the job if many. */
 	for (uint32_t length = 5000; length <= sizeof(bytes); length += sizeof(bytes) - 5000)
 	{
-		size_t		size;
+		size_t size;
 
 		fill(12, bytes, length);
 		size = pack_put(GROUP, 12, bytes, length, packed);
@@ -178,11 +180,11 @@ lists_are_complete_and_sorted(void **state)
 		SEGMENTS = 2 * DIFS_LIST_MAX_ENTRIES + 10,
 	};
 	static uint8_t bytes[SEGMENTS][64];
-	Client	   *client = client_connect(&server);
+	Client *client = client_connect(&server);
 	DifsListEntry *entries;
 	DifsGroupEntry group;
-	uint32_t	count;
-	Reply		reply;
+	uint32_t count;
+	Reply reply;
 
 	(void) state;
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
@@ -223,9 +225,9 @@ commits_are_shared(void **state)
 		SEGMENTS = 200,
 	};
 	static uint8_t bytes[SEGMENTS][5000];
-	Client	   *client = client_connect(&server);
+	Client *client = client_connect(&server);
 	DifsServerStatus status;
-	Reply		reply;
+	Reply reply;
 
 	(void) state;
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
@@ -248,10 +250,10 @@ commits_are_shared(void **state)
 static void
 deleted_segments_are_gone(void **state)
 {
-	Client	   *client = client_connect(&server);
-	uint64_t	ids[] = {11, 12, 12, 77};
-	uint32_t	deleted;
-	uint32_t	count;
+	Client *client = client_connect(&server);
+	uint64_t ids[] = {11, 12, 12, 77};
+	uint32_t deleted;
+	uint32_t count;
 	DifsListEntry *entries;
 
 	(void) state;
@@ -272,7 +274,9 @@ deleted_segments_are_gone(void **state)
 		for (uint32_t i = 0; i < count; i++)
 			assert_int_equal(entries[i].flags & DIFS_LIST_DEAD,
 							 entries[i].segment == 11 || entries[i].segment == 12 ||
-							 (sealed && (entries[i].segment == 13 || entries[i].segment == 14)) ? DIFS_LIST_DEAD : 0);
+									 (sealed && (entries[i].segment == 13 || entries[i].segment == 14)) ?
+								 DIFS_LIST_DEAD :
+								 0);
 		free(entries);
 		assert_int_equal(seal_group(client, GROUP), DIFS_OK);
 		ids[0] = 13;
@@ -284,8 +288,8 @@ deleted_segments_are_gone(void **state)
 static void
 dropped_groups_are_gone(void **state)
 {
-	Client	   *client = client_connect(&server);
-	char		path[256];
+	Client *client = client_connect(&server);
+	char path[256];
 	DifsGroupEntry group;
 
 	(void) state;
@@ -306,12 +310,12 @@ dropped_groups_are_gone(void **state)
 static void
 requests_can_be_pipelined(void **state)
 {
-	Client	   *client = client_connect(&server);
+	Client *client = client_connect(&server);
 	DifsCreateGroup create = {.group = GROUP, .epoch = 1, .capacity = GROUP_BYTES};
-	uint8_t		control[64];
+	uint8_t control[64];
 	static uint8_t bytes[100000];
-	bool		seen[4] = {false};
-	Reply		reply;
+	bool seen[4] = {false};
+	Reply reply;
 
 	(void) state;
 	client_send(client, DIFS_MESSAGE_CREATE_GROUP, control, difs_create_group_pack(&create, control), NULL, 0);
@@ -337,7 +341,7 @@ many_groups_take_turns(void **state)
 	{
 		GROUPS = 700,
 	};
-	Client	   *client = client_connect(&server);
+	Client *client = client_connect(&server);
 	DifsServerStatus status;
 
 	(void) state;
@@ -368,13 +372,13 @@ many_groups_take_turns(void **state)
 static void
 older_epochs_may_only_read(void **state)
 {
-	DifsPeer	newer = server.peer;
-	Client	   *client = client_connect(&server);
-	Client	   *owner;
-	Client	   *late;
+	DifsPeer newer = server.peer;
+	Client *client = client_connect(&server);
+	Client *owner;
+	Client *late;
 	DifsServerStatus status;
-	uint64_t	id = 10;
-	uint32_t	count;
+	uint64_t id = 10;
+	uint32_t count;
 
 	(void) state;
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
@@ -414,10 +418,10 @@ older_epochs_may_only_read(void **state)
 static void
 one_claim_holds_an_epoch(void **state)
 {
-	DifsPeer	copy = server.peer;
-	DifsPeer	reader = server.peer;
-	Client	   *owner = client_connect(&server);
-	Client	   *other;
+	DifsPeer copy = server.peer;
+	DifsPeer reader = server.peer;
+	Client *owner = client_connect(&server);
+	Client *other;
 
 	(void) state;
 	memset(copy.claim, 9, sizeof(copy.claim));
@@ -457,9 +461,9 @@ one_claim_holds_an_epoch(void **state)
 static void
 clusters_do_not_see_each_other(void **state)
 {
-	DifsPeer	other = server.peer;
-	Client	   *client = client_connect(&server);
-	Client	   *stranger;
+	DifsPeer other = server.peer;
+	Client *client = client_connect(&server);
+	Client *stranger;
 	DifsServerStatus status;
 
 	(void) state;
@@ -480,10 +484,10 @@ clusters_do_not_see_each_other(void **state)
 static void
 signals_end_it_cleanly(void **state)
 {
-	Client	   *client = client_connect(&server);
+	Client *client = client_connect(&server);
 	static uint8_t bytes[50][20000];
-	Reply		reply;
-	int			status;
+	Reply reply;
+	int status;
 
 	(void) state;
 	assert_int_equal(create_group(client, GROUP, GROUP_BYTES), DIFS_OK);
@@ -512,8 +516,8 @@ static void
 a_directory_has_one_server_and_one_name(void **state)
 {
 	static const char *const other_name[] = {"--name", "/storage02", NULL};
-	Server		second = server;
-	char		text[64];
+	Server second = server;
+	char text[64];
 
 	(void) state;
 	/* The second waits for the first, and gets the directory when that ends. */

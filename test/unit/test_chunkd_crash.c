@@ -22,8 +22,8 @@ restart(void)
 static uint8_t *
 read_file(const char *path, size_t *size)
 {
-	int			fd = open(path, O_RDONLY);
-	uint8_t    *bytes;
+	int fd = open(path, O_RDONLY);
+	uint8_t *bytes;
 
 	assert_true(fd >= 0);
 	*size = file_bytes(path);
@@ -36,7 +36,7 @@ read_file(const char *path, size_t *size)
 static void
 write_file(const char *path, const uint8_t *bytes, size_t size)
 {
-	int			fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, bytes, size), size);
@@ -53,18 +53,18 @@ what_is_acknowledged_survives_kill(void **state)
 		IN_FLIGHT = 64,
 	};
 	static uint8_t bytes[IN_FLIGHT][70000];
-	uint64_t	acknowledged[4096];
-	uint32_t	count = 0;
-	uint64_t	next = 1;
+	uint64_t acknowledged[4096];
+	uint32_t count = 0;
+	uint64_t next = 1;
 
 	(void) state;
 	server_start(&server, NULL);
 	for (int round = 0; round < ROUNDS; round++)
 	{
-		Client	   *client = client_connect(&server);
+		Client *client = client_connect(&server);
 		DifsErrorCode status = create_group(client, GROUP, 1024 * 1024 * 1024);
-		uint64_t	first = next;
-		Reply		reply;
+		uint64_t first = next;
+		Reply reply;
 
 		assert_int_equal(status, round == 0 ? DIFS_OK : DIFS_ERROR_EXISTS);
 		for (int i = 0; i < IN_FLIGHT; i++)
@@ -94,9 +94,9 @@ what_is_acknowledged_survives_kill(void **state)
 static void
 torn_tail_is_cut_and_written_over(void **state)
 {
-	Client	   *client;
-	char		path[256];
-	uint64_t	size;
+	Client *client;
+	char path[256];
+	uint64_t size;
 
 	(void) state;
 	server_start(&server, NULL);
@@ -125,9 +125,9 @@ torn_tail_is_cut_and_written_over(void **state)
 static void
 rot_keeps_what_is_behind_it(void **state)
 {
-	Client	   *client;
-	char		path[256];
-	uint64_t	offset;
+	Client *client;
+	char path[256];
+	uint64_t offset;
 
 	(void) state;
 	server_start(&server, NULL);
@@ -155,9 +155,9 @@ rot_keeps_what_is_behind_it(void **state)
 static void
 rot_in_a_sealed_group_is_found(void **state)
 {
-	Client	   *client;
-	char		path[256];
-	uint64_t	offsets[4];
+	Client *client;
+	char path[256];
+	uint64_t offsets[4];
 
 	(void) state;
 	server_start(&server, NULL);
@@ -183,11 +183,11 @@ rot_in_a_sealed_group_is_found(void **state)
 static void
 damaged_index_is_made_anew(void **state)
 {
-	Client	   *client;
-	char		path[256];
-	uint64_t	dead = 2;
-	uint32_t	deleted;
-	uint64_t	size;
+	Client *client;
+	char path[256];
+	uint64_t dead = 2;
+	uint32_t deleted;
+	uint64_t size;
 
 	(void) state;
 	server_start(&server, NULL);
@@ -223,9 +223,9 @@ static void
 what_a_crash_left_is_removed(void **state)
 {
 	static const char *const suffixes[] = {".group.tmp", ".group.new", ".index.tmp", ".index", ".failed"};
-	Client	   *client;
+	Client *client;
 	DifsGroupEntry entry;
-	char		path[256];
+	char path[256];
 
 	(void) state;
 	server_start(&server, NULL);
@@ -255,9 +255,9 @@ what_a_crash_left_is_removed(void **state)
 static void
 lost_group_header_is_reported(void **state)
 {
-	Client	   *client;
+	Client *client;
 	DifsGroupEntry entry;
-	char		path[256];
+	char path[256];
 
 	(void) state;
 	server_start(&server, NULL);
@@ -287,14 +287,14 @@ lost_group_header_is_reported(void **state)
 static void
 failed_sync_fails_the_group(void **state)
 {
-	char		path[256];
+	char path[256];
 	const char *const under[] = {
 		"strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=fdatasync",
 		"-e", "inject=fdatasync:error=EIO", NULL};
-	Client	   *client;
+	Client *client;
 	DifsGroupEntry entry;
-	uint64_t	id = 1;
-	uint32_t	count;
+	uint64_t id = 1;
+	uint32_t count;
 
 	(void) state;
 	if (!have_strace())
@@ -332,16 +332,16 @@ failed_sync_fails_the_group(void **state)
 static void
 new_owner_waits_for_writes_of_the_old(void **state)
 {
-	char		path[256];
+	char path[256];
 	const char *const under[] = {
 		"strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=fdatasync",
 		"-e", "inject=fdatasync:delay_enter=300000", NULL};
-	uint8_t		bytes[LENGTH];
-	DifsPeer	newer = server.peer;
-	Client	   *client;
-	Client	   *owner;
-	uint64_t	welcomed_ms;
-	Reply		reply;
+	uint8_t bytes[LENGTH];
+	DifsPeer newer = server.peer;
+	Client *client;
+	Client *owner;
+	uint64_t welcomed_ms;
+	Reply reply;
 
 	(void) state;
 	if (!have_strace())
@@ -379,11 +379,11 @@ static void
 run_into_rename(int step, uint64_t group, const char *const *under)
 {
 	DifsCreateGroup create = {.group = group, .epoch = 1, .capacity = GROUP_BYTES};
-	uint64_t	ids[30];
-	uint32_t	deleted;
-	uint8_t		control[64];
-	Client	   *client;
-	Reply		reply;
+	uint64_t ids[30];
+	uint32_t deleted;
+	uint8_t control[64];
+	Client *client;
+	Reply reply;
 
 	server_start_under(&server, step < 3 ? under : NULL, NULL);
 	client = client_connect(&server);
@@ -425,18 +425,18 @@ static void
 killed_at_each_rename(void **state)
 {
 	static const char *const renames[] = {".group.tmp", ".index.tmp", ".group.new", ".index.tmp"};
-	char		path[256];
+	char path[256];
 	const char *const under[] = {
 		"strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=renameat,renameat2",
 		"-e", "inject=renameat,renameat2:signal=KILL", NULL};
-	Client	   *client;
+	Client *client;
 
 	(void) state;
 	if (!have_strace())
 		skip();
 	for (int step = 0; step < 4; step++)
 	{
-		uint64_t	group = GROUP + (uint64_t) step;
+		uint64_t group = GROUP + (uint64_t) step;
 
 		snprintf(path, sizeof(path), "01010101010101010101010101010101/%016llx%s", (unsigned long long) group,
 				 renames[step]);
@@ -453,7 +453,7 @@ killed_at_each_rename(void **state)
 			assert_int_equal(put(client, group, 31, LENGTH), step == 1 ? DIFS_OK : DIFS_ERROR_SEALED);
 		for (uint64_t id = 1; id <= 30; id++)
 		{
-			bool		gone = step == 0 || (step > 1 && id <= 28);
+			bool gone = step == 0 || (step > 1 && id <= 28);
 
 			assert_int_equal(get(client, group, id, LENGTH), gone ? DIFS_ERROR_NO_SEGMENT : DIFS_OK);
 		}
@@ -466,12 +466,12 @@ killed_at_each_rename(void **state)
 static void
 index_of_another_generation_is_noticed(void **state)
 {
-	Client	   *client;
-	char		path[256];
-	uint8_t    *old;
-	size_t		size;
-	uint64_t	ids[30];
-	uint32_t	deleted;
+	Client *client;
+	char path[256];
+	uint8_t *old;
+	size_t size;
+	uint64_t ids[30];
+	uint32_t deleted;
 
 	(void) state;
 	server_start(&server, NULL);

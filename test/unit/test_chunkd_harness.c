@@ -24,11 +24,11 @@ void
 server_prepare(Server *server, const char *directory)
 {
 	const char *top = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
-	char		path[256];
+	char path[256];
 	DifsKeyring keyring;
-	DifsError	error;
+	DifsError error;
 
-	*server = (Server) {.stdin_fd = -1};
+	*server = (Server){.stdin_fd = -1};
 	if (directory != NULL)
 		snprintf(server->directory, sizeof(server->directory), "%s", directory);
 	else
@@ -59,7 +59,7 @@ server_start(Server *server, const char *const *options)
 void
 server_start_under(Server *server, const char *const *prefix, const char *const *options)
 {
-	uint64_t	deadline = now_ms() + DEADLINE_MS;
+	uint64_t deadline = now_ms() + DEADLINE_MS;
 
 	spawn(server, prefix, options);
 	while (!read_address(server))
@@ -100,8 +100,8 @@ server_end(Server *server, int signal_number)
 int
 server_wait(Server *server)
 {
-	uint64_t	deadline = now_ms() + DEADLINE_MS;
-	int			status;
+	uint64_t deadline = now_ms() + DEADLINE_MS;
+	int status;
 
 	while (waitpid(server->pid, &status, WNOHANG) == 0)
 	{
@@ -136,10 +136,10 @@ server_remove(Server *server)
 bool
 has_logged(const Server *server, const char *text)
 {
-	char		path[256];
-	char		line[2048];
-	bool		found = false;
-	FILE	   *file;
+	char path[256];
+	char line[2048];
+	bool found = false;
+	FILE *file;
 
 	snprintf(path, sizeof(path), "%s/log", server->directory);
 	file = fopen(path, "r");
@@ -153,7 +153,7 @@ has_logged(const Server *server, const char *text)
 void
 expect_log(const Server *server, const char *text)
 {
-	uint64_t	deadline = now_ms() + DEADLINE_MS;
+	uint64_t deadline = now_ms() + DEADLINE_MS;
 
 	while (!has_logged(server, text))
 	{
@@ -188,8 +188,8 @@ allocated_bytes(const char *path)
 void
 flip_bits(const char *path, uint64_t offset, uint8_t bits)
 {
-	int			fd = open(path, O_RDWR);
-	uint8_t		byte;
+	int fd = open(path, O_RDWR);
+	uint8_t byte;
 
 	assert_true(fd >= 0);
 	assert_int_equal(pread(fd, &byte, 1, (off_t) offset), 1);
@@ -207,8 +207,8 @@ client_connect(const Server *server)
 static void
 spawn(Server *server, const char *const *prefix, const char *const *options)
 {
-	char		address[256];
-	int			pipe_fds[2];
+	char address[256];
+	int pipe_fds[2];
 
 	snprintf(address, sizeof(address), "%s/address", server->directory);
 	unlink(address);
@@ -226,11 +226,11 @@ exec_server(const Server *server, const char *const *prefix, const char *const *
 {
 	const char *program = getenv("DIFSD") != NULL ? getenv("DIFSD") : DIFSD_PROGRAM;
 	const char *arguments[MAX_ARGUMENTS];
-	char		key[256];
-	char		address[256];
-	char		log[256];
-	int			count = 0;
-	int			log_fd;
+	char key[256];
+	char address[256];
+	char log[256];
+	int count = 0;
+	int log_fd;
 
 	snprintf(key, sizeof(key), "%s/key", server->directory);
 	snprintf(address, sizeof(address), "%s/address", server->directory);
@@ -238,8 +238,9 @@ exec_server(const Server *server, const char *const *prefix, const char *const *
 	while (prefix != NULL && *prefix != NULL)
 		arguments[count++] = *prefix++;
 	arguments[count++] = program;
-	for (const char *const *fixed = (const char *const[]) {"--name", "/storage01", "--data", server->data,
-		 "--listen", "127.0.0.1:0", "--key-file", key, "--address-file", address, NULL}; *fixed != NULL; fixed++)
+	for (const char *const *fixed = (const char *const[]){"--name", "/storage01", "--data", server->data,
+														  "--listen", "127.0.0.1:0", "--key-file", key, "--address-file", address, NULL};
+		 *fixed != NULL; fixed++)
 		arguments[count++] = *fixed;
 	while (options != NULL && *options != NULL)
 		arguments[count++] = *options++;
@@ -256,10 +257,10 @@ exec_server(const Server *server, const char *const *prefix, const char *const *
 static bool
 read_address(Server *server)
 {
-	char		path[256];
-	unsigned	port;
-	bool		found = false;
-	FILE	   *file;
+	char path[256];
+	unsigned port;
+	bool found = false;
+	FILE *file;
 
 	snprintf(path, sizeof(path), "%s/address", server->directory);
 	file = fopen(path, "r");

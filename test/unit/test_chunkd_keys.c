@@ -12,15 +12,15 @@
 
 #define LENGTH 200000
 
-static DifsPeer old_peer;		/* with the key that goes */
+static DifsPeer old_peer; /* with the key that goes */
 
 static void
 write_keys(const uint8_t *first, const uint8_t *second)
 {
 	const uint8_t *keys[] = {first, second};
-	char		path[256];
-	char		temporary[300];
-	FILE	   *file;
+	char path[256];
+	char temporary[300];
+	FILE *file;
 
 	snprintf(path, sizeof(path), "%s/key", server.directory);
 	snprintf(temporary, sizeof(temporary), "%s.new", path);
@@ -47,7 +47,7 @@ hang_up(const char *expected)
 static int
 set_up(void **state)
 {
-	Client	   *client;
+	Client *client;
 
 	umask(077);
 	server_set_up_stopped(state);
@@ -65,9 +65,9 @@ set_up(void **state)
 static void
 idle_connections_end(void **state)
 {
-	Client	   *old = client_connect_as(&old_peer);
-	Client	   *current = client_connect(&server);
-	Reply		reply;
+	Client *old = client_connect_as(&old_peer);
+	Client *current = client_connect(&server);
+	Reply reply;
 
 	(void) state;
 	/* The control: both keys stay. */
@@ -88,17 +88,20 @@ idle_connections_end(void **state)
 static void
 what_is_under_way_is_finished(void **state)
 {
-	Client	   *old = client_connect_as(&old_peer);
-	Client	   *current = client_connect(&server);
-	uint8_t	   *bytes = malloc(LENGTH);
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	size_t		size = pack_put(GROUP, 1, bytes, LENGTH, packed);
-	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
-	DifsFrame	frame = {
-		.control_length = (uint32_t) size, .payload_length = LENGTH, .request = 1, .message = DIFS_MESSAGE_PUT,
+	Client *old = client_connect_as(&old_peer);
+	Client *current = client_connect(&server);
+	uint8_t *bytes = malloc(LENGTH);
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	size_t size = pack_put(GROUP, 1, bytes, LENGTH, packed);
+	uint8_t header[DIFS_WIRE_HEADER_SIZE];
+	DifsFrame frame = {
+		.control_length = (uint32_t) size,
+		.payload_length = LENGTH,
+		.request = 1,
+		.message = DIFS_MESSAGE_PUT,
 	};
-	Reply		reply;
-	int			fd = difs_conn_fd(old->conn);
+	Reply reply;
+	int fd = difs_conn_fd(old->conn);
 
 	(void) state;
 	fill(1, bytes, LENGTH);
@@ -136,18 +139,18 @@ pass_on(Client *client, int fd, const uint8_t next[DIFS_WIRE_HEADER_SIZE], Reply
 static void
 nobody_goes_on_for_ever(void **state)
 {
-	Client	   *old = client_connect_as(&old_peer);
-	uint64_t	deadline = now_ms() + DEADLINE_MS;
-	uint64_t	answered = 0;
-	uint8_t		stat[DIFS_WIRE_HEADER_SIZE];
-	uint8_t		next[DIFS_WIRE_HEADER_SIZE];
-	DifsFrame	frame = {.request = 1, .message = DIFS_MESSAGE_STAT};
-	Reply		reply;
-	int			fd = difs_conn_fd(old->conn);
+	Client *old = client_connect_as(&old_peer);
+	uint64_t deadline = now_ms() + DEADLINE_MS;
+	uint64_t answered = 0;
+	uint8_t stat[DIFS_WIRE_HEADER_SIZE];
+	uint8_t next[DIFS_WIRE_HEADER_SIZE];
+	DifsFrame frame = {.request = 1, .message = DIFS_MESSAGE_STAT};
+	Reply reply;
+	int fd = difs_conn_fd(old->conn);
 
 	(void) state;
 	difs_wire_pack(&frame, NULL, stat);
-	next[0] = stat[sizeof(stat) - 1];	/* the end of one, and all but the end of the next */
+	next[0] = stat[sizeof(stat) - 1]; /* the end of one, and all but the end of the next */
 	memcpy(next + 1, stat, sizeof(stat) - 1);
 	assert_int_equal(send(fd, stat, sizeof(stat) - 1, MSG_NOSIGNAL), sizeof(stat) - 1);
 	pass_on(old, fd, next, &reply);

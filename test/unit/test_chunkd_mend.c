@@ -11,14 +11,14 @@
 
 #include "bytes.h"
 
-#define SEGMENTS	8
-#define LENGTH		100000
-#define CAPACITY	(4096 + SEGMENTS * 100096)	/* a group that is full with them */
+#define SEGMENTS 8
+#define LENGTH 100000
+#define CAPACITY (4096 + SEGMENTS * 100096) /* a group that is full with them */
 
 static void
 flip_bit(const char *suffix, uint64_t offset)
 {
-	char		path[256];
+	char path[256];
 
 	group_path(&server, GROUP, suffix, path);
 	flip_bits(path, offset, 0x10);
@@ -36,7 +36,7 @@ make_group(Client *client, bool sealed)
 static uint64_t
 offset_of(Client *client, uint64_t segment)
 {
-	uint64_t	offset = list_segment(client, GROUP, segment).offset;
+	uint64_t offset = list_segment(client, GROUP, segment).offset;
 
 	assert_true(offset > 0);
 	return offset;
@@ -46,16 +46,16 @@ offset_of(Client *client, uint64_t segment)
 static uint32_t
 verify_group(Client *client, DifsListEntry *last)
 {
-	uint8_t		control[16];
-	uint64_t	cursor = 0;
-	uint32_t	bad = 0;
+	uint8_t control[16];
+	uint64_t cursor = 0;
+	uint32_t bad = 0;
 
 	do
 	{
-		uint64_t	read_bytes;
-		Reply		reply;
-		uint64_t	id = client_send(client, DIFS_MESSAGE_VERIFY_GROUP, control,
-									 difs_pair_pack(GROUP, cursor, control), NULL, 0);
+		uint64_t read_bytes;
+		Reply reply;
+		uint64_t id = client_send(client, DIFS_MESSAGE_VERIFY_GROUP, control,
+								  difs_pair_pack(GROUP, cursor, control), NULL, 0);
 
 		assert_true(client_receive(client, &reply));
 		assert_int_equal(reply.request, id);
@@ -72,11 +72,11 @@ verify_group(Client *client, DifsListEntry *last)
 static DifsErrorCode
 mend(Client *client, uint64_t segment, uint32_t length)
 {
-	uint8_t    *bytes = malloc(length);
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	size_t		packed_size;
+	uint8_t *bytes = malloc(length);
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	size_t packed_size;
 	DifsErrorCode status;
-	Reply		reply;
+	Reply reply;
 
 	fill(segment, bytes, length);
 	packed_size = pack_put(GROUP, segment, bytes, length, packed);
@@ -91,8 +91,8 @@ mend(Client *client, uint64_t segment, uint32_t length)
 static DifsErrorCode
 mend_group(Client *client)
 {
-	uint8_t		control[8];
-	Reply		reply;
+	uint8_t control[8];
+	Reply reply;
 
 	return call(client, DIFS_MESSAGE_MEND, control, difs_group_pack(GROUP, control), &reply);
 }
@@ -122,8 +122,8 @@ expect_good(Client *client)
 static void
 flips_are_found_and_mended(bool sealed)
 {
-	Client	   *client = client_connect(&server);
-	uint64_t	record;
+	Client *client = client_connect(&server);
+	uint64_t record;
 	DifsListEntry bad;
 
 	make_group(client, sealed);
@@ -168,11 +168,11 @@ flips_in_a_sealed_group(void **state)
 static void
 mending_needs_the_same_segment(void **state)
 {
-	Client	   *client = client_connect(&server);
-	uint8_t		bytes[LENGTH];
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	size_t		packed_size;
-	Reply		reply;
+	Client *client = client_connect(&server);
+	uint8_t bytes[LENGTH];
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	size_t packed_size;
+	Reply reply;
 
 	(void) state;
 	make_group(client, true);
@@ -192,9 +192,9 @@ mending_needs_the_same_segment(void **state)
 static void
 an_older_epoch_mends_nothing(void **state)
 {
-	Client	   *client = client_connect(&server);
-	DifsPeer	peer = server.peer;
-	Client	   *newer;
+	Client *client = client_connect(&server);
+	DifsPeer peer = server.peer;
+	Client *newer;
 	DifsListEntry bad;
 
 	(void) state;
@@ -212,9 +212,9 @@ an_older_epoch_mends_nothing(void **state)
 static void
 a_dead_segment_lives_again(void **state)
 {
-	Client	   *client = client_connect(&server);
-	uint64_t	id = 5;
-	uint32_t	deleted;
+	Client *client = client_connect(&server);
+	uint64_t id = 5;
+	uint32_t deleted;
 
 	(void) state;
 	make_group(client, true);
@@ -229,9 +229,9 @@ a_dead_segment_lives_again(void **state)
 static void
 a_lost_segment_finds_its_place(void **state)
 {
-	Client	   *client = client_connect(&server);
-	char		path[256];
-	uint64_t	size;
+	Client *client = client_connect(&server);
+	char path[256];
+	uint64_t size;
 	DifsListEntry bad;
 
 	(void) state;
@@ -260,9 +260,9 @@ a_lost_segment_finds_its_place(void **state)
 static void
 a_cut_group_grows_again(void **state)
 {
-	Client	   *client = client_connect(&server);
-	char		path[256];
-	uint64_t	cut;
+	Client *client = client_connect(&server);
+	char path[256];
+	uint64_t cut;
 
 	(void) state;
 	for (int sealed = 0; sealed < 2; sealed++)
@@ -290,7 +290,7 @@ a_cut_group_grows_again(void **state)
 static void
 header_and_index_are_mended(void **state)
 {
-	Client	   *client = client_connect(&server);
+	Client *client = client_connect(&server);
 	DifsListEntry bad;
 
 	(void) state;
@@ -315,17 +315,17 @@ header_and_index_are_mended(void **state)
 static void
 nothing_is_forgotten_while_the_disk_refuses(void **state)
 {
-	char		path[256];
+	char path[256];
 	/* of the reads of one thread the first is of the group's header, then one for each record; the third is tried twice */
 	const char *const under[] = {
 		"strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=pread64",
 		"-e", "inject=pread64:error=EIO:when=4..5", NULL};
-	uint64_t	ids[] = {1, 2, 5, 6, 7, 8};
-	Client	   *client;
+	uint64_t ids[] = {1, 2, 5, 6, 7, 8};
+	Client *client;
 	DifsListEntry *entries;
-	uint32_t	count;
-	uint32_t	deleted;
-	uint64_t	offset;
+	uint32_t count;
+	uint32_t deleted;
+	uint64_t offset;
 
 	(void) state;
 	if (!have_strace())

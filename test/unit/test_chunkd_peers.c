@@ -16,14 +16,14 @@
 #include "bytes.h"
 
 #define LENGTH 20000
-#define UNDISTURBED_MS 20000	/* less than it takes the server to close whoever disturbs */
+#define UNDISTURBED_MS 20000 /* less than it takes the server to close whoever disturbs */
 
 /* A socket that says nothing yet. */
 static int
 connect_raw(void)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(server.peer.port)};
-	int			fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_true(fd >= 0);
@@ -35,13 +35,13 @@ connect_raw(void)
 static bool
 closed_within(int fd, uint64_t ms)
 {
-	uint64_t	deadline = now_ms() + ms;
+	uint64_t deadline = now_ms() + ms;
 	struct pollfd pollfd = {.fd = fd, .events = POLLIN};
-	char		bytes[4096];
+	char bytes[4096];
 
 	for (uint64_t now = now_ms(); now < deadline; now = now_ms())
 	{
-		ssize_t		got;
+		ssize_t got;
 
 		if (poll(&pollfd, 1, (int) (deadline - now)) <= 0)
 			continue;
@@ -79,7 +79,7 @@ idle_and_busy_connections(void **state)
 	static Client *busy[BUSY];
 	static uint8_t bytes[BUSY][LENGTH];
 	struct rlimit limit;
-	Reply		reply;
+	Reply reply;
 
 	(void) state;
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -119,8 +119,8 @@ static const char *const few_connections[] = {"--max-connections", "3", NULL};
 static void
 too_many_connections_are_told_so(void **state)
 {
-	Client	   *clients[3];
-	uint64_t	next = 1;
+	Client *clients[3];
+	uint64_t next = 1;
 
 	(void) state;
 	for (int i = 0; i < 3; i++)
@@ -139,7 +139,7 @@ too_many_connections_are_told_so(void **state)
 static void
 strangers_are_refused(void **state)
 {
-	DifsPeer	peer = server.peer;
+	DifsPeer peer = server.peer;
 
 	(void) state;
 	peer.key[5] ^= 1;
@@ -151,13 +151,13 @@ strangers_are_refused(void **state)
 	expect_log(&server, "refused: this is storage \"/storage01\", not \"/storage02\"");
 	/* The right key's id, but not the key. */
 	{
-		DifsHello	hello = {.version = DIFS_WIRE_VERSION, .epoch = 99, .claim = {99}};
-		uint8_t		control[DIFS_WIRE_MAX_GREETING];
-		uint8_t		header[DIFS_WIRE_HEADER_SIZE];
-		DifsFrame	frame = {.message = DIFS_MESSAGE_HELLO};
-		uint8_t		proof[DIFS_PROOF_SIZE] = {1, 2, 3};
-		Client	   *client;
-		int			fd = connect_raw();
+		DifsHello hello = {.version = DIFS_WIRE_VERSION, .epoch = 99, .claim = {99}};
+		uint8_t control[DIFS_WIRE_MAX_GREETING];
+		uint8_t header[DIFS_WIRE_HEADER_SIZE];
+		DifsFrame frame = {.message = DIFS_MESSAGE_HELLO};
+		uint8_t proof[DIFS_PROOF_SIZE] = {1, 2, 3};
+		Client *client;
+		int fd = connect_raw();
 
 		assert_true(difs_key_id(server.peer.key, hello.key_id));
 		memcpy(hello.cluster, server.peer.cluster, DIFS_UUID_SIZE);
@@ -165,7 +165,7 @@ strangers_are_refused(void **state)
 		difs_wire_pack(&frame, control, header);
 		send_raw(fd, header, sizeof(header));
 		send_raw(fd, control, frame.control_length);
-		frame = (DifsFrame) {.message = DIFS_MESSAGE_PROOF, .control_length = sizeof(proof)};
+		frame = (DifsFrame){.message = DIFS_MESSAGE_PROOF, .control_length = sizeof(proof)};
 		difs_wire_pack(&frame, proof, header);
 		send_raw(fd, header, sizeof(header));
 		send_raw(fd, proof, sizeof(proof));
@@ -183,16 +183,16 @@ strangers_are_refused(void **state)
 static void
 garbage_closes_only_its_own_connection(void **state)
 {
-	Client	   *honest = client_connect(&server);
-	uint64_t	next = 1;
-	uint8_t		bytes[DIFS_WIRE_HEADER_SIZE + 600];
+	Client *honest = client_connect(&server);
+	uint64_t next = 1;
+	uint8_t bytes[DIFS_WIRE_HEADER_SIZE + 600];
 
 	(void) state;
 	assert_int_equal(create_group(honest, GROUP, GROUP_BYTES), DIFS_OK);
 	for (int kind = 0; kind < 6; kind++)
 	{
-		DifsFrame	frame = {.message = DIFS_MESSAGE_HELLO, .control_length = 100};
-		int			fd = connect_raw();
+		DifsFrame frame = {.message = DIFS_MESSAGE_HELLO, .control_length = 100};
+		int fd = connect_raw();
 
 		fill((uint64_t) kind, bytes, sizeof(bytes));
 		if (kind == 1)
@@ -221,26 +221,37 @@ wrong_requests_close_only_their_own_connection(void **state)
 {
 	static const struct
 	{
-		uint8_t		message;
-		uint32_t	control_length;
-	}			wrong[] = {
-		{DIFS_MESSAGE_HELLO, 100}, {DIFS_MESSAGE_PROOF, 32}, {77, 0}, {0, 0}, {255, 0},
-		{DIFS_MESSAGE_GET, 23}, {DIFS_MESSAGE_DELETE, 8}, {DIFS_MESSAGE_LIST, 7}, {DIFS_MESSAGE_CREATE_GROUP, 0},
-		{DIFS_MESSAGE_SEAL_GROUP, 1}, {DIFS_MESSAGE_DROP_GROUP, 8}, {DIFS_MESSAGE_LIST_GROUPS, 0},
-		{DIFS_MESSAGE_VERIFY, 8}, {DIFS_MESSAGE_VERIFY_GROUP, 8}, {DIFS_MESSAGE_STAT, DIFS_WIRE_MAX_CONTROL},
+		uint8_t message;
+		uint32_t control_length;
+	} wrong[] = {
+		{DIFS_MESSAGE_HELLO, 100},
+		{DIFS_MESSAGE_PROOF, 32},
+		{77, 0},
+		{0, 0},
+		{255, 0},
+		{DIFS_MESSAGE_GET, 23},
+		{DIFS_MESSAGE_DELETE, 8},
+		{DIFS_MESSAGE_LIST, 7},
+		{DIFS_MESSAGE_CREATE_GROUP, 0},
+		{DIFS_MESSAGE_SEAL_GROUP, 1},
+		{DIFS_MESSAGE_DROP_GROUP, 8},
+		{DIFS_MESSAGE_LIST_GROUPS, 0},
+		{DIFS_MESSAGE_VERIFY, 8},
+		{DIFS_MESSAGE_VERIFY_GROUP, 8},
+		{DIFS_MESSAGE_STAT, DIFS_WIRE_MAX_CONTROL},
 	};
 	static uint8_t control[DIFS_WIRE_MAX_CONTROL];
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	uint8_t		bytes[LENGTH];
-	Client	   *honest = client_connect(&server);
-	uint64_t	next = 1;
-	Reply		reply;
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	uint8_t bytes[LENGTH];
+	Client *honest = client_connect(&server);
+	uint64_t next = 1;
+	Reply reply;
 
 	(void) state;
 	assert_int_equal(create_group(honest, GROUP, GROUP_BYTES), DIFS_OK);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 	{
-		Client	   *client = client_connect(&server);
+		Client *client = client_connect(&server);
 
 		client_send(client, wrong[i].message, control, wrong[i].control_length, NULL, 0);
 		if (wrong[i].message != DIFS_MESSAGE_STAT)
@@ -256,8 +267,8 @@ wrong_requests_close_only_their_own_connection(void **state)
 	/* A payload of another length than its header says, and one without a header. */
 	for (int kind = 0; kind < 2; kind++)
 	{
-		Client	   *client = client_connect(&server);
-		size_t		size;
+		Client *client = client_connect(&server);
+		size_t size;
 
 		fill(9999, bytes, LENGTH);
 		size = pack_put(GROUP, 9999, bytes, LENGTH, packed);
@@ -278,25 +289,25 @@ large_promises_take_no_memory(void **state)
 	{
 		PEERS = 20,
 	};
-	Client	   *clients[PEERS];
-	Client	   *honest = client_connect(&server);
+	Client *clients[PEERS];
+	Client *honest = client_connect(&server);
 	static uint8_t packed[DIFS_MAX_PACKED_SIZE];
-	uint8_t	   *bytes = calloc(1, DIFS_MAX_SEGMENT_SIZE);
-	size_t		size;
-	uint64_t	next = 1;
-	uint64_t	start = now_ms();
+	uint8_t *bytes = calloc(1, DIFS_MAX_SEGMENT_SIZE);
+	size_t size;
+	uint64_t next = 1;
+	uint64_t start = now_ms();
 
 	(void) state;
 	assert_int_equal(create_group(honest, GROUP, GROUP_BYTES), DIFS_OK);
 	size = pack_put(GROUP, 1000, bytes, DIFS_MAX_SEGMENT_SIZE, packed);
 	for (int i = 0; i < PEERS; i++)
 	{
-		DifsFrame	frame = {
+		DifsFrame frame = {
 			.control_length = (uint32_t) size,
 			.payload_length = DIFS_MAX_SEGMENT_SIZE,
 			.message = DIFS_MESSAGE_PUT,
 		};
-		uint8_t		header[DIFS_WIRE_HEADER_SIZE];
+		uint8_t header[DIFS_WIRE_HEADER_SIZE];
 
 		clients[i] = client_connect(&server);
 		difs_wire_pack(&frame, packed, header);
@@ -322,9 +333,9 @@ more_payload_than_memory(void **state)
 		PEERS = 6,
 		BYTES = 96 * 1024 * 1024,
 	};
-	Client	   *clients[PEERS];
-	uint8_t	   *bytes[PEERS];
-	int			answered = 0;
+	Client *clients[PEERS];
+	uint8_t *bytes[PEERS];
+	int answered = 0;
 
 	(void) state;
 	for (int i = 0; i < PEERS; i++)
@@ -341,15 +352,17 @@ more_payload_than_memory(void **state)
 		struct pollfd pollfds[PEERS];
 
 		for (int i = 0; i < PEERS; i++)
-			pollfds[i] = (struct pollfd) {
+			pollfds[i] = (struct pollfd){
 				.fd = clients[i] == NULL ? -1 : difs_conn_fd(clients[i]->conn),
 				.events = (short) (clients[i] != NULL &&
-								   difs_conn_wants_write(clients[i]->conn) ? POLLIN | POLLOUT : POLLIN),
+										   difs_conn_wants_write(clients[i]->conn) ?
+									   POLLIN | POLLOUT :
+									   POLLIN),
 			};
 		assert_true(poll(pollfds, PEERS, DEADLINE_MS) > 0);
 		for (int i = 0; i < PEERS; i++)
 		{
-			DifsFrame	frame;
+			DifsFrame frame;
 
 			if (pollfds[i].revents == 0)
 				continue;
@@ -387,13 +400,13 @@ peers_that_do_not_read(void **state)
 		REQUESTS = 200,
 		BYTES = 2 * 1024 * 1024,
 	};
-	Client	   *clients[PEERS];
-	Client	   *honest = client_connect(&server);
-	uint8_t		control[64];
-	size_t		size = difs_get_pack(&(DifsGet) {.group = GROUP, .segment = 5000}, control);
-	uint64_t	next = 1;
-	uint8_t	   *expected = malloc(BYTES);
-	Reply		reply;
+	Client *clients[PEERS];
+	Client *honest = client_connect(&server);
+	uint8_t control[64];
+	size_t size = difs_get_pack(&(DifsGet){.group = GROUP, .segment = 5000}, control);
+	uint64_t next = 1;
+	uint8_t *expected = malloc(BYTES);
+	Reply reply;
 
 	(void) state;
 	assert_int_equal(create_group(honest, GROUP, GROUP_BYTES), DIFS_OK);
@@ -425,13 +438,13 @@ peers_that_do_not_read(void **state)
 static void
 slow_peers_are_closed(void **state)
 {
-	Client	   *honest = client_connect(&server);
-	Client	   *stalled = client_connect(&server);
-	int			silent = connect_raw();
-	int			partial = connect_raw();
-	uint64_t	start = now_ms();
-	uint64_t	next = 1;
-	uint8_t		half[DIFS_WIRE_HEADER_SIZE / 2] = {0};
+	Client *honest = client_connect(&server);
+	Client *stalled = client_connect(&server);
+	int silent = connect_raw();
+	int partial = connect_raw();
+	uint64_t start = now_ms();
+	uint64_t next = 1;
+	uint8_t half[DIFS_WIRE_HEADER_SIZE / 2] = {0};
 
 	(void) state;
 	assert_int_equal(create_group(honest, GROUP, GROUP_BYTES), DIFS_OK);
@@ -451,7 +464,7 @@ slow_peers_are_closed(void **state)
 	client_close(honest);
 }
 
-#define TEST(test)	cmocka_unit_test_setup_teardown(test, server_set_up, server_tear_down)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, server_set_up, server_tear_down)
 
 int
 main(void)
@@ -459,7 +472,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(idle_and_busy_connections),
 		{"too_many_connections_are_told_so", too_many_connections_are_told_so, server_set_up, server_tear_down,
-			(void *) (uintptr_t) few_connections},
+		 (void *) (uintptr_t) few_connections},
 		TEST(strangers_are_refused),
 		TEST(garbage_closes_only_its_own_connection),
 		TEST(wrong_requests_close_only_their_own_connection),

@@ -12,10 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SERVERS		3
-#define SEGMENTS	60
-#define LENGTH		200000
-#define SLOW		(2 * 1024 * 1024)	/* bytes a second: all segments take six seconds */
+#define SERVERS 3
+#define SEGMENTS 60
+#define LENGTH 200000
+#define SLOW (2 * 1024 * 1024) /* bytes a second: all segments take six seconds */
 
 static Server servers[SERVERS];
 static Client *clients[SERVERS];
@@ -24,11 +24,11 @@ static Client *clients[SERVERS];
 static void
 share_key(Server *server)
 {
-	char		from[256];
-	char		to[256];
-	char		text[256];
-	ssize_t		length;
-	int			fd;
+	char from[256];
+	char to[256];
+	char text[256];
+	ssize_t length;
+	int fd;
 
 	snprintf(from, sizeof(from), "%s/key", servers[0].directory);
 	snprintf(to, sizeof(to), "%s/key", server->directory);
@@ -88,8 +88,8 @@ fill_group(int number, uint64_t first, uint64_t last)
 static DifsPull
 make_pull(uint64_t epoch, int first, int second)
 {
-	DifsPull	pull = {.group = GROUP, .epoch = epoch, .capacity = GROUP_BYTES, .count = second < 0 ? 1 : 2};
-	const int	numbers[] = {first, second};
+	DifsPull pull = {.group = GROUP, .epoch = epoch, .capacity = GROUP_BYTES, .count = second < 0 ? 1 : 2};
+	const int numbers[] = {first, second};
 
 	for (int i = 0; i < pull.count; i++)
 	{
@@ -108,7 +108,7 @@ pull_once(Client *client, const DifsPull *pull, DifsPullProgress *progress)
 	static Reply reply;
 	DifsErrorCode code = call(client, DIFS_MESSAGE_PULL, control, difs_pull_pack(pull, control), &reply);
 
-	*progress = (DifsPullProgress) {0};
+	*progress = (DifsPullProgress){0};
 	if (code == DIFS_OK)
 		assert_true(difs_pull_progress_unpack(reply.control, reply.control_length, progress, NULL));
 	reply_free(&reply);
@@ -119,7 +119,7 @@ pull_once(Client *client, const DifsPull *pull, DifsPullProgress *progress)
 static DifsErrorCode
 pull_all(Client *client, const DifsPull *pull, DifsPullProgress *progress)
 {
-	uint64_t	deadline = now_ms() + DEADLINE_MS;
+	uint64_t deadline = now_ms() + DEADLINE_MS;
 	DifsErrorCode code;
 
 	while ((code = pull_once(client, pull, progress)) == DIFS_OK && !progress->done)
@@ -148,7 +148,7 @@ expect_copy(int number, uint64_t epoch, uint64_t first, uint64_t last)
 static void
 expect_no_leftover(int number)
 {
-	DIR		   *directory = opendir(servers[number].group_directory);
+	DIR *directory = opendir(servers[number].group_directory);
 	struct dirent *entry;
 
 	assert_non_null(directory);
@@ -167,7 +167,7 @@ static void
 expect_nothing(int number)
 {
 	DifsGroupEntry entry;
-	char		path[256];
+	char path[256];
 
 	assert_false(find_group(clients[number], GROUP, &entry));
 	group_path(&servers[number], GROUP, ".group", path);
@@ -180,7 +180,7 @@ static void
 damage(int number, uint64_t segment)
 {
 	DifsListEntry entry = list_segment(clients[number], GROUP, segment);
-	char		path[256];
+	char path[256];
 
 	assert_true(entry.offset > 0);
 	group_path(&servers[number], GROUP, ".group", path);
@@ -191,9 +191,9 @@ static void
 copies_a_group(void **state)
 {
 	DifsPullProgress progress;
-	DifsPull	pull = make_pull(5, 0, -1);
+	DifsPull pull = make_pull(5, 0, -1);
 	const uint64_t dead[] = {SEGMENTS + 1, SEGMENTS + 2};
-	uint32_t	deleted;
+	uint32_t deleted;
 
 	(void) state;
 	fill_group(0, 1, SEGMENTS + 2);
@@ -215,7 +215,7 @@ copies_a_group(void **state)
 	assert_int_equal(pull_all(clients[1], &pull, &progress), DIFS_ERROR_EXISTS);
 
 	/* It is a group like any other: segments can be deleted, and it can be dropped. */
-	assert_int_equal(delete_segments(clients[1], GROUP, (const uint64_t[]) {1}, 1, &deleted), DIFS_OK);
+	assert_int_equal(delete_segments(clients[1], GROUP, (const uint64_t[]){1}, 1, &deleted), DIFS_OK);
 	assert_int_equal(deleted, 1);
 	assert_int_equal(put(clients[1], GROUP, 1000, LENGTH), DIFS_ERROR_SEALED);
 	assert_int_equal(drop_group(clients[1], GROUP), DIFS_OK);
@@ -226,13 +226,13 @@ static void
 replaces_an_older_copy(void **state)
 {
 	DifsPullProgress progress;
-	DifsPull	pull;
-	char		path[256];
+	DifsPull pull;
+	char path[256];
 
 	(void) state;
 	fill_group(0, 1, SEGMENTS);
-	fill_group(1, 1, 3);		/* open, and with less in it */
-	fill_group(2, 1, 5);		/* sealed, and failed */
+	fill_group(1, 1, 3); /* open, and with less in it */
+	fill_group(2, 1, 5); /* sealed, and failed */
 	assert_int_equal(seal_group(clients[2], GROUP), DIFS_OK);
 	group_path(&servers[2], GROUP, ".failed", path);
 	close(open(path, O_CREAT | O_WRONLY, 0600));
@@ -252,7 +252,7 @@ static void
 takes_a_bad_segment_from_another(void **state)
 {
 	DifsPullProgress progress;
-	DifsPull	pull = make_pull(2, 0, 1);
+	DifsPull pull = make_pull(2, 0, 1);
 
 	(void) state;
 	fill_group(0, 1, SEGMENTS);
@@ -268,10 +268,10 @@ static void
 never_spreads_bad_bytes(void **state)
 {
 	DifsPullProgress progress;
-	DifsPull	pull = make_pull(2, 0, 1);
+	DifsPull pull = make_pull(2, 0, 1);
 	DifsListEntry *entries;
-	uint32_t	count;
-	uint32_t	damaged = 0;
+	uint32_t count;
+	uint32_t damaged = 0;
 
 	(void) state;
 	fill_group(0, 1, SEGMENTS);
@@ -300,7 +300,7 @@ never_spreads_bad_bytes(void **state)
 		assert_int_equal(damaged, again + 1);
 		if (again == 0)
 		{
-			char		path[256];
+			char path[256];
 
 			assert_int_equal(get(clients[2], GROUP, 7, LENGTH), DIFS_ERROR_CORRUPT);
 			group_path(&servers[2], GROUP, ".index", path);
@@ -314,7 +314,7 @@ static void
 a_source_dies(void **state)
 {
 	DifsPullProgress progress;
-	DifsPull	pull = make_pull(2, 0, 1);
+	DifsPull pull = make_pull(2, 0, 1);
 
 	(void) state;
 	fill_group(0, 1, SEGMENTS);
@@ -346,17 +346,17 @@ a_source_dies(void **state)
 static void
 the_target_dies(void **state)
 {
-	uint64_t	epoch = 2;
+	uint64_t epoch = 2;
 
 	(void) state;
 	fill_group(0, 1, SEGMENTS);
 	assert_int_equal(seal_group(clients[0], GROUP), DIFS_OK);
 	for (int round = 0; round < 20; round++)
 	{
-		uint8_t		control[DIFS_WIRE_MAX_CONTROL];
+		uint8_t control[DIFS_WIRE_MAX_CONTROL];
 		DifsPullProgress progress;
 		DifsGroupEntry entry;
-		DifsPull	pull = make_pull(epoch, 0, -1);
+		DifsPull pull = make_pull(epoch, 0, -1);
 
 		client_send(clients[1], DIFS_MESSAGE_PULL, control, difs_pull_pack(&pull, control), NULL, 0);
 		(void) difs_conn_flush(clients[1]->conn);
@@ -383,9 +383,9 @@ static void
 wrong_pulls_are_refused(void **state)
 {
 	DifsPullProgress progress;
-	DifsPull	pull = make_pull(2, 0, -1);
-	DifsPeer	later = servers[1].peer;
-	Client	   *claimed;
+	DifsPull pull = make_pull(2, 0, -1);
+	DifsPeer later = servers[1].peer;
+	Client *claimed;
 
 	(void) state;
 	/* The source does not have it, is another one, or is not there. */
@@ -436,9 +436,9 @@ static void
 an_older_owners_pull_is_given_up(void **state)
 {
 	DifsPullProgress progress;
-	DifsPull	pull = make_pull(2, 2, -1);
-	DifsPeer	later = servers[1].peer;
-	Client	   *claimed;
+	DifsPull pull = make_pull(2, 2, -1);
+	DifsPeer later = servers[1].peer;
+	Client *claimed;
 
 	(void) state;
 	fill_group(2, 1, 20);
@@ -465,7 +465,7 @@ static void
 a_late_drop_spares_the_new_copy(void **state)
 {
 	DifsPullProgress progress;
-	DifsPull	pull = make_pull(7, 0, -1);
+	DifsPull pull = make_pull(7, 0, -1);
 	DifsGroupEntry old;
 
 	(void) state;

@@ -30,8 +30,8 @@ static const DifsGroupHeader header = {.group = 7, .epoch = 1, .capacity = 1 << 
 static DifsStore *store;
 static uint64_t offsets[RECORDS + 1];
 static uint8_t *image;
-static int	fd;
-static uint64_t bad_sector;		/* 4096 bytes from here on cannot be read; 0: all can */
+static int fd;
+static uint64_t bad_sector; /* 4096 bytes from here on cannot be read; 0: all can */
 
 extern ssize_t __real_pread(int file, void *buffer, size_t size, off_t offset);
 extern ssize_t __wrap_pread(int file, void *buffer, size_t size, off_t offset);
@@ -40,7 +40,7 @@ extern ssize_t __wrap_pread(int file, void *buffer, size_t size, off_t offset);
 ssize_t
 __wrap_pread(int file, void *buffer, size_t size, off_t offset)
 {
-	uint64_t	at = (uint64_t) offset;
+	uint64_t at = (uint64_t) offset;
 
 	if (file != fd || bad_sector == 0 || at >= bad_sector + 4096 || at + size <= bad_sector)
 		return __real_pread(file, buffer, size, offset);
@@ -54,9 +54,9 @@ static void
 add_record(int i, uint64_t synced)
 {
 	DifsSegment segment = {.segment = 100 + i, .xid = 5, .group = header.group};
-	uint8_t    *packed = image + offsets[i];
-	uint8_t    *bytes;
-	uint32_t	block_crc[4];
+	uint8_t *packed = image + offsets[i];
+	uint8_t *bytes;
+	uint32_t block_crc[4];
 
 	segment.raw_length = segment.stored_length = lengths[i];
 	bytes = packed + difs_segment_packed_size(lengths[i]);
@@ -96,7 +96,7 @@ static void
 recover(const uint8_t *bytes, uint64_t size, bool writable, DifsRecovery *recovery)
 {
 	DifsGroupHeader own = header;
-	DifsError	error;
+	DifsError error;
 
 	assert_int_equal(ftruncate(fd, 0), 0);
 	assert_true(difs_pwrite(fd, bytes, size, 0));
@@ -107,9 +107,9 @@ recover(const uint8_t *bytes, uint64_t size, bool writable, DifsRecovery *recove
 static void
 recover_again(DifsRecovery *recovery)
 {
-	uint8_t		packed[DIFS_GROUP_HEADER_SIZE];
+	uint8_t packed[DIFS_GROUP_HEADER_SIZE];
 	DifsGroupHeader own;
-	DifsError	error;
+	DifsError error;
 
 	assert_int_equal(difs_pread(fd, packed, sizeof(packed), 0), sizeof(packed));
 	assert_true(difs_group_header_unpack(packed, "file", &own, &error));
@@ -120,7 +120,7 @@ recover_again(DifsRecovery *recovery)
 static void
 flip_in_file(uint64_t at)
 {
-	uint8_t		byte;
+	uint8_t byte;
 
 	assert_int_equal(difs_pread(fd, &byte, 1, at), 1);
 	byte ^= 0x10;
@@ -183,10 +183,10 @@ any_byte_of_the_last_commit_is_wrong(void **state)
 	(void) state;
 	for (uint64_t at = offsets[2]; at < offsets[4]; at++)
 	{
-		int			hit = at < offsets[3] ? 2 : 3;
-		int			other = 5 - hit;
+		int hit = at < offsets[3] ? 2 : 3;
+		int other = 5 - hit;
 		const DifsListEntry *entry;
-		bool		padding = at >= offsets[hit] + difs_segment_packed_size(lengths[hit]) + lengths[hit];
+		bool padding = at >= offsets[hit] + difs_segment_packed_size(lengths[hit]) + lengths[hit];
 
 		image[at] ^= 0x10;
 		recover(image, offsets[4], true, &recovery);
@@ -248,7 +248,7 @@ what_was_durable_stays_so_when_the_tail_has_been_cut(void **state)
 	image[offsets[3]] ^= 1;
 	for (uint64_t at = offsets[1]; at < offsets[2]; at += at < offsets[1] + 100 ? 1 : 997)
 	{
-		bool		header_hit = at < offsets[1] + difs_segment_packed_size(lengths[1]);
+		bool header_hit = at < offsets[1] + difs_segment_packed_size(lengths[1]);
 
 		recover(image, offsets[4], true, &recovery);
 		assert_int_equal(recovery.cut_bytes, offsets[4] - offsets[2]);
@@ -336,7 +336,7 @@ what_cannot_be_read_is_listed(void **state)
 {
 	DifsGroupHeader own = header;
 	DifsRecovery recovery;
-	DifsError	error;
+	DifsError error;
 
 	(void) state;
 	recover(image, offsets[4], false, &recovery);
@@ -377,7 +377,7 @@ static void
 copies_of_records_are_not_taken_for_records(void **state)
 {
 	DifsRecovery recovery;
-	uint64_t	inside = (offsets[1] + 1000) / 64 * 64;
+	uint64_t inside = (offsets[1] + 1000) / 64 * 64;
 
 	(void) state;
 	memcpy(image + inside, image + offsets[2], offsets[4] - offsets[2]);
@@ -451,8 +451,8 @@ headers_of_files_are_checked(void **state)
 	DifsIndexHeader index = {.group = header, .count = 3, .file_bytes = 9, .live_segments = 2, .dead_bytes = 4};
 	DifsIndexHeader out;
 	DifsGroupHeader group;
-	uint8_t		packed[DIFS_INDEX_HEADER_SIZE];
-	DifsError	error;
+	uint8_t packed[DIFS_INDEX_HEADER_SIZE];
+	DifsError error;
 
 	(void) state;
 	assert_true(difs_group_header_unpack(image, "file", &group, &error));
@@ -484,14 +484,14 @@ index_is_sorted_whatever_the_order(void **state)
 	{
 		ENTRIES = 5000,
 	};
-	DifsIndex	index = {0};
-	uint64_t	id = 1;
+	DifsIndex index = {0};
+	uint64_t id = 1;
 
 	(void) state;
 	for (int i = 0; i < ENTRIES; i++)
 	{
-		id = id * 2 % 5003;		/* 2 generates all of 1 .. 5002 */
-		difs_index_insert(&index, &(DifsListEntry) {.segment = id, .offset = id * 64, .stored_length = 1});
+		id = id * 2 % 5003; /* 2 generates all of 1 .. 5002 */
+		difs_index_insert(&index, &(DifsListEntry){.segment = id, .offset = id * 64, .stored_length = 1});
 	}
 	assert_int_equal(index.count, ENTRIES);
 	for (uint32_t i = 1; i < index.count; i++)
@@ -501,7 +501,7 @@ index_is_sorted_whatever_the_order(void **state)
 		assert_int_equal(difs_index_find(&index, id)->offset, id * 64);
 		difs_index_remove(&index, id);
 		assert_null(difs_index_find(&index, id));
-		id = id * 2502 % 5003;	/* 2502 is 1/2 */
+		id = id * 2502 % 5003; /* 2502 is 1/2 */
 	}
 	assert_int_equal(index.count, 0);
 	difs_index_free(&index);

@@ -21,7 +21,7 @@ static const char *const memory_tier[] = {"--tier", "memory", "--capacity", "8MB
 static void
 wait_until_below(const char *path, uint64_t bytes)
 {
-	uint64_t	deadline = now_ms() + DEADLINE_MS;
+	uint64_t deadline = now_ms() + DEADLINE_MS;
 
 	while (allocated_bytes(path) >= bytes)
 	{
@@ -33,10 +33,10 @@ wait_until_below(const char *path, uint64_t bytes)
 static void
 deletion_gives_large_segments_back(void **state)
 {
-	Client	   *client;
-	char		path[256];
-	uint64_t	ids[] = {1, 3, 5};
-	uint32_t	deleted;
+	Client *client;
+	char path[256];
+	uint64_t ids[] = {1, 3, 5};
+	uint32_t deleted;
 	DifsServerStatus status;
 
 	(void) state;
@@ -76,12 +76,12 @@ compaction_gives_small_segments_back(void **state)
 		LENGTH = 3000,
 	};
 	static uint8_t bytes[SEGMENTS][LENGTH];
-	uint64_t	ids[SEGMENTS];
-	Client	   *client;
-	char		path[256];
-	uint32_t	deleted;
-	uint32_t	count;
-	Reply		reply;
+	uint64_t ids[SEGMENTS];
+	Client *client;
+	char path[256];
+	uint32_t deleted;
+	uint32_t count;
+	Reply reply;
 
 	(void) state;
 	server_start(&server, NULL);
@@ -132,11 +132,11 @@ reading_goes_on_during_compaction(void **state)
 		SEGMENTS = 400,
 		LENGTH = 20000,
 	};
-	uint64_t	ids[SEGMENTS];
-	Client	   *client;
-	Client	   *reader;
-	uint8_t		control[DIFS_WIRE_MAX_CONTROL];
-	uint32_t	deleted;
+	uint64_t ids[SEGMENTS];
+	Client *client;
+	Client *reader;
+	uint8_t control[DIFS_WIRE_MAX_CONTROL];
+	uint32_t deleted;
 	DifsErrorCode status;
 
 	(void) state;
@@ -181,11 +181,11 @@ static void
 capacity_is_not_exceeded(void **state)
 {
 	static const char *const options[] = {"--capacity", "8MB", NULL};
-	bool		memory = *state != NULL;
-	Client	   *client;
-	uint64_t	stored;
-	uint64_t	ids[] = {1, 2};
-	uint32_t	deleted;
+	bool memory = *state != NULL;
+	Client *client;
+	uint64_t stored;
+	uint64_t ids[] = {1, 2};
+	uint32_t deleted;
 	DifsServerStatus status;
 
 	server_start(&server, memory ? memory_tier : options);
@@ -213,10 +213,10 @@ capacity_is_not_exceeded(void **state)
 static void
 use_full_disk(void)
 {
-	Client	   *client;
-	uint64_t	stored;
-	uint64_t	id = 1;
-	uint32_t	deleted;
+	Client *client;
+	uint64_t stored;
+	uint64_t id = 1;
+	uint32_t deleted;
 	DifsGroupEntry entry;
 
 	client = client_connect(&server);
@@ -237,7 +237,7 @@ use_full_disk(void)
 static void
 full_disk_is_survived(void **state)
 {
-	Client	   *client;
+	Client *client;
 
 	(void) state;
 	if (geteuid() != 0 || mkdir(server.data, 0700) != 0 || mount("tmpfs", server.data, "tmpfs", 0, "size=6m") != 0)

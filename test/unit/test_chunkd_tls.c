@@ -17,18 +17,18 @@
 #include "certificates.h"
 #include "token.h"
 
-#define LARGE	(5 * 1024 * 1024 + 77)
-#define COUNT	40
+#define LARGE (5 * 1024 * 1024 + 77)
+#define COUNT 40
 
 static Authority authority;
 static Authority other;
 static char paths[16][96];
-static int	path_count = 0;
+static int path_count = 0;
 
 static const char *
 file(const char *name)
 {
-	char	   *path = paths[path_count++ % 16];
+	char *path = paths[path_count++ % 16];
 
 	snprintf(path, sizeof(paths[0]), "%s/%s", server.directory, name);
 	return path;
@@ -58,9 +58,9 @@ tear_down(void **state)
 static void
 start(const char *mode)
 {
-	char		certificate[96];
-	char		key[96];
-	char		ca[96];
+	char certificate[96];
+	char key[96];
+	char ca[96];
 	const char *options[] = {"--tls", mode, "--tls-cert", certificate, "--tls-key", key, "--tls-ca", ca, NULL};
 
 	strcpy(certificate, file("server.crt"));
@@ -72,8 +72,8 @@ start(const char *mode)
 static DifsTlsContext *
 context(DifsTlsMode mode, const char *ca, const char *stem)
 {
-	char		certificate[32];
-	char		key[32];
+	char certificate[32];
+	char key[32];
 	DifsTlsFiles files = {.ca = file(ca)};
 	DifsTlsContext *made;
 
@@ -92,8 +92,8 @@ context(DifsTlsMode mode, const char *ca, const char *stem)
 static Client *
 connect_with(DifsTlsMode mode, const char *ca, const char *stem)
 {
-	DifsPeer	peer = server.peer;
-	Client	   *client;
+	DifsPeer peer = server.peer;
+	Client *client;
 
 	peer.tls = mode != DIFS_TLS_OFF ? context(mode, ca, stem) : NULL;
 	client = client_connect_as(&peer);
@@ -105,10 +105,10 @@ connect_with(DifsTlsMode mode, const char *ca, const char *stem)
 static void
 expect_refusal(DifsTlsMode mode, const char *ca, const char *stem, const char *text)
 {
-	DifsPeer	peer = server.peer;
-	uint64_t	deadline = now_ms() + DEADLINE_MS;
-	DifsConn   *conn;
-	DifsFrame	frame;
+	DifsPeer peer = server.peer;
+	uint64_t deadline = now_ms() + DEADLINE_MS;
+	DifsConn *conn;
+	DifsFrame frame;
 
 	peer.tls = mode != DIFS_TLS_OFF ? context(mode, ca, stem) : NULL;
 	conn = difs_conn_create(&peer);
@@ -131,18 +131,21 @@ expect_refusal(DifsTlsMode mode, const char *ca, const char *stem, const char *t
 static void
 tokens_are_for_their_connection(void **state)
 {
-	DifsToken	token = {
-		.operation = DIFS_OPERATION_READ, .group = GROUP, .segment = 10, .expires = (uint64_t) time(NULL) + 600,
+	DifsToken token = {
+		.operation = DIFS_OPERATION_READ,
+		.group = GROUP,
+		.segment = 10,
+		.expires = (uint64_t) time(NULL) + 600,
 	};
-	DifsGet		wanted = {.group = GROUP, .segment = 10};
-	uint8_t		bytes[DIFS_TOKEN_SIZE];
-	uint8_t		control[64 + DIFS_TOKEN_USE_SIZE];
-	DifsPeer	peer;
-	Client	   *owner;
-	Client	   *plain;
-	Client	   *sealed;
-	Reply		reply;
-	size_t		length;
+	DifsGet wanted = {.group = GROUP, .segment = 10};
+	uint8_t bytes[DIFS_TOKEN_SIZE];
+	uint8_t control[64 + DIFS_TOKEN_USE_SIZE];
+	DifsPeer peer;
+	Client *owner;
+	Client *plain;
+	Client *sealed;
+	Reply reply;
+	size_t length;
 
 	(void) state;
 	start("optional");
@@ -175,8 +178,8 @@ static void
 serves_small_and_large(void **state)
 {
 	static uint8_t bytes[COUNT][LARGE / 10];
-	Client	   *client;
-	Reply		reply;
+	Client *client;
+	Reply reply;
 
 	(void) state;
 	start("required");
@@ -196,8 +199,8 @@ serves_small_and_large(void **state)
 	/* All at once: the server may send no more than is taken. */
 	for (uint32_t i = 0; i < COUNT; i++)
 	{
-		DifsGet		ask = {.group = GROUP, .segment = 10 + i};
-		uint8_t		control[64];
+		DifsGet ask = {.group = GROUP, .segment = 10 + i};
+		uint8_t control[64];
 
 		client_send(client, DIFS_MESSAGE_GET, control, difs_get_pack(&ask, control), NULL, 0);
 	}
@@ -266,7 +269,7 @@ refuses_impossible_options(void **state)
 static void
 new_certificates_are_taken_at_sighup(void **state)
 {
-	Client	   *client;
+	Client *client;
 
 	(void) state;
 	start("required");
@@ -292,15 +295,15 @@ new_certificates_are_taken_at_sighup(void **state)
 /* One end of a connection that somebody in between holds. */
 typedef struct Side
 {
-	int			fd;
-	DifsTls    *tls;			/* NULL: plain */
+	int fd;
+	DifsTls *tls; /* NULL: plain */
 } Side;
 
 static void
 give(Side *side)
 {
-	size_t		length;
-	uint8_t    *bytes = difs_tls_take(side->tls, &length);
+	size_t length;
+	uint8_t *bytes = difs_tls_take(side->tls, &length);
 
 	if (bytes != NULL && send(side->fd, bytes, length, MSG_NOSIGNAL) != (ssize_t) length)
 		_exit(1);
@@ -310,9 +313,9 @@ give(Side *side)
 static void
 hear(Side *side)
 {
-	size_t		room;
-	uint8_t    *into = difs_tls_room(side->tls, &room);
-	ssize_t		got = recv(side->fd, into, room, 0);
+	size_t room;
+	uint8_t *into = difs_tls_room(side->tls, &room);
+	ssize_t got = recv(side->fd, into, room, 0);
 
 	if (got <= 0)
 		_exit(0);
@@ -334,8 +337,8 @@ shake_hands(Side *side)
 static void
 pass_on(Side *from, Side *to)
 {
-	uint8_t		bytes[4096];
-	size_t		length;
+	uint8_t bytes[4096];
+	size_t length;
 
 	while (difs_tls_read(from->tls, bytes, sizeof(bytes), &length, NULL) == DIFS_TLS_DONE)
 		if (!difs_tls_write(to->tls, bytes, length, NULL))
@@ -346,8 +349,8 @@ pass_on(Side *from, Side *to)
 static void
 relay(Side *from, Side *to)
 {
-	uint8_t		bytes[4096];
-	ssize_t		got;
+	uint8_t bytes[4096];
+	ssize_t got;
 
 	if (from->tls != NULL)
 	{
@@ -365,8 +368,8 @@ static void
 stand_between(int listener, bool with_tls)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(server.peer.port)};
-	Side		client = {.fd = accept(listener, NULL, NULL)};
-	Side		behind = {.fd = socket(AF_INET, SOCK_STREAM, 0)};
+	Side client = {.fd = accept(listener, NULL, NULL)};
+	Side behind = {.fd = socket(AF_INET, SOCK_STREAM, 0)};
 	DifsTlsFiles files = {file("rogue.crt"), file("rogue.key"), NULL};
 
 	alarm(DEADLINE_MS / 1000);
@@ -379,7 +382,7 @@ stand_between(int listener, bool with_tls)
 		behind.tls = difs_tls_create(difs_tls_client_context(DIFS_TLS_REQUIRE, &files, NULL), "127.0.0.1", NULL);
 		shake_hands(&client);
 		shake_hands(&behind);
-		pass_on(&client, &behind);	/* what came along with the handshake */
+		pass_on(&client, &behind); /* what came along with the handshake */
 	}
 	for (;;)
 	{
@@ -398,9 +401,9 @@ static pid_t
 hire(bool with_tls, uint16_t *port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
-	socklen_t	size = sizeof(address);
-	int			listener = socket(AF_INET, SOCK_STREAM, 0);
-	pid_t		pid;
+	socklen_t size = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	pid_t pid;
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	assert_int_equal(bind(listener, (struct sockaddr *) &address, size), 0);
@@ -418,10 +421,10 @@ hire(bool with_tls, uint16_t *port)
 static void
 nobody_can_stand_between(void **state)
 {
-	uint16_t	port = 0;
-	uint16_t	right_port;
-	Client	   *client;
-	pid_t		pid;
+	uint16_t port = 0;
+	uint16_t right_port;
+	Client *client;
+	pid_t pid;
 
 	(void) state;
 	start("optional");
@@ -447,8 +450,8 @@ broken_handshakes_disturb_nobody(void **state)
 {
 	static const uint8_t hello[] = {0x16, 0x03, 0x01, 0x00, 0x40, 0x01};
 	struct sockaddr_in address = {.sin_family = AF_INET};
-	int			fds[20];
-	Client	   *client;
+	int fds[20];
+	Client *client;
 
 	(void) state;
 	start("required");
@@ -462,7 +465,7 @@ broken_handshakes_disturb_nobody(void **state)
 			continue;
 		assert_true(send(fds[i], hello, i % 4 == 1 ? 1 : sizeof(hello), MSG_NOSIGNAL) > 0);
 		if (i % 4 == 3)
-			for (int j = 0; j < 100; j++)	/* nonsense, and more than is read */
+			for (int j = 0; j < 100; j++) /* nonsense, and more than is read */
 				(void) send(fds[i], paths, sizeof(paths), MSG_NOSIGNAL);
 	}
 	client = connect_with(DIFS_TLS_VERIFY_FULL, "ca.crt", NULL);
@@ -471,13 +474,13 @@ broken_handshakes_disturb_nobody(void **state)
 	for (int i = 0; i < 20; i++)
 	{
 		struct timeval limit = {.tv_sec = DEADLINE_MS / 1000};
-		uint8_t		bytes[100];
-		ssize_t		got;
+		uint8_t bytes[100];
+		ssize_t got;
 
 		assert_int_equal(setsockopt(fds[i], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
 		do
 			got = recv(fds[i], bytes, sizeof(bytes), 0);
-		while (got > 0);		/* an alert, if anything */
+		while (got > 0); /* an alert, if anything */
 		assert_true(got == 0 || errno == ECONNRESET);
 		close(fds[i]);
 	}

@@ -13,14 +13,14 @@
 #include "bytes.h"
 #include "crc32c.h"
 
-#define SEGMENT	1
-#define LENGTH	10000
+#define SEGMENT 1
+#define LENGTH 10000
 
 /* A server that holds one segment in a sealed group, and is stopped. */
 static int
 set_up(void **state)
 {
-	Client	   *client;
+	Client *client;
 
 	server_set_up(state);
 	client = client_connect(&server);
@@ -36,9 +36,9 @@ set_up(void **state)
 static uint8_t *
 set_version(const char *suffix, size_t header_size, uint32_t version, size_t *length)
 {
-	char		path[256];
-	uint8_t    *bytes;
-	int			fd;
+	char path[256];
+	uint8_t *bytes;
+	int fd;
 
 	group_path(&server, GROUP, suffix, path);
 	*length = file_bytes(path);
@@ -57,9 +57,9 @@ set_version(const char *suffix, size_t header_size, uint32_t version, size_t *le
 static void
 assert_unchanged(const char *suffix, const uint8_t *bytes, size_t length)
 {
-	char		path[256];
-	uint8_t    *found = malloc(length);
-	int			fd;
+	char path[256];
+	uint8_t *found = malloc(length);
+	int fd;
 
 	group_path(&server, GROUP, suffix, path);
 	assert_int_equal(file_bytes(path), length);
@@ -74,9 +74,9 @@ assert_unchanged(const char *suffix, const uint8_t *bytes, size_t length)
 static void
 header_of_a_newer_version(const char *suffix, size_t header_size)
 {
-	size_t		length;
-	uint8_t    *bytes = set_version(suffix, header_size, 2, &length);
-	Client	   *client;
+	size_t length;
+	uint8_t *bytes = set_version(suffix, header_size, 2, &length);
+	Client *client;
 
 	server_start(&server, NULL);
 	client = client_connect(&server);
@@ -114,9 +114,9 @@ static void
 a_newer_data_directory(void **state)
 {
 	static const char text[] = "difs 2\nstorage-name /storage01\n";
-	char		path[256];
-	char		found[sizeof(text)];
-	int			fd;
+	char path[256];
+	char found[sizeof(text)];
+	int fd;
 
 	(void) state;
 	snprintf(path, sizeof(path), "%s/identity", server.data);

@@ -49,7 +49,7 @@ remove_directory(void **state)
 static void
 write_file(const void *text, size_t length, mode_t mode)
 {
-	int			fd;
+	int fd;
 
 	unlink(path);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
@@ -63,7 +63,7 @@ static void
 assert_load_fails(const char *text, DifsErrorCode code)
 {
 	DifsKeyring keyring;
-	DifsError	error;
+	DifsError error;
 
 	write_file(text, strlen(text), 0600);
 	assert_false(difs_keyring_load(path, &keyring, &error));
@@ -87,12 +87,12 @@ parse_hex(const char *text, uint8_t *out, size_t length)
 static void
 proofs_are_as_specified(void **state)
 {
-	uint8_t		key[DIFS_KEY_SIZE];
-	uint8_t		hello[66 + 10];
+	uint8_t key[DIFS_KEY_SIZE];
+	uint8_t hello[66 + 10];
 	DifsChallenge challenge = {.version = 1, .name = "/storage01"};
-	uint8_t		proof[DIFS_PROOF_SIZE];
-	uint8_t		expected[DIFS_PROOF_SIZE];
-	uint8_t		id[DIFS_KEY_ID_SIZE];
+	uint8_t proof[DIFS_PROOF_SIZE];
+	uint8_t expected[DIFS_PROOF_SIZE];
+	uint8_t id[DIFS_KEY_ID_SIZE];
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(key); i++)
@@ -122,13 +122,13 @@ proofs_are_as_specified(void **state)
 static void
 proofs_depend_on_everything(void **state)
 {
-	uint8_t		key[DIFS_KEY_SIZE] = {1};
-	uint8_t		hello[DIFS_WIRE_MAX_GREETING + 1] = {2};
+	uint8_t key[DIFS_KEY_SIZE] = {1};
+	uint8_t hello[DIFS_WIRE_MAX_GREETING + 1] = {2};
 	DifsChallenge challenge = {.version = 1, .name = "/storage01"};
 	DifsChallenge other;
-	uint8_t		proof[DIFS_PROOF_SIZE];
-	uint8_t		changed[DIFS_PROOF_SIZE];
-	uint8_t		binding[DIFS_BINDING_SIZE] = {0};
+	uint8_t proof[DIFS_PROOF_SIZE];
+	uint8_t changed[DIFS_PROOF_SIZE];
+	uint8_t binding[DIFS_BINDING_SIZE] = {0};
 
 	(void) state;
 	assert_true(difs_auth_proof(key, DIFS_SIDE_SERVER, hello, 80, &challenge, NULL, proof));
@@ -168,9 +168,9 @@ proofs_depend_on_everything(void **state)
 static void
 random_is_random(void **state)
 {
-	uint8_t		a[4096] = {0};
-	uint8_t		b[4096] = {0};
-	DifsError	error;
+	uint8_t a[4096] = {0};
+	uint8_t b[4096] = {0};
+	DifsError error;
 
 	(void) state;
 	assert_true(difs_random(a, sizeof(a), &error));
@@ -185,8 +185,8 @@ loads_key_files(void **state)
 {
 	static const char text[] = "# new\n" KEY_A "\n\n# old\n" KEY_B;
 	DifsKeyring keyring;
-	DifsError	error;
-	uint8_t		id[DIFS_KEY_ID_SIZE];
+	DifsError error;
+	uint8_t id[DIFS_KEY_ID_SIZE];
 
 	(void) state;
 	write_file(text, sizeof(text) - 1, 0600);
@@ -205,10 +205,10 @@ loads_key_files(void **state)
 static void
 refuses_bad_key_files(void **state)
 {
-	char		many[9 * 65 + 1] = "";
-	char		big[17000];
+	char many[9 * 65 + 1] = "";
+	char big[17000];
 	DifsKeyring keyring;
-	DifsError	error;
+	DifsError error;
 
 	(void) state;
 	assert_load_fails("", DIFS_ERROR_ARGUMENT);
@@ -240,7 +240,7 @@ refuses_files_that_others_may_read(void **state)
 {
 	const mode_t modes[] = {0640, 0604, 0620, 0602, 0601, 0644};
 	DifsKeyring keyring;
-	DifsError	error;
+	DifsError error;
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
@@ -262,8 +262,8 @@ refuses_files_that_others_may_read(void **state)
 static int
 count_files(void)
 {
-	DIR		   *dir = opendir(directory);
-	int			count = -2;		/* . and .. */
+	DIR *dir = opendir(directory);
+	int count = -2; /* . and .. */
 
 	assert_non_null(dir);
 	while (readdir(dir) != NULL)
@@ -277,10 +277,10 @@ creates_key_files(void **state)
 {
 	DifsKeyring first;
 	DifsKeyring second;
-	DifsError	error;
+	DifsError error;
 	struct stat info;
-	mode_t		mask = umask(0);
-	char		missing[128];
+	mode_t mask = umask(0);
+	char missing[128];
 
 	(void) state;
 	unlink(path);

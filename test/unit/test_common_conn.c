@@ -19,12 +19,12 @@
 #include "played_server.h"
 
 /* A stream with every kind of reply in it. */
-#define STREAM_PAYLOAD	50
+#define STREAM_PAYLOAD 50
 static size_t
 make_stream(uint8_t *out)
 {
-	uint8_t    *payload = pattern(STREAM_PAYLOAD, 1);
-	uint8_t    *at = out;
+	uint8_t *payload = pattern(STREAM_PAYLOAD, 1);
+	uint8_t *at = out;
 
 	at = add_reply(at, REPLY(DIFS_MESSAGE_PUT), DIFS_OK, 1, NULL, 0, NULL, 0);
 	at = add_reply(at, REPLY(DIFS_MESSAGE_GET), DIFS_OK, 2, "control", 7, payload, STREAM_PAYLOAD);
@@ -40,16 +40,20 @@ follow_stream(DifsConn *conn, int *step, uint8_t *payload)
 {
 	static const struct
 	{
-		DifsEvent	event;
-		uint64_t	request;
-	}			expected[] = {
-		{DIFS_EVENT_FRAME, 1}, {DIFS_EVENT_HEAD, 2}, {DIFS_EVENT_FRAME, 2},
-		{DIFS_EVENT_FRAME, 3}, {DIFS_EVENT_HEAD, 4}, {DIFS_EVENT_FRAME, 4},
+		DifsEvent event;
+		uint64_t request;
+	} expected[] = {
+		{DIFS_EVENT_FRAME, 1},
+		{DIFS_EVENT_HEAD, 2},
+		{DIFS_EVENT_FRAME, 2},
+		{DIFS_EVENT_FRAME, 3},
+		{DIFS_EVENT_HEAD, 4},
+		{DIFS_EVENT_FRAME, 4},
 	};
-	uint8_t    *right = pattern(STREAM_PAYLOAD, 1);
-	DifsFrame	frame;
-	DifsError	error;
-	DifsEvent	event;
+	uint8_t *right = pattern(STREAM_PAYLOAD, 1);
+	DifsFrame frame;
+	DifsError error;
+	DifsEvent event;
 
 	while ((event = difs_conn_advance(conn, &frame)) != DIFS_EVENT_NONE && event != DIFS_EVENT_BROKEN)
 	{
@@ -81,17 +85,17 @@ follow_stream(DifsConn *conn, int *step, uint8_t *payload)
 static void
 puts_cut_frames_together(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	int			fd = make_ready(conn);
-	uint8_t		stream[1024];
-	uint8_t		payload[STREAM_PAYLOAD];
-	size_t		length = make_stream(stream);
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	int fd = make_ready(conn);
+	uint8_t stream[1024];
+	uint8_t payload[STREAM_PAYLOAD];
+	size_t length = make_stream(stream);
 
 	(void) state;
 	for (size_t cut = 1; cut < length; cut++)
 	{
-		int			step = 0;
-		time_t		deadline = time(NULL) + DEADLINE_S;
+		int step = 0;
+		time_t deadline = time(NULL) + DEADLINE_S;
 
 		write_all(fd, stream, cut);
 		wait_for_bytes(conn, (int) cut);
@@ -109,14 +113,14 @@ puts_cut_frames_together(void **state)
 static void
 takes_single_bytes(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	Server		server = accept_hello(conn);
-	uint8_t		body[DIFS_WIRE_MAX_GREETING];
-	uint8_t		stream[1024];
-	uint8_t		payload[STREAM_PAYLOAD];
-	DifsFrame	frame;
-	int			step = 0;
-	size_t		length = make_challenge(&server, "/storage01", right_key, DIFS_WIRE_VERSION, body);
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	Server server = accept_hello(conn);
+	uint8_t body[DIFS_WIRE_MAX_GREETING];
+	uint8_t stream[1024];
+	uint8_t payload[STREAM_PAYLOAD];
+	DifsFrame frame;
+	int step = 0;
+	size_t length = make_challenge(&server, "/storage01", right_key, DIFS_WIRE_VERSION, body);
 
 	(void) state;
 	length = (size_t) (add_reply(stream, REPLY(DIFS_MESSAGE_HELLO), DIFS_OK, 0, body, length, NULL, 0) - stream);
@@ -147,17 +151,17 @@ takes_single_bytes(void **state)
 static void
 notices_a_server_that_goes_away(void **state)
 {
-	uint8_t		stream[1024];
-	uint8_t		payload[STREAM_PAYLOAD];
-	size_t		length = make_stream(stream);
+	uint8_t stream[1024];
+	uint8_t payload[STREAM_PAYLOAD];
+	size_t length = make_stream(stream);
 
 	(void) state;
 	for (size_t cut = 0; cut <= length; cut++)
 	{
-		DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-		int			fd = make_ready(conn);
-		time_t		deadline = time(NULL) + DEADLINE_S;
-		int			step = 0;
+		DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+		int fd = make_ready(conn);
+		time_t deadline = time(NULL) + DEADLINE_S;
+		int step = 0;
 
 		write_all(fd, stream, cut);
 		close(fd);
@@ -173,17 +177,17 @@ notices_a_server_that_goes_away(void **state)
 static void
 survives_sending_to_nobody(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	int			fd = make_ready(conn);
-	time_t		deadline = time(NULL) + DEADLINE_S;
-	uint64_t	number = 0;
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	int fd = make_ready(conn);
+	time_t deadline = time(NULL) + DEADLINE_S;
+	uint64_t number = 0;
 
 	(void) state;
 	signal(SIGPIPE, SIG_DFL);
 	close(fd);
 	do
 	{
-		uint64_t	next = send_get(conn, 1);
+		uint64_t next = send_get(conn, 1);
 
 		assert_true(next > number);
 		number = next;
@@ -197,23 +201,23 @@ survives_sending_to_nobody(void **state)
 static void
 refuses_frames_that_break_the_rules(void **state)
 {
-	uint8_t		frames[7][DIFS_WIRE_HEADER_SIZE + 8];
+	uint8_t frames[7][DIFS_WIRE_HEADER_SIZE + 8];
 
 	(void) state;
 	for (int i = 0; i < 7; i++)
 		add_reply(frames[i], REPLY(DIFS_MESSAGE_GET), DIFS_OK, 1, "controls", 8, NULL, 0);
-	frames[0][30] ^= 1;			/* control */
-	frames[1][8] ^= 1;			/* header */
-	frames[2][18] = 1;			/* reserved */
+	frames[0][30] ^= 1; /* control */
+	frames[1][8] ^= 1;	/* header */
+	frames[2][18] = 1;	/* reserved */
 	difs_put32(frames[3], DIFS_WIRE_MAX_CONTROL + 1);
 	difs_put32(frames[4] + 4, DIFS_MAX_SEGMENT_SIZE + 1);
-	add_reply(frames[5], DIFS_MESSAGE_GET, DIFS_OK, 1, "controls", 8, NULL, 0);	/* a request */
-	frames[6][17] = DIFS_ERROR_FULL;	/* an error with a payload */
+	add_reply(frames[5], DIFS_MESSAGE_GET, DIFS_OK, 1, "controls", 8, NULL, 0); /* a request */
+	frames[6][17] = DIFS_ERROR_FULL;											/* an error with a payload */
 	difs_put32(frames[6] + 4, 100);
 	for (int i = 0; i < 7; i++)
 	{
-		DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-		int			fd = make_ready(conn);
+		DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+		int fd = make_ready(conn);
 
 		write_all(fd, frames[i], sizeof(frames[i]));
 		assert_broken(conn, DIFS_ERROR_PROTOCOL, "");
@@ -228,12 +232,12 @@ discards_unwanted_payloads(void **state)
 {
 	const size_t filler = 65536 - DIFS_WIRE_HEADER_SIZE - DIFS_WIRE_MAX_CONTROL;
 	const size_t big = 3000000;
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	int			fd = make_ready(conn);
-	uint8_t    *stream = malloc(200000 + big);
-	uint8_t    *bytes = pattern(big, 3);
-	uint8_t    *at = stream;
-	DifsFrame	frame;
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	int fd = make_ready(conn);
+	uint8_t *stream = malloc(200000 + big);
+	uint8_t *bytes = pattern(big, 3);
+	uint8_t *at = stream;
+	DifsFrame frame;
 
 	(void) state;
 	assert_non_null(stream);
@@ -245,7 +249,7 @@ discards_unwanted_payloads(void **state)
 	assert_int_equal(next_event(conn, &frame), DIFS_EVENT_FRAME);
 	for (uint64_t request = 2; request <= 3; request++)
 	{
-		size_t		control_length = request == 2 ? DIFS_WIRE_MAX_CONTROL : 1;
+		size_t control_length = request == 2 ? DIFS_WIRE_MAX_CONTROL : 1;
 
 		assert_int_equal(next_event(conn, &frame), DIFS_EVENT_HEAD);
 		assert_int_equal(frame.request, request);
@@ -263,8 +267,8 @@ discards_unwanted_payloads(void **state)
 	assert_int_equal(next_event(conn, &frame), DIFS_EVENT_HEAD);
 	for (size_t done = 100000; done < (size_t) (at - stream);)
 	{
-		size_t		left = (size_t) (at - stream) - done;
-		ssize_t		sent = send(fd, stream + done, left, MSG_DONTWAIT | MSG_NOSIGNAL);
+		size_t left = (size_t) (at - stream) - done;
+		ssize_t sent = send(fd, stream + done, left, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		assert_true(sent > 0 || errno == EAGAIN);
 		done += sent > 0 ? (size_t) sent : 0;
@@ -285,7 +289,7 @@ discards_unwanted_payloads(void **state)
 static size_t
 read_some(int fd, uint8_t *bytes, size_t room)
 {
-	ssize_t		got = recv(fd, bytes, room, MSG_DONTWAIT);
+	ssize_t got = recv(fd, bytes, room, MSG_DONTWAIT);
 
 	assert_true(got > 0 || (got < 0 && errno == EAGAIN));
 	return got > 0 ? (size_t) got : 0;
@@ -296,19 +300,19 @@ read_some(int fd, uint8_t *bytes, size_t room)
 static void
 pipelines(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	uint8_t    *payloads[PIPELINED];
-	size_t		lengths[PIPELINED];
-	uint64_t	numbers[PIPELINED];
-	size_t		total = 0;
-	size_t		received = 0;
-	uint8_t    *expected;
-	uint8_t    *arrived;
-	uint8_t    *at;
-	uint8_t    *into = malloc(400000);
-	time_t		deadline = time(NULL) + DEADLINE_S;
-	DifsFrame	frame;
-	int			fd;
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	uint8_t *payloads[PIPELINED];
+	size_t lengths[PIPELINED];
+	uint64_t numbers[PIPELINED];
+	size_t total = 0;
+	size_t received = 0;
+	uint8_t *expected;
+	uint8_t *arrived;
+	uint8_t *at;
+	uint8_t *into = malloc(400000);
+	time_t deadline = time(NULL) + DEADLINE_S;
+	DifsFrame frame;
+	int fd;
 
 	(void) state;
 	for (int i = 0; i < PIPELINED; i++)
@@ -322,10 +326,10 @@ pipelines(void **state)
 	assert_true(expected != NULL && arrived != NULL && into != NULL);
 	for (int i = 0; i < PIPELINED; i++)
 	{
-		uint8_t		control[4];
+		uint8_t control[4];
 
 		difs_put32(control, (uint32_t) i);
-		frame = (DifsFrame) {4, (uint32_t) lengths[i], (uint64_t) i, DIFS_MESSAGE_PUT, DIFS_OK};
+		frame = (DifsFrame){4, (uint32_t) lengths[i], (uint64_t) i, DIFS_MESSAGE_PUT, DIFS_OK};
 		at = add_reply(at, DIFS_MESSAGE_PUT, DIFS_OK, (uint64_t) i, control, 4, payloads[i], lengths[i]);
 		numbers[i] = difs_conn_send(conn, &frame, control, payloads[i]);
 		assert_true(i == 0 || numbers[i] > numbers[i - 1]);
@@ -350,8 +354,8 @@ pipelines(void **state)
 	received = 0;
 	for (int i = PIPELINED - 1; i >= 0;)
 	{
-		ssize_t		sent = send(fd, arrived + received, total - received, MSG_DONTWAIT | MSG_NOSIGNAL);
-		DifsEvent	event = difs_conn_advance(conn, &frame);
+		ssize_t sent = send(fd, arrived + received, total - received, MSG_DONTWAIT | MSG_NOSIGNAL);
+		DifsEvent event = difs_conn_advance(conn, &frame);
 
 		received += sent > 0 ? (size_t) sent : 0;
 		assert_true(time(NULL) <= deadline && event != DIFS_EVENT_BROKEN);
@@ -381,18 +385,18 @@ static void
 unsends(void **state)
 {
 	const size_t big = 30000000;
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	int			fd = make_ready(conn);
-	uint8_t    *payload = pattern(big, 1);
-	uint8_t		control[DIFS_WIRE_MAX_CONTROL];
-	DifsFrame	put = {.request = 5, .payload_length = (uint32_t) big, .message = DIFS_MESSAGE_PUT};
-	time_t		deadline = time(NULL) + DEADLINE_S;
-	uint64_t	first = send_get(conn, 1);
-	uint64_t	second = send_get(conn, 2);
-	uint64_t	third = send_get(conn, 3);
-	uint64_t	fourth = send_get(conn, 4);
-	uint64_t	number;
-	size_t		left = big;
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	int fd = make_ready(conn);
+	uint8_t *payload = pattern(big, 1);
+	uint8_t control[DIFS_WIRE_MAX_CONTROL];
+	DifsFrame put = {.request = 5, .payload_length = (uint32_t) big, .message = DIFS_MESSAGE_PUT};
+	time_t deadline = time(NULL) + DEADLINE_S;
+	uint64_t first = send_get(conn, 1);
+	uint64_t second = send_get(conn, 2);
+	uint64_t third = send_get(conn, 3);
+	uint64_t fourth = send_get(conn, 4);
+	uint64_t number;
+	size_t left = big;
 
 	(void) state;
 	assert_true(difs_conn_unsend(conn, second));
@@ -438,8 +442,8 @@ unsends(void **state)
 static void
 limits_the_queue(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	uint64_t	number = 0;
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	uint64_t number = 0;
 
 	(void) state;
 	for (int i = 0; i < DIFS_CONN_MAX_QUEUE; i++)

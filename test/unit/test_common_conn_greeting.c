@@ -17,10 +17,10 @@
 
 #include "played_server.h"
 
-extern int	__real_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
-							   struct addrinfo **found);
-extern int	__wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
-							   struct addrinfo **found);
+extern int __real_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+							  struct addrinfo **found);
+extern int __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+							  struct addrinfo **found);
 
 static uint16_t unused_port;
 
@@ -29,8 +29,8 @@ static int
 take_unused_port(void)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t	size = sizeof(address);
-	int			fd = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t size = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	assert_true(fd >= 0);
 	assert_int_equal(bind(fd, (struct sockaddr *) &address, size), 0);
@@ -42,8 +42,8 @@ take_unused_port(void)
 static void
 greets(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	char		label[64];
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	char label[64];
 
 	(void) state;
 	snprintf(label, sizeof(label), "/storage01 (127.0.0.1:%u)", port);
@@ -57,8 +57,8 @@ greets(void **state)
 static void
 takes_any_server_when_no_name_is_wanted(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "", right_key);
-	char		label[64];
+	DifsConn *conn = connect_to("127.0.0.1", "", right_key);
+	char label[64];
 
 	(void) state;
 	snprintf(label, sizeof(label), "127.0.0.1:%u", port);
@@ -74,8 +74,8 @@ takes_any_server_when_no_name_is_wanted(void **state)
 int
 __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found)
 {
-	char		dead_port[8];
-	int			rc;
+	char dead_port[8];
+	int rc;
 
 	if (strcmp(host, "two.addresses") != 0)
 		return __real_getaddrinfo(host, service, hints, found);
@@ -89,8 +89,8 @@ __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo 
 static void
 tries_every_address(void **state)
 {
-	int			fd = take_unused_port();
-	DifsConn   *conn = connect_to("two.addresses", "/storage01", right_key);
+	int fd = take_unused_port();
+	DifsConn *conn = connect_to("two.addresses", "/storage01", right_key);
 
 	(void) state;
 	close(make_ready(conn));
@@ -101,7 +101,7 @@ tries_every_address(void **state)
 static void
 resolves_names(void **state)
 {
-	DifsConn   *conn = connect_to("localhost", "/storage01", right_key);
+	DifsConn *conn = connect_to("localhost", "/storage01", right_key);
 
 	(void) state;
 	close(make_ready(conn));
@@ -111,9 +111,9 @@ resolves_names(void **state)
 static void
 reports_what_cannot_be_reached(void **state)
 {
-	uint16_t	right_port = port;
-	int			fd = take_unused_port();
-	DifsConn   *conn;
+	uint16_t right_port = port;
+	int fd = take_unused_port();
+	DifsConn *conn;
 
 	(void) state;
 	port = unused_port;
@@ -134,8 +134,8 @@ reports_what_cannot_be_reached(void **state)
 static void
 refuses_a_server_with_a_wrong_key(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	Server		server = accept_hello(conn);
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	Server server = accept_hello(conn);
 
 	(void) state;
 	send_challenge(&server, "/storage01", wrong_key, DIFS_WIRE_VERSION);
@@ -150,10 +150,10 @@ refuses_a_wrong_proof(void **state)
 	(void) state;
 	for (size_t byte = 0; byte < DIFS_PROOF_SIZE; byte += 31)
 	{
-		DifsConn   *conn = connect_to("127.0.0.1", "", right_key);
-		Server		server = accept_hello(conn);
-		uint8_t		out[DIFS_WIRE_MAX_GREETING];
-		size_t		length = make_challenge(&server, "/storage01", right_key, DIFS_WIRE_VERSION, out);
+		DifsConn *conn = connect_to("127.0.0.1", "", right_key);
+		Server server = accept_hello(conn);
+		uint8_t out[DIFS_WIRE_MAX_GREETING];
+		size_t length = make_challenge(&server, "/storage01", right_key, DIFS_WIRE_VERSION, out);
 
 		out[2 + DIFS_NONCE_SIZE + byte] ^= 1;
 		send_reply(server.fd, REPLY(DIFS_MESSAGE_HELLO), DIFS_OK, 0, out, length);
@@ -167,9 +167,9 @@ refuses_a_wrong_proof(void **state)
 static void
 refuses_its_own_proof(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	Server		server = accept_hello(conn);
-	uint8_t		out[DIFS_WIRE_MAX_GREETING];
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	Server server = accept_hello(conn);
+	uint8_t out[DIFS_WIRE_MAX_GREETING];
 
 	(void) state;
 	make_challenge(&server, "/storage01", right_key, DIFS_WIRE_VERSION, out);
@@ -184,8 +184,8 @@ refuses_its_own_proof(void **state)
 static void
 refuses_another_server(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage02", right_key);
-	Server		server = accept_hello(conn);
+	DifsConn *conn = connect_to("127.0.0.1", "/storage02", right_key);
+	Server server = accept_hello(conn);
 
 	(void) state;
 	send_challenge(&server, "/storage01", right_key, DIFS_WIRE_VERSION);
@@ -197,8 +197,8 @@ refuses_another_server(void **state)
 static void
 refuses_another_version(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	Server		server = accept_hello(conn);
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	Server server = accept_hello(conn);
 
 	(void) state;
 	send_challenge(&server, "/storage01", right_key, DIFS_WIRE_VERSION + 1);
@@ -212,8 +212,8 @@ says_why_a_server_refuses(void **state)
 {
 	static const char hello_text[] = "no key\nwith this id \xff";
 	static const char proof_text[] = "proof is wrong";
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	Server		server = accept_hello(conn);
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	Server server = accept_hello(conn);
 
 	(void) state;
 	send_reply(server.fd, REPLY(DIFS_MESSAGE_HELLO), DIFS_ERROR_REFUSED, 0, hello_text, sizeof(hello_text) - 1);
@@ -239,11 +239,11 @@ refuses_nonsense_in_the_greeting(void **state)
 {
 	static const struct
 	{
-		uint8_t		message;
-		uint64_t	request;
-		size_t		length;
+		uint8_t message;
+		uint64_t request;
+		size_t length;
 		const char *text;
-	}			replies[] = {
+	} replies[] = {
 		{REPLY(DIFS_MESSAGE_PROOF), 0, 81, "unexpected PROOF"},
 		{REPLY(DIFS_MESSAGE_GET), 0, 10, "unexpected GET"},
 		{DIFS_MESSAGE_HELLO, 0, 10, "sent a HELLO request"},
@@ -252,13 +252,13 @@ refuses_nonsense_in_the_greeting(void **state)
 		{REPLY(DIFS_MESSAGE_HELLO), 0, DIFS_WIRE_MAX_GREETING, "impossible length of 512"},
 		{REPLY(DIFS_MESSAGE_HELLO), 0, DIFS_WIRE_MAX_GREETING + 1, "513 bytes of control, more than 512"},
 	};
-	uint8_t		zeros[DIFS_WIRE_MAX_GREETING + 1] = {0};
+	uint8_t zeros[DIFS_WIRE_MAX_GREETING + 1] = {0};
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++)
 	{
-		DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-		Server		server = accept_hello(conn);
+		DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+		Server server = accept_hello(conn);
 
 		send_reply(server.fd, replies[i].message, DIFS_OK, replies[i].request, zeros, replies[i].length);
 		assert_broken(conn, DIFS_ERROR_PROTOCOL, replies[i].text);
@@ -270,8 +270,8 @@ refuses_nonsense_in_the_greeting(void **state)
 static void
 notices_a_server_that_goes_away_in_the_greeting(void **state)
 {
-	DifsConn   *conn = connect_to("127.0.0.1", "/storage01", right_key);
-	Server		server = accept_hello(conn);
+	DifsConn *conn = connect_to("127.0.0.1", "/storage01", right_key);
+	Server server = accept_hello(conn);
 
 	(void) state;
 	close(server.fd);

@@ -15,7 +15,7 @@
 static uint32_t
 reference(const uint8_t *data, size_t length)
 {
-	uint32_t	crc = 0xffffffff;
+	uint32_t crc = 0xffffffff;
 
 	for (size_t i = 0; i < length; i++)
 	{
@@ -29,8 +29,8 @@ reference(const uint8_t *data, size_t length)
 static uint8_t *
 noise(size_t length)
 {
-	uint8_t    *data = malloc(length);
-	uint32_t	state = 12345;
+	uint8_t *data = malloc(length);
+	uint32_t state = 12345;
 
 	assert_non_null(data);
 	for (size_t i = 0; i < length; i++)
@@ -44,7 +44,7 @@ noise(size_t length)
 static void
 published_vectors(void **state)
 {
-	uint8_t		bytes[32];
+	uint8_t bytes[32];
 
 	(void) state;
 	assert_int_equal(difs_crc32c(0, "123456789", 9), 0xe3069283);
@@ -64,7 +64,7 @@ published_vectors(void **state)
 static void
 every_length_and_alignment(void **state)
 {
-	uint8_t    *data = noise(1024);
+	uint8_t *data = noise(1024);
 
 	(void) state;
 	for (size_t start = 0; start < 16; start++)
@@ -78,8 +78,8 @@ every_length_and_alignment(void **state)
 static void
 continues(void **state)
 {
-	uint8_t    *data = noise(5000);
-	uint32_t	whole = reference(data, 5000);
+	uint8_t *data = noise(5000);
+	uint32_t whole = reference(data, 5000);
 
 	(void) state;
 	for (size_t cut = 0; cut <= 5000; cut += 7)
@@ -92,15 +92,15 @@ combines(void **state)
 {
 	const size_t lengths[] = {0, 1, 2, 3, 63, 64, 65, 4095, 65535, 65536, 65537, 200000};
 	const size_t count = sizeof(lengths) / sizeof(lengths[0]);
-	uint8_t    *data = noise(400000);
+	uint8_t *data = noise(400000);
 
 	(void) state;
 	for (size_t i = 0; i < count; i++)
 	{
 		for (size_t j = 0; j < count; j++)
 		{
-			uint32_t	first = difs_crc32c(0, data, lengths[i]);
-			uint32_t	second = difs_crc32c(0, data + lengths[i], lengths[j]);
+			uint32_t first = difs_crc32c(0, data, lengths[i]);
+			uint32_t second = difs_crc32c(0, data + lengths[i], lengths[j]);
 
 			assert_int_equal(difs_crc32c_combine(first, second, lengths[j]),
 							 difs_crc32c(0, data, lengths[i] + lengths[j]));
@@ -116,11 +116,11 @@ combines_huge_lengths(void **state)
 	(void) state;
 	for (int bit = 0; bit < 62; bit++)
 	{
-		uint64_t	n = (UINT64_C(1) << bit) + 5;
-		uint64_t	m = (UINT64_C(1) << bit) - 1;
-		uint32_t	a = 0x12345678;
-		uint32_t	b = 0x9abcdef0;
-		uint32_t	c = 0x0fedcba9;
+		uint64_t n = (UINT64_C(1) << bit) + 5;
+		uint64_t m = (UINT64_C(1) << bit) - 1;
+		uint32_t a = 0x12345678;
+		uint32_t b = 0x9abcdef0;
+		uint32_t c = 0x0fedcba9;
 
 		assert_int_equal(difs_crc32c_combine(difs_crc32c_combine(a, b, n), c, m),
 						 difs_crc32c_combine(a, difs_crc32c_combine(b, c, m), n + m));

@@ -16,7 +16,7 @@
 static void
 takes_errno_only_where_it_means_something(void **state)
 {
-	DifsError	error;
+	DifsError error;
 
 	(void) state;
 	errno = ENOENT;
@@ -39,8 +39,8 @@ takes_errno_only_where_it_means_something(void **state)
 static void
 cuts_long_texts(void **state)
 {
-	DifsError	error;
-	char		wide[2 * DIFS_ERROR_TEXT_SIZE + 1];
+	DifsError error;
+	char wide[2 * DIFS_ERROR_TEXT_SIZE + 1];
 
 	(void) state;
 	memset(wide, 'x', sizeof(wide));
@@ -64,20 +64,20 @@ cleans_texts(void **state)
 		{"/fotos/\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\x98", "/fotos/\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\x98"},
 		{"a\nb\tc\x7f\x1b[31m", "a?b?c??[31m"},
 		{"\xff\xfe", "??"},
-		{"\xc0\xaf", "??"},		/* overlong */
+		{"\xc0\xaf", "??"}, /* overlong */
 		{"\xe0\x80\xaf", "???"},
-		{"\xed\xa0\x80", "???"},	/* surrogate */
+		{"\xed\xa0\x80", "???"}, /* surrogate */
 		{"\xf0\x80\x80\x80", "????"},
-		{"\xf4\x90\x80\x80", "????"},	/* beyond the last code point */
+		{"\xf4\x90\x80\x80", "????"}, /* beyond the last code point */
 		{"\xf5", "?"},
-		{"\xe2\x82", "??"},		/* cut short */
+		{"\xe2\x82", "??"}, /* cut short */
 		{"\xe2\x82x", "??x"},
 	};
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
 	{
-		DifsError	error;
+		DifsError error;
 
 		difs_error_set(&error, DIFS_ERROR_REFUSED, "%s", pairs[i][0]);
 		assert_string_equal(error.text, pairs[i][1]);

@@ -33,7 +33,7 @@ samples_follow_their_family(void **state)
 	difs_metrics_sample(&page, DIFS_LABELS({"kind", "two"}, {"of", "2"}), 0.5);
 	difs_metrics_value(&page, "gauge", "b", "What b is.", -1);
 	expect(&page, "# HELP a_total What a is.\n# TYPE a_total counter\na_total{kind=\"one\"} 9007199254740992\n"
-		   "a_total{kind=\"two\",of=\"2\"} 0.5\n# HELP b What b is.\n# TYPE b gauge\nb -1\n");
+				  "a_total{kind=\"two\",of=\"2\"} 0.5\n# HELP b What b is.\n# TYPE b gauge\nb -1\n");
 }
 
 /* What would end the value or the line is escaped, and what is no UTF-8 is not said. */
@@ -54,7 +54,7 @@ labels_may_hold_anything(void **state)
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
 	{
 		DifsMetricsPage page = {0};
-		char		text[256];
+		char text[256];
 
 		page.family = "m";
 		difs_metrics_sample(&page, DIFS_LABELS({"l", values[i][0]}), 1);
@@ -81,7 +81,7 @@ times_go_to_their_buckets(void **state)
 static void
 histograms_add_up(void **state)
 {
-	uint64_t	counts[DIFS_METRICS_BUCKETS] = {[0] = 2, [1] = 3, [19] = 4};
+	uint64_t counts[DIFS_METRICS_BUCKETS] = {[0] = 2, [1] = 3, [19] = 4};
 	DifsMetricsPage page = {0};
 
 	(void) state;
@@ -90,7 +90,7 @@ histograms_add_up(void **state)
 	assert_int_equal(strncmp(page.text, "h_bucket{x=\"y\",le=\"6.4e-05\"} 2\nh_bucket{x=\"y\",le=\"0.000128\"} 5\n", 63), 0);
 	page.text[page.length - 1] = '\0';
 	assert_non_null(strstr(page.text, "\nh_bucket{x=\"y\",le=\"16.777216\"} 5\nh_bucket{x=\"y\",le=\"+Inf\"} 9\n"
-						   "h_sum{x=\"y\"} 2.5\nh_count{x=\"y\"} 9"));
+									  "h_sum{x=\"y\"} 2.5\nh_count{x=\"y\"} 9"));
 	free(page.text);
 }
 

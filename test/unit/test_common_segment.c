@@ -18,17 +18,17 @@
 typedef struct Sample
 {
 	DifsSegment segment;
-	uint8_t    *stored;
-	uint32_t	block_crc[DIFS_MAX_BLOCKS];
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
-	size_t		packed_size;
+	uint8_t *stored;
+	uint32_t block_crc[DIFS_MAX_BLOCKS];
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
+	size_t packed_size;
 } Sample;
 
 static uint8_t *
 noise(size_t length)
 {
-	uint8_t    *data = malloc(length);
-	uint32_t	state = 99;
+	uint8_t *data = malloc(length);
+	uint32_t state = 99;
 
 	assert_non_null(data);
 	for (size_t i = 0; i < length; i++)
@@ -42,11 +42,11 @@ noise(size_t length)
 static Sample *
 make_sample(uint32_t stored_length)
 {
-	Sample	   *sample = calloc(1, sizeof(*sample));
+	Sample *sample = calloc(1, sizeof(*sample));
 
 	assert_non_null(sample);
 	sample->stored = noise(stored_length);
-	sample->segment = (DifsSegment) {
+	sample->segment = (DifsSegment){
 		.segment = UINT64_C(0x1122334455667788),
 		.xid = 42,
 		.group = 7,
@@ -79,7 +79,7 @@ static void
 assert_refused(Sample *sample)
 {
 	DifsSegment segment;
-	DifsError	error;
+	DifsError error;
 
 	assert_false(difs_segment_unpack(sample->packed, sample->packed_size, &segment, &error));
 	assert_int_equal(error.code, DIFS_ERROR_CORRUPT);
@@ -93,9 +93,9 @@ round_trips(void **state)
 	(void) state;
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
 	{
-		Sample	   *sample = make_sample(lengths[i]);
+		Sample *sample = make_sample(lengths[i]);
 		DifsSegment segment;
-		DifsError	error;
+		DifsError error;
 
 		assert_int_equal(sample->segment.crc, difs_crc32c(0, sample->stored, lengths[i]));
 		assert_true(difs_segment_unpack(sample->packed, sizeof(sample->packed), &segment, &error));
@@ -112,8 +112,8 @@ round_trips(void **state)
 static void
 layout(void **state)
 {
-	Sample	   *sample = make_sample(65537);
-	uint8_t    *p = sample->packed;
+	Sample *sample = make_sample(65537);
+	uint8_t *p = sample->packed;
 
 	(void) state;
 	assert_int_equal(sample->packed_size, 72);
@@ -137,8 +137,8 @@ layout(void **state)
 static void
 block_crcs_in_place(void **state)
 {
-	Sample	   *sample = make_sample(200000);
-	uint8_t		packed[DIFS_MAX_PACKED_SIZE];
+	Sample *sample = make_sample(200000);
+	uint8_t packed[DIFS_MAX_PACKED_SIZE];
 
 	(void) state;
 	memcpy(packed, sample->packed, sample->packed_size);
@@ -152,7 +152,7 @@ block_crcs_in_place(void **state)
 static void
 dead_headers(void **state)
 {
-	Sample	   *sample = make_sample(1000);
+	Sample *sample = make_sample(1000);
 	DifsSegment segment;
 
 	(void) state;
@@ -168,9 +168,9 @@ dead_headers(void **state)
 static void
 largest(void **state)
 {
-	Sample	   *sample = make_sample(1);
+	Sample *sample = make_sample(1);
 	DifsSegment segment;
-	DifsError	error;
+	DifsError error;
 
 	(void) state;
 	sample->segment.raw_length = sample->segment.stored_length = DIFS_MAX_SEGMENT_SIZE;
@@ -190,14 +190,14 @@ largest(void **state)
 static void
 every_truncation_is_found(void **state)
 {
-	Sample	   *sample = make_sample(150000);
+	Sample *sample = make_sample(150000);
 
 	(void) state;
 	for (size_t size = 0; size < sample->packed_size; size++)
 	{
-		uint8_t    *cut = malloc(size > 0 ? size : 1);
+		uint8_t *cut = malloc(size > 0 ? size : 1);
 		DifsSegment segment;
-		DifsError	error;
+		DifsError error;
 
 		assert_non_null(cut);
 		memcpy(cut, sample->packed, size);
@@ -211,7 +211,7 @@ every_truncation_is_found(void **state)
 static void
 every_flipped_bit_is_found(void **state)
 {
-	Sample	   *sample = make_sample(150000);
+	Sample *sample = make_sample(150000);
 
 	(void) state;
 	for (size_t bit = 0; bit < 8 * sample->packed_size; bit++)
@@ -229,31 +229,31 @@ every_bound_is_kept(void **state)
 {
 	static const struct
 	{
-		size_t		at;
-		size_t		size;
-		uint64_t	value;
-	}			changes[] = {
-		{8, 8, 0},				/* id */
-		{40, 4, 0},				/* raw_length */
-		{40, 4, 999},			/* shorter than the stored form */
-		{40, 4, 1001},			/* not that of a raw segment */
+		size_t at;
+		size_t size;
+		uint64_t value;
+	} changes[] = {
+		{8, 8, 0},	   /* id */
+		{40, 4, 0},	   /* raw_length */
+		{40, 4, 999},  /* shorter than the stored form */
+		{40, 4, 1001}, /* not that of a raw segment */
 		{40, 4, DIFS_MAX_SEGMENT_SIZE + 1},
-		{44, 4, 0},				/* stored_length */
+		{44, 4, 0}, /* stored_length */
 		{44, 4, 1001},
 		{44, 4, 0xffffffff},
-		{52, 2, 0},				/* blocks */
+		{52, 2, 0}, /* blocks */
 		{52, 2, 2},
-		{54, 1, 2},				/* codec */
-		{56, 8, 1},				/* reserved */
-		{48, 4, 12345},			/* crc */
-		{64, 4, 12345},			/* block_crc */
+		{54, 1, 2},		/* codec */
+		{56, 8, 1},		/* reserved */
+		{48, 4, 12345}, /* crc */
+		{64, 4, 12345}, /* block_crc */
 	};
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
 	{
-		Sample	   *sample = make_sample(1000);
-		uint8_t		value[8];
+		Sample *sample = make_sample(1000);
+		uint8_t value[8];
 
 		reseal(sample);
 		assert_true(difs_segment_unpack(sample->packed, sample->packed_size, &sample->segment, NULL));
@@ -269,9 +269,9 @@ every_bound_is_kept(void **state)
 static void
 a_newer_format_is_refused_as_such(void **state)
 {
-	Sample	   *sample = make_sample(1000);
+	Sample *sample = make_sample(1000);
 	DifsSegment segment;
-	DifsError	error;
+	DifsError error;
 
 	(void) state;
 	sample->packed[55] = DIFS_SEGMENT_FORMAT + 1;
@@ -286,10 +286,10 @@ static void
 verifies_ranges(void **state)
 {
 	const uint32_t length = 3 * DIFS_BLOCK_SIZE + 100;
-	Sample	   *sample = make_sample(length);
+	Sample *sample = make_sample(length);
 	const uint8_t *stored = sample->stored;
 	const uint8_t *packed = sample->packed;
-	DifsError	error;
+	DifsError error;
 
 	(void) state;
 	assert_true(difs_segment_verify(packed, 0, stored, length, &error));
@@ -319,11 +319,11 @@ verifies_ranges(void **state)
 static void
 encode_and_decode(DifsEncoder *encoder, const uint8_t *raw, uint32_t raw_length, int level, DifsCodec expected)
 {
-	uint8_t    *stored = malloc(raw_length);
-	uint8_t    *out = malloc(raw_length);
-	DifsError	error;
-	DifsCodec	codec;
-	uint32_t	stored_length;
+	uint8_t *stored = malloc(raw_length);
+	uint8_t *out = malloc(raw_length);
+	DifsError error;
+	DifsCodec codec;
+	uint32_t stored_length;
 
 	assert_true(stored != NULL && out != NULL);
 	stored_length = difs_segment_encode(encoder, raw, raw_length, level, stored, &codec);
@@ -342,10 +342,10 @@ static void
 codecs_round_trip(void **state)
 {
 	const uint32_t lengths[] = {1000, 4096, 65536, 1000003};
-	const int	levels[] = {1, 3, 19};
+	const int levels[] = {1, 3, 19};
 	DifsEncoder *encoder = difs_encoder_create();
-	uint8_t    *random = noise(1000003);
-	uint8_t    *text = calloc(1, 1000003);
+	uint8_t *random = noise(1000003);
+	uint8_t *text = calloc(1, 1000003);
 
 	(void) state;
 	assert_true(encoder != NULL && text != NULL);
@@ -380,12 +380,12 @@ static void
 decode_believes_nothing(void **state)
 {
 	DifsEncoder *encoder = difs_encoder_create();
-	uint8_t		raw[3000];
-	uint8_t		stored[3000];
-	uint8_t		out[3001];
-	DifsError	error;
-	DifsCodec	codec;
-	uint32_t	length;
+	uint8_t raw[3000];
+	uint8_t stored[3000];
+	uint8_t out[3001];
+	DifsError error;
+	DifsCodec codec;
+	uint32_t length;
 
 	(void) state;
 	assert_non_null(encoder);

@@ -20,23 +20,23 @@
 /* The two ends of a connection, and what each of them has come to. */
 typedef struct Pair
 {
-	DifsTls    *client;
-	DifsTls    *server;
+	DifsTls *client;
+	DifsTls *server;
 	DifsTlsResult client_result;
 	DifsTlsResult server_result;
-	DifsError	client_error;
-	DifsError	server_error;
+	DifsError client_error;
+	DifsError server_error;
 } Pair;
 
 static char directory[] = "/tmp/difs_tls_XXXXXX";
 static char paths[32][64];
-static int	path_count = 0;
-static size_t step = SIZE_MAX;	/* bytes that arrive at a time */
+static int path_count = 0;
+static size_t step = SIZE_MAX; /* bytes that arrive at a time */
 
 static const char *
 file(const char *name)
 {
-	char	   *path = paths[path_count++ % 32];
+	char *path = paths[path_count++ % 32];
 
 	snprintf(path, sizeof(paths[0]), "%s/%s", directory, name);
 	return path;
@@ -45,8 +45,8 @@ file(const char *name)
 static int
 make_files(void **state)
 {
-	Authority	right;
-	Authority	other;
+	Authority right;
+	Authority other;
 
 	(void) state;
 	assert_non_null(mkdtemp(directory));
@@ -65,8 +65,16 @@ static int
 remove_files(void **state)
 {
 	static const char *const names[] = {
-		"ca.crt", "other_ca.crt", "server.crt", "server.key", "expired.crt", "expired.key", "other.crt", "other.key",
-		"client.crt", "client.key",
+		"ca.crt",
+		"other_ca.crt",
+		"server.crt",
+		"server.key",
+		"expired.crt",
+		"expired.key",
+		"other.crt",
+		"other.key",
+		"client.crt",
+		"client.key",
 	};
 
 	(void) state;
@@ -79,14 +87,14 @@ remove_files(void **state)
 static bool
 carry(DifsTls *from, DifsTls *to, DifsTlsResult *result, DifsError *error)
 {
-	size_t		length;
-	uint8_t    *bytes = difs_tls_take(from, &length);
+	size_t length;
+	uint8_t *bytes = difs_tls_take(from, &length);
 
 	for (size_t at = 0; at < length;)
 	{
-		size_t		room;
-		uint8_t    *into = difs_tls_room(to, &room);
-		size_t		some = length - at < room ? length - at : room;
+		size_t room;
+		uint8_t *into = difs_tls_room(to, &room);
+		size_t some = length - at < room ? length - at : room;
 
 		assert_true(room > 0);
 		if (some > step)
@@ -106,8 +114,8 @@ carry(DifsTls *from, DifsTls *to, DifsTlsResult *result, DifsError *error)
 static Pair
 shake_hands(DifsTlsContext *client, DifsTlsContext *server, const char *host)
 {
-	Pair		pair = {.client_result = DIFS_TLS_WAIT, .server_result = DIFS_TLS_WAIT};
-	bool		more;
+	Pair pair = {.client_result = DIFS_TLS_WAIT, .server_result = DIFS_TLS_WAIT};
+	bool more;
 
 	assert_non_null(client);
 	assert_non_null(server);
@@ -136,8 +144,8 @@ part(Pair *pair)
 static DifsTlsContext *
 client_of(DifsTlsMode mode, const char *ca, const char *stem)
 {
-	char		certificate[128];
-	char		key[128];
+	char certificate[128];
+	char key[128];
 	DifsTlsFiles files = {certificate, key, ca != NULL ? file(ca) : NULL};
 
 	snprintf(certificate, sizeof(certificate), "%s/%s.crt", directory, stem != NULL ? stem : "");
@@ -150,8 +158,8 @@ client_of(DifsTlsMode mode, const char *ca, const char *stem)
 static DifsTlsContext *
 server_of(const char *stem, bool clients_too)
 {
-	char		certificate[128];
-	char		key[128];
+	char certificate[128];
+	char key[128];
 	DifsTlsFiles files = {certificate, key, file("ca.crt")};
 
 	snprintf(certificate, sizeof(certificate), "%s/%s.crt", directory, stem);
@@ -179,25 +187,25 @@ assert_fine(Pair *pair)
 static void
 send_across(DifsTls *from, DifsTls *to, size_t length)
 {
-	uint8_t    *sent = malloc(length);
-	uint8_t    *got = malloc(length);
-	size_t		at = 0;
-	size_t		wire_length;
-	uint8_t    *wire;
-	size_t		carried = 0;
+	uint8_t *sent = malloc(length);
+	uint8_t *got = malloc(length);
+	size_t at = 0;
+	size_t wire_length;
+	uint8_t *wire;
+	size_t carried = 0;
 
 	for (size_t i = 0; i < length; i++)
 		sent[i] = (uint8_t) (i * 7 + i / 251);
 	assert_true(difs_tls_write(from, sent, length, NULL));
 	wire = difs_tls_take(from, &wire_length);
 	assert_true(wire_length > length);
-	if (length >= 64)			/* which is not there by accident */
+	if (length >= 64) /* which is not there by accident */
 		assert_null(memmem(wire, wire_length, sent, 64));
 	while (at < length)
 	{
-		size_t		some = 0;
-		size_t		room;
-		uint8_t    *into;
+		size_t some = 0;
+		size_t room;
+		uint8_t *into;
 
 		switch (difs_tls_read(to, got + at, length - at < 5000 ? length - at : 5000, &some, NULL))
 		{
@@ -233,9 +241,9 @@ carries_bytes(void **state)
 	(void) state;
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
 	{
-		Pair		pair;
-		size_t		length;
-		uint8_t		byte;
+		Pair pair;
+		size_t length;
+		uint8_t byte;
 
 		step = steps[i];
 		pair = shake_hands(client_of(DIFS_TLS_VERIFY_FULL, "ca.crt", NULL), server_of("server", false), "storage.example");
@@ -257,13 +265,13 @@ carries_bytes(void **state)
 static void
 bindings_tell_connections_apart(void **state)
 {
-	uint8_t		client[2][DIFS_BINDING_SIZE];
-	uint8_t		server[2][DIFS_BINDING_SIZE];
+	uint8_t client[2][DIFS_BINDING_SIZE];
+	uint8_t server[2][DIFS_BINDING_SIZE];
 
 	(void) state;
 	for (int i = 0; i < 2; i++)
 	{
-		Pair		pair = shake_hands(client_of(DIFS_TLS_REQUIRE, NULL, NULL), server_of("server", false), "a");
+		Pair pair = shake_hands(client_of(DIFS_TLS_REQUIRE, NULL, NULL), server_of("server", false), "a");
 
 		assert_fine(&pair);
 		assert_true(difs_tls_binding(pair.client, client[i], NULL));
@@ -286,7 +294,7 @@ modes_verify_what_they_say(void **state)
 		const char *host;
 		const char *objection;
 		const char *server_hears;
-	}			cases[] = {
+	} cases[] = {
 		{DIFS_TLS_REQUIRE, NULL, "server", "elsewhere", NULL, NULL},
 		{DIFS_TLS_REQUIRE, "ca.crt", "other", "elsewhere", NULL, NULL},
 		{DIFS_TLS_REQUIRE, NULL, "expired", "elsewhere", NULL, NULL},
@@ -306,8 +314,8 @@ modes_verify_what_they_say(void **state)
 	(void) state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
-		Pair		pair = shake_hands(client_of(cases[i].mode, cases[i].ca, NULL), server_of(cases[i].server, false),
-									   cases[i].host);
+		Pair pair = shake_hands(client_of(cases[i].mode, cases[i].ca, NULL), server_of(cases[i].server, false),
+								cases[i].host);
 
 		if (cases[i].objection == NULL)
 			assert_fine(&pair);
@@ -327,9 +335,9 @@ modes_verify_what_they_say(void **state)
 static void
 servers_may_ask_for_certificates(void **state)
 {
-	Pair		pair = shake_hands(client_of(DIFS_TLS_REQUIRE, NULL, "client"), server_of("server", true), "a");
-	uint8_t		byte;
-	size_t		got;
+	Pair pair = shake_hands(client_of(DIFS_TLS_REQUIRE, NULL, "client"), server_of("server", true), "a");
+	uint8_t byte;
+	size_t got;
 
 	(void) state;
 	assert_fine(&pair);
@@ -358,11 +366,11 @@ servers_may_ask_for_certificates(void **state)
 static void
 changed_bytes_are_noticed(void **state)
 {
-	Pair		pair = shake_hands(client_of(DIFS_TLS_REQUIRE, NULL, NULL), server_of("server", false), "a");
-	uint8_t		bytes[1000] = {1};
-	size_t		length;
-	size_t		room;
-	uint8_t    *wire;
+	Pair pair = shake_hands(client_of(DIFS_TLS_REQUIRE, NULL, NULL), server_of("server", false), "a");
+	uint8_t bytes[1000] = {1};
+	size_t length;
+	size_t room;
+	uint8_t *wire;
 
 	(void) state;
 	assert_fine(&pair);
@@ -382,11 +390,11 @@ strangers_are_refused(void **state)
 {
 	static const char greeting[] = "\x16\x03\x01\x00\x20 this is not what it looks like";
 	DifsTlsContext *context = server_of("server", false);
-	DifsTls    *server = difs_tls_create(context, NULL, NULL);
-	SSL_CTX    *old = SSL_CTX_new(TLS_client_method());
-	DifsError	error;
-	size_t		room;
-	Pair		pair;
+	DifsTls *server = difs_tls_create(context, NULL, NULL);
+	SSL_CTX *old = SSL_CTX_new(TLS_client_method());
+	DifsError error;
+	size_t room;
+	Pair pair;
 
 	(void) state;
 	assert_int_equal(difs_tls_handshake(server, &error), DIFS_TLS_WAIT);
@@ -409,7 +417,7 @@ wrong_files_are_named(void **state)
 	DifsTlsFiles files = {file("server.crt"), file("server.key"), file("ca.crt")};
 	DifsTlsFiles wrong;
 	DifsTlsContext *context;
-	DifsError	error;
+	DifsError error;
 
 	(void) state;
 	context = difs_tls_server_context(&files, true, &error);

@@ -11,8 +11,8 @@
 
 #include "token.h"
 
-static DifsKeyring ring;		/* two keys */
-static DifsKeyring other;		/* another one */
+static DifsKeyring ring;  /* two keys */
+static DifsKeyring other; /* another one */
 static DifsToken token;
 static uint8_t signed_token[DIFS_TOKEN_SIZE];
 
@@ -28,9 +28,16 @@ set_up(void **state)
 	assert_true(difs_key_id(ring.key[0], ring.id[0]));
 	assert_true(difs_key_id(ring.key[1], ring.id[1]));
 	assert_true(difs_key_id(other.key[0], other.id[0]));
-	token = (DifsToken) {
-		.operation = DIFS_OPERATION_WRITE, .epoch = 5, .group = 6, .segment = 7, .xid = 8, .upload = 9, .number = 10,
-		.max_bytes = 11, .expires = 12,
+	token = (DifsToken){
+		.operation = DIFS_OPERATION_WRITE,
+		.epoch = 5,
+		.group = 6,
+		.segment = 7,
+		.xid = 8,
+		.upload = 9,
+		.number = 10,
+		.max_bytes = 11,
+		.expires = 12,
 	};
 	memset(token.cluster, 13, DIFS_UUID_SIZE);
 	memset(token.claim, 14, DIFS_CLAIM_SIZE);
@@ -42,10 +49,10 @@ set_up(void **state)
 static void
 tokens_round_trip(void **state)
 {
-	uint8_t		mac[DIFS_MAC_SIZE];
-	DifsToken	again = {0};
-	DifsToken	seen = {0};
-	DifsError	error;
+	uint8_t mac[DIFS_MAC_SIZE];
+	DifsToken again = {0};
+	DifsToken seen = {0};
+	DifsError error;
 
 	(void) state;
 	assert_true(difs_token_open(signed_token, &ring, &again, mac, &error));
@@ -71,7 +78,7 @@ tokens_round_trip(void **state)
 static void
 tokens_expire(void **state)
 {
-	DifsError	error;
+	DifsError error;
 
 	(void) state;
 	assert_true(difs_token_is_valid(&token, 11, &error));
@@ -83,16 +90,16 @@ tokens_expire(void **state)
 static void
 every_changed_byte_shows(void **state)
 {
-	uint8_t		session[DIFS_PROOF_SIZE] = {1, 2, 3};
-	uint8_t		use[DIFS_TOKEN_USE_SIZE];
-	uint8_t		mac[DIFS_MAC_SIZE];
-	DifsToken	again;
+	uint8_t session[DIFS_PROOF_SIZE] = {1, 2, 3};
+	uint8_t use[DIFS_TOKEN_USE_SIZE];
+	uint8_t mac[DIFS_MAC_SIZE];
+	DifsToken again;
 
 	(void) state;
 	assert_int_equal(difs_token_use_pack(signed_token, session, use), DIFS_TOKEN_USE_SIZE);
 	for (size_t i = 0; i <= DIFS_TOKEN_USE_SIZE; i++)
 	{
-		bool		good;
+		bool good;
 
 		if (i < DIFS_TOKEN_USE_SIZE)
 			use[i] ^= 0x20;
@@ -110,9 +117,9 @@ every_changed_byte_shows(void **state)
 static void
 unknown_keys_are_refused(void **state)
 {
-	uint8_t		mac[DIFS_MAC_SIZE];
-	DifsToken	again;
-	DifsError	error;
+	uint8_t mac[DIFS_MAC_SIZE];
+	DifsToken again;
+	DifsError error;
 
 	(void) state;
 	assert_false(difs_token_open(signed_token, &other, &again, mac, &error));
@@ -128,16 +135,25 @@ static void
 receipts_round_trip_and_every_changed_byte_shows(void **state)
 {
 	DifsReceipt receipt = {
-		.epoch = 1, .group = 2, .segment = 3, .xid = 4, .upload = 5, .number = 6, .raw_length = 7, .stored_length = 8,
-		.crc = 9, .codec = DIFS_CODEC_ZSTD, .server = "/storage01",
+		.epoch = 1,
+		.group = 2,
+		.segment = 3,
+		.xid = 4,
+		.upload = 5,
+		.number = 6,
+		.raw_length = 7,
+		.stored_length = 8,
+		.crc = 9,
+		.codec = DIFS_CODEC_ZSTD,
+		.server = "/storage01",
 	};
 	DifsReceipt again;
-	uint8_t		bytes[DIFS_RECEIPT_MAX_SIZE];
-	size_t		length;
-	DifsError	error;
+	uint8_t bytes[DIFS_RECEIPT_MAX_SIZE];
+	size_t length;
+	DifsError error;
 
 	(void) state;
-	assert_int_equal(difs_receipt_sign(&receipt, &ring, bytes), 0);	/* by no key */
+	assert_int_equal(difs_receipt_sign(&receipt, &ring, bytes), 0); /* by no key */
 	memcpy(receipt.key_id, ring.id[0], DIFS_KEY_ID_SIZE);
 	memset(receipt.cluster, 1, DIFS_UUID_SIZE);
 	length = difs_receipt_sign(&receipt, &ring, bytes);
@@ -163,9 +179,9 @@ receipts_round_trip_and_every_changed_byte_shows(void **state)
 static void
 kinds_do_not_mix(void **state)
 {
-	uint8_t		proof[DIFS_PROOF_SIZE];
+	uint8_t proof[DIFS_PROOF_SIZE];
 	DifsReceipt receipt;
-	DifsError	error;
+	DifsError error;
 
 	(void) state;
 	assert_false(difs_receipt_open(signed_token, sizeof(signed_token), &ring, &receipt, &error));

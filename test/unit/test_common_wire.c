@@ -25,15 +25,15 @@ refresh_crc(uint8_t *frame)
 static void
 frames_round_trip(void **state)
 {
-	DifsFrame	frame = {
+	DifsFrame frame = {
 		.control_length = sizeof(FRAME_CONTROL),
 		.payload_length = 1000,
 		.request = UINT64_C(0x1122334455667788),
 		.message = DIFS_MESSAGE_GET | DIFS_WIRE_REPLY,
 	};
-	DifsFrame	again;
-	uint8_t		header[DIFS_WIRE_HEADER_SIZE];
-	DifsError	error;
+	DifsFrame again;
+	uint8_t header[DIFS_WIRE_HEADER_SIZE];
+	DifsError error;
 
 	(void) state;
 	difs_wire_pack(&frame, (const uint8_t *) FRAME_CONTROL, header);
@@ -60,10 +60,10 @@ frames_round_trip(void **state)
 static void
 frame_bounds(void **state)
 {
-	DifsFrame	frame = {.control_length = 100, .payload_length = 200, .message = DIFS_MESSAGE_PUT};
-	uint8_t		bytes[DIFS_WIRE_HEADER_SIZE + 100] = {0};
-	DifsFrame	again;
-	DifsError	error;
+	DifsFrame frame = {.control_length = 100, .payload_length = 200, .message = DIFS_MESSAGE_PUT};
+	uint8_t bytes[DIFS_WIRE_HEADER_SIZE + 100] = {0};
+	DifsFrame again;
+	DifsError error;
 
 	(void) state;
 	difs_wire_pack(&frame, bytes + DIFS_WIRE_HEADER_SIZE, bytes);
@@ -98,8 +98,8 @@ static void
 every_flipped_bit_is_found(void **state)
 {
 	const size_t size = DIFS_WIRE_HEADER_SIZE + sizeof(FRAME_CONTROL);
-	uint8_t    *bytes = calloc(1, DIFS_WIRE_HEADER_SIZE + DIFS_WIRE_MAX_CONTROL);
-	DifsFrame	frame = {.control_length = sizeof(FRAME_CONTROL), .request = 5, .message = DIFS_MESSAGE_STAT};
+	uint8_t *bytes = calloc(1, DIFS_WIRE_HEADER_SIZE + DIFS_WIRE_MAX_CONTROL);
+	DifsFrame frame = {.control_length = sizeof(FRAME_CONTROL), .request = 5, .message = DIFS_MESSAGE_STAT};
 
 	(void) state;
 	assert_non_null(bytes);
@@ -107,8 +107,8 @@ every_flipped_bit_is_found(void **state)
 	difs_wire_pack(&frame, bytes + DIFS_WIRE_HEADER_SIZE, bytes);
 	for (size_t bit = 0; bit < 8 * size; bit++)
 	{
-		DifsFrame	again;
-		DifsError	error;
+		DifsFrame again;
+		DifsError error;
 
 		bytes[bit / 8] ^= (uint8_t) (1 << bit % 8);
 		assert_false(difs_wire_unpack(bytes, DIFS_WIRE_MAX_CONTROL, DIFS_MAX_SEGMENT_SIZE, &again, &error) &&
@@ -120,30 +120,30 @@ every_flipped_bit_is_found(void **state)
 }
 
 /* Calls UNPACK with each length but the right one, on memory that ends there, and expects a refusal. */
-#define assert_other_lengths_refused(bytes, right, max, unpack) \
-	for (size_t length = 0; length <= (max); length++) \
-	{ \
-		uint8_t    *in = malloc(length > 0 ? length : 1); \
-		DifsError	error = {.code = DIFS_OK}; \
-		assert_non_null(in); \
-		memset(in, 0, length > 0 ? length : 1); \
+#define assert_other_lengths_refused(bytes, right, max, unpack)   \
+	for (size_t length = 0; length <= (max); length++)            \
+	{                                                             \
+		uint8_t *in = malloc(length > 0 ? length : 1);            \
+		DifsError error = {.code = DIFS_OK};                      \
+		assert_non_null(in);                                      \
+		memset(in, 0, length > 0 ? length : 1);                   \
 		memcpy(in, (bytes), length < (right) ? length : (right)); \
-		if (length != (right)) \
-		{ \
-			assert_false(unpack); \
-			assert_int_equal(error.code, DIFS_ERROR_PROTOCOL); \
-		} \
-		free(in); \
+		if (length != (right))                                    \
+		{                                                         \
+			assert_false(unpack);                                 \
+			assert_int_equal(error.code, DIFS_ERROR_PROTOCOL);    \
+		}                                                         \
+		free(in);                                                 \
 	}
 
 static void
 hello_round_trips(void **state)
 {
-	DifsHello	hello = {.version = 1, .epoch = UINT64_C(1) << 40, .name = "/storage01"};
-	DifsHello	again;
-	DifsError	problem;
-	uint8_t		out[DIFS_WIRE_MAX_CONTROL];
-	size_t		size;
+	DifsHello hello = {.version = 1, .epoch = UINT64_C(1) << 40, .name = "/storage01"};
+	DifsHello again;
+	DifsError problem;
+	uint8_t out[DIFS_WIRE_MAX_CONTROL];
+	size_t size;
 
 	(void) state;
 	memset(hello.key_id, 1, sizeof(hello.key_id));
@@ -186,9 +186,9 @@ challenge_round_trips(void **state)
 {
 	DifsChallenge challenge = {.version = 1, .name = "/storage01"};
 	DifsChallenge again;
-	DifsError	problem;
-	uint8_t		out[DIFS_WIRE_MAX_CONTROL];
-	size_t		size;
+	DifsError problem;
+	uint8_t out[DIFS_WIRE_MAX_CONTROL];
+	size_t size;
 
 	(void) state;
 	memset(challenge.nonce, 4, sizeof(challenge.nonce));
@@ -217,9 +217,9 @@ status_round_trips(void **state)
 {
 	DifsServerStatus status;
 	DifsServerStatus again;
-	DifsError	problem;
-	uint8_t		out[DIFS_WIRE_MAX_CONTROL];
-	size_t		size;
+	DifsError problem;
+	uint8_t out[DIFS_WIRE_MAX_CONTROL];
+	size_t size;
 
 	(void) state;
 	memset(&status, 0, sizeof(status));
@@ -261,11 +261,11 @@ group_bodies_round_trip(void **state)
 {
 	DifsCreateGroup create = {.group = 1, .epoch = 2, .capacity = UINT64_MAX};
 	DifsCreateGroup again;
-	DifsError	problem;
-	uint64_t	first;
-	uint64_t	second;
-	uint8_t		out[DIFS_WIRE_MAX_CONTROL];
-	size_t		size = difs_create_group_pack(&create, out);
+	DifsError problem;
+	uint64_t first;
+	uint64_t second;
+	uint8_t out[DIFS_WIRE_MAX_CONTROL];
+	size_t size = difs_create_group_pack(&create, out);
 
 	(void) state;
 	assert_int_equal(size, 24);
@@ -289,11 +289,11 @@ group_bodies_round_trip(void **state)
 static void
 get_round_trips(void **state)
 {
-	DifsGet		get = {.group = 1, .segment = 2, .offset = 65536, .length = 10};
-	DifsGet		again;
-	DifsError	problem;
-	uint8_t		out[DIFS_WIRE_MAX_CONTROL];
-	size_t		size = difs_get_pack(&get, out);
+	DifsGet get = {.group = 1, .segment = 2, .offset = 65536, .length = 10};
+	DifsGet again;
+	DifsError problem;
+	uint8_t out[DIFS_WIRE_MAX_CONTROL];
+	size_t size = difs_get_pack(&get, out);
 
 	(void) state;
 	assert_int_equal(size, 24);
@@ -317,11 +317,11 @@ get_round_trips(void **state)
 static void
 delete_round_trips(void **state)
 {
-	uint64_t	ids[DIFS_WIRE_MAX_DELETE];
-	uint8_t    *out = calloc(1, DIFS_WIRE_MAX_CONTROL);
-	DifsDelete	delete;
-	DifsError	problem;
-	size_t		size;
+	uint64_t ids[DIFS_WIRE_MAX_DELETE];
+	uint8_t *out = calloc(1, DIFS_WIRE_MAX_CONTROL);
+	DifsDelete delete;
+	DifsError problem;
+	size_t size;
 
 	(void) state;
 	assert_non_null(out);
@@ -349,9 +349,9 @@ pull_round_trips(void **state)
 {
 	static DifsPull pull = {.group = 9, .epoch = 8, .capacity = 7, .rate = 6, .flags = DIFS_PULL_DAMAGED};
 	static DifsPull again;
-	uint8_t    *out = calloc(1, DIFS_WIRE_MAX_CONTROL);
-	DifsError	problem;
-	size_t		size;
+	uint8_t *out = calloc(1, DIFS_WIRE_MAX_CONTROL);
+	DifsError problem;
+	size_t size;
 
 	(void) state;
 	assert_non_null(out);
@@ -386,9 +386,9 @@ pull_progress_round_trips(void **state)
 {
 	DifsPullProgress progress = {.segments = 1, .bytes = 2, .total = 3, .damaged = 4, .done = true};
 	DifsPullProgress again = {0};
-	uint8_t		out[64];
-	DifsError	problem;
-	size_t		size = difs_pull_progress_pack(&progress, out);
+	uint8_t out[64];
+	DifsError problem;
+	size_t size = difs_pull_progress_pack(&progress, out);
 
 	(void) state;
 	assert_true(difs_pull_progress_unpack(out, size, &again, &problem));
@@ -407,7 +407,7 @@ entries_round_trip(void **state)
 	DifsListEntry entry_again;
 	DifsGroupEntry group = {1, 2, 3, 4, DIFS_GROUP_SEALED};
 	DifsGroupEntry group_again;
-	uint8_t		out[DIFS_GROUP_ENTRY_SIZE];
+	uint8_t out[DIFS_GROUP_ENTRY_SIZE];
 
 	(void) state;
 	difs_list_entry_pack(&entry, out);

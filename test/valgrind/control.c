@@ -12,7 +12,7 @@ Datum
 valgrind_control(PG_FUNCTION_ARGS)
 {
 	volatile char *bytes = malloc(10);
-	int			beyond = bytes[10];
+	int beyond = bytes[10];
 
 	bytes = NULL;
 	PG_RETURN_INT32(beyond & 0);
