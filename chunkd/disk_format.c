@@ -13,8 +13,8 @@
 #define SYNCED_AT 72 /* behind it, in a group header */
 
 #define MAGIC_BYTES 8
-#define GROUP_MAGIC "DIFSGRP1"
-#define INDEX_MAGIC "DIFSIDX1"
+static const char group_magic[MAGIC_BYTES] = {'D', 'I', 'F', 'S', 'G', 'R', 'P', '1'};
+static const char index_magic[MAGIC_BYTES] = {'D', 'I', 'F', 'S', 'I', 'D', 'X', '1'};
 
 static uint32_t header_crc(const uint8_t *header, size_t size);
 static bool check_header(const uint8_t *in, size_t size, const char *magic, const char *label, DifsError *error);
@@ -25,7 +25,7 @@ void
 difs_group_header_pack(const DifsGroupHeader *header, uint8_t out[DIFS_GROUP_HEADER_SIZE])
 {
 	memset(out, 0, DIFS_GROUP_HEADER_SIZE);
-	memcpy(out, GROUP_MAGIC, MAGIC_BYTES);
+	memcpy(out, group_magic, MAGIC_BYTES);
 	difs_put32(out + 8, DIFS_DISK_VERSION);
 	pack_group(header, out + GROUP_AT);
 	difs_put64(out + SYNCED_AT, header->synced);
@@ -36,7 +36,7 @@ bool
 difs_group_header_unpack(const uint8_t in[DIFS_GROUP_HEADER_SIZE], const char *label, DifsGroupHeader *header,
 						 DifsError *error)
 {
-	if (!check_header(in, DIFS_GROUP_HEADER_SIZE, GROUP_MAGIC, label, error))
+	if (!check_header(in, DIFS_GROUP_HEADER_SIZE, group_magic, label, error))
 		return false;
 	unpack_group(in + GROUP_AT, header);
 	header->synced = difs_get64(in + SYNCED_AT);
@@ -47,7 +47,7 @@ void
 difs_index_header_pack(const DifsIndexHeader *header, uint8_t out[DIFS_INDEX_HEADER_SIZE])
 {
 	memset(out, 0, DIFS_INDEX_HEADER_SIZE);
-	memcpy(out, INDEX_MAGIC, MAGIC_BYTES);
+	memcpy(out, index_magic, MAGIC_BYTES);
 	difs_put32(out + 8, DIFS_DISK_VERSION);
 	pack_group(&header->group, out + GROUP_AT);
 	difs_put64(out + 72, header->count);
@@ -64,7 +64,7 @@ bool
 difs_index_header_unpack(const uint8_t in[DIFS_INDEX_HEADER_SIZE], const char *label, DifsIndexHeader *header,
 						 DifsError *error)
 {
-	if (!check_header(in, DIFS_INDEX_HEADER_SIZE, INDEX_MAGIC, label, error))
+	if (!check_header(in, DIFS_INDEX_HEADER_SIZE, index_magic, label, error))
 		return false;
 	unpack_group(in + GROUP_AT, &header->group);
 	header->count = difs_get64(in + 72);

@@ -81,8 +81,8 @@ on_readable(uv_poll_t *poll, int status, int events)
 static void
 write_page(void *context, DifsMetricsPage *page)
 {
-	const char *tier = server->options->tier == DIFS_TIER_MEMORY ? "memory" : "disk";
 	const DifsServer *server = context;
+	const char *tier = server->options->tier == DIFS_TIER_MEMORY ? "memory" : "disk";
 
 	difs_metrics_family(page, "gauge", "difsd_build_info", "1; the version and name of this chunk server are its labels.");
 	difs_metrics_sample(page, DIFS_LABELS({"version", DIFS_VERSION}, {"name", server->options->name}, {"tier", tier}), 1);
