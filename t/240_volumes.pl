@@ -156,7 +156,7 @@ SQL
 	my $out = '';
 	my $waiting = IPC::Run::start([ 'psql', '-XAtq', '-h', $node->host, '-p', $node->port, '-c', q{SELECT 'fence ' || difs_lock('/locked')}, 'postgres' ],
 		'<', \undef, '>', \$out, IPC::Run::timeout(60));
-	ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%fence%' AND wait_event = 'Extension' AND pid <> pg_backend_pid()}),
+	ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%fence%' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid()}),
 		'somebody waits for an owner');
 	is($cluster->sql(q{SELECT difs_unlock('/locked', 'job')}), 't', 'who gives it up');
 	$waiting->finish;
