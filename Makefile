@@ -17,7 +17,7 @@
 #	make check-long       the fault tests at full length (doc/faults.md): hours; as root
 #	make bench-quick      speed beside large objects, bytea and plain files: under 4 minutes
 #	make bench-scale      the same operations with 10 thousand, 1 million and 10 million files: up to 30 minutes, 25 GB
-#	make bench            the same at full length: under 25 minutes, 60 GB of disk while it runs
+#	make bench            the same at full length: 15 minutes, 60 GB of disk while it runs
 #
 # The last ten work before anything is installed and do everything by themselves, also as root.
 

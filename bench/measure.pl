@@ -24,6 +24,7 @@ while (my $workload = shift @workloads)
 	$bench->say(sprintf '%-12s after %4d s', $name, $bench->elapsed);
 	require "./$file";
 	"Workload::$name"->can('run')->($bench);
+	$bench->tidy;
 }
 Bench::Report::write_all($bench);
 Bench::Plot::write_all($bench);

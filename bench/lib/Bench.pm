@@ -20,7 +20,7 @@ my %forms = (
 	quick => { repetitions => 3, seconds => 0.5, large => 256 * $MIB, value => 256 * $MIB, command => 512 * $MIB, tree => 5000, objects => 2000, batches => 2,
 		budget => 210 },
 	full => { repetitions => 5, seconds => 1.5, large => 1024 * $MIB, value => 256 * $MIB, command => 4096 * $MIB, tree => 20000, objects => 10000, batches => 5,
-		budget => 1080 });
+		budget => 840 });
 
 sub new
 {
@@ -162,6 +162,38 @@ sub populate
 	my $first = $self->next_number($name, 0);
 	my $figures = $self->load($name, operation => 'put', clients => 4, %options, first => $first);
 	return $self->next_number($name, $figures->{used});
+}
+
+# Frees the disk: what is 1 MiB or larger goes, but for the large files that later workloads read and delete.
+sub tidy
+{
+	my ($self) = @_;
+	my %large = %{ $self->{large_numbers} // {} };
+	my @kept = map { sprintf '%016d', $_ } @{ $large{difs} // [] };
+	my $kept = join ', ', map { "'$_'" } @kept, 'none';
+	for my $volume (split /\n/, $self->sql('SELECT name FROM difs.volumes'))
+	{
+		$self->sql("SELECT difs_delete('$volume:/objects/' || name) FROM difs_list('$volume:/objects') WHERE size >= $MIB AND name NOT IN ($kept)")
+		  if $self->sql("SELECT difs_exists('$volume:/objects')") eq 't';
+	}
+	$self->collect;
+	my %file = map { sprintf('%016d', $_) => 1 } @{ $large{files} // [] };
+	for my $path (glob "$self->{directory}/files/objects/*")
+	{
+		my ($name) = $path =~ m{([^/]*)$};
+		unlink $path if -s $path >= $MIB && !$file{$name};
+	}
+}
+
+# What is deleted goes from the chunk servers now, so that it does not while something is measured.
+sub collect
+{
+	my ($self) = @_;
+	for (1 .. 10)
+	{
+		$self->sql('SELECT difs_collect()');
+		return if $self->sql('SELECT count(*) FROM difs.doomed') == 0;
+	}
 }
 
 # One measured run.

@@ -8,20 +8,9 @@ my @tables = map { "difs.$_" } qw(inode dentry version manifest);
 sub run
 {
 	my ($bench) = @_;
-	collect($bench);
+	$bench->collect;
 	large($bench);
 	small($bench);
-}
-
-# What the workloads before have deleted goes now, so that it does not go while bytes are counted.
-sub collect
-{
-	my ($bench) = @_;
-	for (1 .. 10)
-	{
-		$bench->sql('SELECT difs_collect()');
-		return if $bench->sql('SELECT count(*) FROM difs.doomed') == 0;
-	}
 }
 
 sub state_of
