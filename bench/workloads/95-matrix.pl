@@ -24,7 +24,7 @@ sub run
 			$bench->compare(workload => 'get', %common, operation => 'get', objects => $objects,
 				systems => [ map { { name => $_, first => $first{$_} } } @get ]);
 		}
-		system('find', "$bench->{directory}/files/objects", '-size', '+' . ($mebibyte - 1) . 'c', '-delete') if $size >= $mebibyte;
+		system('find', "$bench->{directory}/files/objects", '-type', 'f', '-size', '+' . ($mebibyte - 1) . 'c', '-delete') if $size >= $mebibyte;
 	}
 	return;
 }
