@@ -8,7 +8,7 @@ use Bench::Report;
 
 # How the time is shared, roughly as the workloads need it on an idle machine.  On a busy one this keeps a slow workload from taking the
 # others' time.
-my %parts = (large => 31, value => 18, mebibyte => 20, small => 37, get => 36, metadata => 45, command => 30, moosefs => 15, matrix => 170);
+my %parts = (large => 60, value => 20, mebibyte => 30, small => 50, get => 60, metadata => 60, command => 75, moosefs => 15, matrix => 60);
 
 $| = 1;
 my $bench = Bench->new(directory => $ENV{BENCH_DIRECTORY}, form => $ENV{BENCH_FORM});

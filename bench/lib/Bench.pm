@@ -20,7 +20,7 @@ my %forms = (
 	quick => { repetitions => 3, seconds => 0.5, large => 256 * $MIB, value => 256 * $MIB, command => 512 * $MIB, tree => 5000, objects => 2000, batches => 2,
 		budget => 210 },
 	full => { repetitions => 5, seconds => 1.5, large => 1024 * $MIB, value => 256 * $MIB, command => 4096 * $MIB, tree => 20000, objects => 10000, batches => 5,
-		budget => 840 });
+		budget => 900 });
 
 sub new
 {
