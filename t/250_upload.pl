@@ -18,7 +18,7 @@ use Time::HiRes qw(time usleep);
 my $cluster = DifsCluster->new('upload', servers => 3, init => { allows_streaming => 1 }, conf => <<'CONF');
 difs.collect_interval = 0
 difs.repair_interval = 0
-difs.block_group_size = '8MB'
+difs.block_group_size = '16MB'
 CONF
 my $node = $cluster->node;
 my $direct = DifsDirect->new($cluster);
@@ -317,7 +317,7 @@ $cluster->sql(q{SELECT difs_volume_alter('main', replicas => 2, segment_size => 
 		require POSIX;
 		POSIX::_exit(0);
 	}
-	my $bytes = bytes(12_000_000);
+	my $bytes = bytes(24_000_000);
 	my $upload = $direct->begin($session, '/collected', length $bytes, resumable => 'true');
 	my $again = $direct->send($session, $upload, $bytes);
 	$direct->commit($session, $upload);
