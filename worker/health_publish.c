@@ -13,6 +13,7 @@
 
 static uint64 changes = 0;
 
+static DifsSharedServer *find_entry(DifsDatabase *database, int32 server);
 static void describe_disk(const DifsHealthLink *link, const DifsServerStatus *status, char *problem);
 
 uint64
@@ -31,14 +32,12 @@ void
 difs_health_publish_up(DifsHealthLink *link, const DifsServerStatus *status)
 {
 	DifsDatabase *database = difs_keeper_database;
+	DifsSharedServer *entry;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
+	entry = find_entry(database, link->server);
+	if (entry != NULL)
 	{
-		DifsSharedServer *entry = &database->servers[i];
-
-		if (entry->id != link->server)
-			continue;
 		entry->alive = true;
 		entry->last_seen = GetCurrentTimestamp();
 		entry->capacity_bytes = status->capacity_bytes;
@@ -61,6 +60,16 @@ difs_health_publish_up(DifsHealthLink *link, const DifsServerStatus *status)
 	link->known = link->up = true;
 }
 
+/* Under the lock; NULL if nobody publishes that server any more. */
+static DifsSharedServer *
+find_entry(DifsDatabase *database, int32 server)
+{
+	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
+		if (database->servers[i].id == server)
+			return &database->servers[i];
+	return NULL;
+}
+
 /* What is wrong although it answers: it has no room for a block group, or has failed to make or seal one. */
 static void
 describe_disk(const DifsHealthLink *link, const DifsServerStatus *status, char *problem)
@@ -76,14 +85,12 @@ void
 difs_health_publish_down(DifsHealthLink *link, const char *problem)
 {
 	DifsDatabase *database = difs_keeper_database;
+	DifsSharedServer *entry;
 
 	LWLockAcquire(&difs_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < DIFS_MAX_SERVERS; i++)
+	entry = find_entry(database, link->server);
+	if (entry != NULL)
 	{
-		DifsSharedServer *entry = &database->servers[i];
-
-		if (entry->id != link->server)
-			continue;
 		if (entry->alive)
 			entry->down_since = GetCurrentTimestamp();
 		entry->alive = false;
