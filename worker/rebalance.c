@@ -3,7 +3,8 @@
  *
  * Within each tier, copies of sealed groups go from the fullest server to the emptiest one that may have
  * them, one at a time, until no two servers differ by more than a tenth of their mean, or no copy that would bring them nearer
- * is left.  A group whose size nobody knows stays where it is; the survey asks for sizes first; and so does one that a placement function has placed.  How full a server is, is what the copies of this database take there, for its weight.
+ * is left.  A copy does so if it is smaller than the difference: two servers that may exchange any copy end within a tenth
+ * or one block group.  Each move makes the sum of bytes^2 / weight smaller, so that a round comes to an end.  A group whose size nobody knows stays where it is; the survey asks for sizes first; and so does one that a placement function has placed.  How full a server is, is what the copies of this database take there, for its weight.
  *
  * State: none that lasts: what a round that dies has moved has moved.
  */
@@ -32,7 +33,7 @@ static double copied_bytes(int32 server);
 static double fullness(const Load *load);
 static int64 balance_tier(Load *loads, int count, const char *tier);
 static bool move_one(Load *from, Load *to, Load *loads, int count);
-static int find_candidates(const Load *from, const Load *to, double limit, uint64 *ids, double *bytes);
+static int find_candidates(const Load *from, const Load *to, double half, uint64 *ids, double *bytes);
 static bool move_group(uint64 id, const Load *from, const Load *to);
 static bool zone_fits(const DifsSealedGroup *group, int place, const DifsSharedServer *to,
 					  const DifsSharedServer *servers, int count);
@@ -144,7 +145,7 @@ balance_tier(Load *loads, int count, const char *tier)
 	}
 }
 
-/* The largest copy that does not turn the difference round; to the emptiest server, else to another one that is emptier. */
+/* The copy that leaves the smallest difference; to the emptiest server, else to another one that is emptier. */
 static bool
 move_one(Load *from, Load *to, Load *loads, int count)
 {
@@ -154,16 +155,17 @@ move_one(Load *from, Load *to, Load *loads, int count)
 	for (int tried = -1; tried < count; tried++)
 	{
 		Load *target = tried < 0 ? to : &loads[tried];
-		double limit;
+		double half;
 		int found;
 
 		if (target == from || (tried >= 0 && target == to) || strcmp(target->server.tier, from->server.tier) != 0)
 			continue;
-		/* after moving b, from has at least as much for its weight as the target: b/w_f + b/w_t <= difference */
-		limit = (fullness(from) - fullness(target)) / (1.0 / from->server.weight + 1.0 / target->server.weight);
-		if (limit <= 0)
+		/* Both are as full for their weight once b has moved: b/w_f + b/w_t = difference; twice that only turns it round, and a
+		 * hundredth less keeps rounding errors from sending a copy to and fro */
+		half = (fullness(from) - fullness(target)) / (1.0 / from->server.weight + 1.0 / target->server.weight);
+		if (half <= 0)
 			continue;
-		found = find_candidates(from, target, limit, ids, bytes);
+		found = find_candidates(from, target, half, ids, bytes);
 		for (int i = 0; i < found; i++)
 		{
 			if (!move_group(ids[i], from, target))
@@ -180,22 +182,22 @@ move_one(Load *from, Load *to, Load *loads, int count)
 }
 
 static int
-find_candidates(const Load *from, const Load *to, double limit, uint64 *ids, double *bytes)
+find_candidates(const Load *from, const Load *to, double half, uint64 *ids, double *bytes)
 {
 	Oid types[] = {INT4OID, INT4OID, FLOAT8OID};
 	Datum values[] = {
 		Int32GetDatum(from->server.id),
 		Int32GetDatum(to->server.id),
-		Float8GetDatum(limit),
+		Float8GetDatum(half),
 	};
 	int count;
 
 	difs_repair_begin();
 	SPI_execute_with_args("SELECT id, bytes::pg_catalog.float8 FROM difs.block_group "
 						  "WHERE state = 'sealed' AND $1 = ANY (members) AND NOT $2 = ANY (members) "
-						  "AND bytes > 0 AND bytes <= $3 AND placement = 0 "
+						  "AND bytes > 0 AND bytes <= 1.99 * $3 AND placement = 0 "
 						  "AND NOT EXISTS (SELECT FROM difs.missing WHERE block_group = id) "
-						  "ORDER BY 2 DESC, 1",
+						  "ORDER BY pg_catalog.abs(bytes - $3), id",
 						  3, types, values, NULL, true, CANDIDATES);
 	count = (int) SPI_processed;
 	for (int i = 0; i < count; i++)
