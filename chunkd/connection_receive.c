@@ -318,6 +318,7 @@ dispatch(DifsConnection *connection)
 	connection->progress_ms = uv_now(connection->server->loop);
 	connection->progress_bytes = 0;
 	connection->in_flight++;
+	connection->server->in_flight++;
 	request->began_ns = uv_hrtime();
 	if (connection->phase == DIFS_PHASE_READY)
 		difs_requests_handle(request);

@@ -143,6 +143,7 @@ answer(DifsRequest *request, DifsErrorCode status, const void *control, uint32_t
 	connection->outgoing_bytes += reply->charged_bytes;
 	connection->outgoing_bytes -= request->reserved_bytes;
 	connection->in_flight--;
+	connection->server->in_flight--;
 	if (request->writes)
 		difs_tenant_write_done(connection->tenant);
 	difs_budget_give(&connection->server->budget, request);

@@ -33,6 +33,8 @@
  *		as a segment, is never taken for one when recovery looks for the next record behind damage, and a write that
  *		went to a wrong place is noticed.  A deletion overwrites the magic, which header_crc does not cover.
  *
+ *	Behind the last record of an open group zeros may follow (group_reserve.c).
+ *
  * An index file is a header of 128 bytes, then DIFS_LIST_ENTRY_SIZE bytes for each
  * segment, sorted by segment id (places of unreadable records come first, as
  * segment 0):

@@ -53,6 +53,7 @@ typedef struct DifsGroup
 	TAILQ_ENTRY(DifsGroup) open_link; /* in server->open_groups while file != NULL */
 	DifsIndex index;				  /* of a group that is not sealed */
 	uint64_t file_bytes;			  /* durable length of the group file; where the next record goes */
+	uint64_t reserved_end;			  /* zeros follow file_bytes up to here, durably; none if it is less (group_reserve.c) */
 	uint64_t allocated_bytes;		  /* by group and index file, as counted in server->used_bytes */
 	uint64_t live_segments;
 	uint64_t live_bytes;

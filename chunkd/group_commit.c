@@ -29,7 +29,11 @@
 #include "server.h"
 #include "tenant.h"
 
-#define VERIFY_IN_JOB_BYTES (256 * 1024) /* larger payloads are checked by the job */
+#define VERIFY_IN_JOB_BYTES (256 * 1024)	/* larger payloads are checked by the job */
+#define SMALL_BYTES (64 * 1024)				/* of all records of a commit: it reserves, and may be done by the loop thread */
+#define LEAST_FREE_BYTES (16 * 1024 * 1024) /* nothing is reserved on a disk that is almost full */
+#define QUICK_SYNC_US 2000
+#define QUIET_MS 500
 #define RUN_RECORDS 256
 #define RUN_BYTES (1024 * 1024) /* what has just been checked is still in the processor's cache when it is written */
 
@@ -40,14 +44,18 @@ typedef struct Commit
 	DifsServer *server;
 	DifsGroupFile *file;
 	DifsRequestQueue puts;
-	uint64_t start; /* durable length before */
-	uint64_t end;	/* and after */
+	uint64_t start;			/* durable length before */
+	uint64_t end;			/* and after */
+	uint64_t reserved_end;	/* before and after, as in the group */
+	uint64_t reserve_up_to; /* 0: this commit reserves nothing */
 	uint64_t allocated_bytes;
 	uint64_t sync_us;
 	DifsErrorCode outcome; /* of the job as a whole: DIFS_OK, DIFS_ERROR_FULL, or the group has failed */
 	DifsError error;
 } Commit;
 
+static bool is_small(const Commit *commit, uint64_t bytes);
+static bool may_wait_here(const Commit *commit, uint64_t bytes);
 static bool check_put(DifsGroup *group, DifsRequest *request, DifsError *error);
 static void commit_run(DifsJob *job);
 static bool write_records(Commit *commit);
@@ -87,6 +95,7 @@ difs_group_commit(DifsGroup *group)
 {
 	DifsServer *server = difs_group_server(group);
 	Commit *commit = difs_alloc(sizeof(*commit));
+	uint64_t bytes = group->queued_bytes;
 
 	group->busy = true;
 	group->deleted_last = false;
@@ -96,7 +105,34 @@ difs_group_commit(DifsGroup *group)
 	commit->start = commit->end = group->file_bytes;
 	STAILQ_INIT(&commit->puts);
 	STAILQ_CONCAT(&commit->puts, &group->puts);
-	difs_job_start(&server->pool, DIFS_LANE_WRITE, &commit->job, commit_run, commit_done);
+	commit->reserved_end = group->reserved_end;
+	commit->allocated_bytes = group->allocated_bytes;
+	if (is_small(commit, bytes) && server->free_bytes >= LEAST_FREE_BYTES && difs_server_has_room(server, LEAST_FREE_BYTES))
+		commit->reserve_up_to = group->capacity_bytes;
+	if (may_wait_here(commit, bytes))
+		difs_job_run_here(&server->pool, DIFS_LANE_WRITE, &commit->job, commit_run, commit_done);
+	else
+		difs_job_start(&server->pool, DIFS_LANE_WRITE, &commit->job, commit_run, commit_done);
+}
+
+static bool
+is_small(const Commit *commit, uint64_t bytes)
+{
+	return bytes <= SMALL_BYTES && commit->server->options->tier == DIFS_TIER_DISK;
+}
+
+/* Waking a thread and being woken by it takes longer than a sync on a good disk.  So a small commit is done by the loop thread, while
+ * nobody else would wait for it: nothing else is under way, nobody has read lately, no other database writes, and
+ * the disk was quick the last time. */
+static bool
+may_wait_here(const Commit *commit, uint64_t bytes)
+{
+	const DifsServer *server = commit->server;
+	uint64_t now_ms = uv_now(server->loop);
+
+	return is_small(commit, bytes) && server->in_flight == commit->group->queued_puts &&
+		now_ms - server->last_read_ms >= QUIET_MS && server->last_sync_us <= QUICK_SYNC_US &&
+		(server->last_commit == commit->group->tenant || now_ms - server->last_commit_ms >= QUIET_MS);
 }
 
 void
@@ -149,6 +185,7 @@ commit_run(DifsJob *job)
 {
 	Commit *commit = (Commit *) job;
 	DifsStore *store = commit->server->store;
+	uint64_t reserved_end = commit->reserved_end;
 
 	if (!write_records(commit))
 	{
@@ -163,6 +200,8 @@ commit_run(DifsJob *job)
 	else
 	{
 		DIFS_FAULT("chunkd.put.written");
+		if (commit->reserve_up_to > 0 && commit->end > reserved_end)
+			commit->reserved_end = difs_group_reserve(commit->file->fd, commit->end, commit->reserve_up_to);
 		if (commit->end > commit->start && !difs_group_sync(store, commit->file->fd, &commit->sync_us, &commit->error))
 			commit->outcome = DIFS_ERROR_IO;
 		DIFS_FAULT("chunkd.put.synced");
@@ -170,7 +209,9 @@ commit_run(DifsJob *job)
 
 	if (commit->outcome == DIFS_ERROR_IO)
 		difs_group_note_failure(commit->group, commit->server);
-	commit->allocated_bytes = difs_group_file_allocated(commit->file);
+	/* what was written over the reserve takes no more than before */
+	if (commit->outcome != DIFS_OK || commit->end > reserved_end)
+		commit->allocated_bytes = difs_group_file_allocated(commit->file);
 }
 
 /* In runs. While one is copied into the page cache, the disk writes those before it, so that the sync has less to wait for. */
@@ -246,6 +287,7 @@ take_back(Commit *commit, int write_errno)
 {
 	if (write_errno != ENOSPC && write_errno != EDQUOT && write_errno != EFBIG)
 		return false;
+	commit->reserved_end = 0;
 	return ftruncate(commit->file->fd, (off_t) commit->start) == 0;
 }
 
@@ -256,6 +298,10 @@ commit_done(DifsJob *job)
 	DifsGroup *group = commit->group;
 	DifsRequest *request;
 
+	group->reserved_end = commit->reserved_end;
+	commit->server->last_commit = group->tenant;
+	commit->server->last_commit_ms = uv_now(commit->server->loop);
+	commit->server->last_sync_us = commit->sync_us;
 	if (commit->outcome == DIFS_OK)
 	{
 		group->file_bytes = commit->end;

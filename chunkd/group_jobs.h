@@ -60,6 +60,13 @@ extern bool difs_group_check_record(const DifsGroupFile *file, const DifsListEnt
 extern bool difs_group_check_header(const DifsGroupFile *file, DifsError *error);
 extern bool difs_group_check_index(const DifsGroupFile *file, DifsError *error);
 
+/* group_reserve.c, in a job: writes zeros from end on, not beyond limit, so that the next small commits do not make the file longer; returns
+ * where they end, which is end if there is no room for them.  Not durable before the next sync. */
+extern uint64_t difs_group_reserve(int fd, uint64_t end, uint64_t limit);
+
+/* The file ends with its records from now on, durably.  False with DIFS_ERROR_IO. */
+extern bool difs_group_end_reserve(DifsStore *store, int fd, uint64_t end, DifsError *error);
+
 /* store->sync(), and adds the time that it took to *took_us. */
 extern bool difs_group_sync(DifsStore *store, int fd, uint64_t *took_us, DifsError *error);
 
@@ -69,14 +76,21 @@ typedef struct DifsRecovery
 	DifsIndex index;	 /* sorted */
 	uint64_t file_bytes; /* the length that the file has now */
 	uint64_t dead_bytes;
-	uint64_t cut_bytes; /* torn tail that was cut off */
-	uint32_t damaged;	/* places that were skipped, or whose bytes are bad */
-	bool unreadable;	/* the disk has refused to give some of the file: there may be more in it */
+	uint64_t cut_bytes;	 /* that were cut off the end */
+	uint64_t torn_bytes; /* the same without the zeros at its end, which may have been a reserve (group_reserve.c) */
+	uint32_t damaged;	 /* places that were skipped, or whose bytes are bad */
+	bool unreadable;	 /* the disk has refused to give some of the file: there may be more in it */
 } DifsRecovery;
 
-/* writable: it is an open group, whose tail is checked and cut, and header->synced is raised to where it ends, in the file too;
- * otherwise nothing is changed. */
-extern bool difs_group_recover(DifsStore *store, int fd, DifsGroupHeader *header, bool writable,
+/* What recovery may change, and what it takes zeros at the end for. */
+typedef enum DifsRecoveryOf
+{
+	DIFS_RECOVERY_OF_OPEN,	 /* its tail is checked and cut, and header->synced is raised to where it ends, in the file too */
+	DIFS_RECOVERY_OF_FAILED, /* nothing is changed; zeros at the end may be a reserve */
+	DIFS_RECOVERY_OF_SEALED	 /* nothing is changed; zeros at the end are damage, as its reserve was cut off */
+} DifsRecoveryOf;
+
+extern bool difs_group_recover(DifsStore *store, int fd, DifsGroupHeader *header, DifsRecoveryOf group,
 							   DifsRecovery *recovery, DifsError *error);
 
 #endif

@@ -78,7 +78,7 @@ open_run(DifsJob *job)
 		opening->ok = open_sealed(opening);
 	else if (opening->ok && !opening->known)
 	{
-		opening->ok = difs_group_recover(opening->server->store, file->fd, &file->header, !opening->failed,
+		opening->ok = difs_group_recover(opening->server->store, file->fd, &file->header, opening->failed ? DIFS_RECOVERY_OF_FAILED : DIFS_RECOVERY_OF_OPEN,
 										 &opening->recovery, &opening->error);
 		opening->recovered = opening->ok;
 		/* Its tail may not be durable, and no later sync can make sure of that. */
@@ -161,7 +161,7 @@ rebuild_index(Open *opening, const char *path)
 
 	difs_log(DIFS_LOG_WARNING, "group %016llx: index is made anew: %s", (unsigned long long) opening->group->id,
 			 opening->error.text);
-	if (!difs_group_recover(store, file->fd, &file->header, false, &opening->recovery, &opening->error))
+	if (!difs_group_recover(store, file->fd, &file->header, DIFS_RECOVERY_OF_SEALED, &opening->recovery, &opening->error))
 		return false;
 	opening->recovered = true;
 	difs_index_count(&opening->recovery.index, &totals);
@@ -234,7 +234,7 @@ take_over(Open *opening)
 		difs_log(recovery->damaged > 0 ? DIFS_LOG_WARNING : DIFS_LOG_INFO,
 				 "group %016llx recovered: %llu segments, %llu bytes of torn tail cut off, %u damaged places",
 				 (unsigned long long) group->id, (unsigned long long) group->live_segments,
-				 (unsigned long long) recovery->cut_bytes, recovery->damaged);
+				 (unsigned long long) recovery->torn_bytes, recovery->damaged);
 	if (!group->sealed)
 	{
 		group->index = recovery->index;

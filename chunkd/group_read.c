@@ -212,6 +212,7 @@ read_done(DifsJob *job)
 		size_t packed_size = difs_segment_packed_size(read->segment.stored_length);
 
 		read->server->gets++;
+		read->server->last_read_ms = uv_now(read->server->loop);
 		read->segment.synced = 0;
 		difs_segment_pack(&read->segment, NULL, read->packed);
 		difs_put32(control, read->first_block);

@@ -19,6 +19,9 @@
  * one that is right.  One that is wrong in front of that is kept and listed as
  * damaged: it is either nobody's or somebody's whose bytes rotted.
  *
+ * Zeros at the end of an open group may be a reserve (group_reserve.c): they are cut off like what is torn, but not called so.  In one
+ * that has failed nothing is cut, and they are no damage.
+ *
  * What is cut off may have been all that said S.  So before anything is cut, the end
  * goes into the header, durably: whatever rots in front of it from now on is rot, after
  * the next crash too.  A file that is shorter than its header says has lost its end,
@@ -58,7 +61,7 @@ typedef struct Walk
 	DifsGroupHeader *header;
 	DifsRecovery *recovery;
 	DifsError *error;
-	bool writable;
+	DifsRecoveryOf group;
 	uint64_t file_bytes;					  /* or S, if that is more */
 	uint64_t synced;						  /* S */
 	uint64_t unreadable_at;					  /* the last record read ended here, as the disk refused to give more; or UINT64_MAX */
@@ -79,10 +82,11 @@ static bool check_tail(Walk *walk, uint64_t *end);
 static bool check_bytes(Walk *walk, const DifsListEntry *entry, bool *right);
 static bool mark_end(Walk *walk, DifsStore *store, uint64_t end);
 static bool cut_tail(Walk *walk, DifsStore *store, uint64_t length, uint64_t end);
+static uint64_t last_byte(Walk *walk, uint64_t offset, uint64_t end);
 static void list_places(Walk *walk, uint64_t end);
 
 bool
-difs_group_recover(DifsStore *store, int fd, DifsGroupHeader *header, bool writable, DifsRecovery *recovery,
+difs_group_recover(DifsStore *store, int fd, DifsGroupHeader *header, DifsRecoveryOf group, DifsRecovery *recovery,
 				   DifsError *error)
 {
 	Walk *walk = difs_alloc(sizeof(*walk));
@@ -96,17 +100,18 @@ difs_group_recover(DifsStore *store, int fd, DifsGroupHeader *header, bool writa
 	walk->header = header;
 	walk->recovery = recovery;
 	walk->error = error;
-	walk->writable = writable;
+	walk->group = group;
 	walk->synced = header->synced > DIFS_GROUP_HEADER_SIZE ? header->synced : DIFS_GROUP_HEADER_SIZE;
 
 	ok = difs_file_size(fd, &length, &allocated, error);
 	walk->file_bytes = header->synced > length ? header->synced : length;
 	ok = ok && walk_records(walk);
 	end = length;
-	if (ok && writable)
+	if (ok && group == DIFS_RECOVERY_OF_OPEN)
 	{
 		ok = store->sync(store, fd, error) && check_tail(walk, &end);
 		DIFS_FAULT("chunkd.recover.checked");
+		recovery->torn_bytes = ok && length > end ? last_byte(walk, end, length) - end : 0;
 		ok = ok && mark_end(walk, store, end);
 		DIFS_FAULT("chunkd.recover.marked");
 		ok = ok && cut_tail(walk, store, length, end);
@@ -394,15 +399,41 @@ cut_tail(Walk *walk, DifsStore *store, uint64_t length, uint64_t end)
 	return store->sync(store, walk->fd, walk->error);
 }
 
+/* Where the last byte between the two ends that is not zero, or cannot be read; offset if there is none. */
+static uint64_t
+last_byte(Walk *walk, uint64_t offset, uint64_t end)
+{
+	uint64_t last = offset;
+
+	while (offset < end)
+	{
+		size_t size = end - offset < SCAN_SIZE ? end - offset : SCAN_SIZE;
+		ssize_t got = difs_pread(walk->fd, walk->buffer, size, offset);
+
+		for (size_t at = 0; at < size; at++)
+		{
+			if (got < 0 || (at < (size_t) got && walk->buffer[at] != 0))
+				last = offset + at + 1;
+		}
+		offset += size;
+	}
+	return last;
+}
+
 /* What a crash tore is nobody's, and has been cut off; what is left has rotted, or may have. */
 static void
 list_places(Walk *walk, uint64_t end)
 {
 	for (uint32_t i = 0; i < walk->place_count; i++)
 	{
-		if (walk->writable && walk->places[i].offset >= end)
+		const DifsListEntry *place = &walk->places[i];
+
+		if (walk->group == DIFS_RECOVERY_OF_OPEN && place->offset >= end)
 			continue;
-		difs_index_append(&walk->recovery->index, &walk->places[i]);
+		if (walk->group == DIFS_RECOVERY_OF_FAILED && place->offset >= walk->synced && place->offset + place->stored_length == walk->file_bytes &&
+			last_byte(walk, place->offset, walk->file_bytes) == place->offset)
+			continue;
+		difs_index_append(&walk->recovery->index, place);
 		walk->recovery->damaged++;
 	}
 }

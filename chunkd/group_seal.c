@@ -95,7 +95,8 @@ seal_run(DifsJob *job)
 
 	difs_group_path(seal->group, ".index", path);
 	DIFS_FAULT("chunkd.seal.begun");
-	seal->ok = difs_index_write(store, path, &seal->header, &seal->index, &seal->error) &&
+	seal->ok = difs_group_end_reserve(store, seal->old->fd, seal->header.file_bytes, &seal->error) &&
+		difs_index_write(store, path, &seal->header, &seal->index, &seal->error) &&
 		difs_index_map(store, path, &seal->header.group, false, &seal->file->map, &seal->header, &seal->error);
 	if (!seal->ok)
 		return;

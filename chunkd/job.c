@@ -38,6 +38,15 @@ difs_job_start(DifsPool *pool, DifsLane lane, DifsJob *job, void (*run)(DifsJob 
 	start_waiting(pool, lane);
 }
 
+void
+difs_job_run_here(DifsPool *pool, DifsLane lane, DifsJob *job, void (*run)(DifsJob *), void (*done)(DifsJob *))
+{
+	job->pool = pool;
+	job->lane = lane;
+	run(job);
+	done(job);
+}
+
 static void
 start_waiting(DifsPool *pool, DifsLane lane)
 {

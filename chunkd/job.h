@@ -51,4 +51,9 @@ extern void difs_pool_init(DifsPool *pool, uv_loop_t *loop);
 extern void difs_job_start(DifsPool *pool, DifsLane lane, DifsJob *job,
 						   void (*run)(DifsJob *), void (*done)(DifsJob *));
 
+/* Runs a job on the loop thread, before it returns, and calls done(): for one that takes less time than two threads need to
+ * wake each other, while there is nobody whom it would keep waiting. */
+extern void difs_job_run_here(DifsPool *pool, DifsLane lane, DifsJob *job,
+							  void (*run)(DifsJob *), void (*done)(DifsJob *));
+
 #endif

@@ -75,6 +75,13 @@ typedef struct DifsServer
 	uint64_t sync_us; /* what they took */
 	DifsCounts counts;
 	DifsMetrics metrics;
+
+	/* whether somebody would wait for the loop thread if it waited for a sync (group_commit.c) */
+	uint32_t in_flight;					  /* requests of all connections that are not answered */
+	uint64_t last_read_ms;				  /* when a GET was answered last */
+	uint64_t last_commit_ms;			  /* when a commit ended last */
+	const struct DifsTenant *last_commit; /* of whose group; only compared: it may be gone */
+	uint64_t last_sync_us;				  /* and how long its sync took */
 } DifsServer;
 
 /* Starts a server: tenants are loaded, then it listens, then the address is written.  False with *error. */

@@ -222,6 +222,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	DifsRecovery again;
 	DifsError error;
 	uint64_t synced;
+	DifsRecoveryOf group;
 	bool writable;
 	int fd;
 
@@ -233,17 +234,19 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	difs_group_header_pack(&header, image);
 	length = DIFS_GROUP_HEADER_SIZE;
 	record_count = change_count = 0;
-	writable = (data[0] & 1) != 0;
+	group = data[0] % 3 == 0 ? DIFS_RECOVERY_OF_OPEN : data[0] % 3 == 1 ? DIFS_RECOVERY_OF_FAILED :
+																		  DIFS_RECOVERY_OF_SEALED;
+	writable = group == DIFS_RECOVERY_OF_OPEN;
 	while (input.left > 0)
 		step(&input);
 
 	store = difs_store_memory_create();
 	fd = memfd_create("group", MFD_CLOEXEC);
 	require(fd >= 0 && difs_pwrite(fd, image, length, 0));
-	require(difs_group_recover(store, fd, &header, writable, &recovery, &error));
+	require(difs_group_recover(store, fd, &header, group, &recovery, &error));
 	require(writable || recovery.cut_bytes == 0);
 	check_recovery(fd, &recovery, synced, writable);
-	require(difs_group_recover(store, fd, &header, writable, &again, &error));
+	require(difs_group_recover(store, fd, &header, group, &again, &error));
 	require(again.cut_bytes == 0 && again.file_bytes == recovery.file_bytes && again.index.count == recovery.index.count);
 	try_index(store, &recovery);
 	difs_index_free(&recovery.index);

@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../chunkd/disk_format.h"
+
 #define LENGTH 5000
 
 static void
@@ -106,7 +108,7 @@ torn_tail_is_cut_and_written_over(void **state)
 	put_segments(client, GROUP, 1, 4, LENGTH);
 	client_close(client);
 	server_end(&server, SIGKILL);
-	size = file_bytes(path);
+	size = DIFS_GROUP_HEADER_SIZE + 4 * difs_record_size(LENGTH);
 	assert_int_equal(truncate(path, (off_t) size - 1000), 0);
 	server_start(&server, NULL);
 	client = client_connect(&server);

@@ -100,7 +100,7 @@ recover(const uint8_t *bytes, uint64_t size, bool writable, DifsRecovery *recove
 
 	assert_int_equal(ftruncate(fd, 0), 0);
 	assert_true(difs_pwrite(fd, bytes, size, 0));
-	assert_true(difs_group_recover(store, fd, &own, writable, recovery, &error));
+	assert_true(difs_group_recover(store, fd, &own, writable ? DIFS_RECOVERY_OF_OPEN : DIFS_RECOVERY_OF_SEALED, recovery, &error));
 }
 
 /* Recovers the file as the last one left it, as a server does that starts anew. */
@@ -113,7 +113,7 @@ recover_again(DifsRecovery *recovery)
 
 	assert_int_equal(difs_pread(fd, packed, sizeof(packed), 0), sizeof(packed));
 	assert_true(difs_group_header_unpack(packed, "file", &own, &error));
-	assert_true(difs_group_recover(store, fd, &own, true, recovery, &error));
+	assert_true(difs_group_recover(store, fd, &own, DIFS_RECOVERY_OF_OPEN, recovery, &error));
 	assert_int_equal(own.synced, recovery->file_bytes);
 }
 
@@ -345,7 +345,7 @@ what_cannot_be_read_is_listed(void **state)
 
 	/* the payload of the second record, whose header is in the page before */
 	bad_sector = (offsets[1] / 4096 + 1) * 4096;
-	assert_true(difs_group_recover(store, fd, &own, false, &recovery, &error));
+	assert_true(difs_group_recover(store, fd, &own, DIFS_RECOVERY_OF_SEALED, &recovery, &error));
 	assert_true(recovery.unreadable);
 	assert_int_equal(recovery.damaged, 1);
 	assert_int_equal(recovery.index.count, RECORDS);
@@ -355,7 +355,7 @@ what_cannot_be_read_is_listed(void **state)
 
 	/* its header, and that of the first one, which are on one page */
 	bad_sector = offsets[1] / 4096 * 4096;
-	assert_true(difs_group_recover(store, fd, &own, false, &recovery, &error));
+	assert_true(difs_group_recover(store, fd, &own, DIFS_RECOVERY_OF_SEALED, &recovery, &error));
 	assert_true(recovery.unreadable);
 	assert_int_equal(recovery.damaged, 1);
 	assert_int_equal(recovery.index.count, 3);
@@ -367,9 +367,65 @@ what_cannot_be_read_is_listed(void **state)
 	difs_index_free(&recovery.index);
 
 	/* an open group is not touched: who knows what stands there */
-	assert_false(difs_group_recover(store, fd, &own, true, &recovery, &error));
+	assert_false(difs_group_recover(store, fd, &own, DIFS_RECOVERY_OF_OPEN, &recovery, &error));
 	assert_int_equal(error.system_errno, EIO);
 	assert_int_equal(lseek(fd, 0, SEEK_END), offsets[4]);
+}
+
+/* Zeros at the end may be a reserve (group_reserve.c). Anything else there is torn, and zeros where records were durable are damage. */
+static void
+zeros_at_the_end_are_no_damage_but_of_a_sealed_group(void **state)
+{
+	const uint64_t length = offsets[RECORDS] + 256 * 1024;
+	const struct
+	{
+		DifsRecoveryOf group;
+		uint64_t cut_bytes;
+		uint32_t damaged;
+	} cases[] = {
+		{DIFS_RECOVERY_OF_FAILED, 0, 0},
+		{DIFS_RECOVERY_OF_SEALED, 0, 1},
+		{DIFS_RECOVERY_OF_OPEN, 256 * 1024, 0},
+	};
+
+	(void) state;
+	assert_true(length <= 1 << 20);
+	for (int torn = 0; torn < 2; torn++)
+	{
+		if (torn)
+			image[offsets[RECORDS] + 5000] = 1;
+		for (int i = 0; i < 3; i++)
+		{
+			DifsGroupHeader own = header;
+			DifsRecovery recovery;
+			DifsError error;
+
+			assert_int_equal(ftruncate(fd, 0), 0);
+			assert_true(difs_pwrite(fd, image, length, 0));
+			assert_true(difs_group_recover(store, fd, &own, cases[i].group, &recovery, &error));
+			assert_int_equal(recovery.cut_bytes, cases[i].cut_bytes);
+			assert_int_equal(recovery.torn_bytes, torn && cases[i].group == DIFS_RECOVERY_OF_OPEN ? 5001 : 0);
+			assert_int_equal(recovery.damaged, torn && cases[i].group == DIFS_RECOVERY_OF_FAILED ? 1 : cases[i].damaged);
+			assert_int_equal(recovery.index.count, RECORDS + recovery.damaged);
+			difs_index_free(&recovery.index);
+		}
+	}
+
+	/* From the second record on, which the header says was durable. */
+	for (int i = 0; i < 3; i++)
+	{
+		DifsGroupHeader own = header;
+		DifsRecovery recovery;
+		DifsError error;
+
+		own.synced = offsets[2];
+		memset(image + offsets[1], 0, length - offsets[1]);
+		assert_int_equal(ftruncate(fd, 0), 0);
+		assert_true(difs_pwrite(fd, image, length, 0));
+		assert_true(difs_group_recover(store, fd, &own, cases[i].group, &recovery, &error));
+		assert_int_equal(recovery.damaged, 1);
+		difs_index_free(&recovery.index);
+	}
 }
 
 /* A record is one only where it was written: a copy in a payload is not found by the search behind damage. */
@@ -520,6 +576,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(lost_end_is_listed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(record_across_what_was_durable_stays_whole, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_cannot_be_read_is_listed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(zeros_at_the_end_are_no_damage_but_of_a_sealed_group, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(copies_of_records_are_not_taken_for_records, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(garbage_behind_the_end_is_cut, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_is_cut_when_reading_only, set_up, tear_down),
