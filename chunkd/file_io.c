@@ -100,6 +100,12 @@ difs_pwrite(int fd, const void *buffer, size_t size, uint64_t offset)
 }
 
 bool
+difs_lacks_room(int write_errno)
+{
+	return write_errno == ENOSPC || write_errno == EDQUOT || write_errno == EFBIG;
+}
+
+bool
 difs_file_size(int fd, uint64_t *length, uint64_t *allocated, DifsError *error)
 {
 	struct stat status;

@@ -26,6 +26,9 @@ extern bool difs_preadv_cached(int fd, const struct iovec *vector, int count, ui
 /* Lets the disk begin to write what is in the page cache. Only a hint: nothing is durable before a sync. */
 extern void difs_write_back(int fd, uint64_t offset, uint64_t size);
 
+/* Whether a write failed for want of room, and the disk is as good as before. */
+extern bool difs_lacks_room(int write_errno);
+
 /* Writes all of it.  False with errno. The vector is used up. */
 extern bool difs_pwritev(int fd, struct iovec *vector, int count, uint64_t offset);
 extern bool difs_pwrite(int fd, const void *buffer, size_t size, uint64_t offset);

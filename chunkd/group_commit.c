@@ -187,7 +187,9 @@ commit_run(DifsJob *job)
 	DifsStore *store = commit->server->store;
 	uint64_t reserved_end = commit->reserved_end;
 
-	if (!write_records(commit))
+	if (!write_records(commit) ||
+		(commit->reserve_up_to > 0 && commit->end > reserved_end &&
+		 !difs_group_reserve(commit->file->fd, commit->end, commit->reserve_up_to, &commit->reserved_end)))
 	{
 		int write_errno = errno;
 
@@ -200,8 +202,6 @@ commit_run(DifsJob *job)
 	else
 	{
 		DIFS_FAULT("chunkd.put.written");
-		if (commit->reserve_up_to > 0 && commit->end > reserved_end)
-			commit->reserved_end = difs_group_reserve(commit->file->fd, commit->end, commit->reserve_up_to);
 		if (commit->end > commit->start && !difs_group_sync(store, commit->file->fd, &commit->sync_us, &commit->error))
 			commit->outcome = DIFS_ERROR_IO;
 		DIFS_FAULT("chunkd.put.synced");
@@ -285,7 +285,7 @@ write_run(Commit *commit, DifsRequest *first, const DifsRequest *end, uint64_t o
 static bool
 take_back(Commit *commit, int write_errno)
 {
-	if (write_errno != ENOSPC && write_errno != EDQUOT && write_errno != EFBIG)
+	if (!difs_lacks_room(write_errno))
 		return false;
 	commit->reserved_end = 0;
 	return ftruncate(commit->file->fd, (off_t) commit->start) == 0;

@@ -60,9 +60,9 @@ extern bool difs_group_check_record(const DifsGroupFile *file, const DifsListEnt
 extern bool difs_group_check_header(const DifsGroupFile *file, DifsError *error);
 extern bool difs_group_check_index(const DifsGroupFile *file, DifsError *error);
 
-/* group_reserve.c, in a job: writes zeros from end on, not beyond limit, so that the next small commits do not make the file longer; returns
- * where they end, which is end if there is no room for them.  Not durable before the next sync. */
-extern uint64_t difs_group_reserve(int fd, uint64_t end, uint64_t limit);
+/* group_reserve.c, in a job: writes zeros from end on, not beyond limit, so that the next small commits do not make the file longer.
+ * They end at *reserved_end, which is end if there is no room for them.  Not durable before the next sync.  False with errno if the disk fails. */
+extern bool difs_group_reserve(int fd, uint64_t end, uint64_t limit, uint64_t *reserved_end);
 
 /* The file ends with its records from now on, durably.  False with DIFS_ERROR_IO. */
 extern bool difs_group_end_reserve(DifsStore *store, int fd, uint64_t end, DifsError *error);

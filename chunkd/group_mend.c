@@ -233,7 +233,7 @@ write_record(Mend *mend)
 	difs_record_pack(&request->segment, mend->file->header.salt, offset, offset, request->control);
 	if (!difs_pwritev(mend->file->fd, vector, vector[2].iov_len > 0 ? 3 : 2, offset))
 	{
-		if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG)
+		if (!difs_lacks_room(errno))
 			return lost(mend, "segment");
 		difs_error_set(&mend->error, DIFS_ERROR_IO, "could not write segment");
 		mend->error.code = DIFS_ERROR_FULL;

@@ -9,11 +9,12 @@
  *	0      header    records, durable                     file_bytes    zeros     reserved_end
  *	|--------|----------------------------------------------|----------------------|
  *
- * A reserve is never needed: if there is no room for it there is none.  Recovery cuts it off, as what is no record, and does
+ * A reserve is never needed: if there is no room for it there is none.  Any other failure is one of the disk, and the commit's.  Recovery cuts it off, as what is no record, and does
  * not call it torn; a group that is sealed is cut to its records first, so that zeros at its end are damage.
  *
  * Crash points: none of its own, as it only adds zeros behind what the next sync makes durable.
  */
+#include <errno.h>
 #include <unistd.h>
 
 #include "file_io.h"
@@ -21,19 +22,22 @@
 
 #define RESERVE_BYTES ((uint64_t) 256 * 1024)
 
-uint64_t
-difs_group_reserve(int fd, uint64_t end, uint64_t limit)
+bool
+difs_group_reserve(int fd, uint64_t end, uint64_t limit, uint64_t *reserved_end)
 {
 	static const uint8_t zeros[RESERVE_BYTES];
 	uint64_t size = limit > end && limit - end < RESERVE_BYTES ? limit - end : RESERVE_BYTES;
 
+	*reserved_end = end;
 	if (end >= limit)
-		return end;
+		return true;
 	if (difs_pwrite(fd, zeros, size, end))
-		return end + size;
-	/* Cannot make anything worse: recovery would cut the same. */
-	(void) !ftruncate(fd, (off_t) end);
-	return end;
+	{
+		*reserved_end = end + size;
+		return true;
+	}
+	/* There was no room, and what was written of it gives back what it took. */
+	return difs_lacks_room(errno) && ftruncate(fd, (off_t) end) == 0;
 }
 
 bool

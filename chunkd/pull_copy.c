@@ -269,7 +269,7 @@ write_failed(DifsError *error)
 	int saved = errno;
 
 	difs_error_set(error, DIFS_ERROR_IO, "could not write file");
-	if (saved == ENOSPC || saved == EDQUOT || saved == EFBIG)
+	if (difs_lacks_room(saved))
 		error->code = DIFS_ERROR_FULL;
 	return false;
 }

@@ -81,6 +81,7 @@ sub regions
 		while ($at + 64 <= length($bytes))
 		{
 			my ($magic, $segment, $stored, $blocks) = unpack('a4 x4 Q< x28 V x4 v', substr($bytes, $at, 64));
+			last if $magic eq "\0" x 4;    # room for small records
 			die "$file: no record at $at" unless $magic eq 'DSEG';
 			my $header = 64 + 4 * $blocks;
 			push @regions, [ $file, $at, $at + $header, 'record header', $segment ],

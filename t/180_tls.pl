@@ -43,16 +43,23 @@ sub make_ca
 	return;
 }
 
+# How to ask for a certificate that has expired: OpenSSL 4 takes no days below zero, and before 3.4 there are no dates.
+sub expired
+{
+	return qx(openssl x509 -help 2>&1) =~ /-not_after/ ? ('-not_before', '20200101000000Z', '-not_after', '20200102000000Z') : ('-days', -1);
+}
+
 # <name>.crt and <name>.key, by that CA, for those hosts.
 sub make_certificate
 {
-	my ($name, $ca, $hosts, $days) = @_;
+	my ($name, $ca, $hosts, @validity) = @_;
+	@validity = ('-days', 2) unless @validity;
 	my $mask = umask(0077);
 	append_to_file("$dir/$name.ext", "subjectAltName=$hosts\n");
 	openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', "/CN=$name",
 		'-keyout', "$dir/$name.key.new", '-out', "$dir/$name.csr");
 	openssl('x509', '-req', '-in', "$dir/$name.csr", '-CA', "$dir/$ca.crt", '-CAkey', "$dir/$ca.key", '-CAcreateserial',
-		'-days', $days // 2, '-extfile', "$dir/$name.ext", '-out', "$dir/$name.crt.new");
+		@validity, '-extfile', "$dir/$name.ext", '-out', "$dir/$name.crt.new");
 	umask($mask);
 	rename("$dir/$name.$_.new", "$dir/$name.$_") or die "$dir/$name.$_: $!" foreach ('key', 'crt');
 	return;
@@ -67,7 +74,7 @@ sub tls_options
 make_ca($_) foreach ('ca', 'other');
 make_certificate('server', 'ca', 'IP:127.0.0.1');
 make_certificate('elsewhere', 'ca', 'DNS:elsewhere.example');
-make_certificate('expired', 'ca', 'IP:127.0.0.1', -1);
+make_certificate('expired', 'ca', 'IP:127.0.0.1', expired());
 make_certificate('stranger', 'other', 'IP:127.0.0.1');
 
 # All parties with verify-full, and certificates shown on both sides.
