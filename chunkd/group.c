@@ -241,8 +241,11 @@ void
 difs_group_set_allocated(DifsGroup *group, uint64_t bytes)
 {
 	DifsServer *server = difs_group_server(group);
+	uint64_t reserve = group->reserved_end > group->file_bytes ? group->reserved_end - group->file_bytes : 0;
+	uint64_t used = bytes > reserve ? bytes - reserve : 0;
 
-	server->used_bytes += bytes - group->allocated_bytes;
+	server->used_bytes += used - group->used_bytes;
+	group->used_bytes = used;
 	group->allocated_bytes = bytes;
 }
 
@@ -253,6 +256,7 @@ difs_group_set_file(DifsGroup *group, DifsGroupFile *file)
 
 	difs_group_close(group);
 	group->file = file;
+	group->reserved_end = 0; /* if it has one, the next small commit writes it again */
 	TAILQ_INSERT_TAIL(&server->open_groups, group, open_link);
 	server->open_group_count++;
 	close_least_used(server);

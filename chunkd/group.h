@@ -54,7 +54,8 @@ typedef struct DifsGroup
 	DifsIndex index;				  /* of a group that is not sealed */
 	uint64_t file_bytes;			  /* durable length of the group file; where the next record goes */
 	uint64_t reserved_end;			  /* zeros follow file_bytes up to here, durably; none if it is less (group_reserve.c) */
-	uint64_t allocated_bytes;		  /* by group and index file, as counted in server->used_bytes */
+	uint64_t allocated_bytes;		  /* by group and index file */
+	uint64_t used_bytes;			  /* the same without the reserve, as counted in server->used_bytes */
 	uint64_t live_segments;
 	uint64_t live_bytes;
 	uint64_t dead_bytes; /* of dead records that have not gone back to the file system */
@@ -119,6 +120,7 @@ extern void difs_group_note_failure(const DifsGroup *group, struct DifsServer *s
 extern bool difs_group_publish(const DifsGroup *group, struct DifsServer *server, int fd, const char *temporary, bool *doubtful,
 							   DifsError *error);
 
+/* How much the group takes on disk, after file_bytes and reserved_end have been set. */
 extern void difs_group_set_allocated(DifsGroup *group, uint64_t bytes);
 
 /* The group's file, open or freshly made by a job, becomes what the group uses. */

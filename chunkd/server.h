@@ -65,7 +65,7 @@ typedef struct DifsServer
 	bool compacting;
 	TAILQ_HEAD(, DifsGroupPull) pulls;
 
-	uint64_t used_bytes;   /* allocated by all groups */
+	uint64_t used_bytes;   /* by all groups, without room for more records */
 	uint64_t queued_bytes; /* records that wait to be written */
 	uint64_t free_bytes;   /* of the file system, as it was lately */
 	bool measuring;		   /* a job gets free_bytes */

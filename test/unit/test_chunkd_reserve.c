@@ -40,12 +40,15 @@ small_puts_write_over_zeros(void **state)
 {
 	char path[256];
 	Client *client = begin(NULL, GROUP_BYTES, path);
+	DifsServerStatus status;
 	uint64_t length;
 
 	(void) state;
 	put_segments(client, GROUP, 1, 1, SMALL);
 	length = file_bytes(path);
 	assert_int_equal(length, records(1, SMALL) + RESERVE);
+	get_status(client, &status);
+	assert_true(status.used_bytes >= records(1, SMALL) && status.used_bytes < records(1, SMALL) + RESERVE / 4);
 	/* All that fit into it, and one more. */
 	for (uint64_t id = 2; records(id, SMALL) <= length; id++)
 	{
@@ -56,6 +59,8 @@ small_puts_write_over_zeros(void **state)
 			put_segments(client, GROUP, id + 1, id + 1, SMALL);
 			assert_int_equal(file_bytes(path), records(id + 1, SMALL) + RESERVE);
 			get_segments(client, GROUP, 1, id + 1, SMALL);
+			get_status(client, &status);
+			assert_true(status.used_bytes >= records(id + 1, SMALL) && status.used_bytes < records(id + 1, SMALL) + RESERVE / 4);
 		}
 	}
 	client_close(client);
