@@ -45,12 +45,14 @@ sub room
 {
 	my ($path) = @_;
 	return 0 if $path !~ s/\.group$/.index/ || -e $path || !open(my $handle, '<:raw', $_[0]);
-	my $most = -s $handle;
-	$most = 256 * 1024 if $most > 256 * 1024;
-	seek($handle, -$most, 2);
-	read($handle, my $end, $most);
-	my ($zeros) = $end =~ /(\0*)\z/;
-	return length($zeros) & ~4095;
+	my ($length, $zeros, $page, $bytes) = (-s $handle, 0, 4096);
+	while ($zeros < 256 * 1024 && $zeros + $page <= $length)
+	{
+		seek($handle, $length - $zeros - $page, 0);
+		last unless read($handle, $bytes, $page) && $bytes eq "\0" x $page;
+		$zeros += $page;
+	}
+	return $zeros;
 }
 
 sub files
