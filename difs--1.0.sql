@@ -619,7 +619,7 @@ RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'difs_rebalance';
 COMMENT ON FUNCTION difs_rebalance() IS
-'moves copies of block groups from fuller chunk servers to emptier ones until all of a tier are within a tenth; waits for that, and returns how many moved; who cancels it does not stop it';
+'moves copies of block groups from fuller chunk servers to emptier ones until all of a tier are within a tenth, or within one block group; waits for that, and returns how many moved; who cancels it does not stop it';
 REVOKE ALL ON FUNCTION difs_rebalance() FROM PUBLIC;
 
 CREATE FUNCTION difs.keeper_state(

@@ -9,8 +9,9 @@
  *	0      header    records, durable                     file_bytes    zeros     reserved_end
  *	|--------|----------------------------------------------|----------------------|
  *
- * A reserve is never needed: if there is no room for it there is none.  Any other failure is one of the disk, and the commit's.  Recovery cuts it off, as what is no record, and does
- * not call it torn; a group that is sealed is cut to its records first, so that zeros at its end are damage.
+ * A reserve is never needed: if there is no room for it there is none.  Any other failure is one of the disk, and the commit's.
+ * Recovery cuts it off, as what is no record, and does not call it torn; a group that is sealed is cut to its records first, so
+ * that zeros at its end are damage.
  *
  * Crash points: none of its own, as it only adds zeros behind what the next sync makes durable.
  */

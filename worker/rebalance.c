@@ -4,7 +4,10 @@
  * Within each tier, copies of sealed groups go from the fullest server to the emptiest one that may have
  * them, one at a time, until no two servers differ by more than a tenth of their mean, or no copy that would bring them nearer
  * is left.  A copy does so if it is smaller than the difference: two servers that may exchange any copy end within a tenth
- * or one block group.  Each move makes the sum of bytes^2 / weight smaller, so that a round comes to an end.  A group whose size nobody knows stays where it is; the survey asks for sizes first; and so does one that a placement function has placed.  How full a server is, is what the copies of this database take there, for its weight.
+ * or one block group.  Each move makes the sum of bytes^2 / weight smaller, so that a round comes to an end.
+ *
+ * A group whose size nobody knows stays where it is, and the survey asks for sizes first; so does one that a placement function
+ * has placed.  How full a server is, is what the copies of this database take there, for its weight.
  *
  * State: none that lasts: what a round that dies has moved has moved.
  */
